@@ -1,0 +1,50 @@
+"""The network architectures, by name.
+
+A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Module`. The module maps images
+`(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input itself with the given mean and
+standard deviation per channel, and is deterministic in eval mode. A plugin
+adds one as an entry point of the group `sdnet_bench.backbones`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ..errors import UsageError
+from ..registry import Registry
+from .resnet import ResNet
+from .sdnet import sdnet
+
+Builder = Callable[..., nn.Module]
+
+BACKBONES: Registry[Builder] = Registry("backbone")
+for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
+    BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
+    BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
+
+
+def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
+    """Builds a backbone by name, with fresh weights from torch's global generator.
+
+    Unknown names are an `UnknownNameError`; options that the backbone does not take, or values it refuses, are
+    a `UsageError`.
+    """
+    builder = BACKBONES[name]
+    try:
+        inspect.signature(builder).bind(num_classes, **options)
+        return builder(num_classes, **options)
+    except TypeError as error:
+        raise UsageError(f"backbone {name!r}: {error}") from None
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Trainable parameters of a network."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+__all__ = ["BACKBONES", "Builder", "build", "count_parameters"]

@@ -1,0 +1,98 @@
+"""ResNet-18 and ResNet-34 (He et al., 2016) with the stems of CIFAR and ImageNet.
+
+The stem's convolution is an argument, and that is all an SDNet changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .normalize import Normalize
+
+StemConv = Callable[[int, int, int, int], nn.Module]
+"""(in_channels, out_channels, kernel_size, stride) -> a layer with the output shape of a padded convolution."""
+
+
+class StemGeometry(NamedTuple):
+    kernel_size: int
+    stride: int
+    max_pool: bool
+
+
+STEMS = {"cifar": StemGeometry(3, 1, max_pool=False), "imagenet": StemGeometry(7, 2, max_pool=True)}
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size up to its stride, without bias: batch norm follows."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; a 1x1 convolution on the shortcut where the shape changes."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = conv(channels, channels, 3), nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(conv(in_channels, channels, 1, stride), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`.
+
+    Args:
+        blocks: residual blocks in each of the four stages.
+        num_classes: length of the logits.
+        width: channels of the first stage, doubled at each of the next three; 64 in the paper.
+        stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, max-pool).
+        stem_width: channels of the stem, by default `width`; for an SDNet the number of atoms.
+        stem_conv: builds the stem's convolution.
+        stem_relu: a ReLU after the stem's batch norm.
+        mean, std: normalisation of the pixels, per channel.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        num_classes: int,
+        *,
+        width: int = 64,
+        stem: str = "cifar",
+        stem_width: int | None = None,
+        stem_conv: StemConv = conv,
+        stem_relu: bool = True,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
+    ) -> None:
+        super().__init__()
+        if stem not in STEMS:
+            raise UsageError("unknown stem", expected=" or ".join(STEMS), got=stem)
+        geometry, channels = STEMS[stem], stem_width or width
+        self.normalize = Normalize(mean, std)
+        self.stem = stem_conv(3, channels, geometry.kernel_size, geometry.stride)
+        self.bn = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU() if stem_relu else nn.Identity()
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if geometry.max_pool else nn.Identity()
+        self.stages = nn.Sequential()
+        for stage, count in enumerate(blocks):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                self.stages.append(BasicBlock(channels, width << stage, stride))
+                channels = width << stage
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.pool(self.relu(self.bn(self.stem(self.normalize(image)))))
+        return self.classifier(self.stages(features).mean((2, 3)))  # type: ignore[no-any-return]

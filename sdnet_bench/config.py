@@ -1,0 +1,139 @@
+"""What a person writes down: recipes (how a model is trained) and model configurations (how it is built).
+
+All are frozen and refuse unknown fields. Recipes are TOML files; a model's configuration is `config.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from .errors import ModelError, UsageError
+
+MODELS = next(
+    (
+        path
+        for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models")
+        if path.is_dir()
+    ),
+    Path(__file__).parent / "models",
+)
+"""Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backbone(Frozen):
+    """A network architecture by name, with the options of its builder."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Optimizer(Frozen):
+    """Stochastic gradient descent with Nesterov momentum (paper, Section 4)."""
+
+    lr: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    nesterov: bool = True
+
+
+class Cosine(Frozen):
+    """Cosine decay to zero, stepped per batch."""
+
+    name: Literal["cosine"] = "cosine"
+
+
+class MultiStep(Frozen):
+    """The learning rate times `gamma` after each epoch of `milestones`."""
+
+    name: Literal["multistep"]
+    milestones: tuple[PositiveInt, ...]
+    gamma: PositiveFloat = 0.1
+
+
+class OneCycle(Frozen):
+    """Linear warm-up to the optimiser's rate over the first `warmup` share of training, then linear decay."""
+
+    name: Literal["onecycle"]
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.25
+
+
+Schedule = Annotated[Cosine | MultiStep | OneCycle, Field(discriminator="name")]
+
+
+class Recipe(Frozen):
+    """Everything needed to train one model. `name` is the model's, and the name of its run folder."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    dataset: str
+    backbone: Backbone
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    seed: Annotated[int, Field(ge=0)] = 0
+    limit: PositiveInt | None = None
+    """Train on this many images only, spread evenly over the training split."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Cosine()
+
+    @classmethod
+    def parse(cls, content: dict[str, Any], source: str) -> Self:
+        """Checks `content`; the first thing wrong with it is a `UsageError` that names `source`."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UsageError(f"{source}: {first_fault(error)}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a recipe from a TOML file. Its name is that of the file, or of the folder of a `recipe.toml`."""
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"cannot read the recipe {path}: {error}") from None
+        name = path.resolve().parent.name if path.name == "recipe.toml" else path.stem
+        return cls.parse({"name": name, **content}, str(path))
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with the given fields changed; `None` leaves a field as it is."""
+        content = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
+        return Recipe.parse(content, "options")
+
+
+class ModelConfig(Frozen):
+    """`config.json`: alone determines how a model is built, and which weights belong to it."""
+
+    backbone: Backbone
+    num_classes: PositiveInt
+    dataset: str
+    weights_sha256: str | None = None
+    """Of `model.safetensors`; None where the weights are not shipped."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        path = folder / "config.json"
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise ModelError(f"{folder} is no model folder", expected="config.json in it") from None
+        except ValidationError as error:
+            raise ModelError(f"{path}: {first_fault(error)}") from None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {path}: {error}") from None
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first of pydantic's complaints, as one line: where, what, and what was given."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "content"
+    return f"{where}: {fault['msg'].lower()}, got {fault['input']!r}"

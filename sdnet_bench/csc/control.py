@@ -1,0 +1,137 @@
+"""The one way to change lambda, and the one way to see residuals, of a whole network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .layer import CSCConv2d
+
+
+def csc_layers(net: nn.Module) -> list[CSCConv2d]:
+    """The CSC-layers of a network, in the order of its modules."""
+    return [module for module in net.modules() if isinstance(module, CSCConv2d)]
+
+
+def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
+    """The same, or a `UsageError` where there is none."""
+    layers = csc_layers(net)
+    if not layers:
+        raise UsageError(
+            "this network has no CSC-layer, so it has no lambda",
+            hint="Take an SDNet, such as sdnet18-digits.",
+        )
+    return layers
+
+
+def check_lambda(value: float) -> float:
+    """`value` if it can be a lambda: a finite number >= 0."""
+    if not math.isfinite(value) or value < 0:
+        raise UsageError("lambda out of range", expected="a finite number >= 0", got=value)
+    return value
+
+
+def get_lambda(net: nn.Module) -> float:
+    """The lambda that all CSC-layers of the network share."""
+    values = {float(layer.lambda_) for layer in require_csc_layers(net) if layer.lambda_.ndim == 0}
+    if len(values) != 1:
+        raise UsageError("the CSC-layers do not share one lambda", got=sorted(values) or "one per image")
+    return round(values.pop(), 7)  # float32 noise off: 0.1, not 0.10000000149
+
+
+@torch.no_grad()
+def set_lambda(net: nn.Module, value: float | Tensor) -> None:
+    """Sets lambda in every CSC-layer; it takes effect at the next `forward`.
+
+    `value` is a number, or a tensor `(N,)` with one lambda for each image of the batches that follow.
+    Finite and >= 0, else `UsageError`; a network without CSC-layers is a `UsageError` too.
+    """
+    wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+    if wanted.ndim > 1 or not bool(torch.isfinite(wanted).all()) or bool((wanted < 0).any()):
+        raise UsageError(
+            "lambda out of range", expected="finite numbers >= 0, one or one per image", got=value
+        )
+    for layer in require_csc_layers(net):
+        if layer.lambda_.shape == wanted.shape:
+            layer.lambda_.copy_(wanted)  # in place: a compiled network keeps its graph
+        else:
+            layer.lambda_ = wanted.to(layer.lambda_.device, layer.lambda_.dtype)
+
+
+@contextmanager
+def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]:
+    """`set_lambda` for the length of a block; None leaves the network as it is."""
+    before = [(layer, layer.lambda_.clone()) for layer in csc_layers(net)]
+    try:
+        if value is not None:
+            set_lambda(net, value)
+        yield
+    finally:
+        for layer, old in before:
+            set_lambda(layer, old)
+
+
+class ResidualMeter:
+    """The norms |x - A z|_2 per image of every batch that passed since the meter was switched on."""
+
+    def __init__(self) -> None:
+        self._norms: dict[CSCConv2d, list[Tensor]] = {}
+
+    def observe(self, layer: CSCConv2d, inputs: tuple[Tensor, ...], code: Tensor) -> None:
+        """A forward hook of a CSC-layer."""
+        norms = layer.residual(inputs[0], code).flatten(1).norm(dim=1)
+        self._norms.setdefault(layer, []).append(norms.detach())
+
+    def per_image(self) -> Tensor:
+        """`(N,)`: averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs."""
+        return torch.stack([torch.cat(norms) for norms in self._norms.values()]).mean(0)
+
+
+@contextmanager
+def residuals(net: nn.Module) -> Iterator[ResidualMeter]:
+    """Observes the residuals of all CSC-layers during a block, starting from nothing."""
+    meter = ResidualMeter()
+    hooks = [layer.register_forward_hook(meter.observe) for layer in require_csc_layers(net)]
+    try:
+        yield meter
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class DictionaryProjection:
+    """The constraint of equation (5) as a companion of the optimiser: call it after every step.
+
+    Atoms go back to unit norm and step sizes follow, by a few warm-started power iterations that never make the
+    host wait; `settle` runs them to the tolerance, once training is over. A network without CSC-layers is
+    left alone.
+    """
+
+    ITERATIONS = 2
+
+    def __init__(self, net: nn.Module) -> None:
+        self._layers = csc_layers(net)
+        self._vectors = [layer.settle() for layer in self._layers]
+
+    def __call__(self) -> None:
+        self._vectors = [
+            layer.settle(vector, iterations=self.ITERATIONS)
+            for layer, vector in zip(self._layers, self._vectors, strict=True)
+        ]
+
+    def settle(self) -> None:
+        """Step sizes to the tolerance of Appendix A."""
+        self._vectors = [
+            layer.settle(vector) for layer, vector in zip(self._layers, self._vectors, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        return {"vectors": self._vectors}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        self._vectors = [new.to(old.device) for new, old in zip(state["vectors"], self._vectors, strict=True)]

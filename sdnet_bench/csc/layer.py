@@ -1,0 +1,92 @@
+"""The CSC-layer: a drop-in replacement of a convolution whose output is a sparse code of its input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .operators import Dictionary, project_to_unit_norm
+from .solvers import Lasso, nonnegative_soft_threshold, soft_threshold, solve
+from .spectrum import MARGIN, power_iteration
+
+
+class CSCConv2d(nn.Module):
+    """Codes its input over a learned convolutional dictionary by unrolled FISTA (paper, Sections 3.1 and A).
+
+    Input `(N, in_channels, H, W)`, output `(N, atoms, ceil(H / stride), ceil(W / stride))`. Padding is zero,
+    kernel_size // 2 on each side. `forward` writes nothing but its output.
+
+    Args:
+        in_channels: M.
+        atoms: C, the output channels.
+        kernel_size: k, odd.
+        stride: of the code grid.
+        lambda_: the trade-off of equation (4), in the units of the input; change it with `set_lambda`.
+        steps: FISTA iterations, at least 1.
+        nonnegative: constrain the code to z >= 0, as the released networks do and equation (4) does not.
+    """
+
+    dictionary: nn.Parameter
+    lambda_: Tensor
+    """0-dim, or `(N,)`: one trade-off per image of the batch."""
+    step_size: Tensor
+    """0-dim: 0.9 / L. Refreshed by `settle`, never by `forward`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        atoms: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        *,
+        lambda_: float = 0.1,
+        steps: int = 2,
+        nonnegative: bool = True,
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0 or kernel_size < 1:
+            raise UsageError(
+                "a CSC-layer needs a kernel with a centre", expected="an odd size", got=kernel_size
+            )
+        if steps < 1:
+            raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+        self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size
+        self.stride, self.steps, self.nonnegative = stride, steps, nonnegative
+        self.prox = nonnegative_soft_threshold if nonnegative else soft_threshold
+        self.dictionary = nn.Parameter(torch.randn(atoms, in_channels, kernel_size, kernel_size))
+        self.register_buffer("lambda_", torch.tensor(float(lambda_)))
+        self.register_buffer("step_size", torch.ones(()))
+        self.settle()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return solve(
+            Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox), self.steps
+        )
+
+    @property
+    def operator(self) -> Dictionary:
+        """The pair (A, A*) of the present weights."""
+        return Dictionary(self.dictionary, self.stride)
+
+    def residual(self, image: Tensor, code: Tensor) -> Tensor:
+        """x - A z, `(N, M, H, W)`, in float32 or better whatever the precision of the pass that made `code`."""
+        with torch.autocast(image.device.type, enabled=False):
+            dtype = self.dictionary.dtype
+            size = (image.shape[-2], image.shape[-1])
+            return image.to(dtype) - self.operator.synthesize(code.to(dtype), size)
+
+    @torch.no_grad()
+    def settle(self, start: Tensor | None = None, *, iterations: int | None = None) -> Tensor:
+        """Projects the atoms to unit norm, sets the step size, returns the eigenvector for a warm start.
+
+        Arguments are those of `power_iteration`; with `iterations` given nothing waits for the device.
+        """
+        self.dictionary.copy_(project_to_unit_norm(self.dictionary))
+        eigenvalue, vector = power_iteration(self.operator, start, iterations=iterations)
+        self.step_size.copy_(MARGIN / eigenvalue)
+        return vector
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.in_channels}, {self.atoms}, kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"{sizes}, steps={self.steps}, nonnegative={self.nonnegative}"

@@ -1,0 +1,52 @@
+"""The convolutional dictionary as a linear operator: synthesis A and its adjoint A* (paper, equations 3 and 7).
+
+A dictionary is a tensor `(C, M, k, k)`: C atoms, each an M-channel patch of odd side k. Stored this way, the
+adjoint is a plain convolution and the synthesis its transpose, at any stride and for any input size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The pair (A, A*) of one convolutional dictionary.
+
+    Args:
+        atoms: `(C, M, k, k)`, k odd.
+        stride: of the code grid over the image grid; an image of side H has a code of side ceil(H / stride).
+    """
+
+    atoms: Tensor
+    stride: int = 1
+
+    def analyze(self, image: Tensor) -> Tensor:
+        """A* x: the correlation of each atom with the image. `(N, M, H, W)` -> `(N, C, h, w)`."""
+        return F.conv2d(image, self.atoms, stride=self.stride, padding=self._padding)
+
+    def synthesize(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+        """A z: the sum of atoms placed by the code. `(N, C, h, w)` -> `(N, M, *size)`, equation (3).
+
+        `size` is the (H, W) of the image that was coded: at stride 2 two sizes share one code grid.
+        """
+        missing = [
+            side - ((grid - 1) * self.stride + 1) for side, grid in zip(size, code.shape[-2:], strict=True)
+        ]
+        return F.conv_transpose2d(
+            code, self.atoms, stride=self.stride, padding=self._padding, output_padding=missing
+        )
+
+    @property
+    def _padding(self) -> int:
+        return self.atoms.shape[-1] // 2
+
+
+def project_to_unit_norm(atoms: Tensor) -> Tensor:
+    """Each atom of `(C, M, k, k)` scaled to unit l2 norm: the projection onto N of equation (5)."""
+    norms = torch.linalg.vector_norm(atoms, dim=(1, 2, 3), keepdim=True)
+    return atoms / norms.clamp_min(torch.finfo(atoms.dtype).tiny)

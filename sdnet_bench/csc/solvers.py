@@ -1,0 +1,106 @@
+"""ISTA and FISTA for the lasso over a convolutional dictionary (paper, equations 4, 6 and 8).
+
+    z* = argmin_z  lambda |z|_1 + 1/2 |x - A z|^2        optionally subject to z >= 0
+
+A solver is a step from one explicit state to the next; `solve` counts the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .operators import Dictionary
+
+Prox = Callable[[Tensor, Tensor], Tensor]
+
+
+def soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
+    """Shrinkage of equation (8): max(|code| - threshold, 0) * sign(code). `threshold` broadcasts to `code`."""
+    return code - code.clamp(-threshold, threshold)
+
+
+def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
+    """The same under the constraint z >= 0: max(code - threshold, 0)."""
+    return F.relu(code - threshold)
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """One instance of equation (4).
+
+    Args:
+        image: x, `(N, M, H, W)`.
+        dictionary: the pair (A, A*).
+        lambda_: the trade-off, broadcastable to the code, >= 0.
+        step_size: t, positive, below 1 / L for L the largest eigenvalue of A*A.
+        prox: `soft_threshold` or `nonnegative_soft_threshold`.
+    """
+
+    image: Tensor
+    dictionary: Dictionary
+    lambda_: Tensor
+    step_size: Tensor
+    prox: Prox
+
+    def descend(self, point: Tensor) -> Tensor:
+        """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6)."""
+        reconstruction = self.dictionary.synthesize(point, self._size)
+        return self._shrink(point + self.step_size * self.dictionary.analyze(self.image - reconstruction))
+
+    def descend_from_zero(self) -> Tensor:
+        """`descend(0)`, without the two convolutions of a zero code."""
+        return self._shrink(self.step_size * self.dictionary.analyze(self.image))
+
+    def _shrink(self, code: Tensor) -> Tensor:
+        return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return (self.image.shape[-2], self.image.shape[-1])
+
+
+class Iterate(NamedTuple):
+    """The state of a solver between steps."""
+
+    code: Tensor
+    """z, the answer so far, `(N, C, h, w)`."""
+    point: Tensor
+    """y, where the next gradient is taken; for ISTA the code itself."""
+    momentum: float
+    """m of equation (6)."""
+
+
+Step = Callable[[Lasso, Iterate], Iterate]
+
+
+def ista_step(problem: Lasso, at: Iterate) -> Iterate:
+    code = problem.descend(at.point)
+    return Iterate(code, code, 1.0)
+
+
+def fista_step(problem: Lasso, at: Iterate) -> Iterate:
+    """Equation (6): the gradient is taken at the extrapolated point."""
+    code = problem.descend(at.point)
+    momentum = _next_momentum(at.momentum)
+    return Iterate(code, code + (at.momentum - 1) / momentum * (code - at.code), momentum)
+
+
+def solve(problem: Lasso, steps: int, step: Step = fista_step) -> Tensor:
+    """The code after `steps >= 1` iterations from z = 0, `(N, C, h, w)`, differentiable by unrolling.
+
+    The first step from zero has no momentum: m_1 = 1, so y_2 = z_1 for both solvers.
+    """
+    code = problem.descend_from_zero()
+    iterate = Iterate(code, code, _next_momentum(1.0))
+    for _ in range(steps - 1):
+        iterate = step(problem, iterate)
+    return iterate.code
+
+
+def _next_momentum(momentum: float) -> float:
+    return float((1 + (1 + 4 * momentum**2) ** 0.5) / 2)

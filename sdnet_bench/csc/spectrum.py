@@ -1,0 +1,64 @@
+"""The step size of the solvers: t = 0.9 / L, L the largest eigenvalue of A*A (paper, Appendix A)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .operators import Dictionary
+
+TOLERANCE = 1e-5**0.5
+MAX_ITERATIONS = 50
+MARGIN = 0.9
+GRID = 32
+
+
+class Eigenpair(NamedTuple):
+    """The dominant eigenvalue (a 0-dim tensor) and its unit eigenvector `(1, C, GRID, GRID)`."""
+
+    value: Tensor
+    vector: Tensor
+
+
+@torch.no_grad()
+def power_iteration(
+    dictionary: Dictionary, start: Tensor | None = None, *, iterations: int | None = None
+) -> Eigenpair:
+    """Equations (9) and (10), in float32 or better, on a code of GRID x GRID positions.
+
+    The eigenvalue grows with the grid towards that of the infinite plane, so a grid smaller than the images
+    underestimates it a little; at GRID = 32 that is far inside the margin of the step size.
+
+    Args:
+        dictionary: the operator.
+        start: an earlier eigenvector to go on from; a seeded random one otherwise.
+        iterations: run exactly so many, without asking the device whether it converged. By default run until
+            the vector moves by less than TOLERANCE, MAX_ITERATIONS at most.
+    """
+    vector = _random_start(dictionary) if start is None else start
+    for _ in range(iterations or MAX_ITERATIONS):
+        moved = _normalize(_apply(dictionary, vector))
+        step, vector = moved - vector, moved
+        if iterations is None and torch.linalg.vector_norm(step) < TOLERANCE:
+            break
+    return Eigenpair((vector * _apply(dictionary, vector)).sum(), vector)
+
+
+def _apply(dictionary: Dictionary, code: Tensor) -> Tensor:
+    """A*A z."""
+    side = GRID * dictionary.stride
+    with torch.autocast(code.device.type, enabled=False):
+        return dictionary.analyze(dictionary.synthesize(code, (side, side)))
+
+
+def _normalize(code: Tensor) -> Tensor:
+    return code / torch.linalg.vector_norm(code).clamp_min(torch.finfo(code.dtype).tiny)
+
+
+def _random_start(dictionary: Dictionary) -> Tensor:
+    atoms = dictionary.atoms
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(1, atoms.shape[0], GRID, GRID, generator=generator, dtype=torch.float64)
+    return _normalize(start.to(atoms.device, atoms.dtype))

@@ -1,0 +1,173 @@
+"""The data sets by name, each with a training, a validation and a test split.
+
+The validation split is held out of the training images by a fixed permutation: the test split chooses nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DataError
+from ..progress import Progress
+from ..registry import Registry
+from .archives import fetch_tar
+from .splits import Augmentation, FolderSplit, Split, TensorSplit
+
+Which = Literal["train", "validation", "test"]
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set whose files have been found.
+
+    Args:
+        name: as registered.
+        num_classes: labels are 0 .. num_classes - 1.
+        mean, std: of the pixels in [0, 1], per channel.
+        family: whose severities its corruptions take: "cifar" or "imagenet".
+        open: reads one split.
+    """
+
+    name: str
+    num_classes: int
+    mean: RGB
+    std: RGB
+    family: str
+    open: Callable[[Which], Split]
+
+
+Opener = Callable[[Path, Progress], Dataset]
+"""`(data_dir, progress) -> Dataset`; a `DataError` where files are missing or damaged."""
+
+DATASETS: Registry[Opener] = Registry("dataset")
+
+
+def open_dataset(name: str, data_dir: Path, progress: Progress | None = None) -> Dataset:
+    """Finds the files of a data set under `data_dir`, downloading them where that is possible."""
+    return DATASETS[name](data_dir, progress or Progress())
+
+
+def hold_out(count: int, held: int) -> tuple[list[int], list[int]]:
+    """Splits the places 0 .. count - 1 into the kept and the held-out ones, both ascending; always the same."""
+    order = np.random.default_rng(0).permutation(count)
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+
+
+@DATASETS.register("digits")
+def digits(data_dir: Path, progress: Progress) -> Dataset:
+    """The 1,797 handwritten digits that scikit-learn carries, enlarged from 8x8 grey to 32x32 RGB."""
+    return Dataset("digits", 10, (0.312,) * 3, (0.356,) * 3, "imagenet", _open_digits)
+
+
+def _open_digits(which: Which) -> Split:
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    grey = torch.from_numpy(source.images).float()[:, None] / 16
+    large = F.interpolate(grey, size=(32, 32), mode="bicubic", align_corners=False).clamp(0, 1)
+    images = (large * 255).round().to(torch.uint8).repeat(1, 3, 1, 1)
+    labels = torch.from_numpy(source.target).long()
+    rest, test = hold_out(len(labels), 360)
+    if which == "test":
+        return _tensor_split(images, labels, test, Augmentation(flip=False))
+    kept, held = hold_out(len(rest), 200)
+    places = [rest[at] for at in (kept if which == "train" else held)]
+    return _tensor_split(images, labels, places, Augmentation(flip=False))
+
+
+@DATASETS.register("cifar10")
+def cifar10(data_dir: Path, progress: Progress) -> Dataset:
+    """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images of 32x32."""
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    return Dataset("cifar10", 10, mean, std, "cifar", _cifar("CIFAR10", data_dir, progress))
+
+
+@DATASETS.register("cifar100")
+def cifar100(data_dir: Path, progress: Progress) -> Dataset:
+    """CIFAR-100: 45,000 training, 5,000 validation and 10,000 test images of 32x32."""
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+    return Dataset("cifar100", 100, mean, std, "cifar", _cifar("CIFAR100", data_dir, progress))
+
+
+def _cifar(kind: str, data_dir: Path, progress: Progress) -> Callable[[Which], Split]:
+    from torchvision import datasets
+
+    source = getattr(datasets, kind)
+    if not (data_dir / source.base_folder).is_dir():
+        progress.note(f"{kind} is not in {data_dir}: downloading it from {source.url}")
+        fetch_tar(source.url, source.tgz_md5, data_dir, source.base_folder, progress)
+
+    def open_split(which: Which) -> Split:
+        images, labels = _read_cifar(source, data_dir, train=which != "test")
+        kept, held = hold_out(len(labels), 5000)
+        places = {"train": kept, "validation": held, "test": range(len(labels))}[which]
+        return _tensor_split(images, labels, list(places), Augmentation())
+
+    return open_split
+
+
+def _read_cifar(source: Any, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
+    """Images `(N, 3, 32, 32)` and labels; torchvision checks the md5 of every file before it reads one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy deprecates what is written in these old pickles
+            content = source(data_dir, train=train)
+    except (RuntimeError, OSError) as error:
+        folder = data_dir / source.base_folder
+        hint = f"Remove {folder} to download it again, or name another folder with --data-dir."
+        raise DataError(f"{folder} is incomplete or damaged: {error}".rstrip("."), hint=hint) from None
+    return torch.from_numpy(content.data).permute(0, 3, 1, 2), torch.tensor(content.targets)
+
+
+def _tensor_split(
+    images: Tensor, labels: Tensor, places: list[int], augmentation: Augmentation
+) -> TensorSplit:
+    at = torch.tensor(places)
+    return TensorSplit(images[at].contiguous(), labels[at], at, augmentation)
+
+
+@DATASETS.register("imagenet")
+def imagenet(data_dir: Path, progress: Progress) -> Dataset:
+    """ILSVRC 2012 as folders `imagenet/train/<class>/` and `imagenet/val/<class>/`; at 224x224."""
+    return _image_folder("imagenet", data_dir / "imagenet", 224)
+
+
+@DATASETS.register("imagefolder")
+def imagefolder(data_dir: Path, progress: Progress) -> Dataset:
+    """Any images as folders `train/<class>/` and `val/<class>/` right under the data folder; at 64x64."""
+    return _image_folder("imagefolder", data_dir, 64)
+
+
+def _image_folder(name: str, root: Path, size: int) -> Dataset:
+    """One image in twenty of `train` is held out for validation; `val` is the test split."""
+    train, test = _files(root / "train"), _files(root / "val")
+    kept, held = hold_out(len(train), max(1, len(train) // 20))
+
+    def open_split(which: Which) -> Split:
+        if which == "test":
+            return FolderSplit(test, range(len(test)), size)
+        places = kept if which == "train" else held
+        return FolderSplit([train[at] for at in places], places, size)
+
+    classes = 1 + max(label for _, label in train)
+    return Dataset(name, classes, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet", open_split)
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        return list(ImageFolder(str(folder)).samples)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hint = "Lay the images out as train/<class>/ and val/<class>/, and name the folder with --data-dir."
+        raise DataError(f"no image folder at {folder}: {error}".splitlines()[0], hint=hint) from None

@@ -1,0 +1,139 @@
+"""Model folders: read, built, checked and written. Weights are safetensors; there are no pickles to trust."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..backbones import build
+from ..config import MODELS, ModelConfig, Recipe
+from ..csc import csc_layers, get_lambda
+from ..errors import ModelError, RecordError, UnknownNameError
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network with its card. The network is on the CPU and in eval mode until somebody moves it."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    net: nn.Module
+    weights: str
+    """sha256 of the weight file."""
+
+    @property
+    def trained_lambda(self) -> float | None:
+        """lambda_0; None for a network without CSC-layers."""
+        return get_lambda(self.net) if csc_layers(self.net) else None
+
+
+def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs") -> Model:
+    """Loads a model from a folder, from the run of that name, or from the models shipped with the package.
+
+    Raises:
+        UnknownNameError: no such folder, run or shipped model.
+        ModelError: its weights are missing, truncated, or those of another network.
+    """
+    return read_model(find_model(path_or_name, Path(runs_dir)))
+
+
+def find_model(path_or_name: str | Path, runs_dir: Path) -> Path:
+    """The folder of a model, by path or name."""
+    for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
+        if (folder / "config.json").exists():
+            return folder
+    if Path(path_or_name).is_dir():
+        raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
+    known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob(f"*/{WEIGHTS}")}
+    raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
+
+
+def read_model(folder: Path) -> Model:
+    """Builds the network that `config.json` describes and fills it with the weights beside it."""
+    config, path = ModelConfig.read(folder), folder / WEIGHTS
+    if not path.exists():
+        hint = f"Train it with `sdnet-bench train {folder.name}`."
+        raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
+    digest = file_digest(path)
+    if config.weights_sha256 not in (None, digest):
+        raise ModelError(
+            f"{path} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest
+        )
+    net = build_net(config)
+    try:
+        net.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path} does not hold the weights of this {config.backbone.name}: {reason}"
+        ) from None
+    return Model(folder.resolve().name, folder, config, net.eval(), digest)
+
+
+def build_net(config: ModelConfig) -> nn.Module:
+    """The network that a configuration describes, with fresh weights."""
+    return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
+
+
+def write_model(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Module) -> Model:
+    """Writes recipe, weights and configuration, each at once or not at all; the weights come last but one."""
+    with replacing(folder / "recipe.toml") as path:
+        path.write_text(
+            tomli_w.dumps(recipe.model_dump(exclude_none=True, exclude={"name"})), encoding="utf-8"
+        )
+    with replacing(folder / WEIGHTS) as path:
+        save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
+    config = config.model_copy(update={"weights_sha256": file_digest(folder / WEIGHTS)})
+    with replacing(folder / "config.json") as path:
+        path.write_text(config.to_json(), encoding="utf-8")
+    return read_model(folder)
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch file that becomes `path` when the block ends well, and is removed when it does not."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield scratch
+        scratch.replace(path)
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path}: {error}", hint="Name another folder with --runs-dir."
+        ) from None
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def save_state(path: Path, state: dict[str, object]) -> None:
+    """Writes the state of an unfinished training."""
+    with replacing(path) as scratch:
+        torch.save(state, scratch)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, object]:
+    """Reads it back: tensors and plain values only."""
+    try:
+        state: dict[str, object] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise ModelError(f"{path} is damaged: {reason}", hint="Train anew with --overwrite.") from None
+    return state

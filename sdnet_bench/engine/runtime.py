@@ -1,0 +1,133 @@
+"""Where and how a network runs: device, precision, memory layout, and the processes that share the work."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+
+from .. import __version__
+from ..errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process's view of the machine.
+
+    Args:
+        device: what tensors live on.
+        precision: a name of PRECISIONS; weights stay float32, matrix products run in this type.
+    """
+
+    device: torch.device
+    precision: str = "float32"
+
+    @classmethod
+    def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
+        """Names to a runtime. "auto" takes the accelerator that is there, and bfloat16 where it is native."""
+        if device not in DEVICES:
+            raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
+        state = PartialState(cpu=True) if device == "cpu" else PartialState()
+        if device not in ("auto", state.device.type):
+            raise UsageError(
+                f"there is no {device} device here", hint=f"This machine offers {state.device.type}."
+            )
+        if precision == "auto":
+            precision = "bfloat16" if _has_native_bfloat16(state.device) else "float32"
+        if precision not in PRECISIONS:
+            raise UsageError("unknown precision", expected=f"auto, {', '.join(PRECISIONS)}", got=precision)
+        return cls(state.device, precision)
+
+    def place(self, net: nn.Module) -> nn.Module:
+        """Moves a network to the device, in the memory layout that convolutions like best."""
+        return net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def to_pixels(self, images: Tensor) -> Tensor:
+        """`(N, 3, H, W)` uint8 to float32 in [0, 1], in the memory layout of `place`."""
+        return images.float().div_(255).contiguous(memory_format=torch.channels_last)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Runs matrix products in the chosen precision during a block."""
+        return torch.autocast(
+            self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"
+        )
+
+    @cached_property
+    def processes(self) -> PartialState:
+        """Rank, number and barriers of the processes that `accelerate launch` started; one by default."""
+        return PartialState()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Adds a tensor up over all processes."""
+        return (
+            reduce(values.to(self.device), "sum").to(values.device)
+            if self.processes.num_processes > 1
+            else values
+        )
+
+    def peak_memory(self) -> int:
+        """Bytes: the most that was allocated on a CUDA device; elsewhere the most this process ever held."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if platform.system() == "Darwin" else 1024
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """What a record says about where it comes from."""
+        return {
+            "version": __version__,
+            "commit": _commit(),
+            "torch": torch.__version__,
+            "device": _device_name(self.device),
+            "precision": self.precision,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds torch's global generators, from which fresh weights are drawn."""
+    torch.manual_seed(seed)
+
+
+def _has_native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
+    return False
+
+
+@cache
+def _commit() -> str | None:
+    """The git commit of the source this runs from, if it is a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type} {platform.processor() or platform.machine()}"

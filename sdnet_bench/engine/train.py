@@ -1,0 +1,213 @@
+"""Training: projected stochastic gradient descent on the cross-entropy (paper, equation 5).
+
+One epoch is one deterministic function of the seed and the epoch's number, so an interrupted run that goes on
+ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
+
+from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
+from ..csc import DictionaryProjection
+from ..data import Batch, Dataset, Split, limited
+from ..errors import ModelError, TrainingError
+from ..progress import Progress, Task
+from .checkpoint import build_net, load_state, replacing, save_state
+from .evaluate import evaluate
+from .runtime import Runtime, seed_everything
+
+Row = dict[str, float]
+STATE = "training.pt"
+
+
+@dataclass
+class Training:
+    """All that changes while a model is trained."""
+
+    net: nn.Module
+    optimizer: SGD
+    scheduler: LRScheduler
+    projection: DictionaryProjection
+    history: list[Row] = field(default_factory=list)
+    """One row per finished epoch."""
+
+    @classmethod
+    def start(cls, recipe: Recipe, net: nn.Module, steps_per_epoch: int) -> Training:
+        optimizer = SGD(net.parameters(), **recipe.optimizer.model_dump())
+        scheduler = _schedule(recipe, optimizer, steps_per_epoch)
+        return cls(net, optimizer, scheduler, DictionaryProjection(net))
+
+    def step(self, loss: Tensor) -> None:
+        """One step of projected SGD; nothing in it waits for the device."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.projection()
+        self.scheduler.step()
+
+    def save(self, path: Path, recipe: Recipe) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
+        save_state(path, parts | {"history": self.history, "recipe": recipe.model_dump_json()})
+
+    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
+        """Goes on from a saved state; a `ModelError` if it belongs to another recipe."""
+        state: dict[str, Any] = load_state(path, device)
+        if state["recipe"] != recipe.model_dump_json():
+            hint = "Give the options of that run again, or train anew with --overwrite."
+            raise ModelError(f"{path} was left by another recipe", hint=hint)
+        for name in self._PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.history = state["history"]
+
+    _PARTS = ("net", "optimizer", "scheduler", "projection")
+
+
+def configure(recipe: Recipe, dataset: Dataset) -> ModelConfig:
+    """What a recipe's network is, once its data set is known: its classes, mean and standard deviation."""
+    options = {"mean": dataset.mean, "std": dataset.std, **recipe.backbone.options}
+    return ModelConfig(
+        backbone=Backbone(name=recipe.backbone.name, options=options),
+        num_classes=dataset.num_classes,
+        dataset=dataset.name,
+    )
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, folder: Path, runtime: Runtime, progress: Progress, *, resume: bool
+) -> Training:
+    """Trains the network of a recipe and returns it with its history; it rests on the device, in eval mode.
+
+    After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or there are fewer images than processes.
+    """
+    shard, batch_size = _shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
+    seed_everything(recipe.seed)
+    net = runtime.place(build_net(configure(recipe, dataset)))
+    training = Training.start(recipe, net, max(1, len(shard) // batch_size))
+    if resume and (folder / STATE).exists():
+        training.restore(folder / STATE, recipe, runtime.device)
+        progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
+    forward = _parallel(training.net, runtime)
+    validation = dataset.open("validation")
+    for epoch in range(len(training.history), recipe.epochs):
+        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(shard)) as task:
+            seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
+            row = _run_epoch(
+                training, forward, shard.augmented(batch_size, runtime.device, seed), runtime, task
+            )
+        row = {"epoch": epoch + 1, **row, "validation_accuracy": _accuracy(training.net, validation, runtime)}
+        training.history.append(row)
+        if runtime.processes.is_main_process:
+            _write_history(folder / "history.csv", training.history)
+            training.save(folder / STATE, recipe)
+        progress.note(_line(row, recipe.epochs))
+    training.projection.settle()
+    training.net.eval()
+    return training
+
+
+def _run_epoch(
+    training: Training, forward: nn.Module, batches: Iterable[Batch], runtime: Runtime, task: Task
+) -> Row:
+    """One pass over the training images; the losses are read from the device once, at the end."""
+    training.net.train()
+    started, images = time.perf_counter(), 0
+    losses, hits = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
+    for batch in batches:
+        loss, correct = _loss(forward, batch, runtime)
+        training.step(loss)
+        losses += loss.detach() * len(batch.labels)
+        hits += correct
+        images += len(batch.labels)
+        task.advance(len(batch.labels))
+    mean_loss = (losses / images).item()
+    if not math.isfinite(mean_loss):
+        raise TrainingError("the loss is not finite any more", hint="Lower the learning rate in the recipe.")
+    seconds = time.perf_counter() - started
+    return {
+        "lr": training.optimizer.param_groups[0]["lr"],
+        "loss": mean_loss,
+        "accuracy": (hits / images).item(),
+        "seconds": seconds,
+        "images_per_second": images * runtime.processes.num_processes / seconds,
+    }
+
+
+def _loss(forward: nn.Module, batch: Batch, runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy of a batch and how many of its images are classified correctly."""
+    with runtime.autocast():
+        logits = forward(runtime.to_pixels(batch.images))
+    return F.cross_entropy(logits.float(), batch.labels), (logits.argmax(1) == batch.labels).sum()
+
+
+def _schedule(recipe: Recipe, optimizer: SGD, steps_per_epoch: int) -> LRScheduler:
+    """The recipe's schedule, stepped once per batch."""
+    schedule, steps = recipe.schedule, recipe.epochs * steps_per_epoch
+    if isinstance(schedule, MultiStep):
+        return MultiStepLR(
+            optimizer, [epoch * steps_per_epoch for epoch in schedule.milestones], schedule.gamma
+        )
+    if isinstance(schedule, OneCycle):
+        return OneCycleLR(
+            optimizer,
+            recipe.optimizer.lr,
+            total_steps=steps + 1,
+            pct_start=schedule.warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
+    return CosineAnnealingLR(optimizer, steps)
+
+
+def _epoch_seed(*words: int) -> int:
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
+    """This process's share of the images and of every batch."""
+    rank, count = runtime.processes.process_index, runtime.processes.num_processes
+    if count == 1:
+        return split, batch_size
+    share = split.subset(range(rank, len(split) - len(split) % count, count))
+    if not len(share):
+        raise TrainingError("fewer training images than processes", got=len(split))
+    return share, max(1, batch_size // count)
+
+
+def _parallel(net: nn.Module, runtime: Runtime) -> nn.Module:
+    return DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
+
+
+def _accuracy(net: nn.Module, split: Split, runtime: Runtime) -> float:
+    return float(evaluate(net, split, runtime)[None].correct.mean())
+
+
+def _write_history(path: Path, history: list[Row]) -> None:
+    with replacing(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _line(row: Row, epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:.0f}/{epochs}  loss {row['loss']:.3f}  train {row['accuracy']:.2%}  "
+        f"validation {row['validation_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
+    )

@@ -1,0 +1,65 @@
+"""Every error that sdnet-bench raises on purpose.
+
+    BenchError                exit status 1: the job failed
+    ├── UsageError            exit status 2: the request itself is wrong
+    │   └── UnknownNameError  no such recipe, backbone, corruption, ...; suggests the nearest name
+    ├── DataError             a data set is missing, damaged or not what it says it is
+    ├── ModelError            a model folder is missing, truncated or foreign
+    ├── RecordError           a file of records or a folder for results cannot be used
+    └── TrainingError         training cannot go on
+
+A message is one line: what happened, what was expected, what was found, and what to type next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Root of the tree. `exit_status` is what the command line returns."""
+
+    exit_status = 1
+
+    def __init__(self, what: str, *, expected: object = None, got: object = None, hint: str | None = None):
+        parts = [what]
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if got is not None:
+            parts.append(f"got {got}")
+        message = ", ".join(parts)
+        super().__init__(f"{message}. {hint}" if hint else message)
+        self.hint = hint
+
+
+class UsageError(BenchError):
+    """The command line or the call is wrong: nothing was started."""
+
+    exit_status = 2
+
+
+class UnknownNameError(UsageError):
+    """`name` is not among the `known` names of a `kind`."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
+        choices = sorted(known)
+        near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(choices) or 'none'}."
+        super().__init__(f"unknown {kind} {name!r}", hint=f"{advice} {hint}" if hint else advice)
+
+
+class DataError(BenchError):
+    """A data set is missing, damaged or not what it says it is."""
+
+
+class ModelError(BenchError):
+    """A model folder is missing, truncated or foreign."""
+
+
+class RecordError(BenchError):
+    """A file of records or a folder for results cannot be read or written."""
+
+
+class TrainingError(BenchError):
+    """Training cannot go on."""

@@ -1,0 +1,191 @@
+"""Measured cells, and the append-only file they are kept in.
+
+A `Cell` says what is measured and nothing of how it went; its digest is the key of its `Record`. A record keeps
+one bit per image, so that accuracies, intervals, paired tests and unions are all derived and never stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from .config import Frozen, first_fault
+from .errors import RecordError
+
+if TYPE_CHECKING:
+    import pandas
+
+Outcomes = NDArray[np.bool_]
+
+
+class AttackSetting(Frozen):
+    """An attack with all that decides its outcome. `repr` is the experiment."""
+
+    name: str = "pgd"
+    norm: Literal["linf", "l2"]
+    eps: float
+    """Radius of the ball in pixels of [0, 1]."""
+    step_size: float
+    steps: int
+    restarts: int = 1
+    crafted_at: float | None = None
+    """The lambda of the network that the attack looks at; None for a network without one."""
+
+
+class Cell(Frozen):
+    """One thing to measure."""
+
+    kind: Literal["training", "accuracy"] = "accuracy"
+    weights: str
+    """sha256 of the model's weights."""
+    dataset: str
+    split: Literal["train", "validation", "test"]
+    images: str
+    """Digest of the clean images and labels."""
+    lambda_: float | None = None
+    """The trade-off in every CSC-layer; None for a network without one."""
+    corruption: str | None = None
+    level: float | None = None
+    """The corruption's own parameter."""
+    severity: int | None = None
+    """1 to 5 where `level` is that of an archive."""
+    attack: AttackSetting | None = None
+    rule: str | None = None
+    """How lambda was chosen, where it was not given: "algorithm-1" and the digest of the fit."""
+    precision: str = "float32"
+    seed: int = 0
+    """Of the corruption and of the attack's random starts."""
+
+    @property
+    def key(self) -> str:
+        """Digest of the cell's content."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+
+class Record(Frozen):
+    """A measured cell."""
+
+    model: str
+    """Name of the model, for people; the key holds its weights."""
+    cell: Cell
+    n: int
+    outcomes: str | None = None
+    """One bit per image, in the order of the split: was it classified correctly? Packed, base64."""
+    metrics: dict[str, float] = {}
+    """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
+    provenance: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, model: str, cell: Cell, outcomes: Outcomes, **rest: Any) -> Self:
+        packed = base64.b64encode(np.packbits(outcomes).tobytes()).decode()
+        return cls(model=model, cell=cell, n=len(outcomes), outcomes=packed, **rest)
+
+    @property
+    def correct(self) -> Outcomes:
+        """`(n,)`: which images were classified correctly."""
+        bits = np.frombuffer(base64.b64decode(self.outcomes or ""), np.uint8)
+        return np.unpackbits(bits, count=self.n).astype(bool)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct images, in [0, 1]."""
+        return float(self.correct.mean())
+
+
+class RecordStore:
+    """The records in `folder / records.jsonl`, one JSON object per line, oldest first.
+
+    Appending takes a lock, so processes may share a file. A last line torn by a crash is dropped.
+    """
+
+    FILE = "records.jsonl"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / self.FILE
+        self._records = {record.cell.key: record for record in self._read()}
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self._records
+
+    def __getitem__(self, cell: Cell) -> Record:
+        return self._records[cell.key]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def append(self, record: Record) -> None:
+        """Adds one record; it is on the disk when this returns."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"), self.path.open("ab") as file:
+                _drop_torn_line(self.path)
+                file.write(record.model_dump_json().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RecordError(
+                f"cannot write {self.path}: {error}", hint="Name another folder with --runs-dir."
+            ) from None
+        self._records[record.cell.key] = record
+
+    def _read(self) -> Iterator[Record]:
+        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is torn
+            try:
+                yield Record.model_validate_json(line)
+            except ValidationError as error:
+                raise RecordError(f"{self.path}, line {number}: {first_fault(error)}") from None
+
+
+def _drop_torn_line(path: Path) -> None:
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def read_results(folder: Path) -> list[Record]:
+    """The records published with a model, in `results.json`; none where there is no such file."""
+    path = folder / "results.json"
+    if not path.exists():
+        return []
+    try:
+        return [Record.model_validate(record) for record in json.loads(path.read_text(encoding="utf-8"))]
+    except ValidationError as error:
+        raise RecordError(f"{path}: {first_fault(error)}") from None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read {path}: {error}") from None
+
+
+def write_results(folder: Path, records: Iterable[Record]) -> None:
+    """Publishes records as `results.json`: a JSON list, one record per line."""
+    lines = ",\n".join(record.model_dump_json() for record in records)
+    (folder / "results.json").write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
+
+
+def load(path: Path | str) -> pandas.DataFrame:
+    """The records of a run folder or a published model as a table: one row per record, one column per field."""
+    import pandas
+
+    folder = Path(path)
+    records = {record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}
+    return pandas.DataFrame([_row(record) for record in records.values()])
+
+
+def _row(record: Record) -> dict[str, Any]:
+    measured = {"accuracy": record.accuracy} if record.outcomes else {}
+    cell = record.cell.model_dump(exclude={"attack"})
+    attack = {f"attack_{name}": value for name, value in record.cell.attack or ()}
+    return {"model": record.model, **cell, **attack, "n": record.n, **measured, **record.metrics}
