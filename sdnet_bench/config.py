@@ -15,11 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from .errors import ModelError, UsageError
 
 MODELS = next(
-    (
-        path
-        for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models")
-        if path.is_dir()
-    ),
+    (path for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models") if path.is_dir()),
     Path(__file__).parent / "models",
 )
 """Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
@@ -105,6 +101,15 @@ class Recipe(Frozen):
         """A copy with the given fields changed; `None` leaves a field as it is."""
         content = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
         return Recipe.parse(content, "options")
+
+    def with_backbone(self, backbone: str | None, width: int | None) -> Recipe:
+        """A copy with another network, or another width; a new network gives the recipe a new name too."""
+        old = self.backbone
+        options = old.options | ({"width": width} if width else {})
+        if backbone is None:
+            return self.replace(backbone=Backbone(name=old.name, options=options).model_dump())
+        changed = Backbone(name=backbone, options=options).model_dump()
+        return self.replace(backbone=changed, name=self.name.replace(old.name, backbone))
 
 
 class ModelConfig(Frozen):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from .config import Frozen, first_fault
 from .errors import RecordError
@@ -32,7 +32,7 @@ class AttackSetting(Frozen):
     """An attack with all that decides its outcome. `repr` is the experiment."""
 
     name: str = "pgd"
-    norm: Literal["linf", "l2"]
+    norm: str
     eps: float
     """Radius of the ball in pixels of [0, 1]."""
     step_size: float
@@ -52,6 +52,8 @@ class Cell(Frozen):
     split: Literal["train", "validation", "test"]
     images: str
     """Digest of the clean images and labels."""
+    limit: int | None = None
+    """So many images, spread evenly over the split; None for all."""
     lambda_: float | None = None
     """The trade-off in every CSC-layer; None for a network without one."""
     corruption: str | None = None
@@ -81,9 +83,9 @@ class Record(Frozen):
     n: int
     outcomes: str | None = None
     """One bit per image, in the order of the split: was it classified correctly? Packed, base64."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, model: str, cell: Cell, outcomes: Outcomes, **rest: Any) -> Self:
@@ -106,13 +108,17 @@ class RecordStore:
     """The records in `folder / records.jsonl`, one JSON object per line, oldest first.
 
     Appending takes a lock, so processes may share a file. A last line torn by a crash is dropped.
+
+    Args:
+        folder: of the model's run; made when the first record is appended.
+        known: records from elsewhere, published with the model, that need not be measured again.
     """
 
     FILE = "records.jsonl"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: Iterable[Record] = ()) -> None:
         self.path = folder / self.FILE
-        self._records = {record.cell.key: record for record in self._read()}
+        self._records = {record.cell.key: record for record in [*known, *self._read()]}
 
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self._records
@@ -169,10 +175,10 @@ def read_results(folder: Path) -> list[Record]:
         raise RecordError(f"cannot read {path}: {error}") from None
 
 
-def write_results(folder: Path, records: Iterable[Record]) -> None:
-    """Publishes records as `results.json`: a JSON list, one record per line."""
+def write_results(path: Path, records: Iterable[Record]) -> None:
+    """Publishes records as a JSON list, one record per line."""
     lines = ",\n".join(record.model_dump_json() for record in records)
-    (folder / "results.json").write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
+    path.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
 
 
 def load(path: Path | str) -> pandas.DataFrame:

@@ -53,9 +53,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     """
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if wanted.ndim > 1 or not bool(torch.isfinite(wanted).all()) or bool((wanted < 0).any()):
-        raise UsageError(
-            "lambda out of range", expected="finite numbers >= 0, one or one per image", got=value
-        )
+        raise UsageError("lambda out of range", expected="finite numbers >= 0, one or one per image", got=value)
     for layer in require_csc_layers(net):
         if layer.lambda_.shape == wanted.shape:
             layer.lambda_.copy_(wanted)  # in place: a compiled network keeps its graph
@@ -126,9 +124,7 @@ class DictionaryProjection:
 
     def settle(self) -> None:
         """Step sizes to the tolerance of Appendix A."""
-        self._vectors = [
-            layer.settle(vector) for layer, vector in zip(self._layers, self._vectors, strict=True)
-        ]
+        self._vectors = [layer.settle(vector) for layer, vector in zip(self._layers, self._vectors, strict=True)]
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         return {"vectors": self._vectors}

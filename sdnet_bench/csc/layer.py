@@ -46,9 +46,7 @@ class CSCConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0 or kernel_size < 1:
-            raise UsageError(
-                "a CSC-layer needs a kernel with a centre", expected="an odd size", got=kernel_size
-            )
+            raise UsageError("a CSC-layer needs a kernel with a centre", expected="an odd size", got=kernel_size)
         if steps < 1:
             raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size
@@ -60,9 +58,7 @@ class CSCConv2d(nn.Module):
         self.settle()
 
     def forward(self, image: Tensor) -> Tensor:
-        return solve(
-            Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox), self.steps
-        )
+        return solve(Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox), self.steps)
 
     @property
     def operator(self) -> Dictionary:

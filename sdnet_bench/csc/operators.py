@@ -27,19 +27,15 @@ class Dictionary:
 
     def analyze(self, image: Tensor) -> Tensor:
         """A* x: the correlation of each atom with the image. `(N, M, H, W)` -> `(N, C, h, w)`."""
-        return F.conv2d(image, self.atoms, stride=self.stride, padding=self._padding)
+        return F.conv2d(image, self.atoms, None, self.stride, self._padding)
 
     def synthesize(self, code: Tensor, size: tuple[int, int]) -> Tensor:
         """A z: the sum of atoms placed by the code. `(N, C, h, w)` -> `(N, M, *size)`, equation (3).
 
         `size` is the (H, W) of the image that was coded: at stride 2 two sizes share one code grid.
         """
-        missing = [
-            side - ((grid - 1) * self.stride + 1) for side, grid in zip(size, code.shape[-2:], strict=True)
-        ]
-        return F.conv_transpose2d(
-            code, self.atoms, stride=self.stride, padding=self._padding, output_padding=missing
-        )
+        missing = [side - ((grid - 1) * self.stride + 1) for side, grid in zip(size, code.shape[-2:], strict=True)]
+        return F.conv_transpose2d(code, self.atoms, None, self.stride, self._padding, missing)
 
     @property
     def _padding(self) -> int:
@@ -48,5 +44,5 @@ class Dictionary:
 
 def project_to_unit_norm(atoms: Tensor) -> Tensor:
     """Each atom of `(C, M, k, k)` scaled to unit l2 norm: the projection onto N of equation (5)."""
-    norms = torch.linalg.vector_norm(atoms, dim=(1, 2, 3), keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(atoms, dim=(1, 2, 3), keepdim=True)
     return atoms / norms.clamp_min(torch.finfo(atoms.dtype).tiny)

@@ -23,9 +23,7 @@ class Eigenpair(NamedTuple):
 
 
 @torch.no_grad()
-def power_iteration(
-    dictionary: Dictionary, start: Tensor | None = None, *, iterations: int | None = None
-) -> Eigenpair:
+def power_iteration(dictionary: Dictionary, start: Tensor | None = None, *, iterations: int | None = None) -> Eigenpair:
     """Equations (9) and (10), in float32 or better, on a code of GRID x GRID positions.
 
     The eigenvalue grows with the grid towards that of the infinite plane, so a grid smaller than the images
@@ -54,7 +52,8 @@ def _apply(dictionary: Dictionary, code: Tensor) -> Tensor:
 
 
 def _normalize(code: Tensor) -> Tensor:
-    return code / torch.linalg.vector_norm(code).clamp_min(torch.finfo(code.dtype).tiny)
+    length: Tensor = torch.linalg.vector_norm(code)
+    return code / length.clamp_min(torch.finfo(code.dtype).tiny)
 
 
 def _random_start(dictionary: Dictionary) -> Tensor:

@@ -35,9 +35,7 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
             shutil.rmtree(folder / member, ignore_errors=True)
             (Path(scratch) / member).rename(folder / member)
     except OSError as error:
-        raise DataError(
-            f"cannot write to {folder}: {error}", hint="Name another folder with --data-dir."
-        ) from None
+        raise DataError(f"cannot write to {folder}: {error}", hint="Name another folder with --data-dir.") from None
 
 
 def _download(url: str, md5: str, target: Path, progress: Progress) -> None:

@@ -129,9 +129,7 @@ def _read_cifar(source: Any, data_dir: Path, train: bool) -> tuple[Tensor, Tenso
     return torch.from_numpy(content.data).permute(0, 3, 1, 2), torch.tensor(content.targets)
 
 
-def _tensor_split(
-    images: Tensor, labels: Tensor, places: list[int], augmentation: Augmentation
-) -> TensorSplit:
+def _tensor_split(images: Tensor, labels: Tensor, places: list[int], augmentation: Augmentation) -> TensorSplit:
     at = torch.tensor(places)
     return TensorSplit(images[at].contiguous(), labels[at], at, augmentation)
 

@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Some images of a split."""
 
     index: Tensor
-    """`(N,)` int64, on the CPU: where each image stands in the whole data set's split."""
+    """`(N,)` int64: where each image stands in the whole split of the data set."""
     images: Tensor
     """`(N, 3, H, W)` uint8."""
     labels: Tensor
@@ -65,20 +66,23 @@ class Augmentation:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """`(N, 3, H, W)` to the same, each image cropped and flipped on its own, without a loop over images."""
-        count, _, height, width = images.shape
-        padded = F.pad(images, [self.pad] * 4)
-        rows = self._offsets(count, height, generator).view(-1, 1, height, 1)
-        columns = self._offsets(count, width, generator)
+        count, channels, height, width = images.shape
+        device = images.device
+        rows = self._source(count, height, generator)
+        columns = self._source(count, width, generator)
         if self.flip:
-            flipped = torch.randint(2, (count, 1), generator=generator) == 1
+            flipped = torch.randint(2, (count, 1), generator=generator, device=device) == 1
             columns = torch.where(flipped, columns.flip(1), columns)
-        rows, columns = rows.to(images.device), columns.view(-1, 1, 1, width).to(images.device)
-        image, channel = torch.arange(count).view(-1, 1, 1, 1), torch.arange(3).view(1, -1, 1, 1)
-        return padded[image.to(images.device), channel.to(images.device), rows, columns]
+        image = torch.arange(count, device=device).view(-1, 1, 1, 1)
+        channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+        padded = F.pad(images, [self.pad] * 4)
+        return padded[image, channel, rows.view(-1, 1, height, 1), columns.view(-1, 1, 1, width)]
 
-    def _offsets(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """`(count, side)`: the source rows or columns of each image's crop."""
-        return torch.randint(2 * self.pad + 1, (count, 1), generator=generator) + torch.arange(side)
+    def _source(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """`(count, side)`: which rows, or columns, of the padded images each crop takes."""
+        device = generator.device
+        start = torch.randint(2 * self.pad + 1, (count, 1), generator=generator, device=device)
+        return start + torch.arange(side, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +113,19 @@ class TensorSplit:
             yield Batch(self.index[part], self.images[part].to(device), self.labels[part].to(device))
 
     def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(seed)
-        images, labels = self._resident(device)
-        order = torch.randperm(len(self), generator=generator)
-        for at in order.split(batch_size):
-            if len(at) == min(batch_size, len(self)):
-                there = at.to(device)
-                yield Batch(self.index[at], self.augmentation(images[there], generator), labels[there])
+        generator = torch.Generator(device).manual_seed(seed)
+        resident = self._resident(device)
+        order = torch.randperm(len(self), generator=generator, device=device)
+        for start in range(0, max(1, len(self) - batch_size + 1), batch_size):
+            at = order[start : start + batch_size]
+            images = self.augmentation(resident.images[at], generator)
+            yield Batch(resident.index[at], images, resident.labels[at])
 
-    def _resident(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Images and labels on the device: moved there at the first call, and kept."""
-        kept: dict[torch.device, tuple[Tensor, Tensor]] = self.__dict__.setdefault("_kept", {})
+    def _resident(self, device: torch.device) -> Batch:
+        """The whole split on the device: moved there at the first call, and kept."""
+        kept: dict[torch.device, Batch] = self.__dict__.setdefault("_kept", {})
         if device not in kept:
-            kept[device] = (self.images.to(device), self.labels.to(device))
+            kept[device] = Batch(self.index.to(device), self.images.to(device), self.labels.to(device))
         return kept[device]
 
 

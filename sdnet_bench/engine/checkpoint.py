@@ -69,17 +69,13 @@ def read_model(folder: Path) -> Model:
         raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
     digest = file_digest(path)
     if config.weights_sha256 not in (None, digest):
-        raise ModelError(
-            f"{path} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest
-        )
+        raise ModelError(f"{path} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
     net = build_net(config)
     try:
         net.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{path} does not hold the weights of this {config.backbone.name}: {reason}"
-        ) from None
+        raise ModelError(f"{path} does not hold the weights of this {config.backbone.name}: {reason}") from None
     return Model(folder.resolve().name, folder, config, net.eval(), digest)
 
 
@@ -91,9 +87,7 @@ def build_net(config: ModelConfig) -> nn.Module:
 def write_model(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Module) -> Model:
     """Writes recipe, weights and configuration, each at once or not at all; the weights come last but one."""
     with replacing(folder / "recipe.toml") as path:
-        path.write_text(
-            tomli_w.dumps(recipe.model_dump(exclude_none=True, exclude={"name"})), encoding="utf-8"
-        )
+        path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True, exclude={"name"})), encoding="utf-8")
     with replacing(folder / WEIGHTS) as path:
         save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
     config = config.model_copy(update={"weights_sha256": file_digest(folder / WEIGHTS)})
@@ -116,9 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield scratch
         scratch.replace(path)
     except OSError as error:
-        raise RecordError(
-            f"cannot write {path}: {error}", hint="Name another folder with --runs-dir."
-        ) from None
+        raise RecordError(f"cannot write {path}: {error}", hint="Name another folder with --runs-dir.") from None
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -24,8 +24,8 @@ class Outcome:
 
     correct: NDArray[np.bool_]
     """`(n,)`."""
-    residual: NDArray[np.float64] | None
-    """`(n,)`: |x - A z|_2 averaged over CSC-layers; None for a network without one."""
+    residual: NDArray[np.float64] | None = None
+    """`(n,)`: |x - A z|_2 averaged over CSC-layers, where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class Noise:
     def __call__(self, batch: Batch) -> Tensor:
         """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
         pairs = zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True)
-        images = [
-            corrupt(self.name, image, level=self.level, seed=self.seed, index=at) for image, at in pairs
-        ]
+        images = [corrupt(self.name, image, level=self.level, seed=self.seed, index=at) for image, at in pairs]
         return torch.from_numpy(np.stack(images)).to(batch.images.device)
 
 
@@ -60,42 +58,60 @@ def evaluate(
     view: Callable[[Batch], Tensor] = clean,
     task: Task | None = None,
 ) -> dict[float | None, Outcome]:
-    """Classifies a split under each lambda; None is the lambda that the network has.
+    """Classifies a split under each lambda, and measures residuals where the network has CSC-layers.
 
     Args:
         net: on the runtime's device; put into eval mode.
+        lambdas: None is the lambda that the network has.
         view: what is done to the images of a batch before they are classified; done once for all lambdas.
         task: advanced by every image classified, once per lambda.
     """
     net.eval()
-    rank, count = runtime.processes.process_index, runtime.processes.num_processes
-    mine = split.subset(range(rank, len(split), count)) if count > 1 else split
-    parts: dict[float | None, list[tuple[Tensor, Tensor]]] = {lambda_: [] for lambda_ in lambdas}
-    for batch in mine.batches(BATCH_SIZE, runtime.device):
+    rights: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas}
+    norms: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas}
+    for batch in own_share(split, runtime).batches(BATCH_SIZE, runtime.device):
         pixels = runtime.to_pixels(view(batch))
         for lambda_ in lambdas:
-            parts[lambda_].append(_classify(net, pixels, batch.labels, lambda_, runtime))
+            right, norm = _observe(net, pixels, batch.labels, lambda_, runtime)
+            rights[lambda_].append(right)
+            norms[lambda_].append(norm)
             (task or Task()).advance(len(batch.labels))
-    return {lambda_: _gather(found, len(split), runtime, net) for lambda_, found in parts.items()}
+    measured, total = bool(csc_layers(net)), len(split)
+    return {
+        lambda_: Outcome(
+            whole(rights[lambda_], total, runtime).numpy().astype(bool),
+            whole(norms[lambda_], total, runtime).double().numpy() if measured else None,
+        )
+        for lambda_ in lambdas
+    }
 
 
-def _classify(
+def classify(net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | None, runtime: Runtime) -> Tensor:
+    """`(N,)` bool: which images, `(N, 3, H, W)` in [0, 1], the network gets right under a lambda."""
+    with using_lambda(net, lambda_), runtime.autocast():
+        return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]
+
+
+def _observe(
     net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | None, runtime: Runtime
 ) -> tuple[Tensor, Tensor]:
-    """Which images are right, and their residuals (zeros where there is no CSC-layer)."""
-    with using_lambda(net, lambda_), runtime.autocast():
-        if not csc_layers(net):
-            return net(pixels).argmax(1) == labels, torch.zeros(len(labels))
-        with residuals(net) as meter:
-            return net(pixels).argmax(1) == labels, meter.per_image()
+    """The same, with the residuals `(N,)`: zeros where there is no CSC-layer."""
+    if not csc_layers(net):
+        return classify(net, pixels, labels, lambda_, runtime), torch.zeros(len(labels))
+    with residuals(net) as meter:
+        return classify(net, pixels, labels, lambda_, runtime), meter.per_image()
 
 
-def _gather(parts: list[tuple[Tensor, Tensor]], total: int, runtime: Runtime, net: nn.Module) -> Outcome:
-    """Puts the shares of all processes back into the order of the split."""
+def own_share(split: Split, runtime: Runtime) -> Split:
+    """The images of a split that fall to this process: every n-th of n processes."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
-    correct, residual = torch.zeros(total), torch.zeros(total)
+    return split if count == 1 else split.subset(range(rank, len(split), count))
+
+
+def whole(parts: Sequence[Tensor], total: int, runtime: Runtime) -> Tensor:
+    """What all processes found about their shares, `(total,)` float32 on the CPU, in the order of the split."""
+    rank, count = runtime.processes.process_index, runtime.processes.num_processes
+    values = torch.zeros(total)
     if parts:
-        correct[rank::count] = torch.cat([right for right, _ in parts]).float().cpu()
-        residual[rank::count] = torch.cat([norm for _, norm in parts]).float().cpu()
-    norms = runtime.sum(residual).double().numpy() if csc_layers(net) else None
-    return Outcome(runtime.sum(correct).numpy().astype(bool), norms)
+        values[rank::count] = torch.cat(list(parts)).float().cpu()
+    return runtime.sum(values)

@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,9 +43,7 @@ class Runtime:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
         state = PartialState(cpu=True) if device == "cpu" else PartialState()
         if device not in ("auto", state.device.type):
-            raise UsageError(
-                f"there is no {device} device here", hint=f"This machine offers {state.device.type}."
-            )
+            raise UsageError(f"there is no {device} device here", hint=f"This machine offers {state.device.type}.")
         if precision == "auto":
             precision = "bfloat16" if _has_native_bfloat16(state.device) else "float32"
         if precision not in PRECISIONS:
@@ -61,9 +60,7 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Runs matrix products in the chosen precision during a block."""
-        return torch.autocast(
-            self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"
-        )
+        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
 
     @cached_property
     def processes(self) -> PartialState:
@@ -72,21 +69,25 @@ class Runtime:
 
     def sum(self, values: Tensor) -> Tensor:
         """Adds a tensor up over all processes."""
-        return (
-            reduce(values.to(self.device), "sum").to(values.device)
-            if self.processes.num_processes > 1
-            else values
-        )
+        return reduce(values.to(self.device), "sum").to(values.device) if self.processes.num_processes > 1 else values
+
+    def reset_peak_memory(self) -> None:
+        """Makes `peak_memory` start from now. On a CPU only Linux can; elsewhere the process's whole life counts."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif _CLEAR_REFS.exists():
+            _CLEAR_REFS.write_text("5")
 
     def peak_memory(self) -> int:
-        """Bytes: the most that was allocated on a CUDA device; elsewhere the most this process ever held."""
+        """Bytes: on a CUDA device the most that was allocated, elsewhere the most that this process held."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
+        if _STATUS.exists():
+            line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+            return int(line.split()[1]) * 1024
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if platform.system() == "Darwin" else 1024
-        )
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def provenance(self) -> dict[str, Any]:
         """What a record says about where it comes from."""
@@ -107,10 +108,10 @@ def seed_everything(seed: int) -> None:
 
 def _has_native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        return bool(supported and supported())
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)  # bool() is False: an older torch
+        return bool(supported())
     return False
 
 

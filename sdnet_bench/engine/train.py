@@ -100,6 +100,7 @@ def train(
     shard, batch_size = _shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
     seed_everything(recipe.seed)
     net = runtime.place(build_net(configure(recipe, dataset)))
+    runtime.reset_peak_memory()
     training = Training.start(recipe, net, max(1, len(shard) // batch_size))
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, runtime.device)
@@ -109,9 +110,7 @@ def train(
     for epoch in range(len(training.history), recipe.epochs):
         with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(shard)) as task:
             seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
-            row = _run_epoch(
-                training, forward, shard.augmented(batch_size, runtime.device, seed), runtime, task
-            )
+            row = _run_epoch(training, forward, shard.augmented(batch_size, runtime.device, seed), runtime, task)
         row = {"epoch": epoch + 1, **row, "validation_accuracy": _accuracy(training.net, validation, runtime)}
         training.history.append(row)
         if runtime.processes.is_main_process:
@@ -123,9 +122,7 @@ def train(
     return training
 
 
-def _run_epoch(
-    training: Training, forward: nn.Module, batches: Iterable[Batch], runtime: Runtime, task: Task
-) -> Row:
+def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch], runtime: Runtime, task: Task) -> Row:
     """One pass over the training images; the losses are read from the device once, at the end."""
     training.net.train()
     started, images = time.perf_counter(), 0
@@ -147,6 +144,7 @@ def _run_epoch(
         "accuracy": (hits / images).item(),
         "seconds": seconds,
         "images_per_second": images * runtime.processes.num_processes / seconds,
+        "peak_memory": runtime.peak_memory(),
     }
 
 
@@ -161,9 +159,7 @@ def _schedule(recipe: Recipe, optimizer: SGD, steps_per_epoch: int) -> LRSchedul
     """The recipe's schedule, stepped once per batch."""
     schedule, steps = recipe.schedule, recipe.epochs * steps_per_epoch
     if isinstance(schedule, MultiStep):
-        return MultiStepLR(
-            optimizer, [epoch * steps_per_epoch for epoch in schedule.milestones], schedule.gamma
-        )
+        return MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in schedule.milestones], schedule.gamma)
     if isinstance(schedule, OneCycle):
         return OneCycleLR(
             optimizer,

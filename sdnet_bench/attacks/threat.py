@@ -1,0 +1,56 @@
+"""Threat models: what an adversary may do to an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import UnknownNameError, UsageError
+
+DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Threat:
+    """A ball around the clean image, cut with the box of valid pixels.
+
+    Args:
+        norm: "linf" or "l2", over all pixels and channels of an image.
+        eps: its radius, in pixels of [0, 1].
+    """
+
+    norm: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in DEFAULT_EPS:
+            raise UnknownNameError("norm", self.norm, DEFAULT_EPS)
+        if not math.isfinite(self.eps) or self.eps <= 0:
+            raise UsageError("eps out of range", expected="a finite number > 0, such as 8/255", got=self.eps)
+
+    def distance(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """`(N,)` float64: how far each image was moved. Both `(N, 3, H, W)` in [0, 1]."""
+        moved = (adversarial.double() - clean.double()).flatten(1)
+        distance: Tensor = torch.linalg.vector_norm(moved, ord=math.inf if self.norm == "linf" else 2, dim=1)
+        return distance
+
+    def allows(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """`(N,)` bool, judged in float64: inside the ball and inside [0, 1], to 1e-6."""
+        pixels = adversarial.double().flatten(1)
+        in_box = (pixels.amin(1) >= -TOLERANCE) & (pixels.amax(1) <= 1 + TOLERANCE)
+        return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE)
+
+
+def parse_eps(text: str | None, norm: str) -> float:
+    """ "8/255", "0.031" or None (the norm's default: 8/255 for linf, 0.5 for l2) to a number."""
+    if text is None:
+        return DEFAULT_EPS.get(norm, math.nan)
+    try:
+        numerator, _, denominator = text.partition("/")
+        return float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError("eps is no number", expected="a number or a fraction, such as 8/255", got=text) from None

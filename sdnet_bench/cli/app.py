@@ -1,0 +1,62 @@
+"""The command `sdnet-bench`: only wiring. Each command is a file that imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import BenchError
+from . import attack, demo, evaluate, fit_lambda, report, sweep_lambda, train
+from .screen import fail, talk
+
+app = typer.Typer(
+    help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("sweep-lambda")(sweep_lambda.sweep_lambda)
+app.command("fit-lambda")(fit_lambda.fit_lambda)
+app.command("attack")(attack.attack)
+app.command("report")(report.report)
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sdnet-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+def main() -> None:
+    """Runs the command line: exit status 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C."""
+    try:
+        status = app(standalone_mode=True)
+    except BenchError as error:
+        if "--debug" in sys.argv:
+            raise
+        status = fail(str(error), status=error.exit_status)
+    except KeyboardInterrupt:
+        talk.print("interrupted; the same command goes on where it was (train: with --resume)")
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

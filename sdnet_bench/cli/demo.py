@@ -1,0 +1,29 @@
+"""`sdnet-bench demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
+    from ..studies.demo import run_demo
+    from .report import report
+    from .screen import Screen
+    from .shared import publish
+
+    screen = Screen()
+    benches = run_demo(runs_dir, data_dir, device, screen)
+    for bench in benches:
+        publish(bench)
+    report([bench.model.name for bench in benches], output, None, runs_dir)

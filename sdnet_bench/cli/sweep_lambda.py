@@ -1,0 +1,33 @@
+"""`sdnet-bench sweep-lambda`."""
+
+from __future__ import annotations
+
+from . import options
+
+
+def sweep_lambda(
+    model: options.Model = None,
+    corruption: options.Corruption = "gaussian",
+    severity: options.Severity = "all",
+    lambdas: options.Lambdas = "0.1:1.5:0.1",
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Measure accuracy on corrupted test images as a function of lambda (Figure 2)."""
+    from ..studies.lambda_sweep import parse_lambdas
+    from ..studies.lambda_sweep import sweep_lambda as sweep
+    from .shared import corruption_names, open_bench, publish, severity_levels, show_records, show_sweep
+
+    names, severities, grid = corruption_names(corruption), severity_levels(severity), parse_lambdas(lambdas)
+    bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
+    records = [record for name in names for record in sweep(bench, name, severities, grid, limit=limit)]
+    publish(bench)
+    if json:
+        show_records(records, as_json=True)
+    else:
+        show_sweep(records)

@@ -1,0 +1,125 @@
+"""How tables look: Markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ..engine.checkpoint import replacing
+from ..errors import UnknownNameError
+from .results import Value
+from .tables import Entry, Table
+
+
+def to_markdown(table: Table) -> str:
+    """A row of the paper's numbers, then of each model's and its differences; below, what would fill the gaps."""
+    columns = list(dict.fromkeys(entry.column for entry in table.entries))
+    gaps = _gaps(table)
+    lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
+    remark = "" if table.dataset == table.measured_on else f" The paper's figures are those of {table.measured_on}."
+    parts = [
+        f"### {table.title}\n\nOurs on {table.dataset}.{remark} Intervals are Wilson's at 95 %.",
+        markdown_table(["", "", *columns], lines),
+    ]
+    if gaps:
+        parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
+    absent = dict.fromkeys(entry.row for entry in table.entries if entry.ours is None and entry.command is None)
+    if absent:
+        parts.append(f"The paper's alone, there is no recipe for them yet: {', '.join(absent)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A pipe table."""
+    rule = ["---"] * 2 + ["---:"] * (len(header) - 2)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def show(value: Value | None) -> str:
+    """ "74.2 [73.3, 75.1]", or the bare number where it has no interval."""
+    if value is None:
+        return "—"
+    if value.low is None or value.high is None:
+        return f"{value.value:,.0f}" if value.value >= 100 else f"{value.value:.3g}"
+    return f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]"
+
+
+def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]]:
+    models = _grouped(entries, "model")
+    paper = ["—" if entry.paper is None else f"{entry.paper:g}" for entry in models[0]]
+    lines = [[entries[0].row, "paper", *paper]]
+    for model in models:
+        if all(entry.ours is None and entry.command is None for entry in model):
+            continue
+        ours = [
+            f"— [{gaps[entry.command]}]" if entry.command in gaps and not entry.ours else show(entry.ours)
+            for entry in model
+        ]
+        lines.append(["", model[0].model or "ours", *ours])
+        if any(entry.difference is not None for entry in model):
+            lines.append(["", "difference", *(_signed(entry.difference) for entry in model)])
+    return lines
+
+
+def _signed(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference:+,.0f}" if abs(difference) >= 100 else f"{difference:+.2f}"
+
+
+def _gaps(table: Table) -> dict[str, int]:
+    """The commands that fill empty cells, numbered."""
+    missing = [entry.command for entry in table.entries if entry.ours is None and entry.command]
+    return {command: number for number, command in enumerate(dict.fromkeys(missing), start=1)}
+
+
+def _grouped(entries: Iterable[Entry], by: str) -> list[list[Entry]]:
+    groups: dict[str | None, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(getattr(entry, by), []).append(entry)
+    return list(groups.values())
+
+
+def to_csv(table: Table) -> str:
+    """One line per entry."""
+    import pandas
+
+    rows = [
+        {
+            "row": entry.row,
+            "column": entry.column,
+            "paper": entry.paper,
+            "model": entry.model,
+            "ours": entry.ours and entry.ours.value,
+            "low": entry.ours and entry.ours.low,
+            "high": entry.ours and entry.ours.high,
+            "n": entry.ours and entry.ours.n,
+            "difference": entry.difference,
+            "command": entry.command if entry.ours is None else None,
+        }
+        for entry in table.entries
+    ]
+    return pandas.DataFrame(rows).astype({"n": "Int64"}).to_csv(index=False)
+
+
+RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}
+
+
+def check_formats(names: Sequence[str]) -> Sequence[str]:
+    """`names` if all of them are formats; all formats where none is named."""
+    for name in names:
+        if name not in RENDERERS:
+            raise UnknownNameError("format", name, RENDERERS)
+    return names or list(RENDERERS)
+
+
+def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:
+    """One file per table and format, named `<dataset>-table<number>.<format>`; the paths written."""
+    formats, written = list(formats), []
+    for table in tables:
+        for kind in formats:
+            path = folder / f"{table.dataset}-table{table.number}.{kind}"
+            with replacing(path) as scratch:
+                scratch.write_text(RENDERERS[kind](table), encoding="utf-8")
+            written.append(path)
+    return written

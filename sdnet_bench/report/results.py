@@ -1,0 +1,140 @@
+"""What is on record of one model, as the numbers that tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import MODELS, ModelConfig
+from ..data import SEVERITIES
+from ..engine.checkpoint import find_model
+from ..records import Cell, Record, RecordStore, read_results
+from ..studies.adversarial import best_lambda
+
+
+class Value(NamedTuple):
+    """A measured number; `low` and `high` bound a proportion at 95 %, `n` images stand behind it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The records of one model."""
+
+    name: str
+    config: ModelConfig
+    records: tuple[Record, ...]
+
+    @classmethod
+    def read(cls, folder: Path, runs_dir: Path) -> Results:
+        """From a model folder, with what its run has added."""
+        name = folder.resolve().name
+        config = ModelConfig.read(folder)
+        store = RecordStore(runs_dir / name, read_results(folder))
+        return cls(name, config, tuple(r for r in store if r.cell.weights == config.weights_sha256))
+
+    @cached_property
+    def trained_lambda(self) -> float | None:
+        """lambda_0, as the record of training has it."""
+        training = self._find(lambda cell: cell.kind == "training")
+        return training.cell.lambda_ if training else None
+
+    def training(self, metric: str) -> Value | None:
+        """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""
+        record = self._find(lambda cell: cell.kind == "training")
+        return Value(record.metrics[metric]) if record else None
+
+    def clean(self) -> Value | None:
+        """Accuracy (%) on clean test images at lambda_0."""
+        return percent([self._find(lambda cell: self._is_test(cell) and cell.lambda_ == self.trained_lambda)])
+
+    def corrupted(self, corruption: str, severity: int, *, adaptive: bool = False) -> Record | None:
+        """The record of one severity: at lambda_0, or at the lambda that Algorithm 1 chose."""
+        return self._find(
+            lambda cell: (
+                self._is_test(cell, corruption)
+                and cell.severity == severity
+                and (cell.rule is not None if adaptive else cell.rule is None and cell.lambda_ == self.trained_lambda)
+            )
+        )
+
+    def corrupted_mean(self, corruption: str, *, adaptive: bool = False) -> Value | None:
+        """Accuracy (%) over all severities; None unless every one is on record."""
+        return percent([self.corrupted(corruption, severity, adaptive=adaptive) for severity in SEVERITIES])
+
+    def attacked(self, norm: str, eps: float, protocol: str) -> Value | None:
+        """Robust accuracy (%): "trained" (at lambda_0), or at the tuned lambda "transfer", "matched" or "clean"."""
+        if protocol == "trained":
+            return percent([self._attacked(norm, eps, self.trained_lambda, self.trained_lambda)])
+        tuned = self.tuned_lambda(norm, eps)
+        if tuned is None:
+            return None
+        if protocol == "clean":
+            return percent([self._find(lambda cell: self._is_test(cell) and cell.lambda_ == tuned)])
+        return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
+
+    def tuned_lambda(self, norm: str, eps: float) -> float | None:
+        """The lambda that stands best against attacks made at lambda_0 on validation images."""
+        tuning = [r for r in self.records if r.cell.split == "validation" and _is_attack(r.cell, norm, eps)]
+        largest = max((record.n for record in tuning), default=0)
+        candidates = [record for record in tuning if record.n == largest and record.cell.lambda_ is not None]
+        return best_lambda(candidates) if candidates else None
+
+    def _attacked(self, norm: str, eps: float, crafted: float | None, scored: float | None) -> Record | None:
+        return self._find(
+            lambda cell: (
+                cell.split == "test"
+                and _is_attack(cell, norm, eps)
+                and cell.attack is not None
+                and cell.attack.crafted_at == crafted
+                and cell.lambda_ == scored
+            )
+        )
+
+    def _find(self, wanted: Callable[[Cell], bool]) -> Record | None:
+        """The record of the wanted cells with the most images behind it; of equals the latest."""
+        found = [record for record in self.records if wanted(record.cell)]
+        return max(enumerate(found), key=lambda pair: (pair[1].n, pair[0]))[1] if found else None
+
+    @staticmethod
+    def _is_test(cell: Cell, corruption: str | None = None) -> bool:
+        plain = cell.kind == "accuracy" and cell.attack is None
+        return plain and cell.split == "test" and cell.corruption == corruption
+
+
+def _is_attack(cell: Cell, norm: str, eps: float) -> bool:
+    return cell.attack is not None and cell.attack.norm == norm and abs(cell.attack.eps - eps) < 1e-9
+
+
+def percent(records: Sequence[Record | None]) -> Value | None:
+    """Accuracy (%) over records of the same images, with Wilson's 95 % interval; None if one is missing.
+
+    For a mean over severities the images are not independent, so the interval counts each image once: it is
+    wider than it would have to be.
+    """
+    from scipy.stats import binomtest
+
+    found = [record for record in records if record is not None]
+    if not found or len(found) < len(records):
+        return None
+    n = min(record.n for record in found)
+    mean = float(np.mean([record.accuracy for record in found]))
+    low, high = binomtest(round(mean * n), n).proportion_ci(0.95, method="wilson")
+    return Value(100 * mean, 100 * low, 100 * high, n)
+
+
+def find_results(names: Sequence[str], runs_dir: Path) -> list[Results]:
+    """The results of the named models; where no name is given, of all that `runs_dir` holds anything of."""
+    known = sorted(path.name for path in runs_dir.glob("*") if (path / "config.json").exists())
+    measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
+    shipped = [name for name in measured if name not in known and (MODELS / name / "config.json").exists()]
+    return [Results.read(find_model(name, runs_dir), runs_dir) for name in names or [*known, *shipped]]

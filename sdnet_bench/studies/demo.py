@@ -1,0 +1,44 @@
+"""The whole path on the embedded digits, small enough for a coffee break: every study, two networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..attacks import DEFAULT_EPS, Threat
+from ..csc import csc_layers
+from ..data import CORRUPTIONS
+from ..engine.runtime import Runtime
+from ..progress import Progress
+from .accuracy import measure_corrupted
+from .adaptive_lambda import fit_lambda, measure_adaptive
+from .adversarial import attack, pgd
+from .lambda_sweep import parse_lambdas, sweep_lambda
+from .training import find_recipe, train_model
+from .workbench import Workbench
+
+RECIPES = ("resnet18-digits", "sdnet18-digits")
+GRID = "0.1:1.5:0.2"
+TRAINING_IMAGES = 300
+
+
+def run_demo(runs_dir: Path, data_dir: Path, device: str, progress: Progress) -> list[Workbench]:
+    """Trains a ResNet-18 and an SDNet-18, and puts both through everything; what is on record is not repeated."""
+    runtime = Runtime.create(device)
+    benches = []
+    for name in RECIPES:
+        progress.note(f"--- {name}")
+        bench = train_model(find_recipe(name), runs_dir, data_dir, runtime, progress, resume=True)
+        measure_corrupted(bench, CORRUPTIONS)
+        if csc_layers(bench.model.net):
+            _tune(bench)
+        for norm, eps in DEFAULT_EPS.items():
+            attack(bench, pgd(Threat(norm, eps)), lambdas=parse_lambdas(GRID))
+        benches.append(bench)
+    return benches
+
+
+def _tune(bench: Workbench) -> None:
+    grid = parse_lambdas(GRID)
+    sweep_lambda(bench, "gaussian", lambdas=grid)
+    fits = [fit_lambda(bench, name, grid, limit=TRAINING_IMAGES) for name in CORRUPTIONS]
+    measure_adaptive(bench, fits)

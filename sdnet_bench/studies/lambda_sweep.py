@@ -1,0 +1,46 @@
+"""Accuracy as a function of lambda at test time (paper, Figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..csc import check_lambda, require_csc_layers
+from ..data import SEVERITIES
+from ..errors import UsageError
+from ..records import Record
+from .accuracy import corrupted_cells
+from .workbench import Workbench
+
+GRID = "0.1:1.5:0.1"
+"""The set of lambdas of Figure 2."""
+
+
+def sweep_lambda(
+    bench: Workbench,
+    corruption: str,
+    severities: Iterable[int] = SEVERITIES,
+    lambdas: Sequence[float] | None = None,
+    *,
+    limit: int | None = None,
+) -> list[Record]:
+    """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers."""
+    require_csc_layers(bench.model.net)
+    grid = parse_lambdas(GRID) if lambdas is None else lambdas
+    cells = corrupted_cells(bench, "test", corruption, severities, grid, limit)
+    return bench.measure(cells, f"lambda sweep, {corruption}")
+
+
+def parse_lambdas(text: str) -> list[float]:
+    """A grid: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            count = round((last - first) / step) + 1
+            values = [round(first + at * step, 6) for at in range(count)]
+        else:
+            values = [float(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError("not a grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
+    if not values:
+        raise UsageError("an empty grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
+    return [check_lambda(value) for value in values]

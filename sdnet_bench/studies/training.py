@@ -1,0 +1,83 @@
+"""From a recipe to a model folder with its first records: how it was trained, how well it does on test images."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from pathlib import Path
+
+from ..backbones import count_parameters
+from ..config import MODELS, Recipe
+from ..data import open_dataset
+from ..engine.checkpoint import read_model, write_model
+from ..engine.runtime import Runtime
+from ..engine.train import STATE, Training, configure, train
+from ..errors import UnknownNameError, UsageError
+from ..progress import Progress
+from ..records import Record
+from .accuracy import measure_clean
+from .workbench import Workbench
+
+
+def find_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by name, or any TOML file by path."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        return Recipe.read(path)
+    shipped = MODELS / name_or_path / "recipe.toml"
+    if not shipped.exists():
+        known = [recipe.parent.name for recipe in MODELS.glob("*/recipe.toml")]
+        raise UnknownNameError("recipe", name_or_path, known, hint="A recipe of your own is a .toml file.")
+    return Recipe.read(shipped)
+
+
+def train_model(
+    recipe: Recipe,
+    runs_dir: Path,
+    data_dir: Path,
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Workbench:
+    """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and hands the model on.
+
+    With `resume` an interrupted run goes on and a finished one is taken as it is; a folder that is there already
+    is a `UsageError` otherwise, unless `overwrite` says to remove it.
+    """
+    folder = runs_dir / recipe.name
+    dataset = open_dataset(recipe.dataset, data_dir, progress)
+    if overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and not resume:
+        hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
+        raise UsageError(f"{folder} is there already", hint=hint)
+    training = None
+    if not (folder / "config.json").exists():
+        training = train(recipe, dataset, folder, runtime, progress, resume=resume)
+        if runtime.processes.is_main_process:
+            write_model(folder, recipe, configure(recipe, dataset), training.net)
+        runtime.processes.wait_for_everyone()
+    bench = Workbench(read_model(folder), dataset, folder, runtime, progress)
+    if training and runtime.processes.is_main_process:
+        _record_training(bench, recipe, training)
+        (folder / STATE).unlink()
+    measure_clean(bench)
+    return bench
+
+
+def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> None:
+    """What Table 1 says of training: size, memory, speed."""
+    seconds = [row["seconds"] for row in training.history]
+    metrics = {
+        "parameters": count_parameters(training.net),
+        "peak_memory": max(row["peak_memory"] for row in training.history),
+        "images_per_second": statistics.median(row["images_per_second"] for row in training.history),
+        "epochs": recipe.epochs,
+    }
+    limit = recipe.limit
+    cell = bench.cell("train", limit, kind="training")
+    provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(sum(seconds), 1)}
+    n = len(bench.split("train", limit))
+    bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))
