@@ -6,7 +6,8 @@
     ├── DataError             a data set is missing, damaged or not what it says it is
     ├── ModelError            a model folder is missing, truncated or foreign
     ├── RecordError           a file of records or a folder for results cannot be used
-    └── TrainingError         training cannot go on
+    ├── TrainingError         training cannot go on
+    └── InterruptError        exit status 130: Ctrl-C
 
 A message is one line: what happened, what was expected, what was found, and what to type next.
 """
@@ -63,3 +64,9 @@ class RecordError(BenchError):
 
 class TrainingError(BenchError):
     """Training cannot go on."""
+
+
+class InterruptError(BenchError):
+    """Somebody pressed Ctrl-C. What was finished is kept."""
+
+    exit_status = 130

@@ -148,7 +148,10 @@ class RecordStore:
         self._records[record.cell.key] = record
 
     def _read(self) -> Iterator[Record]:
-        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        try:
+            lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        except OSError as error:
+            raise RecordError(f"cannot read {self.path}: {error}") from None
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is torn
             try:
                 yield Record.model_validate_json(line)
@@ -171,7 +174,7 @@ def read_results(folder: Path) -> list[Record]:
         return [Record.model_validate(record) for record in json.loads(path.read_text(encoding="utf-8"))]
     except ValidationError as error:
         raise RecordError(f"{path}: {first_fault(error)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"cannot read {path}: {error}") from None
 
 

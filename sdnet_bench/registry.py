@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import UnknownNameError
 
@@ -42,6 +42,13 @@ class Registry(Mapping[str, T]):
         if name not in self._parts:
             raise UnknownNameError(self.kind, name, self)
         return self._parts[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The part of that name, or `default`."""
+        try:
+            return self[name]
+        except UnknownNameError:
+            return default
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts or name in self._found()

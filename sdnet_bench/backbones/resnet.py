@@ -79,7 +79,9 @@ class ResNet(nn.Module):
         super().__init__()
         if stem not in STEMS:
             raise UsageError("unknown stem", expected=" or ".join(STEMS), got=stem)
-        geometry, channels = STEMS[stem], stem_width or width
+        geometry, channels = STEMS[stem], width if stem_width is None else stem_width
+        if min(width, channels) < 1:
+            raise UsageError("a network needs channels", expected="width >= 1", got=min(width, channels))
         self.normalize = Normalize(mean, std)
         self.stem = stem_conv(3, channels, geometry.kernel_size, geometry.stride)
         self.bn = nn.BatchNorm2d(channels)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import BenchError
+from ..errors import BenchError, InterruptError
 from . import attack, demo, evaluate, fit_lambda, report, sweep_lambda, train
-from .screen import fail, talk
+from .screen import fail
 
 app = typer.Typer(
     help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
@@ -46,16 +47,19 @@ def options(
 
 def main() -> None:
     """Runs the command line: exit status 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        status = app(standalone_mode=True)
+        app()
     except BenchError as error:
         if "--debug" in sys.argv:
             raise
-        status = fail(str(error), status=error.exit_status)
-    except KeyboardInterrupt:
-        talk.print("interrupted; the same command goes on where it was (train: with --resume)")
-        status = 130
-    sys.exit(status)
+        fail(str(error))
+        sys.exit(error.exit_status)
+
+
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
+    raise InterruptError("interrupted", hint="The same command goes on where it was; for train, add --resume.")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ def report(
     from ..report.render import check_formats, to_markdown, write_tables
     from ..report.results import find_results
     from ..report.tables import build_tables
-    from .screen import Screen
+    from .screen import Screen, say
 
     formats = check_formats(format_ or [])
     tables = build_tables(find_results(models or [], runs_dir))
     written = write_tables(tables, output, formats)
-    typer.echo("\n".join(to_markdown(table) for table in tables))
+    say("\n".join(to_markdown(table) for table in tables))
     Screen().note(f"{len(written)} files in {output}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,12 @@ from typing import Any
 
 from rich import progress as bars
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from ..progress import Progress, Task
+
+IS_FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this is the first, or the only, of the processes that `accelerate launch` started."""
 
 talk = Console(stderr=True, highlight=False)
 
@@ -31,7 +35,8 @@ class Screen(Progress):
     """Notes as lines, tasks as bars; bars only where stderr is a terminal."""
 
     def note(self, text: str) -> None:
-        talk.print(text, style="dim", markup=False)
+        if IS_FIRST:
+            talk.print(text, style="dim", markup=False, soft_wrap=True)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
@@ -42,19 +47,24 @@ class Screen(Progress):
             bars.TextColumn(unit),
             bars.TimeRemainingColumn(),
         )
-        with bars.Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
+        with bars.Progress(*columns, console=talk, transient=True, disable=not (talk.is_terminal and IS_FIRST)) as bar:
             yield Bar(bar, bar.add_task(title, total=total or None))
 
 
 def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Prints rows with the same keys, as JSON or as a table."""
+    """Prints rows with the same keys, as JSON or as a table as wide as it needs to be."""
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        say(json.dumps(rows, indent=1))
         return
-    table = Table(*(str(key) for key in rows[0]), box=None)
-    for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
-    Console().print(table)
+    lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    say("\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines))
+
+
+def say(text: str) -> None:
+    """Prints data; of several processes only the first speaks."""
+    if IS_FIRST:
+        sys.stdout.write(text + "\n")
 
 
 def _text(value: Any) -> str:
@@ -63,13 +73,6 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def fail(message: str, *, status: int) -> int:
-    """Prints a one-line error and returns the exit status."""
-    talk.print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True)
-    return status
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(" ".join(text.split()))
+def fail(message: str) -> None:
+    """Prints a one-line error."""
+    talk.print(Text("error: ", style="bold red") + Text(" ".join(message.split()), style="default"), soft_wrap=True)

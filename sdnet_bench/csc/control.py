@@ -38,9 +38,12 @@ def check_lambda(value: float) -> float:
 
 def get_lambda(net: nn.Module) -> float:
     """The lambda that all CSC-layers of the network share."""
-    values = {float(layer.lambda_) for layer in require_csc_layers(net) if layer.lambda_.ndim == 0}
-    if len(values) != 1:
-        raise UsageError("the CSC-layers do not share one lambda", got=sorted(values) or "one per image")
+    layers = require_csc_layers(net)
+    if any(layer.lambda_.ndim for layer in layers):
+        raise UsageError("the CSC-layers do not share one lambda", got="one per image")
+    values = {float(layer.lambda_) for layer in layers}
+    if len(values) > 1:
+        raise UsageError("the CSC-layers do not share one lambda", got=sorted(values))
     return round(values.pop(), 7)  # float32 noise off: 0.1, not 0.10000000149
 
 
@@ -58,7 +61,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
         if layer.lambda_.shape == wanted.shape:
             layer.lambda_.copy_(wanted)  # in place: a compiled network keeps its graph
         else:
-            layer.lambda_ = wanted.to(layer.lambda_.device, layer.lambda_.dtype)
+            layer.lambda_ = wanted.to(layer.lambda_.device, layer.lambda_.dtype, copy=True)
 
 
 @contextmanager
@@ -87,6 +90,8 @@ class ResidualMeter:
 
     def per_image(self) -> Tensor:
         """`(N,)`: averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs."""
+        if not self._norms:
+            return torch.empty(0)
         return torch.stack([torch.cat(norms) for norms in self._norms.values()]).mean(0)
 
 

@@ -47,6 +47,8 @@ class CSCConv2d(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0 or kernel_size < 1:
             raise UsageError("a CSC-layer needs a kernel with a centre", expected="an odd size", got=kernel_size)
+        if stride < 1:
+            raise UsageError("a CSC-layer needs a stride", expected="stride >= 1", got=stride)
         if steps < 1:
             raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size

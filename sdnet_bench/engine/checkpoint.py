@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,8 @@ from torch import nn
 from ..backbones import build
 from ..config import MODELS, ModelConfig, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import ModelError, RecordError, UnknownNameError
+from ..errors import ModelError, UnknownNameError
+from ..files import replacing
 
 WEIGHTS = "model.safetensors"
 
@@ -99,20 +97,6 @@ def write_model(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Modul
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A scratch file that becomes `path` when the block ends well, and is removed when it does not."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield scratch
-        scratch.replace(path)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error}", hint="Name another folder with --runs-dir.") from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: dict[str, object]) -> None:

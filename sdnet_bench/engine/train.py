@@ -26,8 +26,9 @@ from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
 from ..errors import ModelError, TrainingError
+from ..files import replacing
 from ..progress import Progress, Task
-from .checkpoint import build_net, load_state, replacing, save_state
+from .checkpoint import build_net, load_state, save_state
 from .evaluate import evaluate
 from .runtime import Runtime, seed_everything
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import Recipe
-from ..engine.checkpoint import WEIGHTS, replacing
+from ..engine.checkpoint import WEIGHTS
+from ..files import replacing
 from ..records import write_results
 from .render import markdown_table, show
 from .results import Results, Value

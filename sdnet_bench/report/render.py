@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..engine.checkpoint import replacing
 from ..errors import UnknownNameError
+from ..files import replacing
 from .results import Value
 from .tables import Entry, Table
 

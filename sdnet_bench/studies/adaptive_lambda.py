@@ -18,6 +18,7 @@ import numpy as np
 from ..config import Frozen
 from ..data import CORRUPTIONS, SEVERITIES
 from ..errors import ModelError
+from ..files import replacing
 from ..records import Cell, Record
 from .accuracy import corrupted_cells
 from .lambda_sweep import GRID, parse_lambdas
@@ -167,4 +168,5 @@ def _save(folder: Path, fit: LambdaFit) -> None:
     known = _read(path) if path.exists() else {}
     same_model = {name: old for name, old in known.items() if old.weights == fit.weights}
     content = {name: each.model_dump() for name, each in sorted({**same_model, fit.corruption: fit}.items())}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

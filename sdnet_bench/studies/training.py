@@ -13,6 +13,7 @@ from ..engine.checkpoint import read_model, write_model
 from ..engine.runtime import Runtime
 from ..engine.train import STATE, Training, configure, train
 from ..errors import UnknownNameError, UsageError
+from ..files import make_folder
 from ..progress import Progress
 from ..records import Record
 from .accuracy import measure_clean
@@ -53,6 +54,7 @@ def train_model(
     if folder.exists() and not resume:
         hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} is there already", hint=hint)
+    make_folder(folder)
     training = None
     if not (folder / "config.json").exists():
         training = train(recipe, dataset, folder, runtime, progress, resume=resume)

@@ -16,6 +16,7 @@ from ..engine.checkpoint import Model, load_model
 from ..engine.evaluate import Noise, Outcome, clean, evaluate
 from ..engine.runtime import Runtime
 from ..engine.survive import Siege, survive
+from ..files import make_folder
 from ..progress import Progress, Task
 from ..records import Cell, Record, RecordStore, read_results
 
@@ -83,6 +84,7 @@ class Workbench:
         groups = _grouped(cell for cell in cells if cell not in self.store)
         total = sum(self._images(group) for group in groups)
         if total:
+            make_folder(self.folder)
             missing = sum(len(group) for group in groups)
             self.progress.note(f"{title}: {missing} of {len(cells)} cells to measure, {total:,} images to classify")
             with self.progress.task(title, total) as task:

@@ -1,0 +1,37 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import RecordError
+
+
+def make_folder(path: Path) -> Path:
+    """Makes sure that a folder is there and can be written to, before hours of work go into it."""
+    with replacing(path / "probe") as scratch:
+        scratch.touch()
+    (path / "probe").unlink()
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch file that becomes `path` when the block ends well, and is removed when it does not.
+
+    Raises:
+        RecordError: the folder cannot be made or written to.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield scratch
+        scratch.replace(path)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error}", hint="Name another folder.") from None
+    finally:
+        if path.parent.is_dir():
+            scratch.unlink(missing_ok=True)

@@ -1,0 +1,266 @@
+"""Lambda, residuals and the projection of a whole network."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from sdnet_bench.csc import (
+    CSCConv2d,
+    DictionaryProjection,
+    csc_layers,
+    get_lambda,
+    residuals,
+    set_lambda,
+    using_lambda,
+)
+from sdnet_bench.csc.spectrum import MARGIN, power_iteration
+from sdnet_bench.errors import UsageError
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    """Two CSC-layers, the second at stride 2."""
+    return nn.Sequential(CSCConv2d(3, 6), nn.BatchNorm2d(6), CSCConv2d(6, 4, stride=2, nonnegative=False))
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(4, 3, 8, 8)
+
+
+def train(net: nn.Module, optimizer: SGD, projection: DictionaryProjection, images: Tensor, steps: int) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(images).square().mean().backward()
+        optimizer.step()
+        projection()
+
+
+def test_layers_are_listed_in_their_order(net: nn.Sequential) -> None:
+    assert csc_layers(net) == [net[0], net[2]]
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 1.5, torch.tensor(0.3), torch.tensor(0.3, dtype=torch.float64)])
+def test_lambda_reads_back_as_it_was_set(net: nn.Sequential, value: float | Tensor) -> None:
+    set_lambda(net, value)
+    assert get_lambda(net) == pytest.approx(float(value), abs=1e-7)
+
+
+def test_lambda_reads_back_without_the_noise_of_single_precision(net: nn.Sequential) -> None:
+    set_lambda(net, 0.1)
+    assert get_lambda(net) == 0.1
+
+
+def test_lambda_is_set_in_every_layer(net: nn.Sequential) -> None:
+    set_lambda(net, 0.75)
+    assert [float(layer.lambda_) for layer in csc_layers(net)] == [0.75, 0.75]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])],
+)
+def test_lambdas_that_are_not_finite_and_positive_are_refused(net: nn.Sequential, value: float | Tensor) -> None:
+    with pytest.raises(UsageError, match="lambda out of range, expected finite numbers >= 0"):
+        set_lambda(net, value)
+
+
+def test_a_matrix_of_lambdas_is_refused(net: nn.Sequential) -> None:
+    with pytest.raises(UsageError, match="one or one per image"):
+        set_lambda(net, torch.full((2, 2), 0.1))
+
+
+def test_a_refused_lambda_changes_nothing(net: nn.Sequential) -> None:
+    with pytest.raises(UsageError):
+        set_lambda(net, -1)
+    assert get_lambda(net) == 0.1
+
+
+@pytest.mark.parametrize("act", [get_lambda, lambda net: set_lambda(net, 0.1), lambda net: residuals(net).__enter__()])
+def test_a_network_without_csc_layers_has_no_lambda(act: object) -> None:
+    assert callable(act)
+    with pytest.raises(UsageError, match="no CSC-layer"):
+        act(nn.Conv2d(3, 6, 3))
+
+
+def test_layers_that_differ_share_no_lambda(net: nn.Sequential) -> None:
+    set_lambda(net[0], 0.3)
+    with pytest.raises(UsageError, match="do not share one lambda"):
+        get_lambda(net)
+
+
+def test_lambdas_per_image_are_no_shared_lambda(net: nn.Sequential) -> None:
+    set_lambda(net, torch.tensor([0.1, 0.2]))
+    with pytest.raises(UsageError, match="one per image"):
+        get_lambda(net)
+
+
+def test_a_scalar_beside_lambdas_per_image_is_no_shared_lambda(net: nn.Sequential) -> None:
+    set_lambda(net[0], torch.tensor([0.1, 0.2]))
+    with pytest.raises(UsageError, match="do not share one lambda"):
+        get_lambda(net)
+
+
+def test_setting_lambda_leaves_the_tensors_of_the_caller_alone(net: nn.Sequential) -> None:
+    mine = torch.tensor([0.1, 0.2])
+    set_lambda(net, mine)
+    set_lambda(net, torch.tensor([0.7, 0.8]))
+    assert mine.tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_the_layers_do_not_share_the_memory_of_a_lambda(net: nn.Sequential) -> None:
+    set_lambda(net, torch.tensor([0.1, 0.2]))
+    set_lambda(net[0], torch.tensor([0.7, 0.8]))
+    assert net[2].lambda_.tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_a_new_value_of_lambda_stays_in_its_buffer(net: nn.Sequential) -> None:
+    before = [layer.lambda_ for layer in csc_layers(net)]
+    set_lambda(net, 0.7)
+    assert all(layer.lambda_ is buffer for layer, buffer in zip(csc_layers(net), before, strict=True))
+
+
+@pytest.mark.parametrize("value", [0.5, torch.tensor([0.5, 0.6])])
+def test_a_borrowed_lambda_is_given_back(net: nn.Sequential, value: float | Tensor) -> None:
+    with using_lambda(net, value):
+        assert net[0].lambda_.tolist() == pytest.approx(torch.as_tensor(value).tolist())
+    assert get_lambda(net) == 0.1
+
+
+def test_a_borrowed_lambda_is_given_back_after_an_exception(net: nn.Sequential) -> None:
+    with pytest.raises(ZeroDivisionError), using_lambda(net, 0.5):
+        raise ZeroDivisionError
+    assert get_lambda(net) == 0.1
+
+
+def test_each_layer_gets_its_own_lambda_back(net: nn.Sequential) -> None:
+    set_lambda(net[2], torch.tensor([0.3, 0.4]))
+    with using_lambda(net, 0.5):
+        pass
+    assert float(net[0].lambda_) == pytest.approx(0.1)
+    assert net[2].lambda_.tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_borrowing_nothing_leaves_a_network_as_it_is(net: nn.Sequential) -> None:
+    with using_lambda(net, None):
+        assert get_lambda(net) == 0.1
+
+
+def test_borrowing_nothing_needs_no_csc_layer() -> None:
+    with using_lambda(nn.Conv2d(3, 6, 3), None):
+        pass
+
+
+def test_residuals_are_the_norms_of_what_the_code_leaves(images: Tensor) -> None:
+    layer = CSCConv2d(3, 6)
+    with residuals(layer) as meter:
+        code = layer(images)
+    left = images - F.conv_transpose2d(code, layer.dictionary, padding=1)
+    torch.testing.assert_close(meter.per_image(), left.square().sum((1, 2, 3)).sqrt())
+
+
+def test_residuals_are_averaged_over_the_layers(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net[0]) as first, residuals(net[2]) as second, residuals(net) as both:
+        net(images)
+    torch.testing.assert_close(both.per_image(), (first.per_image() + second.per_image()) / 2)
+
+
+def test_residuals_of_batches_are_those_of_all_images(net: nn.Sequential, images: Tensor) -> None:
+    net.eval()
+    with residuals(net) as whole:
+        net(images)
+    with residuals(net) as halves:
+        net(images[:2])
+        net(images[2:])
+    torch.testing.assert_close(halves.per_image(), whole.per_image())
+
+
+def test_each_meter_starts_from_nothing(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net):
+        net(images)
+    with residuals(net) as meter:
+        net(images)
+    assert meter.per_image().shape == (4,)
+
+
+def test_a_meter_leaves_nothing_behind(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net) as meter:
+        net(images)
+    net(images)
+    assert meter.per_image().shape == (4,)
+    assert not any(layer._forward_hooks for layer in csc_layers(net))
+
+
+def test_a_meter_leaves_nothing_behind_after_an_exception(net: nn.Sequential) -> None:
+    with pytest.raises(ZeroDivisionError), residuals(net):
+        raise ZeroDivisionError
+    assert not any(layer._forward_hooks for layer in csc_layers(net))
+
+
+def test_residuals_hold_no_graph(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net) as meter:
+        net(images.requires_grad_())
+    assert not meter.per_image().requires_grad
+
+
+def test_atoms_keep_unit_norm_through_training(net: nn.Sequential, images: Tensor) -> None:
+    train(net, SGD(net.parameters(), lr=0.5), DictionaryProjection(net), images, steps=5)
+    norms = torch.cat([layer.dictionary.flatten(1).norm(dim=1) for layer in csc_layers(net)])
+    torch.testing.assert_close(norms, torch.ones(10))
+
+
+def test_step_sizes_follow_the_dictionaries_through_training(net: nn.Sequential, images: Tensor) -> None:
+    for layer in csc_layers(net):
+        layer.dictionary.data.abs_()  # one eigenvalue stands out, as in trained dictionaries
+    projection = DictionaryProjection(net)
+    before = [float(layer.step_size) for layer in csc_layers(net)]
+    train(net, SGD(net.parameters(), lr=0.5), projection, images, steps=10)
+    exact = [MARGIN / float(power_iteration(layer.operator, iterations=200).value) for layer in csc_layers(net)]
+    assert exact != pytest.approx(before, rel=0.02)
+    assert [float(layer.step_size) for layer in csc_layers(net)] == pytest.approx(exact, rel=0.01)
+
+
+def test_solvers_converge_at_every_step_of_training(net: nn.Sequential, images: Tensor) -> None:
+    optimizer, projection = SGD(net.parameters(), lr=0.5), DictionaryProjection(net)
+    for _ in range(5):
+        train(net, optimizer, projection, images, steps=1)
+        for layer in csc_layers(net):
+            assert layer.step_size * power_iteration(layer.operator, iterations=200).value < 1
+
+
+def test_settling_finds_the_step_sizes_of_new_dictionaries(net: nn.Sequential) -> None:
+    projection = DictionaryProjection(net)
+    for layer in csc_layers(net):
+        layer.dictionary.data.uniform_(0, 1)
+    projection.settle()
+    for layer in csc_layers(net):
+        assert MARGIN <= layer.step_size * power_iteration(layer.operator, iterations=200).value < 1
+
+
+def test_training_goes_on_bit_for_bit_from_a_saved_state(net: nn.Sequential, images: Tensor) -> None:
+    optimizer, projection = SGD(net.parameters(), lr=0.1, momentum=0.9), DictionaryProjection(net)
+    train(net, optimizer, projection, images, steps=3)
+    saved = copy.deepcopy([part.state_dict() for part in (net, optimizer, projection)])
+    train(net, optimizer, projection, images, steps=3)
+
+    other = copy.deepcopy(net)
+    other_optimizer, other_projection = SGD(other.parameters(), lr=0.1, momentum=0.9), DictionaryProjection(other)
+    for part, state in zip((other, other_optimizer, other_projection), saved, strict=True):
+        part.load_state_dict(state)
+    train(other, other_optimizer, other_projection, images, steps=3)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in net.state_dict().items())
+
+
+def test_the_projection_leaves_other_networks_alone() -> None:
+    conv = nn.Conv2d(3, 6, 3)
+    before = copy.deepcopy(conv.state_dict())
+    projection = DictionaryProjection(conv)
+    projection()
+    projection.settle()
+    assert all(torch.equal(before[name], value) for name, value in conv.state_dict().items())

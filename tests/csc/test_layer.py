@@ -1,0 +1,241 @@
+"""The CSC-layer: right gradients, lambda that acts at once, and the ways of PyTorch it has to survive."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+
+from sdnet_bench.csc import CSCConv2d, set_lambda
+from sdnet_bench.errors import UsageError
+
+SIGNS = pytest.mark.parametrize("nonnegative", [True, False])
+STRIDES = pytest.mark.parametrize("stride", [1, 2])
+
+
+def input_gradient(layer: CSCConv2d, image: Tensor) -> Tensor:
+    image = image.clone().requires_grad_()
+    layer(image).square().sum().backward()
+    assert image.grad is not None
+    return image.grad
+
+
+@SIGNS
+@pytest.mark.parametrize(("stride", "size"), [(1, (4, 4)), (1, (5, 3)), (2, (4, 4)), (2, (5, 3))])
+def test_gradients_are_those_of_finite_differences(nonnegative: bool, stride: int, size: tuple[int, int]) -> None:
+    layer = CSCConv2d(2, 3, stride=stride, steps=3, nonnegative=nonnegative).double()
+
+    def code(image: Tensor, atoms: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"dictionary": atoms}, (image,))
+
+    image = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    atoms = layer.dictionary.detach().clone().requires_grad_()
+    assert layer(image).any()
+    assert torch.autograd.gradcheck(code, (image, atoms))
+
+
+@SIGNS
+def test_input_gradients_in_eval_mode_are_those_of_train_mode(nonnegative: bool) -> None:
+    layer, image = CSCConv2d(3, 8, nonnegative=nonnegative), torch.randn(2, 3, 7, 9)
+    in_train_mode, in_eval_mode = input_gradient(layer.train(), image), input_gradient(layer.eval(), image)
+    assert in_train_mode.any()
+    assert torch.equal(in_train_mode, in_eval_mode)
+
+
+def test_gradients_reach_the_dictionary() -> None:
+    layer = CSCConv2d(3, 8)
+    layer(torch.randn(2, 3, 7, 9)).sum().backward()
+    assert layer.dictionary.grad is not None
+    assert layer.dictionary.grad.any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 64), (7, 9), (32, 32)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 7])
+@STRIDES
+def test_any_image_size_is_coded_on_its_grid(stride: int, kernel_size: int, size: tuple[int, int]) -> None:
+    code = CSCConv2d(3, 8, kernel_size, stride)(torch.randn(2, 3, *size))
+    assert code.shape == (2, 8, -(-size[0] // stride), -(-size[1] // stride))
+
+
+def test_one_layer_codes_images_of_different_sizes() -> None:
+    layer = CSCConv2d(3, 8, stride=2)
+    assert [layer(torch.randn(1, 3, side, side)).shape[-1] for side in (8, 9, 5)] == [4, 5, 3]
+
+
+@SIGNS
+def test_codes_are_nonnegative_where_asked_for(nonnegative: bool) -> None:
+    code = CSCConv2d(3, 8, nonnegative=nonnegative)(torch.randn(2, 3, 7, 9))
+    assert bool((code >= 0).all()) is nonnegative
+
+
+@STRIDES
+def test_one_lambda_per_image_is_one_image_at_a_time(stride: int) -> None:
+    layer, images = CSCConv2d(3, 8, stride=stride), torch.randn(3, 3, 7, 9)
+    lambdas = torch.tensor([0.0, 0.2, 0.7])
+    set_lambda(layer, lambdas)
+    together = layer(images)
+    for image, lambda_, code in zip(images, lambdas, together, strict=True):
+        set_lambda(layer, float(lambda_))
+        torch.testing.assert_close(layer(image[None])[0], code)
+
+
+def test_lambda_takes_effect_at_the_next_forward() -> None:
+    layer, image = CSCConv2d(3, 8), torch.randn(1, 3, 7, 9)
+    active = []
+    for lambda_ in (0.0, 0.3, 1.0, 100.0):
+        set_lambda(layer, lambda_)
+        active.append(int((layer(image) != 0).sum()))
+    assert active[0] > active[1] > active[2] > active[3] == 0
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_forward_changes_no_state(train: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = CSCConv2d(3, 8).train(train)
+    before = copy.deepcopy(layer.state_dict())
+    layer(torch.randn(2, 3, 7, 9)).sum().backward()
+    assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
+    assert set(before) == {"dictionary", "lambda_", "step_size"}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_everything_that_decides_the_code_survives_safetensors(tmp_path: Path) -> None:
+    layer, image = CSCConv2d(3, 8), torch.randn(2, 3, 7, 9)
+    set_lambda(layer, 0.25)
+    save_file(layer.state_dict(), tmp_path / "layer.safetensors")
+    restored = CSCConv2d(3, 8)
+    restored.load_state_dict(load_file(tmp_path / "layer.safetensors"))
+    assert torch.equal(restored(image), layer(image))
+
+
+def test_a_copy_is_independent() -> None:
+    layer, image = CSCConv2d(3, 8), torch.randn(2, 3, 7, 9)
+    clone = copy.deepcopy(layer)
+    before = clone(image)
+    set_lambda(layer, 0.9)
+    with torch.no_grad():
+        layer.dictionary.mul_(2)
+    assert torch.equal(clone(image), before)
+    assert not torch.equal(layer(image), before)
+
+
+def test_changing_lambda_does_not_recompile() -> None:
+    torch._dynamo.reset()
+    counter, layer, image = CompileCounter(), CSCConv2d(3, 8), torch.randn(2, 3, 8, 8)
+    compiled = torch.compile(layer, backend=counter, fullgraph=True)
+    for lambda_ in (0.1, 0.2, 0.9):
+        set_lambda(layer, lambda_)
+        torch.testing.assert_close(compiled(image), layer(image))
+    assert counter.frame_count == 1
+
+
+def test_changing_lambda_per_image_does_not_recompile() -> None:
+    torch._dynamo.reset()
+    counter, layer, image = CompileCounter(), CSCConv2d(3, 8), torch.randn(2, 3, 8, 8)
+    compiled = torch.compile(layer, backend=counter, fullgraph=True)
+    for lambdas in ([0.1, 0.2], [0.3, 0.1], [0.5, 0.0]):
+        set_lambda(layer, torch.tensor(lambdas))
+        torch.testing.assert_close(compiled(image), layer(image))
+    assert counter.frame_count == 1
+
+
+@STRIDES
+def test_memory_format_does_not_matter(stride: int) -> None:
+    layer, image = CSCConv2d(3, 8, stride=stride), torch.randn(2, 3, 7, 9)
+    expected = layer(image)
+    last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(image.contiguous(memory_format=torch.channels_last)), expected)
+
+
+@SIGNS
+def test_autocast_stays_close_to_full_precision(nonnegative: bool) -> None:
+    layer, image = CSCConv2d(3, 8, nonnegative=nonnegative), torch.randn(2, 3, 7, 9)
+    exact = layer(image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        code = layer(image)
+    assert code.dtype == torch.bfloat16
+    assert (code.float() - exact).norm() < 0.02 * exact.norm()
+
+
+def test_the_residual_is_in_full_precision_under_autocast() -> None:
+    layer, image = CSCConv2d(3, 8), torch.randn(2, 3, 7, 9)
+    code = layer(image)
+    expected = image - F.conv_transpose2d(code, layer.dictionary, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        residual = layer.residual(image, code)
+    torch.testing.assert_close(residual, expected)
+
+
+@STRIDES
+def test_many_steps_solve_the_lasso(stride: int) -> None:
+    layer = CSCConv2d(3, 8, stride=stride, lambda_=0.5, steps=1000).double()
+    image = torch.randn(1, 3, 5, 6, dtype=torch.float64)
+    with torch.no_grad():
+        code = layer(image)
+        slopes = layer.operator.analyze(layer.residual(image, code))
+    assert code.any()
+    assert slopes.max() <= 0.5 + 1e-5
+    torch.testing.assert_close(slopes[code > 0], torch.full_like(slopes[code > 0], 0.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_size", [0, 2, 4, -1])
+def test_a_kernel_without_a_centre_is_refused(kernel_size: int) -> None:
+    with pytest.raises(UsageError, match=f"expected an odd size, got {kernel_size}"):
+        CSCConv2d(3, 8, kernel_size)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_steps_are_refused(steps: int) -> None:
+    with pytest.raises(UsageError, match=f"expected steps >= 1, got {steps}"):
+        CSCConv2d(3, 8, steps=steps)
+
+
+def test_printing_a_layer_tells_its_settings() -> None:
+    assert repr(CSCConv2d(3, 8, 7, 2, steps=4)) == (
+        "CSCConv2d(3, 8, kernel_size=7, stride=2, steps=4, nonnegative=True)"
+    )
+
+
+class TestTheorem1:
+    """A code of six spikes, their atoms not overlapping, seen through noise e."""
+
+    @pytest.fixture
+    def layer(self) -> CSCConv2d:
+        return CSCConv2d(3, 8, kernel_size=7, steps=300, nonnegative=False).double()
+
+    @pytest.fixture
+    def truth(self) -> Tensor:
+        code = torch.zeros(1, 8, 21, 28, dtype=torch.float64)
+        for atom, (row, column) in enumerate([(3, 3), (3, 10), (10, 17), (10, 24), (17, 3), (17, 17)]):
+            code[0, atom, row, column] = (-1.0) ** atom
+        return code
+
+    def noise(self) -> Tensor:
+        noise = torch.randn(1, 3, 21, 28, dtype=torch.float64)
+        return 0.02 * noise / noise.norm()
+
+    def code(self, layer: CSCConv2d, truth: Tensor, noise: Tensor, lambda_: float | Tensor) -> Tensor:
+        set_lambda(layer, lambda_)
+        with torch.no_grad():
+            return layer(layer.operator.synthesize(truth, (21, 28)) + noise)
+
+    def test_the_support_is_contained_in_the_true_one(self, layer: CSCConv2d, truth: Tensor) -> None:
+        noise = self.noise()
+        support = self.code(layer, truth, noise, 2 * noise.norm()) != 0
+        assert support.any()
+        assert not (support & (truth == 0)).any()
+
+    def test_the_error_is_of_the_order_of_the_noise(self, layer: CSCConv2d, truth: Tensor) -> None:
+        noise = self.noise()
+        code = self.code(layer, truth, noise, 2 * noise.norm())
+        assert (code - truth).norm() < 10 * noise.norm()
+
+    def test_a_lambda_far_below_the_noise_leaves_the_true_support(self, layer: CSCConv2d, truth: Tensor) -> None:
+        noise = self.noise()
+        support = self.code(layer, truth, noise, noise.norm() / 100) != 0
+        assert (support & (truth == 0)).any()

@@ -1,0 +1,100 @@
+"""The step size against exact spectra: a singular value decomposition and the symbol of the infinite plane."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from sdnet_bench.csc import Dictionary, project_to_unit_norm, spectrum
+from sdnet_bench.csc.spectrum import MARGIN, power_iteration
+
+STRIDES = pytest.mark.parametrize("stride", [1, 2])
+
+
+def random_dictionary(stride: int, *, smooth: bool = False, shape: tuple[int, ...] = (8, 3, 5, 5)) -> Dictionary:
+    """Gaussian atoms, or `smooth` all-positive ones, whose dominant eigenvalue is the hardest to find."""
+    atoms = torch.rand(shape, dtype=torch.float64) if smooth else torch.randn(shape, dtype=torch.float64)
+    return Dictionary(project_to_unit_norm(atoms), stride)
+
+
+def largest_on_grid(dictionary: Dictionary, grid: int) -> Tensor:
+    """The largest eigenvalue of A*A on grid x grid positions, by the SVD of the explicit matrix."""
+    atoms = dictionary.atoms.shape[0]
+    units = torch.eye(atoms * grid**2, dtype=torch.float64).view(-1, atoms, grid, grid)
+    side = grid * dictionary.stride
+    return torch.linalg.matrix_norm(dictionary.synthesize(units, (side, side)).flatten(1), 2) ** 2
+
+
+def largest_on_plane(dictionary: Dictionary, size: int = 80) -> Tensor:
+    """The largest eigenvalue of A*A on a torus of size x size pixels, an upper bound for every smaller grid.
+
+    A code of stride s repeats its spectrum s^2 times over that of the image, so the symbol at one frequency of
+    the code stacks the transforms of the atoms at its s^2 aliases.
+    """
+    stride, (atoms, channels) = dictionary.stride, dictionary.atoms.shape[:2]
+    transform = torch.fft.fft2(dictionary.atoms, s=(size, size))
+    aliases = transform.reshape(atoms, channels, stride, size // stride, stride, size // stride)
+    symbol = aliases.permute(3, 5, 1, 2, 4, 0).reshape(-1, channels * stride**2, atoms) / stride
+    return torch.linalg.matrix_norm(symbol, 2).max() ** 2
+
+
+@STRIDES
+@pytest.mark.parametrize("smooth", [False, True])
+def test_many_iterations_find_the_largest_singular_value_squared(
+    monkeypatch: pytest.MonkeyPatch, stride: int, smooth: bool
+) -> None:
+    monkeypatch.setattr(spectrum, "GRID", 6)
+    dictionary = random_dictionary(stride, smooth=smooth)
+    estimate = power_iteration(dictionary, iterations=2000).value
+    torch.testing.assert_close(estimate, largest_on_grid(dictionary, 6), rtol=1e-6, atol=0)
+
+
+@STRIDES
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (64, 3, 3, 3), (16, 3, 7, 7), (4, 16, 3, 3)])
+def test_the_margin_covers_every_image_size(stride: int, smooth: bool, shape: tuple[int, ...]) -> None:
+    dictionary = random_dictionary(stride, smooth=smooth, shape=shape)
+    estimate, supremum = power_iteration(dictionary).value, largest_on_plane(dictionary)
+    assert MARGIN * supremum < estimate < supremum
+
+
+def test_the_vector_is_an_eigenvector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "GRID", 6)
+    dictionary = random_dictionary(stride=1)
+    value, vector = power_iteration(dictionary, iterations=3000)
+    applied = dictionary.analyze(dictionary.synthesize(vector, (6, 6)))
+    torch.testing.assert_close(applied, value * vector, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("smooth", "tolerance"),
+    [(True, 0.01), (False, 1 - MARGIN)],  # random atoms: several eigenvalues compete for the largest
+)
+def test_a_warm_start_tracks_a_slowly_changing_dictionary(
+    monkeypatch: pytest.MonkeyPatch, smooth: bool, tolerance: float
+) -> None:
+    monkeypatch.setattr(spectrum, "GRID", 8)
+    dictionary = random_dictionary(stride=1, smooth=smooth)
+    vector = power_iteration(dictionary).vector
+    for _ in range(30):
+        moved = dictionary.atoms + 0.01 * torch.randn_like(dictionary.atoms)
+        dictionary = Dictionary(project_to_unit_norm(moved))
+        value, vector = power_iteration(dictionary, vector, iterations=2)
+    torch.testing.assert_close(value, largest_on_grid(dictionary, 8), rtol=tolerance, atol=0)
+
+
+def test_the_estimate_leaves_the_global_generator_alone() -> None:
+    before, dictionary = torch.get_rng_state(), Dictionary(torch.ones(1, 1, 3, 3))
+    power_iteration(dictionary)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_orthonormal_dictionary_has_eigenvalue_one() -> None:
+    atoms = torch.zeros(3, 3, 1, 1, dtype=torch.float64)
+    atoms[range(3), range(3)] = 1.0
+    torch.testing.assert_close(power_iteration(Dictionary(atoms)).value, torch.tensor(1.0).double())
+
+
+def test_a_dictionary_of_zeros_has_eigenvalue_zero() -> None:
+    assert power_iteration(Dictionary(torch.zeros(2, 3, 3, 3))).value == 0

@@ -1,0 +1,144 @@
+"""The house: which room may import from which, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sdnet_bench
+
+PACKAGE = Path(sdnet_bench.__file__).parent
+STORIES = [
+    {"cli"},
+    {"report"},
+    {"studies"},
+    {"engine"},
+    {"attacks", "data", "backbones"},
+    {"csc"},
+    {"config", "records", "registry", "errors", "files", "progress"},
+]
+"""From the top of the house down. A room imports from the stories below its own, and from itself."""
+
+GROUND_FLOOR = STORIES[-1]
+DOORS = {"__init__", "__main__"}
+"""Modules at the top of the package that open into the house and are no room of it."""
+
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if "models" not in path.relative_to(PACKAGE).parts]
+
+
+def room_of(path: Path) -> str:
+    """The room of a source file: the folder, or the module at the top of the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def story_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(STORIES) if room in rooms)
+
+
+def imported_modules(source: str, parents: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The absolute dotted names that a module inside the packages `parents` imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+def imports(path: Path) -> list[tuple[str, ...]]:
+    parents = (PACKAGE.name, *path.relative_to(PACKAGE).parent.parts)
+    return list(imported_modules(path.read_text(encoding="utf-8"), parents))
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = {name[1] for name in imports(path) if name[0] == PACKAGE.name and len(name) > 1}
+    return names & set().union(*STORIES)
+
+
+def is_downward(room: str, other: str) -> bool:
+    if room == other or {room, other} <= GROUND_FLOOR:
+        return True
+    return story_of(room) < story_of(other)
+
+
+def offenders(rooms: set[str], packages: set[str]) -> list[str]:
+    """Files of these rooms that import one of these top-level packages."""
+    return [
+        f"{path.relative_to(PACKAGE)} imports {name[0]}"
+        for path in SOURCES
+        if room_of(path) in rooms
+        for name in imports(path)
+        if name[0] in packages
+    ]
+
+
+def test_every_file_is_in_a_room() -> None:
+    known = set().union(*STORIES) | DOORS
+    assert [str(path) for path in SOURCES if room_of(path) not in known] == []
+
+
+def test_imports_point_downward() -> None:
+    upward = [
+        f"{path.relative_to(PACKAGE)} imports {other}"
+        for path in SOURCES
+        if room_of(path) not in DOORS
+        for other in imported_rooms(path)
+        if not is_downward(room_of(path), other)
+    ]
+    assert upward == []
+
+
+@pytest.mark.parametrize(
+    ("room", "other", "allowed"),
+    [
+        ("cli", "studies", True),
+        ("engine", "csc", True),
+        ("csc", "csc", True),
+        ("records", "config", True),
+        ("csc", "engine", False),
+        ("errors", "csc", False),
+        ("data", "attacks", False),
+        ("attacks", "backbones", False),
+        ("studies", "report", False),
+    ],
+)
+def test_down_is_down(room: str, other: str, allowed: bool) -> None:
+    assert is_downward(room, other) is allowed
+
+
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        ("import torch.nn", ("torch", "nn")),
+        ("from torch import nn", ("torch", "nn")),
+        ("from . import layer", ("sdnet_bench", "csc", "layer")),
+        ("from .layer import CSCConv2d", ("sdnet_bench", "csc", "layer", "CSCConv2d")),
+        ("from .. import cli", ("sdnet_bench", "cli")),
+        ("from ..cli.app import main", ("sdnet_bench", "cli", "app", "main")),
+        ("def f():\n    from ..cli import app", ("sdnet_bench", "cli", "app")),
+    ],
+)
+def test_imports_are_read_as_python_reads_them(line: str, module: tuple[str, ...]) -> None:
+    assert list(imported_modules(line, ("sdnet_bench", "csc"))) == [module]
+
+
+def test_only_the_command_line_talks_to_the_terminal() -> None:
+    assert offenders(set().union(*STORIES[1:]) | DOORS, {"typer", "rich"}) == []
+
+
+def test_nothing_rests_on_what_a_dependency_may_drop() -> None:
+    assert offenders(set().union(*STORIES) | DOORS, {"click", "requests", "httpx"}) == []
+
+
+def test_the_ground_floor_and_the_command_line_load_no_torch() -> None:
+    modules = [f"sdnet_bench.{room}" for room in sorted(GROUND_FLOOR)]
+    modules += [f"sdnet_bench.cli.{path.stem}" for path in sorted((PACKAGE / "cli").glob("[!_]*.py"))]
+    script = "; ".join([f"import {', '.join(modules)}", "import sys", "print('torch' in sys.modules)"])
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (answer.stdout, answer.returncode) == ("False\n", 0), answer.stderr

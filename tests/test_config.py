@@ -1,0 +1,195 @@
+"""Recipes and model configurations: what is shipped parses, what is wrong gets one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sdnet_bench.config import MODELS, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Optimizer, Recipe
+from sdnet_bench.errors import ModelError, UsageError
+
+SHIPPED = sorted(MODELS.glob("*/recipe.toml"))
+GOOD = """
+dataset = "digits"
+epochs = 3
+batch_size = 16
+backbone = {name = "sdnet18", options = {width = 8}}
+"""
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return Recipe.read(write(tmp_path, GOOD))
+
+
+def test_recipes_are_shipped() -> None:
+    backbones = ("resnet18", "resnet34", "sdnet18", "sdnet34")
+    expected = {f"{name}-{data}" for name in backbones for data in ("digits", "cifar10", "cifar100", "imagenet")}
+    assert expected | {"resnet18-cifar10-small", "sdnet18-cifar10-small"} <= {path.parent.name for path in SHIPPED}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_a_shipped_recipe_parses_and_is_named_after_its_folder(path: Path) -> None:
+    assert Recipe.read(path).name == path.parent.name
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_the_name_of_a_shipped_recipe_says_backbone_and_data(path: Path) -> None:
+    recipe = Recipe.read(path)
+    assert recipe.name.removesuffix("-small") == f"{recipe.backbone.name}-{recipe.dataset}"
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "sdnet18", "sdnet34"])
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_cifar_recipes_are_those_of_the_paper(backbone: str, dataset: str) -> None:
+    recipe = Recipe.read(MODELS / f"{backbone}-{dataset}" / "recipe.toml")
+    assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (220, 128, Cosine())
+    assert recipe.optimizer == Optimizer(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "sdnet18", "sdnet34"])
+def test_imagenet_recipes_are_those_of_the_paper(backbone: str) -> None:
+    recipe = Recipe.read(MODELS / f"{backbone}-imagenet" / "recipe.toml")
+    assert (recipe.epochs, recipe.batch_size) == (100, 512)
+    assert recipe.schedule == MultiStep(name="multistep", milestones=(30, 60, 90), gamma=0.1)
+    assert recipe.backbone.options["stem"] == "imagenet"
+
+
+def test_a_recipe_says_what_it_was_told(recipe: Recipe) -> None:
+    assert recipe == Recipe(
+        name="mine",
+        dataset="digits",
+        epochs=3,
+        batch_size=16,
+        backbone=Backbone(name="sdnet18", options={"width": 8}),
+    )
+
+
+def test_a_recipe_may_name_itself(tmp_path: Path) -> None:
+    assert Recipe.read(write(tmp_path, 'name = "other"' + GOOD)).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ('name = "cosine"', Cosine()),
+        ('name = "onecycle"\nwarmup = 0.5', OneCycle(name="onecycle", warmup=0.5)),
+        ('name = "multistep"\nmilestones = [1, 2]', MultiStep(name="multistep", milestones=(1, 2))),
+    ],
+)
+def test_the_schedule_is_chosen_by_name(tmp_path: Path, schedule: str, expected: object) -> None:
+    assert Recipe.read(write(tmp_path, f"{GOOD}[schedule]\n{schedule}")).schedule == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ("epoch = 3" + GOOD, "epoch: extra inputs are not permitted, got 3"),
+        (GOOD + "[optimizer]\nlearning_rate = 1.0", "optimizer.learning_rate: extra inputs"),
+        (GOOD.replace("epochs = 3", ""), "epochs: field required"),
+        (GOOD.replace("epochs = 3", "epochs = 0"), "epochs: input should be greater than 0, got 0"),
+        (GOOD.replace("epochs = 3", 'epochs = "many"'), "epochs: input should be a valid integer"),
+        (GOOD.replace("epochs = 3", "epochs = 2.5"), "epochs: input should be a valid integer"),
+        (GOOD.replace("batch_size = 16", "batch_size = -1"), "batch_size: input should be greater than 0"),
+        (GOOD.replace('name = "sdnet18"', "name = 18"), "backbone.name: input should be a valid string"),
+        (GOOD + "[optimizer]\nlr = 0", "optimizer.lr: input should be greater than 0"),
+        (GOOD + "[optimizer]\nlr = nan", "optimizer.lr: "),
+        (GOOD + "[optimizer]\nmomentum = 1.0", "optimizer.momentum: input should be less than 1"),
+        (GOOD + '[schedule]\nname = "cosin"', "schedule: .*'cosin'"),
+        (GOOD + '[schedule]\nname = "multistep"', "schedule.multistep.milestones: field required"),
+        (GOOD + '[schedule]\nname = "onecycle"\nwarmup = 1.5', "schedule.onecycle.warmup: "),
+        ('name = "../up"' + GOOD, "name: string should match pattern"),
+        ("seed = -1" + GOOD, "seed: input should be greater than or equal to 0"),
+        ("limit = 0" + GOOD, "limit: input should be greater than 0"),
+    ],
+)
+def test_a_fault_of_a_recipe_is_one_line_with_file_and_field(tmp_path: Path, content: str, field: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsageError, match=f"{path}: {field}") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["epochs 3", "[backbone", 'dataset = "digits', "epochs = 3\nepochs = 4"])
+def test_broken_toml_is_one_line_with_its_place(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsageError, match=rf"cannot read the recipe {path}: .*\(at ") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the recipe .*none\.toml: .*No such file"):
+        Recipe.read(tmp_path / "none.toml")
+
+
+def test_a_recipe_that_is_not_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot read the recipe"):
+        Recipe.read(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"epochs": 7}, "epochs", 7),
+        ({"epochs": None}, "epochs", 3),
+        ({"seed": 0}, "seed", 0),
+        ({"limit": 10}, "limit", 10),
+        ({"backbone": {"name": "resnet18"}}, "backbone", Backbone(name="resnet18")),
+    ],
+)
+def test_replace_changes_what_is_given(recipe: Recipe, changes: dict[str, Any], field: str, value: object) -> None:
+    replaced = recipe.replace(**changes)
+    assert getattr(replaced, field) == value
+    assert replaced.model_copy(update={field: getattr(recipe, field)}) == recipe
+
+
+def test_replace_checks_what_is_given(recipe: Recipe) -> None:
+    with pytest.raises(UsageError, match="options: epochs: input should be greater than 0, got 0"):
+        recipe.replace(epochs=0)
+
+
+def test_a_recipe_does_not_change(recipe: Recipe) -> None:
+    with pytest.raises(ValidationError):
+        recipe.epochs = 9  # type: ignore[misc]
+
+
+@pytest.fixture
+def config() -> ModelConfig:
+    return ModelConfig(backbone=Backbone(name="sdnet18"), num_classes=10, dataset="digits", weights_sha256="ab")
+
+
+def test_a_model_configuration_reads_back_as_it_was_written(tmp_path: Path, config: ModelConfig) -> None:
+    (tmp_path / "config.json").write_text(config.to_json(), encoding="utf-8")
+    assert ModelConfig.read(tmp_path) == config
+
+
+def test_a_folder_without_a_configuration_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is no model folder, expected config\.json in it"):
+        ModelConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", r"cannot read .*config\.json"),
+        ("[]", r"config\.json: content: "),
+        ("{}", r"config\.json: backbone: field required"),
+        ('{"backbone": {"name": "x"}, "num_classes": 0, "dataset": "digits"}', r"config\.json: num_classes: "),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=complaint) as caught:
+        ModelConfig.read(tmp_path)
+    assert "\n" not in str(caught.value)

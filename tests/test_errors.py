@@ -1,0 +1,74 @@
+"""The wording of messages and the exit statuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sdnet_bench import errors
+from sdnet_bench.errors import BenchError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, "lambda out of range"),
+        ({"expected": "a number"}, "lambda out of range, expected a number"),
+        ({"got": -1}, "lambda out of range, got -1"),
+        ({"got": 0}, "lambda out of range, got 0"),
+        ({"expected": "a number", "got": -1}, "lambda out of range, expected a number, got -1"),
+        ({"hint": "Try 0.1."}, "lambda out of range. Try 0.1."),
+        (
+            {"expected": "a number", "got": "x", "hint": "Try 0.1."},
+            "lambda out of range, expected a number, got x. Try 0.1.",
+        ),
+    ],
+)
+def test_a_message_says_what_expected_got_and_what_next(parts: dict[str, Any], message: str) -> None:
+    assert str(BenchError("lambda out of range", **parts)) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "message"),
+    [
+        ("sdnet81", ["sdnet18", "resnet18"], "unknown backbone 'sdnet81'. Did you mean 'sdnet18'?"),
+        ("vgg", ["sdnet18", "resnet18"], "unknown backbone 'vgg'. Known: resnet18, sdnet18."),
+        ("vgg", [], "unknown backbone 'vgg'. Known: none."),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(name: str, known: list[str], message: str) -> None:
+    assert str(UnknownNameError("backbone", name, known)) == message
+
+
+def test_a_hint_follows_the_suggestion() -> None:
+    error = UnknownNameError("recipe", "sdnet", ["sdnet18"], hint="Or give a file.")
+    assert str(error) == "unknown recipe 'sdnet'. Did you mean 'sdnet18'? Or give a file."
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("BenchError", 1),
+        ("DataError", 1),
+        ("ModelError", 1),
+        ("RecordError", 1),
+        ("TrainingError", 1),
+        ("UsageError", 2),
+        ("UnknownNameError", 2),
+    ],
+)
+def test_a_wrong_request_exits_with_two_and_a_failed_job_with_one(name: str, status: int) -> None:
+    assert getattr(errors, name).exit_status == status
+
+
+def test_every_error_is_drawn_in_the_tree_at_the_top() -> None:
+    drawn = errors.__doc__ or ""
+    ours = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
+    assert ours
+    assert [name for name in ours if name not in drawn] == []
+
+
+def test_one_except_catches_them_all() -> None:
+    ours = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert all(issubclass(error, BenchError) for error in ours)
