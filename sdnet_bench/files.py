@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ from .errors import RecordError
 
 def make_folder(path: Path) -> Path:
     """Makes sure that a folder is there and can be written to, before hours of work go into it."""
-    with replacing(path / "probe") as scratch:
-        scratch.touch()
-    (path / "probe").unlink()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise RecordError(f"cannot write to {path}: {error}", hint="Name another folder.") from None
     return path
 
 

@@ -120,6 +120,12 @@ class RecordStore:
         self.path = folder / self.FILE
         self._records = {record.cell.key: record for record in [*known, *self._read()]}
 
+    @classmethod
+    def of_model(cls, model_folder: Path, run_folder: Path) -> Self:
+        """What is on record of a model: what its run has measured, after what was published with it."""
+        is_own_run = model_folder.resolve() == run_folder.resolve()
+        return cls(run_folder, () if is_own_run else read_results(model_folder))
+
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self._records
 
@@ -145,6 +151,10 @@ class RecordStore:
             raise RecordError(
                 f"cannot write {self.path}: {error}", hint="Name another folder with --runs-dir."
             ) from None
+        self.keep(record)
+
+    def keep(self, record: Record) -> None:
+        """Knows a record from now on without writing it: another process does."""
         self._records[record.cell.key] = record
 
     def _read(self) -> Iterator[Record]:

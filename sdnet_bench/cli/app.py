@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..errors import BenchError, InterruptError
+from ..version import __version__
 from . import attack, demo, evaluate, fit_lambda, report, sweep_lambda, train
 from .screen import fail
 

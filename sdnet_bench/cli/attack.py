@@ -31,7 +31,8 @@ def attack(
     from ..studies.adversarial import attack as siege
     from ..studies.adversarial import check_protocol, pgd
     from ..studies.lambda_sweep import parse_lambdas
-    from .shared import open_bench, publish, show_records
+    from .shared import open_bench, publish
+    from .show import show_records
 
     threat, chosen, grid = (
         Threat(norm, parse_eps(eps, norm)),

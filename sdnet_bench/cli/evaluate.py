@@ -26,11 +26,12 @@ def evaluate(
     """Measure accuracy on clean or corrupted test images (Tables 2 and 3)."""
     from ..studies.accuracy import measure_clean, measure_corrupted
     from ..studies.adaptive_lambda import measure_adaptive, require_fits
-    from .shared import corruption_names, number, open_bench, publish, severity_levels, show_records
+    from .shared import open_bench, publish
+    from .show import show_records
 
-    names = [] if corruption == "none" else corruption_names(corruption)
-    severities = severity_levels(severity)
-    fixed = None if lambda_ in (None, "adaptive") else number(lambda_, "lambda")
+    names = [] if corruption == "none" else options.corruption_names(corruption)
+    severities = options.severity_levels(severity)
+    fixed = None if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda")
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     if lambda_ == "adaptive":
         if not names:

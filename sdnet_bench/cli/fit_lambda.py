@@ -24,9 +24,10 @@ def fit_lambda(
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
     from ..studies.adaptive_lambda import fit_lambda as fit
     from ..studies.lambda_sweep import parse_lambdas
-    from .shared import corruption_names, open_bench, publish, show_fits
+    from .shared import open_bench, publish
+    from .show import show_fits
 
-    names, grid = corruption_names(corruption), parse_lambdas(lambdas)
+    names, grid = options.corruption_names(corruption), parse_lambdas(lambdas)
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     fits = [fit(bench, name, grid, limit=limit) for name in names]
     publish(bench)

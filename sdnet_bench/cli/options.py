@@ -1,4 +1,4 @@
-"""Every option of the command line, defined once."""
+"""Every option of the command line, defined once, and how those that are text are read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..errors import UsageError
 
 Model = Annotated[
     str | None,
@@ -24,3 +26,29 @@ RunsDir = Annotated[Path, typer.Option(envvar="SDNET_BENCH_RUNS", help="Where ru
 
 DATA_DIR = Path("data")
 RUNS_DIR = Path("runs")
+
+
+def number(text: str, what: str) -> float:
+    """`text` as a number, or a `UsageError`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{what} is no number", expected="a number", got=text) from None
+
+
+def corruption_names(text: str) -> list[str]:
+    """ "all" or one name to the names of corruptions."""
+    from ..data import CORRUPTIONS
+
+    return list(CORRUPTIONS) if text == "all" else [CORRUPTIONS[text].name]
+
+
+def severity_levels(text: str) -> list[int]:
+    """ "all" or one number to severities."""
+    from ..data import SEVERITIES
+
+    if text == "all":
+        return list(SEVERITIES)
+    if text not in map(str, SEVERITIES):
+        raise UsageError("severity out of range", expected="1 to 5, or all", got=text)
+    return [int(text)]

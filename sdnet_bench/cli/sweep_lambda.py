@@ -21,9 +21,14 @@ def sweep_lambda(
     """Measure accuracy on corrupted test images as a function of lambda (Figure 2)."""
     from ..studies.lambda_sweep import parse_lambdas
     from ..studies.lambda_sweep import sweep_lambda as sweep
-    from .shared import corruption_names, open_bench, publish, severity_levels, show_records, show_sweep
+    from .shared import open_bench, publish
+    from .show import show_records, show_sweep
 
-    names, severities, grid = corruption_names(corruption), severity_levels(severity), parse_lambdas(lambdas)
+    names, severities, grid = (
+        options.corruption_names(corruption),
+        options.severity_levels(severity),
+        parse_lambdas(lambdas),
+    )
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     records = [record for name in names for record in sweep(bench, name, severities, grid, limit=limit)]
     publish(bench)

@@ -32,7 +32,8 @@ def train(
     from ..engine.runtime import Runtime
     from ..studies.training import find_recipe, train_model
     from .screen import Screen
-    from .shared import publish, show_records
+    from .shared import publish
+    from .show import show_records
 
     chosen = find_recipe(recipe).replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed)
     chosen = chosen.with_backbone(backbone, width=width)

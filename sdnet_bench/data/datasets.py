@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class Dataset:
         num_classes: labels are 0 .. num_classes - 1.
         mean, std: of the pixels in [0, 1], per channel.
         family: whose severities its corruptions take: "cifar" or "imagenet".
-        open: reads one split.
+        open: reads one split; a second time it is at hand.
     """
 
     name: str
@@ -69,6 +70,7 @@ def digits(data_dir: Path, progress: Progress) -> Dataset:
     return Dataset("digits", 10, (0.312,) * 3, (0.356,) * 3, "imagenet", _open_digits)
 
 
+@cache
 def _open_digits(which: Which) -> Split:
     from sklearn.datasets import load_digits
 
@@ -107,6 +109,7 @@ def _cifar(kind: str, data_dir: Path, progress: Progress) -> Callable[[Which], S
         progress.note(f"{kind} is not in {data_dir}: downloading it from {source.url}")
         fetch_tar(source.url, source.tgz_md5, data_dir, source.base_folder, progress)
 
+    @cache
     def open_split(which: Which) -> Split:
         images, labels = _read_cifar(source, data_dir, train=which != "test")
         kept, held = hold_out(len(labels), 5000)
@@ -151,6 +154,7 @@ def _image_folder(name: str, root: Path, size: int) -> Dataset:
     train, test = _files(root / "train"), _files(root / "val")
     kept, held = hold_out(len(train), max(1, len(train) // 20))
 
+    @cache
     def open_split(which: Which) -> Split:
         if which == "test":
             return FolderSplit(test, range(len(test)), size)

@@ -123,10 +123,13 @@ class TensorSplit:
 
     def _resident(self, device: torch.device) -> Batch:
         """The whole split on the device: moved there at the first call, and kept."""
-        kept: dict[torch.device, Batch] = self.__dict__.setdefault("_kept", {})
-        if device not in kept:
-            kept[device] = Batch(self.index.to(device), self.images.to(device), self.labels.to(device))
-        return kept[device]
+        if device not in self._kept:
+            self._kept[device] = Batch(self.index.to(device), self.images.to(device), self.labels.to(device))
+        return self._kept[device]
+
+    @cached_property
+    def _kept(self) -> dict[torch.device, Batch]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)

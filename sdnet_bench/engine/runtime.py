@@ -16,8 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
-from .. import __version__
 from ..errors import UsageError
+from ..version import __version__
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -13,7 +13,7 @@ import numpy as np
 from ..config import MODELS, ModelConfig
 from ..data import SEVERITIES
 from ..engine.checkpoint import find_model
-from ..records import Cell, Record, RecordStore, read_results
+from ..records import AttackSetting, Cell, Record, RecordStore
 from ..studies.adversarial import best_lambda
 
 
@@ -39,7 +39,7 @@ class Results:
         """From a model folder, with what its run has added."""
         name = folder.resolve().name
         config = ModelConfig.read(folder)
-        store = RecordStore(runs_dir / name, read_results(folder))
+        store = RecordStore.of_model(folder, runs_dir / name)
         return cls(name, config, tuple(r for r in store if r.cell.weights == config.weights_sha256))
 
     @cached_property
@@ -84,21 +84,23 @@ class Results:
 
     def tuned_lambda(self, norm: str, eps: float) -> float | None:
         """The lambda that stands best against attacks made at lambda_0 on validation images."""
-        tuning = [r for r in self.records if r.cell.split == "validation" and _is_attack(r.cell, norm, eps)]
+        setting = self._setting(norm, eps)
+        tuning = [r for r in self.records if r.cell.split == "validation" and _made_at(r.cell, None) == setting]
         largest = max((record.n for record in tuning), default=0)
-        candidates = [record for record in tuning if record.n == largest and record.cell.lambda_ is not None]
-        return best_lambda(candidates) if candidates else None
+        return best_lambda([record for record in tuning if record.n == largest]) if setting and tuning else None
 
     def _attacked(self, norm: str, eps: float, crafted: float | None, scored: float | None) -> Record | None:
-        return self._find(
-            lambda cell: (
-                cell.split == "test"
-                and _is_attack(cell, norm, eps)
-                and cell.attack is not None
-                and cell.attack.crafted_at == crafted
-                and cell.lambda_ == scored
-            )
-        )
+        setting = self._setting(norm, eps)
+        wanted = setting and setting.model_copy(update={"crafted_at": crafted})
+        if wanted is None:
+            return None
+        return self._find(lambda cell: cell.split == "test" and cell.attack == wanted and cell.lambda_ == scored)
+
+    def _setting(self, norm: str, eps: float) -> AttackSetting | None:
+        """The attack under this threat with the most images, then steps, behind it; `crafted_at` left open."""
+        found = [r for r in self.records if r.cell.split == "test" and _is_attack(r.cell, norm, eps)]
+        strongest = max(found, key=lambda record: (record.n, _steps(record.cell)), default=None)
+        return _made_at(strongest.cell, None) if strongest else None
 
     def _find(self, wanted: Callable[[Cell], bool]) -> Record | None:
         """The record of the wanted cells with the most images behind it; of equals the latest."""
@@ -109,6 +111,15 @@ class Results:
     def _is_test(cell: Cell, corruption: str | None = None) -> bool:
         plain = cell.kind == "accuracy" and cell.attack is None
         return plain and cell.split == "test" and cell.corruption == corruption
+
+
+def _made_at(cell: Cell, lambda_: float | None) -> AttackSetting | None:
+    """The cell's attack as it would be made at another lambda."""
+    return cell.attack and cell.attack.model_copy(update={"crafted_at": lambda_})
+
+
+def _steps(cell: Cell) -> int:
+    return cell.attack.steps * cell.attack.restarts if cell.attack else 0
 
 
 def _is_attack(cell: Cell, norm: str, eps: float) -> bool:

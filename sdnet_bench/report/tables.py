@@ -141,9 +141,10 @@ def _command(number: int, row: PaperRow, column: str, dataset: str, model: str |
         return f"sdnet-bench train {model}"
     if number == 4:
         return f"sdnet-bench attack {model} --norm {EPS[column][0]}"
-    corruption = "gaussian" if number == 2 else column
-    adaptive = " --lambda adaptive" if row.rule == "adaptive" else ""
-    return f"sdnet-bench evaluate {model} --corruption {corruption}{adaptive}"
+    noise = f"{model} --corruption {'gaussian' if number == 2 else 'all'}"
+    if row.rule == "adaptive":
+        return f"sdnet-bench fit-lambda {noise} && sdnet-bench evaluate {noise} --lambda adaptive"
+    return f"sdnet-bench evaluate {noise}"
 
 
 @cache

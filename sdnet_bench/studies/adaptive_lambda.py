@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import Frozen
+from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES
 from ..errors import ModelError
 from ..files import replacing
@@ -147,6 +148,7 @@ def load_fits(bench: Workbench) -> dict[str, LambdaFit]:
 
 def require_fits(bench: Workbench, corruptions: Iterable[str]) -> list[LambdaFit]:
     """The saved fits of these corruptions, or a `ModelError` that says how to make the first that is missing."""
+    require_csc_layers(bench.model.net)
     fits = load_fits(bench)
     for name in corruptions:
         if name not in fits:

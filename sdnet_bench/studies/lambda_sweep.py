@@ -43,4 +43,4 @@ def parse_lambdas(text: str) -> list[float]:
         raise UsageError("not a grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
     if not values:
         raise UsageError("an empty grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
-    return [check_lambda(value) for value in values]
+    return list(dict.fromkeys(check_lambda(value) for value in values))

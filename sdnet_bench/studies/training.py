@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..backbones import count_parameters
 from ..config import MODELS, Recipe
-from ..data import open_dataset
-from ..engine.checkpoint import read_model, write_model
+from ..data import Dataset, open_dataset
+from ..engine.checkpoint import build_net, read_model, write_model
 from ..engine.runtime import Runtime
 from ..engine.train import STATE, Training, configure, train
 from ..errors import UnknownNameError, UsageError
@@ -49,12 +49,10 @@ def train_model(
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
-    if overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists() and not resume:
-        hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
-        raise UsageError(f"{folder} is there already", hint=hint)
-    make_folder(folder)
+    _rehearse(recipe, dataset)
+    if runtime.processes.is_main_process:
+        _claim(folder, recipe, resume, overwrite)
+    runtime.processes.wait_for_everyone()
     training = None
     if not (folder / "config.json").exists():
         training = train(recipe, dataset, folder, runtime, progress, resume=resume)
@@ -67,6 +65,26 @@ def train_model(
         (folder / STATE).unlink()
     measure_clean(bench)
     return bench
+
+
+def _rehearse(recipe: Recipe, dataset: Dataset) -> None:
+    """Builds the network and reads the images once: what is wrong with either shows before a file is touched."""
+    build_net(configure(recipe, dataset))
+    dataset.open("train")
+
+
+def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    """Makes the run's folder, or makes sure that what is in it may be gone on with."""
+    if overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and not resume:
+        hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
+        raise UsageError(f"{folder} is there already", hint=hint)
+    finished = folder / "recipe.toml"
+    if finished.exists() and Recipe.read(finished).replace(name=recipe.name) != recipe:
+        hint = "Replace it with --overwrite, or choose another --name."
+        raise UsageError(f"{folder} was trained by another recipe", hint=hint)
+    make_folder(folder)
 
 
 def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> None:

@@ -18,7 +18,7 @@ from ..engine.runtime import Runtime
 from ..engine.survive import Siege, survive
 from ..files import make_folder
 from ..progress import Progress, Task
-from ..records import Cell, Record, RecordStore, read_results
+from ..records import Cell, Record, RecordStore
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Workbench:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.store = RecordStore(self.folder, read_results(self.model.folder))
+        self.store = RecordStore.of_model(self.model.folder, self.folder)
         self.runtime.place(self.model.net)
         self._splits: dict[tuple[Which, int | None], Split] = {}
 
@@ -105,11 +105,10 @@ class Workbench:
         outcomes = (
             self._attack(first, split, lambdas, task) if first.attack else self._evaluate(first, split, lambdas, task)
         )
-        if self.runtime.processes.is_main_process:
-            seconds = (time.perf_counter() - started) / len(group)
-            for cell in group:
-                self.store.append(self._record(cell, outcomes[cell.lambda_], seconds))
-        self.runtime.processes.wait_for_everyone()
+        seconds = (time.perf_counter() - started) / len(group)
+        file = self.store.append if self.runtime.processes.is_main_process else self.store.keep
+        for cell in group:
+            file(self._record(cell, outcomes[cell.lambda_], seconds))
 
     def _evaluate(
         self, cell: Cell, split: Split, lambdas: Sequence[float | None], task: Task

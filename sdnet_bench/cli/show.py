@@ -1,0 +1,75 @@
+"""Records and fits as a person reads them, or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .screen import show_rows
+
+if TYPE_CHECKING:
+    from ..records import Record
+    from ..studies.adaptive_lambda import LambdaFit
+
+
+def show_records(records: Sequence[Record], *, as_json: bool) -> None:
+    """One row per record: what was measured, accuracy with its interval, residual."""
+    show_rows([_row(record) for record in records], as_json=as_json)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    from ..report.results import percent
+
+    cell, value = record.cell, percent([record])
+    attack = {"norm": cell.attack.norm, "made at": cell.attack.crafted_at} if cell.attack else {}
+    noise = {} if cell.attack else {"corruption": cell.corruption or "none", "severity": cell.severity}
+    row: dict[str, Any] = {
+        **noise,
+        **attack,
+        "lambda": cell.lambda_,
+        "accuracy %": value and round(value.value, 2),
+    }
+    if value and value.low is not None and value.high is not None:
+        row["95 % interval"] = f"{value.low:.1f} .. {value.high:.1f}"
+    if not cell.attack and "residual" in record.metrics:
+        row["residual"] = round(record.metrics["residual"], 4)
+    return row | {"images": record.n}
+
+
+def show_sweep(records: Sequence[Record]) -> None:
+    """One row per lambda, one column per corruption and severity; the best of each column is marked."""
+    columns: dict[str, dict[float, float]] = {}
+    for record in records:
+        column = columns.setdefault(f"{record.cell.corruption} {record.cell.severity}", {})
+        column[float(record.cell.lambda_ or 0)] = 100 * record.accuracy
+    best = {name: max(column.values()) for name, column in columns.items()}
+    show_rows(
+        [
+            {"lambda": lambda_} | {name: _marked(column[lambda_], best[name]) for name, column in columns.items()}
+            for lambda_ in next(iter(columns.values()))
+        ],
+        as_json=False,
+    )
+
+
+def _marked(accuracy: float, best: float) -> str:
+    return f"{accuracy:.1f}" + (" *" if accuracy == best else "  ")
+
+
+def show_fits(fits: Sequence[LambdaFit], *, as_json: bool) -> None:
+    """The lines and how well they fit; as JSON with their points."""
+    if as_json:
+        show_rows([fit.model_dump() for fit in fits], as_json=True)
+        return
+    show_rows(
+        [
+            {
+                "corruption": fit.corruption,
+                "lambda(r)": f"{fit.slope:.4g} r {fit.intercept:+.4g}",
+                "R^2": round(fit.r_squared, 3),
+                "points (r_c, lambda_c)": "  ".join(f"({p.residual:.3g}, {p.lambda_:g})" for p in fit.points),
+            }
+            for fit in fits
+        ],
+        as_json=False,
+    )
