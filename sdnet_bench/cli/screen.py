@@ -31,6 +31,17 @@ class Bar(Task):
         self._bar.advance(self._number, amount)
 
 
+class Speed(bars.ProgressColumn):
+    """Units per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: bars.Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f} {self._unit}/s")
+
+
 class Screen(Progress):
     """Notes as lines, tasks as bars; bars only where stderr is a terminal."""
 
@@ -43,8 +54,8 @@ class Screen(Progress):
         columns = (
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
-            bars.TaskProgressColumn(show_speed=True),
-            bars.TextColumn(unit),
+            bars.TaskProgressColumn(),
+            Speed(unit),
             bars.TimeRemainingColumn(),
         )
         with bars.Progress(*columns, console=talk, transient=True, disable=not (talk.is_terminal and IS_FIRST)) as bar:

@@ -21,7 +21,8 @@ from ..errors import DataError
 from ..progress import Progress
 from ..registry import Registry
 from .archives import fetch_tar
-from .splits import Augmentation, FolderSplit, Split, TensorSplit
+from .folders import FolderSplit
+from .splits import Augmentation, Split, TensorSplit
 
 Which = Literal["train", "validation", "test"]
 RGB = tuple[float, float, float]
@@ -151,7 +152,10 @@ def imagefolder(data_dir: Path, progress: Progress) -> Dataset:
 
 def _image_folder(name: str, root: Path, size: int) -> Dataset:
     """One image in twenty of `train` is held out for validation; `val` is the test split."""
-    train, test = _files(root / "train"), _files(root / "val")
+    (classes, train), (test_classes, test) = _files(root / "train"), _files(root / "val")
+    if classes != test_classes:
+        odd = ", ".join(sorted({*classes} ^ {*test_classes})[:5])
+        raise DataError(f"train and val in {root} hold different classes", got=f"only in one of them: {odd}")
     kept, held = hold_out(len(train), max(1, len(train) // 20))
 
     @cache
@@ -161,15 +165,16 @@ def _image_folder(name: str, root: Path, size: int) -> Dataset:
         places = kept if which == "train" else held
         return FolderSplit([train[at] for at in places], places, size)
 
-    classes = 1 + max(label for _, label in train)
-    return Dataset(name, classes, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet", open_split)
+    return Dataset(name, len(classes), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet", open_split)
 
 
-def _files(folder: Path) -> list[tuple[str, int]]:
+def _files(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
+    """The names of the classes, and (path, label) of every image."""
     from torchvision.datasets import ImageFolder
 
     try:
-        return list(ImageFolder(str(folder)).samples)
+        found = ImageFolder(str(folder))
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = "Lay the images out as train/<class>/ and val/<class>/, and name the folder with --data-dir."
         raise DataError(f"no image folder at {folder}: {error}".splitlines()[0], hint=hint) from None
+    return found.classes, found.samples

@@ -1,18 +1,15 @@
 """A split of a data set as a source of batches: images of `(N, 3, H, W)` uint8 on the device.
 
-Small sets are held as tensors and cropped and flipped on the device in whole batches; image folders are
-decoded by worker processes.
+Here the small sets, held as tensors: they are cropped and flipped on the device in whole batches.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -130,75 +127,3 @@ class TensorSplit:
     @cached_property
     def _kept(self) -> dict[torch.device, Batch]:
         return {}
-
-
-@dataclass(frozen=True, eq=False)
-class FolderSplit:
-    """A split of image files, decoded by worker processes: `ImageFolder`'s list of (path, class)."""
-
-    files: Sequence[tuple[str, int]]
-    index: Sequence[int]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @cached_property
-    def digest(self) -> str:
-        """Of names, sizes and classes: hashing a hundred gigabytes of pixels would take an hour."""
-        lines = [f"{Path(file).name} {os.path.getsize(file)} {label}" for file, label in self.files]
-        return hashlib.sha256("\n".join([str(self.size), *lines]).encode()).hexdigest()
-
-    def subset(self, places: Sequence[int]) -> FolderSplit:
-        return FolderSplit([self.files[at] for at in places], [self.index[at] for at in places], self.size)
-
-    def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        return self._load(self._evaluation_view(), batch_size, device)
-
-    def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(seed)
-        options = {"shuffle": True, "generator": generator, "drop_last": len(self) > batch_size}
-        return self._load(self._training_view(), batch_size, device, **options)
-
-    def _evaluation_view(self) -> Callable[[Any], Tensor]:
-        """Resize the shorter side by 256 / 224, crop the centre."""
-        from torchvision.transforms import v2
-
-        larger = round(self.size * 256 / 224)
-        return v2.Compose([v2.Resize(larger, antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])  # type: ignore[no-any-return]
-
-    def _training_view(self) -> Callable[[Any], Tensor]:
-        from torchvision.transforms import v2
-
-        return v2.Compose(  # type: ignore[no-any-return]
-            [v2.RandomResizedCrop(self.size, antialias=True), v2.RandomHorizontalFlip(), v2.PILToTensor()]
-        )
-
-    def _load(
-        self, view: Callable[[Any], Tensor], batch_size: int, device: torch.device, **options: Any
-    ) -> Iterator[Batch]:
-        loader = torch.utils.data.DataLoader(
-            _Files(self.files, self.index, view),
-            batch_size,
-            num_workers=min(8, os.cpu_count() or 1) if len(self) > batch_size else 0,
-            pin_memory=device.type == "cuda",
-            **options,
-        )
-        for index, images, labels in loader:
-            yield Batch(index, images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
-
-
-@dataclass(frozen=True)
-class _Files(torch.utils.data.Dataset[tuple[int, Tensor, int]]):
-    files: Sequence[tuple[str, int]]
-    index: Sequence[int]
-    view: Callable[[Any], Tensor]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, place: int) -> tuple[int, Tensor, int]:
-        from torchvision.datasets.folder import pil_loader
-
-        file, label = self.files[place]
-        return self.index[place], self.view(pil_loader(file)), label

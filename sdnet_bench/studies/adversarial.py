@@ -52,7 +52,7 @@ def attack(
         targets = sorted({bench.trained_lambda, tuned})
         records += bench.measure(matched_cells(bench, setting, targets, limit), f"{setting.norm}, matched")
     bench.measure([bench.cell("test", limit, tuned)], "clean test images at the tuned lambda")
-    return records
+    return list({record.cell.key: record for record in records}.values())  # at lambda_0 the protocols are one
 
 
 def pgd(threat: Threat, steps: int = 10, restarts: int = 1) -> AttackSetting:

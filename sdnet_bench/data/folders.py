@@ -1,0 +1,101 @@
+"""Image folders: files decoded, resized and cropped by worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .splits import Batch
+
+View = Callable[[Any], Tensor]
+"""A PIL image to `(3, size, size)` uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class FolderSplit:
+    """A split of image files.
+
+    Args:
+        files: (path, label) of each image.
+        index: where each image stands in the whole split.
+        size: side of the square images that come out.
+    """
+
+    files: Sequence[tuple[str, int]]
+    index: Sequence[int]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of names, sizes and labels: hashing a hundred gigabytes of pixels would take an hour."""
+        lines = [f"{Path(file).name} {os.path.getsize(file)} {label}" for file, label in self.files]
+        return hashlib.sha256("\n".join([str(self.size), *lines]).encode()).hexdigest()
+
+    def subset(self, places: Sequence[int]) -> FolderSplit:
+        return FolderSplit([self.files[at] for at in places], [self.index[at] for at in places], self.size)
+
+    def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """The shorter side resized by 256 / 224, the centre cropped."""
+        from torchvision.transforms import v2
+
+        larger = round(self.size * 256 / 224)
+        view = v2.Compose([v2.Resize(larger, antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
+        return self._load(_Files(self, view, seed=0), batch_size, device)
+
+    def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
+        """Random crops of random size, flipped or not."""
+        from torchvision.transforms import v2
+
+        crop = v2.RandomResizedCrop(self.size, antialias=True)
+        view = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
+        order = {"shuffle": True, "generator": torch.Generator().manual_seed(seed)}
+        return self._load(_Files(self, view, seed), batch_size, device, drop_last=len(self) > batch_size, **order)
+
+    def _load(self, files: _Files, batch_size: int, device: torch.device, **options: Any) -> Iterator[Batch]:
+        workers = min(8, os.cpu_count() or 1) if len(self) > batch_size else 0
+        pin = device.type == "cuda"
+        loader = torch.utils.data.DataLoader(files, batch_size, num_workers=workers, pin_memory=pin, **options)
+        try:
+            for index, images, labels in loader:
+                yield Batch(index, images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin))
+        except DataError as error:  # a worker sends its traceback along
+            raise DataError(str(error).splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")) from None
+
+
+@dataclass(frozen=True)
+class _Files(torch.utils.data.Dataset[tuple[int, Tensor, int]]):
+    """What a worker process needs: each image's randomness depends on the seed and on its index alone."""
+
+    split: FolderSplit
+    view: View
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, place: int) -> tuple[int, Tensor, int]:
+        (file, label), index = self.split.files[place], self.split.index[place]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed * 1_000_003 + index)
+            return index, self.view(_read(file)), label
+
+
+def _read(file: str) -> Any:
+    from torchvision.datasets.folder import pil_loader
+
+    try:
+        return pil_loader(file)
+    except OSError as error:
+        raise DataError(f"cannot read the image {file}: {error}") from None
