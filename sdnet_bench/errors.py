@@ -29,7 +29,7 @@ class BenchError(Exception):
             parts.append(f"expected {expected}")
         if got is not None:
             parts.append(f"got {got}")
-        message = ", ".join(parts)
+        message = " ".join(", ".join(parts).split())
         super().__init__(f"{message}. {hint}" if hint else message)
         self.hint = hint
 

@@ -86,4 +86,4 @@ def _text(value: Any) -> str:
 
 def fail(message: str) -> None:
     """Prints a one-line error."""
-    talk.print(Text("error: ", style="bold red") + Text(" ".join(message.split()), style="default"), soft_wrap=True)
+    talk.print(Text("error: ", style="bold red") + Text(message, style="default"), soft_wrap=True)

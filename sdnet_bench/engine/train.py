@@ -29,7 +29,7 @@ from ..errors import ModelError, TrainingError
 from ..files import replacing
 from ..progress import Progress, Task
 from .checkpoint import build_net, load_state, save_state
-from .evaluate import evaluate
+from .evaluate import evaluate, own_share
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
@@ -61,9 +61,14 @@ class Training:
         self.projection()
         self.scheduler.step()
 
-    def save(self, path: Path, recipe: Recipe) -> None:
+    def save(self, folder: Path, recipe: Recipe) -> None:
+        """Writes `history.csv` and `training.pt`."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        save_state(path, parts | {"history": self.history, "recipe": recipe.model_dump_json()})
+        save_state(folder / STATE, parts | {"history": self.history, "recipe": recipe.model_dump_json()})
+        with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.history[0])
+            writer.writeheader()
+            writer.writerows(self.history)
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
         """Goes on from a saved state; a `ModelError` if it belongs to another recipe."""
@@ -99,6 +104,7 @@ def train(
         TrainingError: the loss is no longer finite, or there are fewer images than processes.
     """
     shard, batch_size = _shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
+    validation = dataset.open("validation")
     seed_everything(recipe.seed)
     net = runtime.place(build_net(configure(recipe, dataset)))
     runtime.reset_peak_memory()
@@ -106,20 +112,18 @@ def train(
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
-    forward = _parallel(training.net, runtime)
-    validation = dataset.open("validation")
+    forward = _parallel(net, runtime)
     for epoch in range(len(training.history), recipe.epochs):
+        seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
         with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(shard)) as task:
-            seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
             row = _run_epoch(training, forward, shard.augmented(batch_size, runtime.device, seed), runtime, task)
-        row = {"epoch": epoch + 1, **row, "validation_accuracy": _accuracy(training.net, validation, runtime)}
-        training.history.append(row)
+        correct = evaluate(net, validation, runtime)[None].correct
+        training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
         if runtime.processes.is_main_process:
-            _write_history(folder / "history.csv", training.history)
-            training.save(folder / STATE, recipe)
-        progress.note(_line(row, recipe.epochs))
+            training.save(folder, recipe)
+        progress.note(_line(training.history[-1], recipe.epochs))
     training.projection.settle()
-    training.net.eval()
+    net.eval()
     return training
 
 
@@ -179,10 +183,9 @@ def _epoch_seed(*words: int) -> int:
 
 def _shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
     """This process's share of the images and of every batch."""
-    rank, count = runtime.processes.process_index, runtime.processes.num_processes
-    if count == 1:
-        return split, batch_size
-    share = split.subset(range(rank, len(split) - len(split) % count, count))
+    count = runtime.processes.num_processes
+    even = split.subset(range(len(split) // count * count)) if len(split) % count else split
+    share = own_share(even, runtime)
     if not len(share):
         raise TrainingError("fewer training images than processes", got=len(split))
     return share, max(1, batch_size // count)
@@ -190,17 +193,6 @@ def _shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]
 
 def _parallel(net: nn.Module, runtime: Runtime) -> nn.Module:
     return DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
-
-
-def _accuracy(net: nn.Module, split: Split, runtime: Runtime) -> float:
-    return float(evaluate(net, split, runtime)[None].correct.mean())
-
-
-def _write_history(path: Path, history: list[Row]) -> None:
-    with replacing(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def _line(row: Row, epochs: int) -> str:

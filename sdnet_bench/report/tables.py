@@ -80,8 +80,8 @@ Cell = Callable[[Results, PaperRow, str], Value | None]
 
 
 def build_tables(results: Sequence[Results]) -> list[Table]:
-    """Tables 1 to 4 for every data set that a model was trained on."""
-    datasets = sorted({result.config.dataset for result in results})
+    """Tables 1 to 4 for every data set that a model was trained on; for digits where there is no model yet."""
+    datasets = sorted({result.config.dataset for result in results}) or ["digits"]
     return [_build(number, dataset, results) for dataset in datasets for number in CELLS]
 
 
