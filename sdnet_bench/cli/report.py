@@ -20,14 +20,16 @@ def report(
     ] = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
-    """Write Tables 1 to 4 with the paper's numbers, ours, and the differences."""
+    """Write Tables 1 to 4 with the paper's numbers, ours, and the differences; and Figures 2 and 3."""
+    from ..report.figures import write_figures
     from ..report.render import check_formats, to_markdown, write_tables
     from ..report.results import find_results
     from ..report.tables import build_tables
     from .screen import Screen, say
 
     formats = check_formats(format_ or [])
-    tables = build_tables(find_results(models or [], runs_dir))
-    written = write_tables(tables, output, formats)
+    results = find_results(models or [], runs_dir)
+    tables = build_tables(results)
+    written = [*write_tables(tables, output, formats), *write_figures(results, output)]
     say("\n".join(to_markdown(table) for table in tables))
     Screen().note(f"{len(written)} files in {output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from ..config import MODELS, ModelConfig
 from ..data import SEVERITIES
 from ..engine.checkpoint import find_model
 from ..records import AttackSetting, Cell, Record, RecordStore
+from ..studies.adaptive_lambda import LambdaFit, fit_line, points
 from ..studies.adversarial import best_lambda
 
 
@@ -24,6 +26,15 @@ class Value(NamedTuple):
     low: float | None = None
     high: float | None = None
     n: int | None = None
+
+
+class Curve(NamedTuple):
+    """Accuracy (%) against lambda at one severity."""
+
+    severity: int
+    n: int
+    points: list[tuple[float, float]]
+    """(lambda, accuracy), lambda ascending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +100,31 @@ class Results:
         largest = max((record.n for record in tuning), default=0)
         return best_lambda([record for record in tuning if record.n == largest]) if setting and tuning else None
 
+    def sweep(self, corruption: str) -> list[Curve]:
+        """What `sweep-lambda` found, by severity."""
+        curves = []
+        for severity in SEVERITIES:
+            found = [
+                record
+                for record in self.records
+                if self._is_test(record.cell, corruption)
+                and record.cell.severity == severity
+                and record.cell.rule is None
+                and record.cell.lambda_ is not None
+            ]
+            n = _widest(found)
+            points = sorted((float(r.cell.lambda_ or 0), 100 * r.accuracy) for r in found if r.n == n)
+            if len(points) > 1:
+                curves.append(Curve(severity, n, points))
+        return curves
+
+    def fit(self, corruption: str) -> LambdaFit | None:
+        """Algorithm 1's line, from the records of training images."""
+        found = [r for r in self.records if r.cell.split == "train" and r.cell.corruption == corruption]
+        n = _widest(found)
+        at = points([r for r in found if r.n == n], float(self.trained_lambda or 0))
+        return fit_line(corruption, str(self.config.weights_sha256), at) if len(at) > 1 else None
+
     def _attacked(self, norm: str, eps: float, crafted: float | None, scored: float | None) -> Record | None:
         setting = self._setting(norm, eps)
         wanted = setting and setting.model_copy(update={"crafted_at": crafted})
@@ -111,6 +147,12 @@ class Results:
     def _is_test(cell: Cell, corruption: str | None = None) -> bool:
         plain = cell.kind == "accuracy" and cell.attack is None
         return plain and cell.split == "test" and cell.corruption == corruption
+
+
+def _widest(records: Sequence[Record]) -> int:
+    """The number of images that most of these records were measured on."""
+    counts = Counter(record.n for record in records)
+    return max(counts, key=lambda n: (counts[n], n), default=0)
 
 
 def _made_at(cell: Cell, lambda_: float | None) -> AttackSetting | None:
