@@ -65,7 +65,10 @@ def read_model(folder: Path) -> Model:
     if not path.exists():
         hint = f"Train it with `sdnet-bench train {folder.name}`."
         raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
-    digest = file_digest(path)
+    try:
+        digest = file_digest(path)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error}") from None
     if config.weights_sha256 not in (None, digest):
         raise ModelError(f"{path} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
     net = build_net(config)

@@ -1,7 +1,7 @@
 """Robust accuracy: which images no adversarial image of an attack could turn.
 
 An image counts as robust under a lambda when it is classified correctly as it is and on every adversarial image
-made from it. Images that are lost already are attacked no more; nothing outside the threat model counts.
+made from it. Nothing outside the threat model counts.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class Siege:
     seed: int = 0
 
     def survivors(self, batch: Batch, lambdas: Sequence[float | None]) -> dict[float | None, Tensor]:
-        """`(N,)` bool for each lambda that adversarial images are scored at."""
+        """`(N,)` bool for each lambda that adversarial images are scored at.
+
+        Every image of the batch is attacked in every restart, lost or not, so that what becomes of one does not
+        depend on the lambdas that are scored beside it.
+        """
         clean = self.runtime.to_pixels(batch.images)
         alive = {lambda_: self._right(clean, batch.labels, lambda_) for lambda_ in lambdas}
         for restart in range(self.setting.restarts):
-            targets = torch.stack(list(alive.values())).any(0).nonzero().squeeze(1)
-            if len(targets):
-                self._assault(clean[targets], batch.labels[targets], targets, alive, self._seed(batch, restart))
+            adversarial, fair = self._assault(clean, batch.labels, self._seed(batch, restart))
+            for lambda_, standing in alive.items():
+                standing &= self._right(adversarial, batch.labels, lambda_) | ~fair
         return alive
 
-    def _assault(
-        self, clean: Tensor, labels: Tensor, targets: Tensor, alive: dict[float | None, Tensor], seed: int
-    ) -> None:
-        """One run of the attack on the images that are left; strikes out those it turns."""
+    def _assault(self, clean: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """The adversarial images of one run of the attack, and which of them the threat model allows."""
         with using_lambda(self.net, self.setting.crafted_at):
             adversarial = ATTACKS[self.setting.name](self.net, clean, labels, self.setting, seed)
-        fair = Threat(self.setting.norm, self.setting.eps).allows(clean, adversarial)
-        for lambda_, standing in alive.items():
-            standing[targets] &= self._right(adversarial, labels, lambda_) | ~fair
+        return adversarial, Threat(self.setting.norm, self.setting.eps).allows(clean, adversarial)
 
     def _right(self, pixels: Tensor, labels: Tensor, lambda_: float | None) -> Tensor:
         with torch.no_grad():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,10 +83,17 @@ def training_cells(bench: Workbench, corruption: str, lambdas: Sequence[float] |
 
 
 def points(records: Iterable[Record], lambda_0: float) -> list[Point]:
-    """{lambda_c, r_c} from the records of `training_cells`: steps 6 and 10."""
+    """{lambda_c, r_c} from the records of `training_cells`, in any order: steps 6 and 10.
+
+    A level without a record at lambda_0 has no residual, and gives no point.
+    """
+    levels: dict[float, list[Record]] = {}
+    for record in records:
+        levels.setdefault(float(record.cell.level or 0), []).append(record)
     return [
-        _point(float(level or 0), list(group), lambda_0)
-        for level, group in groupby(records, key=lambda record: record.cell.level)
+        _point(level, group, lambda_0)
+        for level, group in sorted(levels.items())
+        if any(record.cell.lambda_ == lambda_0 for record in group)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from ..csc import check_lambda, require_csc_layers
@@ -35,7 +36,7 @@ def parse_lambdas(text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
-            count = round((last - first) / step) + 1
+            count = math.floor((last - first) / step + 1e-6) + 1
             values = [round(first + at * step, 6) for at in range(count)]
         else:
             values = [float(part) for part in text.split(",")]

@@ -81,7 +81,7 @@ class Workbench:
 
     def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:
         """The records of the cells, in their order. Those that are missing are measured and kept."""
-        groups = _grouped(cell for cell in cells if cell not in self.store)
+        groups = _grouped(cell for cell in dict.fromkeys(cells) if cell not in self.store)
         total = sum(self._images(group) for group in groups)
         if total:
             make_folder(self.folder)
