@@ -48,13 +48,16 @@ class Lasso:
     prox: Prox
 
     def descend(self, point: Tensor) -> Tensor:
-        """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6)."""
-        reconstruction = self.dictionary.synthesize(point, self._size)
-        return self._shrink(point + self.step_size * self.dictionary.analyze(self.image - reconstruction))
+        """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6).
+
+        The step size scales the residual, which has the few channels of an image, and not the code's many.
+        """
+        residual = self.image - self.dictionary.synthesize(point, self._size)
+        return self._shrink(point + self.dictionary.analyze(self.step_size * residual))
 
     def descend_from_zero(self) -> Tensor:
-        """`descend(0)`, without the two convolutions of a zero code."""
-        return self._shrink(self.step_size * self.dictionary.analyze(self.image))
+        """`descend(0)`, without the convolution of a zero code."""
+        return self._shrink(self.dictionary.analyze(self.step_size * self.image))
 
     def _shrink(self, code: Tensor) -> Tensor:
         return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))
@@ -69,8 +72,8 @@ class Iterate(NamedTuple):
 
     code: Tensor
     """z, the answer so far, `(N, C, h, w)`."""
-    point: Tensor
-    """y, where the next gradient is taken; for ISTA the code itself."""
+    previous: Tensor
+    """The code one step before."""
     momentum: float
     """m of equation (6)."""
 
@@ -79,28 +82,25 @@ Step = Callable[[Lasso, Iterate], Iterate]
 
 
 def ista_step(problem: Lasso, at: Iterate) -> Iterate:
-    code = problem.descend(at.point)
-    return Iterate(code, code, 1.0)
+    """The gradient is taken at the code."""
+    return Iterate(problem.descend(at.code), at.code, at.momentum)
 
 
 def fista_step(problem: Lasso, at: Iterate) -> Iterate:
-    """Equation (6): the gradient is taken at the extrapolated point."""
-    code = problem.descend(at.point)
-    momentum = _next_momentum(at.momentum)
-    return Iterate(code, code + (at.momentum - 1) / momentum * (code - at.code), momentum)
+    """Equation (6): the gradient is taken at the extrapolated point y."""
+    momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
+    pull = (at.momentum - 1) / momentum
+    point = at.code + pull * (at.code - at.previous) if pull else at.code
+    return Iterate(problem.descend(point), at.code, momentum)
 
 
 def solve(problem: Lasso, steps: int, step: Step = fista_step) -> Tensor:
     """The code after `steps >= 1` iterations from z = 0, `(N, C, h, w)`, differentiable by unrolling.
 
-    The first step from zero has no momentum: m_1 = 1, so y_2 = z_1 for both solvers.
+    The second step has no momentum yet: m_1 = 1, so y_2 = z_1 for both solvers.
     """
     code = problem.descend_from_zero()
-    iterate = Iterate(code, code, _next_momentum(1.0))
+    iterate = Iterate(code, code, 1.0)
     for _ in range(steps - 1):
         iterate = step(problem, iterate)
     return iterate.code
-
-
-def _next_momentum(momentum: float) -> float:
-    return float((1 + (1 + 4 * momentum**2) ** 0.5) / 2)
