@@ -31,8 +31,8 @@ def _row(record: Record) -> dict[str, Any]:
     }
     if value and value.low is not None and value.high is not None:
         row["95 % interval"] = f"{value.low:.1f} .. {value.high:.1f}"
-    if not cell.attack and "residual" in record.metrics:
-        row["residual"] = round(record.metrics["residual"], 4)
+    if not cell.attack:
+        row["residual"] = record.metrics.get("residual")
     return row | {"images": record.n}
 
 

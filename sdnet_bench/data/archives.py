@@ -45,7 +45,9 @@ def _download(url: str, md5: str, target: Path, progress: Progress) -> None:
             size = int(source.headers.get("Content-Length") or 0)
             with progress.task(f"download {url.rsplit('/', 1)[-1]}", size, "bytes") as task:
                 found = _copy(source, target, task)
-    except (OSError, HTTPException, urllib.error.URLError) as error:
+    except (OSError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         hint = "Download it elsewhere, unpack it, and name the folder with --data-dir."
         raise DataError(f"cannot download {url}: {error}", hint=hint) from None
     if found != md5:
