@@ -73,7 +73,7 @@ class Recipe(Frozen):
     backbone: Backbone
     epochs: PositiveInt
     batch_size: PositiveInt
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     limit: PositiveInt | None = None
     """Train on this many images only, spread evenly over the training split."""
     optimizer: Optimizer = Optimizer()

@@ -1,9 +1,20 @@
-"""What every test starts from: at most two threads and a known seed."""
+"""What every test starts from: at most two threads, a known seed, and two small networks trained once."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 import torch
+
+from sdnet_bench.config import Backbone, OneCycle, Recipe
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.progress import Progress, Task
+from sdnet_bench.studies.training import train_model
+from sdnet_bench.studies.workbench import Workbench
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
@@ -11,3 +22,90 @@ torch.set_num_threads(min(2, torch.get_num_threads()))
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+class Told(Progress):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.images = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
+        yield Count(self)
+
+
+class Count(Task):
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def advance(self, amount: int) -> None:
+        self._told.images += amount
+
+
+@pytest.fixture
+def told() -> Told:
+    """A progress that remembers its notes and counts the images that tasks went through."""
+    return Told()
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    """The CPU, in single precision."""
+    return Runtime.create("cpu", "float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipes() -> dict[str, Recipe]:
+    """An SDNet-18 and a ResNet-18 of width 4, two epochs of digits."""
+    return {
+        f"{name}-tiny": Recipe(
+            name=f"{name}-tiny",
+            dataset="digits",
+            backbone=Backbone(name=name, options={"width": 4}),
+            epochs=2,
+            batch_size=32,
+            schedule=OneCycle(name="onecycle"),
+        )
+        for name in ("sdnet18", "resnet18")
+    }
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory, runtime: Runtime, tiny_recipes: dict[str, Recipe]) -> Path:
+    """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`."""
+    folder = tmp_path_factory.mktemp("trained")
+    for recipe in tiny_recipes.values():
+        train_model(recipe, folder, folder / "data", runtime, Progress())
+    return folder
+
+
+@pytest.fixture
+def runs(trained_runs: Path, tmp_path: Path) -> Path:
+    """A copy of the runs, to be written to."""
+    return Path(shutil.copytree(trained_runs, tmp_path / "runs"))
+
+
+Open = Callable[[str], Workbench]
+
+
+@pytest.fixture
+def open_bench(runs: Path, runtime: Runtime, told: Told) -> Open:
+    """Opens a run afresh, as another command would: `open_bench("sdnet18-tiny")`."""
+    return lambda name: Workbench.open(name, runs, runs / "data", runtime, told)
+
+
+@pytest.fixture
+def sdnet(open_bench: Open) -> Workbench:
+    """The SDNet on the bench."""
+    return open_bench("sdnet18-tiny")
+
+
+@pytest.fixture
+def resnet(open_bench: Open) -> Workbench:
+    """The ResNet on the bench."""
+    return open_bench("resnet18-tiny")

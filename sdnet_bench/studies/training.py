@@ -54,7 +54,7 @@ def train_model(
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
     training = None
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() or (folder / STATE).exists():
         training = train(recipe, dataset, folder, runtime, progress, resume=resume)
         if runtime.processes.is_main_process:
             write_model(folder, recipe, configure(recipe, dataset), training.net)

@@ -66,7 +66,12 @@ class Workbench:
         return self._splits[which, limit]
 
     def cell(self, which: Which, limit: int | None = None, lambda_: float | None = None, **rest: Any) -> Cell:
-        """A cell of this model; lambda is by default the one that it was trained with."""
+        """A cell of this model; lambda is by default the one that it was trained with.
+
+        A lambda for a network without CSC-layers is a `UsageError`.
+        """
+        if lambda_ is not None:
+            require_csc_layers(self.model.net)
         return Cell(
             weights=self.model.weights,
             dataset=self.dataset.name,

@@ -1,0 +1,242 @@
+"""Each command on the small networks: data on stdout, talk on stderr, files where they were asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from typer.testing import CliRunner, Result
+
+from sdnet_bench.cli.app import app
+from sdnet_bench.config import ModelConfig
+from sdnet_bench.records import RecordStore
+
+SMALL = ["--epochs", "2", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
+CPU = ["--device", "cpu"]
+
+
+def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SDNET_BENCH_")}
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def sdnet_bench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    process = start("-m", "sdnet_bench", *words, cwd=cwd)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.fixture
+def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run: the small networks are in `runs/`."""
+    monkeypatch.chdir(runs.parent)
+    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    return runs.parent
+
+
+def call(*words: str) -> Result:
+    """A command in this process; it must succeed."""
+    result = CliRunner().invoke(app, list(words))
+    if result.exception:
+        raise result.exception
+    return result
+
+
+def rows(*words: str) -> list[dict[str, Any]]:
+    """What a command prints with --json: nothing but JSON."""
+    return json.loads(call(*words, "--json", *CPU).stdout)  # type: ignore[no-any-return]
+
+
+def test_help_imports_no_torch_and_answers_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.argv = ['sdnet-bench', '--help']\ntry:\n    from sdnet_bench.cli.app import main; main()\n"
+    )
+    script += "except SystemExit:\n    sys.exit('torch' in sys.modules)"
+    started = time.perf_counter()
+    process = start("-c", script, cwd=tmp_path)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert time.perf_counter() - started < 2
+    for command in ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "report", "demo"):
+        assert command in out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "report", "demo"])
+def test_every_command_explains_itself(command: str) -> None:
+    text = call(command, "--help").stdout
+    assert "--runs-dir" in text
+    assert "SDNET_BENCH_RUNS" in text
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from sdnet_bench import __version__
+
+    assert call("--version").stdout == f"sdnet-bench {__version__}\n"
+
+
+def test_train_makes_a_model(at: Path) -> None:
+    (row,) = rows("train", *SMALL, "--name", "fresh")
+    assert (row["corruption"], row["lambda"], row["images"]) == ("none", 0.1, 360)
+    folder = at / "runs" / "fresh"
+    names = {"recipe.toml", "config.json", "model.safetensors", "README.md", "results.json", "history.csv"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert not (folder / "training.pt").exists()
+    assert ModelConfig.read(folder).backbone.options["width"] == 2
+
+
+def test_train_takes_a_recipe_of_ones_own_and_another_backbone(at: Path) -> None:
+    (at / "mine.toml").write_text(
+        'dataset = "digits"\nepochs = 9\nbatch_size = 16\nbackbone = {name = "sdnet18"}\n', encoding="utf-8"
+    )
+    call("train", "mine.toml", *SMALL, "--backbone", "resnet18", "--seed", "3", "--name", "other")
+    assert ModelConfig.read(at / "runs" / "other").backbone.name == "resnet18"
+
+
+def test_evaluate_takes_the_model_trained_last(at: Path) -> None:
+    os.utime(at / "runs" / "sdnet18-tiny" / "model.safetensors", (2e9, 2e9))
+    (row,) = rows("evaluate", "--limit", "20")
+    assert row["lambda"] == 0.1
+    os.utime(at / "runs" / "resnet18-tiny" / "model.safetensors", (2.1e9, 2.1e9))
+    (row,) = rows("evaluate", "--limit", "20")
+    assert row["lambda"] is None
+
+
+def test_evaluate_goes_over_all_corruptions_and_severities(at: Path) -> None:
+    found = rows("evaluate", "sdnet18-tiny", "--corruption", "all", "--limit", "10")
+    assert len(found) == 4 * 5
+    (one,) = rows("evaluate", "sdnet18-tiny", "--corruption", "shot", "--severity", "2", "--limit", "10")
+    assert one in found
+
+
+def test_evaluate_takes_a_lambda(at: Path) -> None:
+    (row,) = rows("evaluate", "sdnet18-tiny", "--lambda", "0.7", "--limit", "20")
+    assert row["lambda"] == 0.7
+
+
+def test_evaluate_takes_a_folder(at: Path) -> None:
+    (row,) = rows("evaluate", "runs/sdnet18-tiny", "--limit", "20")
+    assert row["images"] == 20
+
+
+def test_sweep_lambda_prints_a_line_per_lambda(at: Path) -> None:
+    words = ["sweep-lambda", "sdnet18-tiny", "--severity", "3", "--lambdas", "0.1,0.5,0.9", "--limit", "20"]
+    assert [row["lambda"] for row in rows(*words)] == [0.1, 0.5, 0.9]
+    header, *lines = call(*words, *CPU).stdout.splitlines()
+    assert "gaussian 3" in header
+    assert [line.split()[0] for line in lines] == ["0.1", "0.5", "0.9"]
+    assert "*" in "".join(lines)
+
+
+def test_fit_lambda_then_evaluate_adaptively(at: Path) -> None:
+    (fit,) = rows("fit-lambda", "sdnet18-tiny", "--corruption", "shot", "--lambdas", "0.1,0.5", "--limit", "20")
+    assert fit["corruption"] == "shot"
+    assert (at / "runs/sdnet18-tiny/lambda_fit.json").exists()
+    words = ["evaluate", "sdnet18-tiny", "--corruption", "shot", "--limit", "20"]
+    for given, chosen in zip(rows(*words), rows(*words, "--lambda", "adaptive"), strict=True):
+        wanted = max(0.0, fit["slope"] * given["residual"] + fit["intercept"])
+        assert chosen["lambda"] == pytest.approx(wanted, abs=2e-4)
+
+
+def test_attack_goes_through_both_protocols(at: Path) -> None:
+    words = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "20", "--lambdas", "0.1,0.5"]
+    found = rows(*words)
+    assert [row["lambda"] for row in found if row["made at"] == 0.1][:2] == [0.1, 0.5]
+    assert {row["norm"] for row in found} == {"l2"}
+    again = call(*words, *CPU)
+    assert again.stdout.splitlines()[0].split()[:1] == ["norm"]
+
+
+def test_measuring_brings_card_and_results_up_to_date(at: Path) -> None:
+    call("evaluate", "sdnet18-tiny", "--corruption", "impulse", "--limit", "20", *CPU)
+    records = json.loads((at / "runs/sdnet18-tiny/results.json").read_text(encoding="utf-8"))
+    assert len(records) == len(RecordStore(at / "runs/sdnet18-tiny")) == 2 + 5
+    assert "| sdnet18-tiny |" in (at / "runs/sdnet18-tiny/README.md").read_text(encoding="utf-8")
+
+
+def test_report_writes_four_tables_in_each_format(at: Path) -> None:
+    out = call("report", "--output", "there").stdout
+    names = {f"digits-table{number}.{kind}" for number in (1, 2, 3, 4) for kind in ("csv", "md")}
+    assert names <= {path.name for path in (at / "there").iterdir()}
+    assert out.count("### Table") == 4
+    frame = pandas.read_csv(at / "there" / "digits-table1.csv")
+    assert frame["ours"].notna().sum() == 2 * 4
+
+
+def test_report_writes_the_formats_it_is_asked_for(at: Path) -> None:
+    call("report", "sdnet18-tiny", "--format", "md")
+    assert {path.suffix for path in (at / "report").iterdir() if "table" in path.name} == {".md"}
+
+
+def test_folders_come_from_the_environment(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (at / "runs").rename(at / "elsewhere")
+    monkeypatch.setenv("SDNET_BENCH_RUNS", str(at / "elsewhere"))
+    assert rows("evaluate", "sdnet18-tiny", "--limit", "20")
+    assert not (at / "runs").exists()
+
+
+def test_stdout_is_data_and_stderr_is_talk(at: Path) -> None:
+    done = sdnet_bench("evaluate", "sdnet18-tiny", "--corruption", "shot", "--limit", "20", "--json", *CPU, cwd=at)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 5
+    assert "corrupted test images: 5 of 5 cells to measure, 100 images to classify" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) -> None:
+    words = ["-m", "sdnet_bench", "train", "--name", "stopped", *SMALL, "--epochs", "12"]
+    process = start(*words, cwd=at)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("epoch 1/12 ")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+    *notes, last = err.splitlines()
+    assert all(note.startswith("epoch ") for note in notes)
+    assert last.startswith("error: interrupted. ")
+    assert "--resume" in last
+    done = sdnet_bench(*words[2:], "--resume", cwd=at)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("resuming after epoch ")
+    assert (at / "runs/stopped/model.safetensors").exists()
+
+
+def launch(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
+    process = start("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sdnet_bench", *words, cwd=cwd)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_training_and_agree_with_one_on_the_outcome(at: Path) -> None:
+    train = ["train", "--name", "shared", "--epochs", "1", "--limit", "128", "--width", "4", "--json", *CPU]
+    done = launch(*train, cwd=at)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 1
+    evaluate = ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61", "--json", *CPU]
+    shared = launch(*evaluate, cwd=at)
+    assert shared.returncode == 0, shared.stderr
+    two = RecordStore(at / "runs" / "shared")
+    (at / "runs" / "shared" / "records.jsonl").unlink()
+    (at / "runs" / "shared" / "results.json").unlink()
+    assert json.loads(shared.stdout) == rows(*evaluate[:-3])
+    for record in RecordStore(at / "runs" / "shared"):
+        assert two[record.cell].correct.tolist() == record.correct.tolist()

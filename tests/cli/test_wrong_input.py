@@ -1,0 +1,193 @@
+"""Wrong input: one line that says what, expected, got and what to type; the right exit status; nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sdnet_bench.cli.app import app
+from sdnet_bench.errors import BenchError
+
+TRAIN = ["train", "--epochs", "1", "--limit", "64", "--width", "2"]
+
+
+@pytest.fixture
+def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run: the small networks are in `runs/`, the SDNet is the one trained last."""
+    monkeypatch.chdir(runs.parent)
+    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    os.utime(runs / "sdnet18-tiny" / "model.safetensors", (2e9, 2e9))
+    (runs.parent / "file").write_text("a file, no folder", encoding="utf-8")
+    return runs.parent
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def folders(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_dir()}
+
+
+def complaint(*words: str) -> BenchError:
+    """The error of a command that prints nothing."""
+    result = CliRunner().invoke(app, list(words))
+    assert isinstance(result.exception, BenchError), (result.exception, result.output)
+    assert result.stdout == ""
+    return result.exception
+
+
+WRONG_REQUESTS: list[tuple[list[str], str]] = [
+    (["train", "sdnet18-digit"], r"unknown recipe 'sdnet18-digit'\. Did you mean 'sdnet18-digits'\?"),
+    (["train", "none.toml"], r"cannot read the recipe none\.toml: .*No such file"),
+    ([*TRAIN, "--backbone", "sdnet19"], r"unknown backbone 'sdnet19'\. Did you mean 'sdnet18'\?"),
+    ([*TRAIN, "--name", "../up"], r"options: name: "),
+    ([*TRAIN, "--name", "big", "--seed", str(2**32)], r"options: seed: input should be less than 4294967296"),
+    ([*TRAIN, "--device", "tpu"], r"unknown device, expected auto, cpu, cuda, mps, got tpu"),
+    ([*TRAIN, "--precision", "float8"], r"unknown precision, expected auto, float32, bfloat16, got float8"),
+    ([*TRAIN, "--name", "sdnet18-tiny"], r"is there already\. Go on with --resume, replace it with --overwrite"),
+    (["evaluate", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
+    (["evaluate", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
+    (["evaluate", "--severity", "6"], r"severity out of range, expected 1 to 5, or all, got 6"),
+    (["evaluate", "--severity", "two"], r"severity out of range, expected 1 to 5, or all, got two"),
+    (["evaluate", "--lambda=-0.1"], r"lambda out of range, expected a finite number >= 0, got -0\.1"),
+    (["evaluate", "--lambda", "nan"], r"lambda out of range, expected a finite number >= 0, got nan"),
+    (["evaluate", "--lambda", "big"], r"lambda is no number, expected a number, got big"),
+    (["evaluate", "--lambda", "adaptive"], r"an adaptive lambda needs a type of noise\. Add --corruption gaussian"),
+    (["evaluate", "resnet18-tiny", "--lambda", "0.3"], r"this network has no CSC-layer.* Take an SDNet"),
+    (["sweep-lambda", "resnet18-tiny"], r"this network has no CSC-layer, .* Take an SDNet, such as sdnet18-digits"),
+    (["fit-lambda", "resnet18-tiny"], r"this network has no CSC-layer"),
+    (["sweep-lambda", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
+    (["sweep-lambda", "--lambdas", "0.1:1.5"], r"not a grid of lambdas, expected 0\.1:1\.5:0\.1 or 0\.1,0\.3,1"),
+    (["sweep-lambda", "--lambdas", "0.1,-1"], r"lambda out of range, expected a finite number >= 0, got -1"),
+    (["fit-lambda", "--corruption", "shut"], r"unknown corruption 'shut'\. Did you mean 'shot'\?"),
+    (["attack", "--norm", "linff"], r"unknown norm 'linff'\. Did you mean 'linf'\?"),
+    (["attack", "--eps", "0"], r"eps out of range, expected a finite number > 0, such as 8/255, got 0"),
+    (["attack", "--eps=-8/255"], r"eps out of range, expected a finite number > 0"),
+    (["attack", "--eps", "nan"], r"eps out of range, expected a finite number > 0"),
+    (["attack", "--eps", "eight"], r"eps is no number, expected a number or a fraction, such as 8/255, got eight"),
+    (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
+    (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),
+    (["report", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
+]
+FAILED_JOBS: list[tuple[list[str], str]] = [
+    ([*TRAIN, "--runs-dir", "file/runs"], r"cannot write .*file/runs.*Name another folder"),
+    (["report", "--output", "file/report"], r"cannot write .*file/report.*Name another folder"),
+    (["evaluate", "--corruption", "shot", "--lambda", "adaptive"], r"no fit of lambda for shot noise on sdnet18-tiny"),
+    (["evaluate", "data"], r"data is no model folder, expected config\.json in it"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_REQUESTS, ids=lambda value: " ".join(value)[:50])
+def test_a_wrong_request_is_one_line_with_status_2_and_changes_nothing(
+    at: Path, words: list[str], message: str
+) -> None:
+    files, places = everything(at), folders(at)
+    error = complaint(*words)
+    assert error.exit_status == 2
+    with pytest.raises(BenchError, match=message):
+        raise error
+    assert "\n" not in str(error)
+    assert everything(at) == files
+    assert folders(at) == places
+
+
+@pytest.mark.parametrize(("words", "message"), FAILED_JOBS, ids=lambda value: " ".join(value)[:50])
+def test_a_failed_job_is_one_line_with_status_1_and_changes_nothing(at: Path, words: list[str], message: str) -> None:
+    (at / "data").mkdir()
+    files = everything(at)
+    error = complaint(*words)
+    assert error.exit_status == 1
+    with pytest.raises(BenchError, match=message):
+        raise error
+    assert "\n" not in str(error)
+    assert everything(at) == files
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep-lambda", "fit-lambda", "attack"])
+def test_without_a_model_the_way_to_one_is_shown(at: Path, command: str) -> None:
+    error = complaint(command, "--runs-dir", "empty")
+    assert error.exit_status == 2
+    assert str(error) == "no model in empty. Train one with `sdnet-bench train`, or name a model."
+    assert not (at / "empty").exists()
+
+
+def unlink(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def exchange(path: Path) -> None:
+    path.write_bytes((path.parents[1] / "resnet18-tiny" / path.name).read_bytes())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sweep-lambda", "attack"])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [(unlink, "has no weights, .*Train it"), (truncate, "damaged or foreign"), (exchange, "damaged or foreign")],
+)
+def test_harmed_weights_are_one_line(at: Path, command: str, harm: Callable[[Path], None], message: str) -> None:
+    harm(at / "runs/sdnet18-tiny/model.safetensors")
+    files = everything(at)
+    error = complaint(command, "sdnet18-tiny")
+    assert error.exit_status == 1
+    with pytest.raises(BenchError, match=message):
+        raise error
+    assert everything(at) == files
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--epochs", "0"],
+        ["train", "--epochs", "many"],
+        ["train", "--limit", "-1"],
+        ["evaluate", "--limit", "0"],
+        ["attack", "--steps", "0"],
+        ["trian"],
+        ["evaluate", "--lamda", "0.1"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_has_status_2(at: Path, words: list[str]) -> None:
+    files = everything(at)
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert everything(at) == files
+
+
+def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sdnet_bench", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (["attack", "--norm", "linff"], 2, "error: unknown norm 'linff'. Did you mean 'linf'?\n"),
+        (["evaluate", "nothing"], 2, "error: unknown model 'nothing'. "),
+        (["report", "--output", "file/report"], 1, "error: cannot write "),
+    ],
+)
+def test_what_a_person_sees_is_one_line_on_stderr(at: Path, words: list[str], status: int, line: str) -> None:
+    done = shell(*words, cwd=at)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(at: Path) -> None:
+    done = shell("--debug", "attack", "--norm", "linff", cwd=at)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "UnknownNameError" in done.stderr

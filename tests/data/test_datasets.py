@@ -1,0 +1,153 @@
+"""The data sets: sizes, fixed and disjoint splits, damage that is noticed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdnet_bench.data import DATASETS, Dataset, datasets, open_dataset
+from sdnet_bench.data.datasets import Which, hold_out
+from sdnet_bench.data.splits import TensorSplit
+from sdnet_bench.errors import DataError, UnknownNameError
+
+SPLITS: tuple[Which, ...] = ("train", "validation", "test")
+REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere"))
+needs_cifar10 = pytest.mark.skipif(
+    not (REAL / "cifar-10-batches-py").is_dir(), reason="SDNET_BENCH_DATA names no folder with cifar-10-batches-py"
+)
+
+
+def tensors(dataset: Dataset, which: Which) -> TensorSplit:
+    split = dataset.open(which)
+    assert isinstance(split, TensorSplit)
+    return split
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Dataset:
+    return open_dataset("digits", tmp_path)
+
+
+def test_the_data_sets_are_there() -> None:
+    assert {"digits", "cifar10", "cifar100", "imagenet", "imagefolder"} <= set(DATASETS)
+
+
+def test_a_misspelt_data_set_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown dataset 'cifar11'\. Did you mean 'cifar1"):
+        open_dataset("cifar11", tmp_path)
+
+
+@pytest.mark.parametrize(("which", "size"), [("train", 1237), ("validation", 200), ("test", 360)])
+def test_digits_have_their_sizes(digits: Dataset, which: Which, size: int) -> None:
+    split = tensors(digits, which)
+    assert len(split) == size
+    assert split.images.shape == (size, 3, 32, 32)
+    assert split.images.dtype == torch.uint8
+
+
+def test_the_splits_of_digits_share_no_image_and_leave_none_out(digits: Dataset) -> None:
+    parts = [set(tensors(digits, which).index.tolist()) for which in SPLITS]
+    assert sum(len(part) for part in parts) == 1797
+    assert set.union(*parts) == set(range(1797))
+
+
+def test_the_splits_of_digits_never_change(digits: Dataset) -> None:
+    assert [tensors(digits, which).index[:4].tolist() for which in SPLITS] == [
+        tensors(open_dataset("digits", Path("elsewhere")), which).index[:4].tolist() for which in SPLITS
+    ]
+    assert tensors(digits, "test").index[:6].tolist() == [2, 12, 13, 20, 28, 38]
+
+
+def test_digits_are_black_to_white_and_grey(digits: Dataset) -> None:
+    images = tensors(digits, "train").images
+    assert (images.min(), images.max()) == (0, 255)
+    assert torch.equal(images[:, 0], images[:, 1])
+    assert torch.equal(images[:, 0], images[:, 2])
+
+
+def test_mean_and_deviation_of_digits_are_those_of_the_training_split(digits: Dataset) -> None:
+    pixels = tensors(digits, "train").images.double() / 255
+    assert float(pixels.mean()) == pytest.approx(digits.mean[0], abs=0.002)
+    assert float(pixels.std()) == pytest.approx(digits.std[0], abs=0.002)
+
+
+def test_digits_are_not_flipped(digits: Dataset) -> None:
+    assert not tensors(digits, "train").augmentation.flip
+
+
+def test_digits_keep_their_labels(digits: Dataset) -> None:
+    from sklearn.datasets import load_digits
+
+    source, split = load_digits(), tensors(digits, "test")
+    assert split.labels.tolist() == source.target[split.index].tolist()
+    small = torch.nn.functional.avg_pool2d(split.images[:, :1].double() / 255, 4)[:, 0]
+    grey = torch.from_numpy(source.images)[split.index] / 16
+    assert (small - grey).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(("count", "held"), [(10, 3), (5, 5), (7, 0)])
+def test_what_is_held_out_is_a_partition_and_always_the_same(count: int, held: int) -> None:
+    kept, out = hold_out(count, held)
+    assert (kept, out) == (sorted(kept), sorted(out))
+    assert len(out) == held
+    assert sorted(kept + out) == list(range(count))
+    assert hold_out(count, held) == (kept, out)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
+@pytest.mark.parametrize("damage", [None, b"damaged"])
+def test_damaged_and_missing_files_of_cifar_are_one_line_with_advice(
+    tmp_path: Path, name: str, folder: str, damage: bytes | None
+) -> None:
+    (tmp_path / folder).mkdir()
+    if damage:
+        for file in ("data_batch_1", "test_batch", "train", "test", "batches.meta", "meta"):
+            (tmp_path / folder / file).write_bytes(damage)
+    with pytest.raises(DataError, match=rf"{folder} is incomplete or damaged: .*Remove .* --data-dir") as caught:
+        open_dataset(name, tmp_path).open("test")
+    assert "\n" not in str(caught.value)
+
+
+def test_cifar_is_downloaded_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(datasets, "fetch_tar", lambda *words: asked.append(words[:4]))
+    open_dataset("cifar10", tmp_path)
+    ((url, md5, folder, member),) = asked
+    assert url.endswith("/cifar-10-python.tar.gz")
+    assert (md5, folder, member) == ("c58f30108f718f92721af3b95e74349a", tmp_path, "cifar-10-batches-py")
+
+
+@pytest.fixture(scope="module")
+def cifar10() -> Dataset:
+    return open_dataset("cifar10", REAL)
+
+
+@pytest.mark.cifar10
+@needs_cifar10
+@pytest.mark.parametrize(("which", "size"), [("train", 45_000), ("validation", 5_000), ("test", 10_000)])
+def test_cifar10_has_its_sizes_and_its_balance(cifar10: Dataset, which: Which, size: int) -> None:
+    split = tensors(cifar10, which)
+    assert split.images.shape == (size, 3, 32, 32)
+    counts = split.labels.bincount(minlength=10)
+    assert counts.sum() == size
+    assert (counts - size / 10).abs().max() <= (0 if which == "test" else 0.12 * size / 10)
+
+
+@pytest.mark.cifar10
+@needs_cifar10
+def test_training_and_validation_images_of_cifar10_are_disjoint(cifar10: Dataset) -> None:
+    train, held = (set(tensors(cifar10, which).index.tolist()) for which in SPLITS[:2])
+    assert train.isdisjoint(held)
+    assert train | held == set(range(50_000))
+
+
+@pytest.mark.cifar10
+@needs_cifar10
+def test_the_first_test_image_of_cifar10_is_a_cat(cifar10: Dataset) -> None:
+    split = tensors(cifar10, "test")
+    assert split.labels[:4].tolist() == [3, 8, 8, 0]
+    pixels = tensors(cifar10, "train").images.double() / 255
+    assert pixels.mean((0, 2, 3)).tolist() == pytest.approx(cifar10.mean, abs=0.002)

@@ -1,0 +1,175 @@
+"""Evaluation: one pass for many lambdas says what many passes would, image by image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
+from sdnet_bench.data import Split
+from sdnet_bench.data.splits import TensorSplit
+from sdnet_bench.engine import evaluate as module
+from sdnet_bench.engine.evaluate import Noise, Outcome, evaluate
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.errors import UsageError
+from sdnet_bench.studies.workbench import Workbench
+
+CPU = torch.device("cpu")
+LAMBDAS = [0.1, 0.4, 0.0, 1.5]
+
+
+@pytest.fixture
+def split(sdnet: Workbench) -> Split:
+    return sdnet.split("test", 60)
+
+
+@torch.no_grad()
+def predictions(bench: Workbench, split: Split, lambda_: float | None = None) -> list[int]:
+    """Classes by a plain forward over all images."""
+    if lambda_ is not None:
+        set_lambda(bench.model.net, lambda_)
+    (batch,) = split.batches(1000, CPU)
+    return bench.model.net(batch.images.float() / 255).argmax(1).tolist()  # type: ignore[no-any-return]
+
+
+def labels(split: Split) -> list[int]:
+    (batch,) = split.batches(1000, CPU)
+    return batch.labels.tolist()  # type: ignore[no-any-return]
+
+
+def same(first: Outcome, second: Outcome) -> bool:
+    if first.residual is None or second.residual is None:
+        return np.array_equal(first.correct, second.correct) and first.residual is second.residual
+    return np.array_equal(first.correct, second.correct) and np.allclose(first.residual, second.residual, rtol=1e-5)
+
+
+def test_outcomes_are_those_of_the_images_in_their_order(resnet: Workbench, runtime: Runtime) -> None:
+    split = resnet.split("test")
+    outcome = evaluate(resnet.model.net, split, runtime)[None]
+    expected = [guess == label for guess, label in zip(predictions(resnet, split), labels(split), strict=True)]
+    assert outcome.correct.tolist() == expected
+    assert 0.5 < np.mean(expected) < 1
+    assert outcome.residual is None
+
+
+@pytest.mark.parametrize("lambda_", LAMBDAS)
+def test_many_lambdas_at_once_are_one_at_a_time(
+    sdnet: Workbench, split: Split, runtime: Runtime, lambda_: float
+) -> None:
+    together = evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS)
+    alone = evaluate(sdnet.model.net, split, runtime, lambdas=[lambda_])
+    assert list(together) == LAMBDAS
+    assert same(together[lambda_], alone[lambda_])
+    hits = [guess == label for guess, label in zip(predictions(sdnet, split, lambda_), labels(split), strict=True)]
+    assert together[lambda_].correct.tolist() == hits
+
+
+def test_none_is_the_lambda_that_the_network_has(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    set_lambda(sdnet.model.net, 0.7)
+    found = evaluate(sdnet.model.net, split, runtime, lambdas=[None, 0.7])
+    assert same(found[None], found[0.7])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 59])
+def test_outcomes_do_not_depend_on_the_batch_size(
+    sdnet: Workbench, split: Split, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    view = Noise("gaussian", 0.2, seed=3)
+    whole = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], view=view)
+    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    parts = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], view=view)
+    assert same(whole[0.1], parts[0.1])
+    assert same(whole[0.6], parts[0.6])
+
+
+def test_a_view_is_what_the_network_sees(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    noise = Noise("impulse", 0.2, seed=3)
+    (batch,) = split.batches(1000, CPU)
+    assert isinstance(split, TensorSplit)
+    corrupted = TensorSplit(noise(batch), split.labels, split.index, split.augmentation)
+    seen = evaluate(sdnet.model.net, split, runtime, view=noise)[None]
+    assert same(seen, evaluate(sdnet.model.net, corrupted, runtime)[None])
+    assert seen.correct.sum() < evaluate(sdnet.model.net, split, runtime)[None].correct.sum()
+
+
+def test_a_batch_is_corrupted_once_for_all_lambdas(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    seen = []
+    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS, view=lambda batch: seen.append(1) or batch.images)
+    assert len(seen) == 1
+
+
+def test_the_network_gets_its_lambda_back(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    set_lambda(sdnet.model.net, 0.35)
+    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS)
+    assert get_lambda(sdnet.model.net) == 0.35
+    with pytest.raises(UsageError, match="lambda out of range"):
+        evaluate(sdnet.model.net, split, runtime, lambdas=[0.2, -1])
+    assert get_lambda(sdnet.model.net) == 0.35
+
+
+@torch.no_grad()
+def test_residuals_are_what_the_code_leaves_of_the_image(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    net: Any = sdnet.model.net
+    set_lambda(net, 0.3)
+    found = evaluate(net, split, runtime, lambdas=[0.3])[0.3].residual
+    (batch,) = split.batches(1000, CPU)
+    image = net.normalize(batch.images.float() / 255)
+    (layer,) = csc_layers(net)
+    left = image - layer.operator.synthesize(layer(image), (32, 32))
+    assert found is not None
+    assert found.tolist() == pytest.approx(left.flatten(1).norm(dim=1).tolist(), rel=1e-4)
+    with residuals(net) as meter:
+        net(batch.images.float() / 255)
+    assert found.tolist() == pytest.approx(meter.per_image().tolist(), rel=1e-4)
+
+
+def test_residuals_are_measured_at_the_lambda_of_the_network_alone(
+    sdnet: Workbench, split: Split, runtime: Runtime
+) -> None:
+    own = get_lambda(sdnet.model.net)
+    found = evaluate(sdnet.model.net, split, runtime, lambdas=[own, 0.4])
+    assert found[own].residual is not None
+    assert found[0.4].residual is None
+
+
+def test_residuals_grow_with_lambda(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    means = []
+    for lambda_ in (0.0, 0.1, 0.4, 1.5):
+        set_lambda(sdnet.model.net, lambda_)
+        found = evaluate(sdnet.model.net, split, runtime)[None].residual
+        assert found is not None
+        means.append(float(found.mean()))
+    assert means == sorted(means)
+
+
+def test_a_network_in_training_mode_is_evaluated_in_eval_mode(resnet: Workbench, runtime: Runtime) -> None:
+    split = resnet.split("test", 60)
+    before = {name: value.clone() for name, value in resnet.model.net.state_dict().items()}
+    expected = evaluate(resnet.model.net, split, runtime)[None]
+    assert np.array_equal(expected.correct, evaluate(resnet.model.net.train(), split, runtime)[None].correct)
+    assert all(torch.equal(value, before[name]) for name, value in resnet.model.net.state_dict().items())
+
+
+def test_progress_counts_every_image_once_per_lambda(
+    sdnet: Workbench, split: Split, runtime: Runtime, told: Any
+) -> None:
+    with told.task("", 0) as task:
+        evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS, task=task)
+    assert told.images == 4 * 60
+
+
+def test_a_network_without_csc_layers_takes_no_lambda(resnet: Workbench, runtime: Runtime) -> None:
+    with pytest.raises(UsageError, match="no CSC-layer"):
+        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[0.1])
+
+
+def test_half_precision_classifies_nearly_alike(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    half = evaluate(sdnet.model.net, split, Runtime(CPU, "bfloat16"))[None]
+    full = evaluate(sdnet.model.net, split, runtime)[None]
+    assert (half.correct == full.correct).mean() > 0.95
+    assert half.residual is not None
+    assert full.residual is not None
+    assert np.allclose(half.residual, full.residual, rtol=0.05)

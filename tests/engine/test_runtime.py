@@ -1,0 +1,70 @@
+"""Devices and precisions by name, and what a record says about them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sdnet_bench.engine.runtime import Runtime, seed_everything
+from sdnet_bench.errors import UsageError
+from sdnet_bench.version import __version__
+
+
+def test_auto_finds_a_device_and_a_precision() -> None:
+    runtime = Runtime.create("cpu", "auto")
+    assert runtime.device.type == "cpu"
+    assert runtime.precision in ("float32", "bfloat16")
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown device, expected auto, cpu, cuda, mps, got tpu"):
+        Runtime.create("tpu")
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown precision, expected auto, float32, bfloat16, got float8"):
+        Runtime.create("cpu", "float8")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"there is no cuda device here\. This machine offers "):
+        Runtime.create("cuda")
+
+
+def test_bytes_become_pixels(runtime: Runtime) -> None:
+    pixels = runtime.to_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1))
+    assert pixels.flatten().tolist() == pytest.approx([0, 0.2, 1])
+    assert pixels.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_precision_is_that_of_matrix_products(precision: str, dtype: torch.dtype) -> None:
+    with Runtime.create("cpu", precision).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_a_single_process_sums_to_itself(runtime: Runtime) -> None:
+    assert runtime.sum(torch.tensor([1.0, 2.0])).tolist() == [1, 2]
+
+
+def test_provenance_says_what_ran_where(runtime: Runtime) -> None:
+    said = runtime.provenance()
+    assert said["version"] == __version__
+    assert said["torch"] == torch.__version__
+    assert said["device"].startswith("cpu ")
+    assert said["precision"] == "float32"
+    assert len(said["commit"] or "x" * 40) in (40, 64)
+
+
+def test_memory_is_measured_in_bytes(runtime: Runtime) -> None:
+    runtime.reset_peak_memory()
+    held = torch.ones(50_000_000)
+    assert runtime.peak_memory() > held.nbytes
+
+
+def test_seeding_seeds_fresh_weights() -> None:
+    seed_everything(7)
+    first = torch.rand(3)
+    seed_everything(7)
+    assert torch.equal(first, torch.rand(3))

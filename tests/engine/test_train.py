@@ -1,0 +1,252 @@
+"""Training: a function of its seed that can be stopped anywhere, goes on bit by bit, and says when it fails."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sdnet_bench.config import Cosine, MultiStep, OneCycle, Recipe, Schedule
+from sdnet_bench.csc import csc_layers
+from sdnet_bench.csc.spectrum import MARGIN, power_iteration
+from sdnet_bench.data import Dataset, open_dataset
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.engine.train import STATE, Training, configure, train
+from sdnet_bench.errors import InterruptError, ModelError, TrainingError
+from sdnet_bench.progress import Progress, Task
+
+TIMES = {"seconds", "images_per_second", "peak_memory"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_dataset("digits", Path("nowhere"))
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipes: dict[str, Recipe]) -> Recipe:
+    """Three epochs of three batches, width 2."""
+    small = tiny_recipes["sdnet18-tiny"].replace(name="small", epochs=3, limit=96)
+    return small.with_backbone(None, width=2)
+
+
+class Run:
+    """Trains into its own folder."""
+
+    def __init__(self, folder: Path, dataset: Dataset, runtime: Runtime) -> None:
+        self.folder, self.dataset, self.runtime = folder, dataset, runtime
+
+    def __call__(self, recipe: Recipe, progress: Progress | None = None, *, resume: bool = False) -> Training:
+        return train(recipe, self.dataset, self.folder, self.runtime, progress or Progress(), resume=resume)
+
+
+@pytest.fixture
+def run(tmp_path: Path, digits: Dataset, runtime: Runtime) -> Run:
+    return Run(tmp_path / "run", digits, runtime)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, digits: Dataset, runtime: Runtime, recipe: Recipe) -> Training:
+    """What an uninterrupted run of the recipe gives."""
+    return Run(tmp_path_factory.mktemp("finished"), digits, runtime)(recipe)
+
+
+class CtrlC(Progress):
+    """Interrupts in the middle of an epoch, or at its end where `within` says so."""
+
+    def __init__(self, epoch: int, *, within: bool) -> None:
+        self.epoch, self.within = f"epoch {epoch}/", within
+
+    def note(self, text: str) -> None:
+        if text.startswith(self.epoch) and not self.within:
+            raise InterruptError("interrupted")
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
+        yield Stop() if title.startswith(self.epoch) and self.within else Task()
+
+
+class Stop(Task):
+    def advance(self, amount: int) -> None:
+        raise InterruptError("interrupted")
+
+
+def weights(training: Training) -> dict[str, list[Any]]:
+    return {name: tensor.tolist() for name, tensor in training.net.state_dict().items()}
+
+
+def timeless(training: Training) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in training.history]
+
+
+def test_the_same_seed_gives_the_same_network(run: Run, recipe: Recipe, finished: Training) -> None:
+    again = run(recipe)
+    assert weights(again) == weights(finished)
+    assert timeless(again) == timeless(finished)
+
+
+def test_another_seed_gives_another_network(run: Run, recipe: Recipe, finished: Training) -> None:
+    assert weights(run(recipe.replace(seed=1))) != weights(finished)
+
+
+@pytest.mark.parametrize(("epoch", "within"), [(1, True), (2, True), (1, False), (2, False), (3, False)])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    run: Run, recipe: Recipe, finished: Training, epoch: int, within: bool
+) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe, CtrlC(epoch, within=within))
+    torch.manual_seed(12345)  # another process knows nothing of this one's generators
+    resumed = run(recipe, resume=True)
+    assert weights(resumed) == weights(finished)
+    assert timeless(resumed) == timeless(finished)
+
+
+def test_resuming_says_where(run: Run, recipe: Recipe, told: Any) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe, CtrlC(2, within=False))
+    run(recipe, told, resume=True)
+    assert told.notes[0] == "resuming after epoch 2 of 3"
+    assert [note[:10] for note in told.notes[1:]] == ["epoch 3/3 "]
+
+
+def test_without_resume_a_run_starts_anew(run: Run, recipe: Recipe, finished: Training) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe.replace(seed=1), CtrlC(2, within=False))
+    assert weights(run(recipe)) == weights(finished)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"epochs": 4}, {"optimizer": {"lr": 0.2}}, {"batch_size": 16}, {"limit": 64}]
+)
+def test_the_state_of_another_recipe_is_refused(run: Run, recipe: Recipe, change: dict[str, Any]) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe, CtrlC(1, within=False))
+    with pytest.raises(ModelError, match=r"training\.pt was left by another recipe\. .*--overwrite"):
+        run(recipe.replace(**change), resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no state"])
+def test_a_damaged_state_is_one_line(run: Run, recipe: Recipe, content: bytes) -> None:
+    run.folder.mkdir()
+    (run.folder / STATE).write_bytes(content)
+    with pytest.raises(ModelError, match=r"training\.pt is damaged: .*--overwrite") as caught:
+        run(recipe, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_state_is_one_line(run: Run, recipe: Recipe) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe, CtrlC(1, within=False))
+    state = run.folder / STATE
+    state.write_bytes(state.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match=r"training\.pt is damaged"):
+        run(recipe, resume=True)
+
+
+def test_a_loss_that_is_not_finite_ends_training(run: Run, recipe: Recipe) -> None:
+    wild = recipe.replace(optimizer={"lr": 1e30}, schedule={"name": "cosine"})
+    with pytest.raises(TrainingError, match=r"the loss is not finite any more\. Lower the learning rate"):
+        run(wild)
+    assert not (run.folder / STATE).exists()
+
+
+def test_atoms_end_with_unit_norm_and_their_own_step_size(finished: Training) -> None:
+    (layer,) = csc_layers(finished.net)
+    assert layer.dictionary.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0] * layer.atoms, abs=1e-5)
+    eigenvalue, _ = power_iteration(layer.operator)
+    assert float(layer.step_size) == pytest.approx(MARGIN / float(eigenvalue), rel=0.05)
+
+
+def test_the_constraint_holds_after_every_step(recipe: Recipe, digits: Dataset) -> None:
+    from sdnet_bench.engine.checkpoint import build_net
+
+    training = Training.start(recipe, build_net(configure(recipe, digits)), 5)
+    (layer,) = csc_layers(training.net)
+    for _ in range(3):
+        before = layer.dictionary.detach().clone()
+        training.step(training.net(torch.rand(8, 3, 16, 16)).square().mean())
+        assert not torch.equal(before, layer.dictionary)
+        assert layer.dictionary.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0] * layer.atoms, abs=1e-5)
+
+
+def test_the_network_rests_in_eval_mode(finished: Training) -> None:
+    assert not any(module.training for module in finished.net.modules())
+
+
+def test_training_learns(finished: Training) -> None:
+    assert finished.history[-1]["loss"] < finished.history[0]["loss"]
+
+
+def test_history_is_a_table_with_a_row_per_epoch(run: Run, recipe: Recipe) -> None:
+    training = run(recipe)
+    with (run.folder / "history.csv").open(encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert rows == training.history
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert {"lr", "loss", "accuracy", "validation_accuracy", *TIMES} <= set(rows[0])
+
+
+def test_each_epoch_gets_a_line(run: Run, recipe: Recipe, told: Any) -> None:
+    run(recipe, told)
+    assert [note[:10] for note in told.notes] == ["epoch 1/3 ", "epoch 2/3 ", "epoch 3/3 "]
+    assert all("validation" in note and "images/s" in note for note in told.notes)
+    assert told.images == 3 * 96
+
+
+def test_the_configuration_of_a_network_knows_its_data(recipe: Recipe, digits: Dataset) -> None:
+    config = configure(recipe, digits)
+    assert (config.num_classes, config.dataset) == (10, "digits")
+    assert config.backbone.options["mean"] == digits.mean
+    assert config.backbone.options["width"] == 2
+
+
+def rates(recipe: Recipe, schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]:
+    """The learning rate of every step, and the one that is left at the end."""
+    chosen = recipe.replace(epochs=epochs, schedule=schedule.model_dump(), optimizer={"lr": 0.8})
+    net = nn.Linear(2, 1)
+    training = Training.start(chosen, net, steps_per_epoch)
+    found = []
+    for _ in range(epochs * steps_per_epoch):
+        found.append(training.optimizer.param_groups[0]["lr"])
+        training.step(net(torch.rand(4, 2)).mean())
+    return [*found, training.optimizer.param_groups[0]["lr"]]
+
+
+def test_cosine_falls_from_the_rate_to_zero(recipe: Recipe) -> None:
+    found = rates(recipe, Cosine(), epochs=4, steps_per_epoch=5)
+    assert found == pytest.approx([0.4 * (1 + math.cos(math.pi * step / 20)) for step in range(21)], abs=1e-9)
+
+
+def test_one_cycle_climbs_to_the_rate_and_falls_to_zero(recipe: Recipe) -> None:
+    found = rates(recipe, OneCycle(name="onecycle", warmup=0.25), epochs=4, steps_per_epoch=5)
+    peak = found.index(max(found))
+    assert max(found) == pytest.approx(0.8, rel=0.1)  # the peak may lie between two steps
+    assert peak == pytest.approx(0.25 * 20, abs=1)
+    assert found[-1] == pytest.approx(0, abs=1e-4)
+    steps = torch.tensor(found).diff()
+    assert torch.allclose(steps[: peak - 1], steps[: peak - 1].mean())
+    assert torch.allclose(steps[peak + 1 :], steps[peak + 1 :].mean())
+
+
+def test_multistep_falls_after_its_epochs(recipe: Recipe) -> None:
+    schedule = MultiStep(name="multistep", milestones=(1, 3), gamma=0.1)
+    found = rates(recipe, schedule, epochs=4, steps_per_epoch=5)
+    assert found == pytest.approx([0.8] * 5 + [0.08] * 10 + [0.008] * 6)
+
+
+def test_momentum_and_weight_decay_are_those_of_the_recipe(recipe: Recipe) -> None:
+    """The first step of Nesterov's method by hand: (1 + momentum) (gradient + decay weight)."""
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.5, "nesterov": True}
+    net = nn.Linear(1, 1, bias=False)
+    before = net.weight.detach().clone()
+    training = Training.start(recipe.replace(optimizer=settings, schedule={"name": "cosine"}), net, 10)
+    inputs: Tensor = torch.tensor([[2.0]])
+    training.step(net(inputs).mean())
+    assert torch.allclose(net.weight, before - 0.1 * 1.9 * (2.0 + 0.5 * before))

@@ -1,0 +1,221 @@
+"""Numbers from records: intervals against known ones, and the right record for every question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdnet_bench.config import Backbone, ModelConfig
+from sdnet_bench.errors import UnknownNameError
+from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.report.results import Results, find_results, percent
+
+EPS = 8 / 255
+
+
+def record(right: int, of: int = 100, **cell: Any) -> Record:
+    """`right` of `of` images are classified correctly; by default clean test images at lambda 0.1."""
+    content = {"weights": "w", "dataset": "digits", "split": "test", "images": "i", "lambda_": 0.1} | cell
+    return Record.of("mine", Cell(**content), np.arange(of) < right)
+
+
+def training(lambda_: float | None = 0.1) -> Record:
+    cell = Cell(kind="training", weights="w", dataset="digits", split="train", images="t", lambda_=lambda_)
+    metrics = {"parameters": 11_173_962, "peak_memory": 2e9, "images_per_second": 750.0}
+    return Record(model="mine", cell=cell, n=1237, metrics=metrics)
+
+
+def attacked(right: int, made_at: float | None, scored_at: float | None, split: str = "test", **rest: Any) -> Record:
+    setting = {"norm": "linf", "eps": EPS, "step_size": 0.01, "steps": 10, "crafted_at": made_at} | rest
+    return record(right, lambda_=scored_at, split=split, attack=AttackSetting(**setting))
+
+
+def results(*records: Record, backbone: str = "sdnet18", lambda_: float | None = 0.1) -> Results:
+    config = ModelConfig(backbone=Backbone(name=backbone), num_classes=10, dataset="digits", weights_sha256="w")
+    return Results("mine", config, (training(lambda_), *records))
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(81, 263, 25.5, 36.6), (0, 20, 0.0, 16.1), (1, 29, 0.6, 17.2), (50, 100, 40.4, 59.6), (100, 100, 96.3, 100)],
+)
+def test_intervals_are_those_of_wilson(right: int, n: int, low: float, high: float) -> None:
+    """The first and the last but two are Newcombe's (1998) examples."""
+    value = percent([record(right, n)])
+    assert value is not None
+    assert value == pytest.approx((100 * right / n, low, high, n), abs=0.06)
+
+
+def test_a_mean_counts_each_image_once() -> None:
+    """Five severities of one set of images: the mean of the accuracies, on as many images as there are."""
+    mean, plain = percent([record(right) for right in (90, 80, 70, 60, 50)]), percent([record(70)])
+    assert mean == plain
+
+
+def test_a_mean_of_what_is_missing_is_missing() -> None:
+    assert percent([record(1), None]) is None
+    assert percent([]) is None
+
+
+def test_lambda_0_is_that_of_training() -> None:
+    assert results(lambda_=0.3).trained_lambda == 0.3
+    assert results(lambda_=None).trained_lambda is None
+
+
+def test_clean_accuracy_is_that_at_lambda_0() -> None:
+    found = results(record(60, lambda_=0.5), record(90), record(10, corruption="shot", severity=1)).clean()
+    assert found is not None
+    assert found.value == 90
+
+
+def test_more_images_count_more_than_later_ones() -> None:
+    found = results(record(90, 100), record(8, 10, limit=10)).clean()
+    assert found is not None
+    assert (found.value, found.n) == (90, 100)
+
+
+def test_training_images_and_attacked_images_are_no_clean_test_images() -> None:
+    others = record(1, 500, split="train"), record(2, 500, split="validation"), attacked(3, 0.1, 0.1)
+    found = results(record(90), *others).clean()
+    assert found is not None
+    assert found.value == 90
+
+
+def noisy(right: int, severity: int, lambda_: float = 0.1, rule: str | None = None, name: str = "gaussian") -> Record:
+    return record(right, corruption=name, severity=severity, level=0.1 * severity, lambda_=lambda_, rule=rule)
+
+
+def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
+    mine = results(
+        noisy(50, 2), noisy(60, 2, lambda_=0.4), noisy(70, 2, lambda_=0.6, rule="algorithm-1/x"), noisy(9, 3)
+    )
+    fixed, chosen = mine.corrupted("gaussian", 2), mine.corrupted("gaussian", 2, adaptive=True)
+    assert fixed is not None
+    assert chosen is not None
+    assert (fixed.accuracy, chosen.accuracy, chosen.cell.lambda_) == (0.5, 0.7, 0.6)
+    assert mine.corrupted("shot", 2) is None
+
+
+def test_algorithm_1_may_choose_lambda_0() -> None:
+    mine = results(noisy(70, 2, rule="algorithm-1/x"))
+    assert mine.corrupted("gaussian", 2) is None
+    assert mine.corrupted("gaussian", 2, adaptive=True) is not None
+
+
+def test_of_two_fits_the_later_counts() -> None:
+    found = results(noisy(70, 2, 0.6, "algorithm-1/a"), noisy(60, 2, 0.5, "algorithm-1/b")).corrupted(
+        "gaussian", 2, adaptive=True
+    )
+    assert found is not None
+    assert found.cell.rule == "algorithm-1/b"
+
+
+def test_a_mean_over_severities_needs_all_five() -> None:
+    four = [noisy(right, severity) for severity, right in enumerate((90, 80, 70, 60), start=1)]
+    assert results(*four).corrupted_mean("gaussian") is None
+    found = results(*four, noisy(50, 5)).corrupted_mean("gaussian")
+    assert found is not None
+    assert found.value == pytest.approx(70)
+
+
+SIEGE = [
+    attacked(30, 0.1, 0.1, split="validation"),
+    attacked(60, 0.1, 0.5, split="validation"),
+    attacked(50, 0.1, 0.9, split="validation"),
+    attacked(10, 0.1, 0.1),
+    attacked(55, 0.1, 0.5),
+    attacked(80, 0.1, 0.9),
+    attacked(20, 0.5, 0.5),
+    record(75, lambda_=0.5),
+    record(90),
+]
+
+
+@pytest.mark.parametrize(("protocol", "value"), [("trained", 10), ("transfer", 55), ("matched", 20), ("clean", 75)])
+def test_robust_accuracy_by_protocol(protocol: str, value: float) -> None:
+    found = results(*SIEGE).attacked("linf", EPS, protocol)
+    assert found is not None
+    assert found.value == pytest.approx(value)
+
+
+def test_lambda_is_tuned_on_validation_images() -> None:
+    """Test images would have chosen 0.9."""
+    assert results(*SIEGE).tuned_lambda("linf", EPS) == 0.5
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", EPS), ("linf", 0.5)])
+def test_attacks_under_another_threat_do_not_count(norm: str, eps: float) -> None:
+    assert results(*SIEGE).attacked(norm, eps, "trained") is None
+    assert results(*SIEGE).tuned_lambda(norm, eps) is None
+
+
+def test_attacks_of_different_strength_are_not_mixed() -> None:
+    """Where there are ten steps and fifty, every number of the table is that of fifty."""
+    strong = [
+        attacked(25, 0.1, 0.1, split="validation", steps=50),
+        attacked(35, 0.1, 0.9, split="validation", steps=50),
+        attacked(5, 0.1, 0.1, steps=50),
+        attacked(15, 0.1, 0.9, steps=50),
+        attacked(8, 0.9, 0.9, steps=50),
+    ]
+    for mine in (results(*SIEGE, *strong), results(*strong, *SIEGE)):
+        assert mine.tuned_lambda("linf", EPS) == 0.9
+        found = [mine.attacked("linf", EPS, protocol) for protocol in ("trained", "transfer", "matched")]
+        assert [value and round(value.value, 6) for value in found] == [5, 15, 8]
+
+
+def test_a_network_without_lambda_is_attacked_as_it_is() -> None:
+    mine = results(attacked(33, None, None), backbone="resnet18", lambda_=None)
+    found = mine.attacked("linf", EPS, "trained")
+    assert found is not None
+    assert found.value == 33
+    assert mine.attacked("linf", EPS, "matched") is None
+
+
+def training_cell(level: float, lambda_: float, right: int, residual: float) -> Record:
+    cell = record(right, split="train", corruption="gaussian", level=level, lambda_=lambda_)
+    return cell.model_copy(update={"metrics": {"residual": residual}})
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_a_fit_does_not_depend_on_the_order_of_its_records(order: list[int]) -> None:
+    """Two runs of fit-lambda with different grids leave the records of a level apart."""
+    made = [
+        training_cell(0.04, 0.1, 80, 3.0),
+        training_cell(0.04, 0.5, 70, 3.5),
+        training_cell(0.08, 0.1, 40, 4.0),
+        training_cell(0.08, 0.5, 60, 4.5),
+    ]
+    fit = results(*(made[place] for place in order)).fit("gaussian")
+    assert fit is not None
+    assert sorted(point[:3] for point in fit.points) == [(0.04, 3.0, 0.1), (0.08, 4.0, 0.5)]
+    assert fit(4.0) == pytest.approx(0.5)
+
+
+def test_results_read_what_the_run_has_added(trained_runs: Path) -> None:
+    mine = Results.read(trained_runs / "sdnet18-tiny", trained_runs)
+    assert mine.name == "sdnet18-tiny"
+    assert mine.trained_lambda == 0.1
+    parameters = mine.training("parameters")
+    assert parameters is not None
+    assert parameters.value == 44_622
+    assert mine.clean() is not None
+
+
+def test_records_of_other_weights_are_left_out(runs: Path) -> None:
+    records = runs / "sdnet18-tiny" / "records.jsonl"
+    records.write_bytes((runs / "resnet18-tiny" / "records.jsonl").read_bytes())
+    assert Results.read(runs / "sdnet18-tiny", runs).records == ()
+
+
+def test_without_a_name_all_runs_are_reported(trained_runs: Path) -> None:
+    assert [found.name for found in find_results([], trained_runs)] == ["resnet18-tiny", "sdnet18-tiny"]
+    assert [found.name for found in find_results(["sdnet18-tiny"], trained_runs)] == ["sdnet18-tiny"]
+
+
+def test_a_misspelt_model_is_answered_with_the_nearest(trained_runs: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'sdnet18-tiny'"):
+        find_results(["sdnet18-tinny"], trained_runs)

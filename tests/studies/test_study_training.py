@@ -1,0 +1,164 @@
+"""From a recipe to a model folder: records of training, and folders that are never left half-made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdnet_bench.backbones import count_parameters
+from sdnet_bench.config import Recipe
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.engine.train import STATE
+from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
+from sdnet_bench.progress import Progress
+from sdnet_bench.studies.training import find_recipe, train_model
+from sdnet_bench.studies.workbench import Workbench
+
+
+@pytest.fixture
+def small(tiny_recipes: dict[str, Recipe]) -> Recipe:
+    return tiny_recipes["sdnet18-tiny"].replace(name="small", limit=64).with_backbone(None, width=2)
+
+
+@pytest.fixture
+def train(tmp_path: Path, runtime: Runtime, told: Progress) -> Any:
+    def run(recipe: Recipe, progress: Progress = told, **options: bool) -> Workbench:
+        return train_model(recipe, tmp_path / "runs", tmp_path / "data", runtime, progress, **options)
+
+    return run
+
+
+def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
+    assert find_recipe("sdnet18-digits").backbone.name == "sdnet18"
+    path = tmp_path / "mine.toml"
+    path.write_text('dataset = "digits"\nepochs = 3\nbatch_size = 16\nbackbone = {name = "resnet18"}\n')
+    assert find_recipe(str(path)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("sdnet18-digit", "sdnet18-digits"), ("resnet18-cifar", "resnet18-cifar10")]
+)
+def test_a_misspelt_recipe_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown recipe '{typed}'. Did you mean '{meant}"):
+        find_recipe(typed)
+
+
+def test_training_leaves_two_records(sdnet: Workbench, tiny_recipes: dict[str, Recipe]) -> None:
+    kinds = [record.cell.kind for record in sdnet.store]
+    assert kinds == ["training", "accuracy"]
+    training = next(iter(sdnet.store))
+    assert training.n == 1237
+    assert training.metrics["parameters"] == count_parameters(sdnet.model.net)
+    assert training.metrics["epochs"] == tiny_recipes["sdnet18-tiny"].epochs
+    assert training.metrics["images_per_second"] > 0
+    assert training.metrics["peak_memory"] > 1e6
+    assert training.provenance["seed"] == 0
+
+
+def test_a_finished_run_keeps_no_state(train: Any, small: Recipe) -> None:
+    assert not (train(small).folder / STATE).exists()
+
+
+def test_a_folder_that_is_there_is_not_touched(train: Any, small: Recipe) -> None:
+    weights = train(small).model.weights
+    with pytest.raises(UsageError, match=r"is there already\. Go on with --resume, replace it with --overwrite, or"):
+        train(small)
+    assert train(small, resume=True).model.weights == weights
+
+
+def test_a_finished_run_is_taken_as_it_is(train: Any, small: Recipe, told: Any) -> None:
+    first = train(small)
+    told.notes.clear()
+    again = train(small, resume=True)
+    assert again.model.weights == first.model.weights
+    assert told.notes == []
+
+
+def test_overwriting_replaces_a_run(train: Any, small: Recipe) -> None:
+    old = train(small)
+    new = train(small.replace(seed=1), overwrite=True)
+    assert new.model.weights != old.model.weights
+    assert {record.cell.weights for record in new.store} == {new.model.weights}
+
+
+def test_overwriting_nothing_is_training(train: Any, small: Recipe) -> None:
+    assert train(small, overwrite=True).model.name == "small"
+
+
+def test_a_run_is_a_function_of_its_recipe(train: Any, small: Recipe) -> None:
+    assert train(small).model.weights == train(small.replace(name="twin")).model.weights
+
+
+class CtrlC(Progress):
+    def note(self, text: str) -> None:
+        if text.startswith("epoch 1/"):
+            raise InterruptError("interrupted")
+
+
+def test_an_interrupted_run_goes_on(train: Any, small: Recipe) -> None:
+    with pytest.raises(InterruptError):
+        train(small, CtrlC())
+    resumed = train(small, resume=True)
+    assert resumed.model.weights == train(small.replace(name="twin")).model.weights
+    assert [record.cell.kind for record in resumed.store] == ["training", "accuracy"]
+
+
+def test_a_run_that_broke_off_before_its_record_gets_it_when_resumed(
+    train: Any, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptError):
+        patch.setattr("sdnet_bench.studies.training._record_training", CtrlC().note)
+        train(small)
+    assert [record.cell.kind for record in train(small, resume=True).store] == ["training", "accuracy"]
+
+
+WRONG = {
+    "backbone": (UnknownNameError, {"backbone": {"name": "sdnet19"}}),
+    "option": (UsageError, {"backbone": {"name": "sdnet18", "options": {"depth": 3}}}),
+    "data set": (UnknownNameError, {"dataset": "digit"}),
+    "images": (DataError, {"dataset": "imagefolder"}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_recipe_that_cannot_be_run_leaves_nothing_behind(
+    train: Any, small: Recipe, tmp_path: Path, wrong: str
+) -> None:
+    error, change = WRONG[wrong]
+    with pytest.raises(error):
+        train(small.replace(**change))
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_recipe_that_cannot_be_run_overwrites_nothing(train: Any, small: Recipe, wrong: str) -> None:
+    good = train(small)
+    error, change = WRONG[wrong]
+    with pytest.raises(error):
+        train(small.replace(**change), overwrite=True)
+    assert train(small, resume=True).model.weights == good.model.weights
+
+
+def test_damaged_data_leave_nothing_behind(train: Any, small: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
+    with pytest.raises(DataError, match="incomplete or damaged"):
+        train(small.replace(dataset="cifar10"))
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_a_diverged_run_makes_no_model(train: Any, small: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        train(small.replace(optimizer={"lr": 1e30}, schedule={"name": "cosine"}))
+    assert not (tmp_path / "runs" / "small" / "model.safetensors").exists()
+    assert not (tmp_path / "runs" / "small" / "config.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    small: Recipe, tmp_path: Path, runtime: Runtime, told: Any
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match=r"cannot write .*Name another folder"):
+        train_model(small, tmp_path / "file" / "runs", tmp_path, runtime, told)
+    assert told.notes == []

@@ -1,0 +1,105 @@
+"""The folders of models/: data only, each consistent with itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdnet_bench.config import MODELS, ModelConfig, Recipe
+from sdnet_bench.data import Dataset
+from sdnet_bench.data.datasets import DATASETS
+from sdnet_bench.engine.checkpoint import WEIGHTS, build_net, file_digest, read_model
+from sdnet_bench.engine.train import configure
+from sdnet_bench.progress import Progress
+from sdnet_bench.records import read_results
+from sdnet_bench.report.card import card
+from sdnet_bench.report.results import Results
+from sdnet_bench.studies.adaptive_lambda import FILE as FITS
+
+FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())
+IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Classes, mean and standard deviation: its images are needed to open it."""
+
+every_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Folders of CIFAR without files: enough to be opened, and nothing is downloaded."""
+    for name in ("cifar-10-batches-py", "cifar-100-python"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def describe(name: str, data: Path) -> Dataset:
+    if name == "imagenet":
+        return Dataset(name, *IMAGENET, family="imagenet", open=lambda which: pytest.fail(f"opened {which}"))
+    return DATASETS[name](data, Progress())
+
+
+def test_nothing_but_folders_of_models_is_there() -> None:
+    assert [path.name for path in MODELS.iterdir() if path not in FOLDERS] == []
+
+
+@every_model
+def test_a_model_is_data_only(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names - {WEIGHTS, FITS} == {"recipe.toml", "README.md", "config.json", "results.json"}
+
+
+@every_model
+def test_the_recipe_parses(folder: Path) -> None:
+    assert Recipe.read(folder / "recipe.toml").name == folder.name
+
+
+@every_model
+def test_the_configuration_is_what_the_recipe_says(folder: Path, data: Path) -> None:
+    recipe, config = Recipe.read(folder / "recipe.toml"), ModelConfig.read(folder)
+    expected = configure(recipe, describe(recipe.dataset, data))
+    assert config.model_copy(update={"weights_sha256": None}) == ModelConfig.model_validate_json(expected.to_json())
+
+
+@every_model
+def test_the_configuration_builds(folder: Path) -> None:
+    """At a width of 2: the rest of the configuration is what could be wrong."""
+    config = ModelConfig.read(folder)
+    narrow = config.backbone.model_copy(update={"options": {**config.backbone.options, "width": 2}})
+    net = build_net(config.model_copy(update={"backbone": narrow}))
+    assert net.classifier.out_features == config.num_classes  # type: ignore[union-attr]
+
+
+@every_model
+def test_the_card_is_that_of_the_records(folder: Path, tmp_path: Path) -> None:
+    written = (folder / "README.md").read_text(encoding="utf-8")
+    assert written == card(folder, Results.read(folder, tmp_path))
+
+
+@every_model
+def test_weights_and_results_belong_together(folder: Path) -> None:
+    config, records = ModelConfig.read(folder), read_results(folder)
+    if (folder / WEIGHTS).exists():
+        digest = file_digest(folder / WEIGHTS)
+        assert config.weights_sha256 == digest
+        assert records != []
+        assert {record.cell.weights for record in records} == {digest}
+        assert {record.model for record in records} == {folder.name}
+    else:
+        assert config.weights_sha256 is None
+        assert records == []
+
+
+@every_model
+def test_no_cell_is_published_twice(folder: Path) -> None:
+    keys = [record.cell.key for record in read_results(folder)]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", ["resnet18-cifar10-small", "sdnet18-cifar10-small"])
+def test_the_small_models_come_with_weights(name: str) -> None:
+    model = read_model(MODELS / name)
+    with torch.no_grad():
+        assert model.net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    kinds = {(record.cell.kind, record.cell.attack is not None) for record in read_results(MODELS / name)}
+    assert kinds == {("training", False), ("accuracy", False), ("accuracy", True)}
