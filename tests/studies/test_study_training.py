@@ -108,9 +108,13 @@ def test_an_interrupted_run_goes_on(train: Any, small: Recipe) -> None:
 def test_a_run_that_broke_off_before_its_record_gets_it_when_resumed(
     train: Any, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(InterruptError):
-        patch.setattr("sdnet_bench.studies.training._record_training", CtrlC().note)
-        train(small)
+    def power_cut(*_: object) -> None:
+        raise InterruptError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sdnet_bench.studies.training._record_training", power_cut)
+        with pytest.raises(InterruptError):
+            train(small)
     assert [record.cell.kind for record in train(small, resume=True).store] == ["training", "accuracy"]
 
 
