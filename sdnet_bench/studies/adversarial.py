@@ -42,17 +42,22 @@ def attack(
     if not csc_layers(bench.model.net):
         return bench.measure(matched_cells(bench, setting, [None], limit), f"{setting.norm} attack")
     grid = sorted({bench.trained_lambda, *(parse_lambdas(GRID) if lambdas is None else lambdas)})
-    tuning = bench.measure(transfer_cells(bench, setting, "validation", grid, limit), f"{setting.norm}, tuning lambda")
-    tuned = best_lambda(tuning)
-    bench.progress.note(f"lambda tuned on validation images: {tuned:g}")
-    records: list[Record] = []
-    if protocol in ("transfer", "all"):
-        records += bench.measure(transfer_cells(bench, setting, "test", grid, limit), f"{setting.norm}, transfer")
-    if protocol in ("matched", "all"):
-        targets = sorted({bench.trained_lambda, tuned})
-        records += bench.measure(matched_cells(bench, setting, targets, limit), f"{setting.norm}, matched")
+    tuned = tune_lambda(bench, setting, grid, limit)
+    cells: list[Cell] = []
+    if protocol != "matched":
+        cells += transfer_cells(bench, setting, "test", grid, limit)
+    if protocol != "transfer":
+        cells += matched_cells(bench, setting, sorted({bench.trained_lambda, tuned}), limit)
     bench.measure([bench.cell("test", limit, tuned)], "clean test images at the tuned lambda")
-    return list({record.cell.key: record for record in records}.values())  # at lambda_0 the protocols are one
+    return bench.measure(list(dict.fromkeys(cells)), f"{setting.norm} attack")  # at lambda_0 the protocols are one
+
+
+def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float], limit: int | None) -> float:
+    """The lambda of an ascending grid that stands best against transferred images of the validation split."""
+    tuned = best_lambda(bench.measure(transfer_cells(bench, setting, "validation", grid, limit), "tuning lambda"))
+    edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
+    bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
+    return tuned
 
 
 def pgd(threat: Threat, steps: int = 10, restarts: int = 1) -> AttackSetting:
