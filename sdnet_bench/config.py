@@ -21,6 +21,10 @@ MODELS = next(
 """Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
 
 
+LAMBDAS = "0.1:1.5:0.1"
+"""The set of lambdas of the paper's Figure 2: first, last, step."""
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 

@@ -7,6 +7,7 @@
     ├── ModelError            a model folder is missing, truncated or foreign
     ├── RecordError           a file of records or a folder for results cannot be used
     ├── TrainingError         training cannot go on
+    ├── AttackError           an attack broke its own rules
     └── InterruptError        exit status 130: Ctrl-C
 
 A message is one line: what happened, what was expected, what was found, and what to type next.
@@ -64,6 +65,10 @@ class RecordError(BenchError):
 
 class TrainingError(BenchError):
     """Training cannot go on."""
+
+
+class AttackError(BenchError):
+    """An attack left the threat model, so nothing can be said of the images it was run on."""
 
 
 class InterruptError(BenchError):

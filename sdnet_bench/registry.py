@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from .errors import UnknownNameError
+from .errors import InterruptError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -67,6 +67,8 @@ class Registry(Mapping[str, T]):
     def _load(self, point: EntryPoint) -> None:
         try:
             self._parts[point.name] = point.load()
+        except InterruptError:
+            raise
         except (Exception, SystemExit) as error:
             del self._found()[point.name]
             owner = point.dist.name if point.dist else "an unknown distribution"

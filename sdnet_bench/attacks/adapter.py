@@ -28,10 +28,12 @@ def pgd(net: nn.Module, images: Tensor, labels: Tensor, setting: AttackSetting, 
     """Projected gradient ascent on the cross-entropy from a random start (Madry et al., 2018)."""
     import torchattacks
 
-    kind = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[setting.norm]
+    options = {"eps": setting.eps, "alpha": setting.step_size, "steps": setting.steps}
     with guarded(net, images.device, seed) as victim:
-        attack = kind(victim, eps=setting.eps, alpha=setting.step_size, steps=setting.steps)
-        return _call(attack, images.contiguous(), labels)
+        if setting.norm == "linf":
+            return _call(torchattacks.PGD(victim, **options), images.contiguous(), labels)
+        tiny = torch.finfo(torch.float32).tiny  # its own 1e-10 would shorten the steps of confident images
+        return _call(torchattacks.PGDL2(victim, eps_for_division=tiny, **options), images.contiguous(), labels)
 
 
 def _call(attack: Any, images: Tensor, labels: Tensor) -> Tensor:
@@ -79,7 +81,10 @@ class Victim(nn.Module):
 
 
 class _ChannelsLast(torch.autograd.Function):
-    """The identity: channels_last on the way in, contiguous gradients on the way out."""
+    """The identity: channels_last on the way in, contiguous gradients on the way out.
+
+    Gradients come back times N: torchattacks averages the loss over the batch, and small gradients drown in that.
+    """
 
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
@@ -87,4 +92,4 @@ class _ChannelsLast(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].contiguous()
+        return gradients[0].contiguous() * len(gradients[0])

@@ -33,14 +33,14 @@ class Threat:
             raise UsageError("eps out of range", expected="a finite number > 0, such as 8/255", got=self.eps)
 
     def distance(self, clean: Tensor, adversarial: Tensor) -> Tensor:
-        """`(N,)` float64: how far each image was moved. Both `(N, 3, H, W)` in [0, 1]."""
-        moved = (adversarial.double() - clean.double()).flatten(1)
+        """`(N,)` float64, on the CPU: how far each image was moved. Both `(N, 3, H, W)` in [0, 1]."""
+        moved = (adversarial.cpu().double() - clean.cpu().double()).flatten(1)  # not every device has float64
         distance: Tensor = torch.linalg.vector_norm(moved, ord=math.inf if self.norm == "linf" else 2, dim=1)
         return distance
 
     def allows(self, clean: Tensor, adversarial: Tensor) -> Tensor:
-        """`(N,)` bool, judged in float64: inside the ball and inside [0, 1], to 1e-6."""
-        pixels = adversarial.double().flatten(1)
+        """`(N,)` bool, on the CPU, judged in float64: inside the ball and inside [0, 1], to 1e-6."""
+        pixels = adversarial.cpu().double().flatten(1)
         in_box = (pixels.amin(1) >= -TOLERANCE) & (pixels.amax(1) <= 1 + TOLERANCE)
         return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..csc import CSCConv2d, check_lambda
+from ..csc import CSCConv2d
 from .resnet import ResNet
 
 
@@ -31,5 +31,5 @@ def sdnet(
         stem_relu: a ReLU after the stem's batch norm: the paper keeps it, the released networks drop it.
         options: the others of `ResNet`.
     """
-    stem_conv = partial(CSCConv2d, lambda_=check_lambda(lambda_), steps=steps, nonnegative=nonnegative)
+    stem_conv = partial(CSCConv2d, lambda_=lambda_, steps=steps, nonnegative=nonnegative)
     return ResNet(blocks, num_classes, stem_conv=stem_conv, stem_relu=stem_relu, **options)

@@ -12,6 +12,7 @@ from . import options
 
 def demo(
     output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -23,7 +24,7 @@ def demo(
     from .shared import publish
 
     screen = Screen()
-    benches = run_demo(runs_dir, data_dir, device, screen)
+    benches = run_demo(runs_dir, data_dir, device, seed, screen)
     for bench in benches:
         publish(bench)
     report([bench.model.name for bench in benches], output, None, runs_dir)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ..config import LAMBDAS
 from . import options
 
 
 def fit_lambda(
     model: options.Model = None,
     corruption: options.Corruption = "gaussian",
-    lambdas: options.Lambdas = "0.1:1.5:0.1",
+    lambdas: options.Lambdas = LAMBDAS,
     limit: Annotated[int, typer.Option(min=1, help="Training images to sweep, spread evenly.")] = 2000,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -13,7 +13,7 @@ Model = Annotated[
     str | None,
     typer.Argument(metavar="[MODEL]", help="A run, a shipped model or a folder; by default the one trained last."),
 ]
-Corruption = Annotated[str, typer.Option(help="gaussian, shot, speckle, impulse, or all.", show_default=False)]
+Corruption = Annotated[str, typer.Option(help="gaussian, shot, speckle, impulse, one of a plugin, or all.")]
 Severity = Annotated[str, typer.Option(help="1 to 5, or all.")]
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
-    """One row per record: what was measured, accuracy with its interval, residual."""
-    show_rows([_row(record) for record in records], as_json=as_json)
+    """One row per record: what was measured, accuracy with its interval, residual; as JSON the cell and all digits."""
+    show_rows([_data(record) if as_json else _row(record) for record in records], as_json=as_json)
+
+
+def _data(record: Record) -> dict[str, Any]:
+    from ..report.results import percent
+
+    value = percent([record])
+    measured = {} if value is None else {"accuracy": value.value, "low": value.low, "high": value.high}
+    return {"key": record.cell.key, **record.cell.model_dump(), "n": record.n, **measured, **record.metrics}
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def show_fits(fits: Sequence[LambdaFit], *, as_json: bool) -> None:
             {
                 "corruption": fit.corruption,
                 "lambda(r)": f"{fit.slope:.4g} r {fit.intercept:+.4g}",
-                "R^2": round(fit.r_squared, 3),
+                "R^2": fit.r_squared,
                 "points (r_c, lambda_c)": "  ".join(f"({p.residual:.3g}, {p.lambda_:g})" for p in fit.points),
             }
             for fit in fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config import LAMBDAS
 from . import options
 
 
@@ -9,7 +10,7 @@ def sweep_lambda(
     model: options.Model = None,
     corruption: options.Corruption = "gaussian",
     severity: options.Severity = "all",
-    lambdas: options.Lambdas = "0.1:1.5:0.1",
+    lambdas: options.Lambdas = LAMBDAS,
     limit: options.Limit = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -10,7 +10,6 @@ control     lambda, residuals and the projection, of a whole network
 from .control import (
     DictionaryProjection,
     ResidualMeter,
-    check_lambda,
     csc_layers,
     get_lambda,
     require_csc_layers,
@@ -18,7 +17,7 @@ from .control import (
     set_lambda,
     using_lambda,
 )
-from .layer import CSCConv2d
+from .layer import CSCConv2d, check_lambda
 from .operators import Dictionary, project_to_unit_norm
 
 __all__ = [

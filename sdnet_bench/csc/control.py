@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,13 +26,6 @@ def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
             hint="Take an SDNet, such as sdnet18-digits.",
         )
     return layers
-
-
-def check_lambda(value: float) -> float:
-    """`value` if it can be a lambda: a finite number >= 0."""
-    if not math.isfinite(value) or value < 0:
-        raise UsageError("lambda out of range", expected="a finite number >= 0", got=value)
-    return value
 
 
 def get_lambda(net: nn.Module) -> float:
@@ -67,7 +59,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
 @contextmanager
 def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]:
     """`set_lambda` for the length of a block; None leaves the network as it is."""
-    before = [(layer, layer.lambda_.clone()) for layer in csc_layers(net)]
+    before = [] if value is None else [(layer, layer.lambda_.clone()) for layer in require_csc_layers(net)]
     try:
         if value is not None:
             set_lambda(net, value)
@@ -91,7 +83,8 @@ class ResidualMeter:
     def per_image(self) -> Tensor:
         """`(N,)`: averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs."""
         if not self._norms:
-            return torch.empty(0)
+            hint = "Enter residuals() before the forward; of a compiled network, measure the original."
+            raise UsageError("no forward of a CSC-layer was observed", hint=hint)
         return torch.stack([torch.cat(norms) for norms in self._norms.values()]).mean(0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,13 @@ from ..errors import UsageError
 from .operators import Dictionary, project_to_unit_norm
 from .solvers import Lasso, nonnegative_soft_threshold, soft_threshold, solve
 from .spectrum import MARGIN, power_iteration
+
+
+def check_lambda(value: float) -> float:
+    """`value` if it can be a lambda: a finite number >= 0."""
+    if not math.isfinite(value) or value < 0:
+        raise UsageError("lambda out of range", expected="a finite number >= 0", got=value)
+    return value
 
 
 class CSCConv2d(nn.Module):
@@ -55,7 +64,7 @@ class CSCConv2d(nn.Module):
         self.stride, self.steps, self.nonnegative = stride, steps, nonnegative
         self.prox = nonnegative_soft_threshold if nonnegative else soft_threshold
         self.dictionary = nn.Parameter(torch.randn(atoms, in_channels, kernel_size, kernel_size))
-        self.register_buffer("lambda_", torch.tensor(float(lambda_)))
+        self.register_buffer("lambda_", torch.tensor(float(check_lambda(lambda_))))
         self.register_buffer("step_size", torch.ones(()))
         self.settle()
 

@@ -29,7 +29,7 @@ def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     return F.relu(code - threshold)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lasso:
     """One instance of equation (4).
 
@@ -89,8 +89,8 @@ def ista_step(problem: Lasso, at: Iterate) -> Iterate:
 def fista_step(problem: Lasso, at: Iterate) -> Iterate:
     """Equation (6): the gradient is taken at the extrapolated point y."""
     momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
-    pull = (at.momentum - 1) / momentum
-    point = at.code + pull * (at.code - at.previous) if pull else at.code
+    beta = (at.momentum - 1) / momentum
+    point = at.code + beta * (at.code - at.previous) if beta else at.code
     return Iterate(problem.descend(point), at.code, momentum)
 
 

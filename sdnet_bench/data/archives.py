@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tarfile
 import tempfile
 import urllib.error
@@ -32,8 +31,8 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
             archive = Path(scratch) / "archive"
             _download(url, md5, archive, progress)
             _unpack(archive, Path(scratch), member)
-            shutil.rmtree(folder / member, ignore_errors=True)
-            (Path(scratch) / member).rename(folder / member)
+            if not (folder / member).exists():  # another process may have been faster
+                (Path(scratch) / member).rename(folder / member)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error}", hint="Name another folder with --data-dir.") from None
 

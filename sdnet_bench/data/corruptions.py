@@ -27,7 +27,7 @@ class Corruption:
     """A named corruption.
 
     Args:
-        name: also the archive's file name with `_noise` behind it.
+        name: as registered.
         apply: `(pixels in [0, 1], level, generator) -> pixels`, to be clipped to [0, 1] by the caller.
         severities: for each family of archives, the levels of severities 1 to 5.
         fit_levels: for each family, the set C of Algorithm 1: it covers the severities and reaches beyond.
@@ -42,7 +42,16 @@ class Corruption:
         """The level of a severity in a family's archive."""
         if severity not in SEVERITIES:
             raise UsageError("severity out of range", expected="1 to 5", got=severity)
-        return self.severities[family][severity - 1]
+        return self._of(self.severities, family)[severity - 1]
+
+    def levels(self, family: str) -> tuple[float, ...]:
+        """The set C of Algorithm 1 for the images of a family."""
+        return self._of(self.fit_levels, family)
+
+    def _of(self, table: Mapping[str, tuple[float, ...]], family: str) -> tuple[float, ...]:
+        if family not in table:
+            raise UsageError(f"{self.name} has no levels for such images", expected=", ".join(table), got=family)
+        return table[family]
 
 
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
@@ -63,7 +72,7 @@ def corrupt(name: str, image: NDArray[np.uint8], *, level: float, seed: int, ind
 
 
 def _generator(name: str, level: float, seed: int, index: int) -> np.random.Generator:
-    words = hashlib.sha256(f"{seed}/{name}/{level!r}/{index}".encode()).digest()
+    words = hashlib.sha256(f"{seed}/{name}/{float(level)!r}/{index}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(words[:16], "little")))
 
 

@@ -71,7 +71,7 @@ class FolderSplit:
             for index, images, labels in loader:
                 yield Batch(index, images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin))
         except DataError as error:  # a worker sends its traceback along
-            raise DataError(str(error).splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")) from None
+            raise DataError(str(error).rsplit("DataError: ", 1)[-1]) from None
 
 
 @dataclass(frozen=True)

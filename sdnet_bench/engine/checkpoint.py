@@ -15,7 +15,7 @@ from torch import nn
 from ..backbones import build
 from ..config import MODELS, ModelConfig, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import ModelError, UnknownNameError
+from ..errors import InterruptError, ModelError, UnknownNameError
 from ..files import replacing
 
 WEIGHTS = "model.safetensors"
@@ -31,11 +31,8 @@ class Model:
     net: nn.Module
     weights: str
     """sha256 of the weight file."""
-
-    @property
-    def trained_lambda(self) -> float | None:
-        """lambda_0; None for a network without CSC-layers."""
-        return get_lambda(self.net) if csc_layers(self.net) else None
+    trained_lambda: float | None
+    """lambda_0; None for a network without CSC-layers."""
 
 
 def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs") -> Model:
@@ -77,7 +74,8 @@ def read_model(folder: Path) -> Model:
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} does not hold the weights of this {config.backbone.name}: {reason}") from None
-    return Model(folder.resolve().name, folder, config, net.eval(), digest)
+    trained_lambda = get_lambda(net) if csc_layers(net) else None
+    return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
 
 
 def build_net(config: ModelConfig) -> nn.Module:
@@ -112,6 +110,8 @@ def load_state(path: Path, device: torch.device) -> dict[str, object]:
     """Reads it back: tensors and plain values only."""
     try:
         state: dict[str, object] = torch.load(path, map_location=device, weights_only=True)
+    except InterruptError:
+        raise
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ModelError(f"{path} is damaged: {reason}", hint="Train anew with --overwrite.") from None

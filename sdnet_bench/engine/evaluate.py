@@ -72,36 +72,36 @@ def evaluate(
     own = {None, get_lambda(net)} if csc_layers(net) else set()
     rights: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas}
     norms: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas if lambda_ in own}
-    for batch in own_share(split, runtime).batches(BATCH_SIZE, runtime.device):
+    for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
         pixels = runtime.to_pixels(view(batch))
         for lambda_ in lambdas:
             with residuals(net) if lambda_ in own else nullcontext() as meter:
-                rights[lambda_].append(classify(net, pixels, batch.labels, lambda_, runtime))
+                rights[lambda_].append(is_correct(net, pixels, batch.labels, lambda_, runtime))
             if meter:
                 norms[lambda_].append(meter.per_image())
             (task or Task()).advance(len(batch.labels))
     return {
         lambda_: Outcome(
-            whole(rights[lambda_], len(split), runtime).numpy().astype(bool),
-            whole(norms[lambda_], len(split), runtime).double().numpy() if lambda_ in own else None,
+            gather(rights[lambda_], len(split), runtime).numpy().astype(bool),
+            gather(norms[lambda_], len(split), runtime).double().numpy() if lambda_ in own else None,
         )
         for lambda_ in lambdas
     }
 
 
-def classify(net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | None, runtime: Runtime) -> Tensor:
+def is_correct(net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | None, runtime: Runtime) -> Tensor:
     """`(N,)` bool: which images, `(N, 3, H, W)` in [0, 1], the network gets right under a lambda."""
     with using_lambda(net, lambda_), runtime.autocast():
         return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]
 
 
-def own_share(split: Split, runtime: Runtime) -> Split:
+def shard(split: Split, runtime: Runtime) -> Split:
     """The images of a split that fall to this process: every n-th of n processes."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     return split if count == 1 else split.subset(range(rank, len(split), count))
 
 
-def whole(parts: Sequence[Tensor], total: int, runtime: Runtime) -> Tensor:
+def gather(parts: Sequence[Tensor], total: int, runtime: Runtime) -> Tensor:
     """What all processes found about their shares, `(total,)` float32 on the CPU, in the order of the split."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     values = torch.zeros(total)

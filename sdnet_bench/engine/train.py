@@ -29,7 +29,7 @@ from ..errors import ModelError, TrainingError
 from ..files import replacing
 from ..progress import Progress, Task
 from .checkpoint import build_net, load_state, save_state
-from .evaluate import evaluate, own_share
+from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
@@ -103,20 +103,20 @@ def train(
     Raises:
         TrainingError: the loss is no longer finite, or there are fewer images than processes.
     """
-    shard, batch_size = _shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
+    images, batch_size = _even_shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
     validation = dataset.open("validation")
     seed_everything(recipe.seed)
     net = runtime.place(build_net(configure(recipe, dataset)))
     runtime.reset_peak_memory()
-    training = Training.start(recipe, net, max(1, len(shard) // batch_size))
+    training = Training.start(recipe, net, max(1, len(images) // batch_size))
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
     forward = _parallel(net, runtime)
     for epoch in range(len(training.history), recipe.epochs):
         seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
-        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(shard)) as task:
-            row = _run_epoch(training, forward, shard.augmented(batch_size, runtime.device, seed), runtime, task)
+        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task:
+            row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
         if runtime.processes.is_main_process:
@@ -181,11 +181,11 @@ def _epoch_seed(*words: int) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def _shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
+def _even_shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
     """This process's share of the images and of every batch."""
     count = runtime.processes.num_processes
     even = split.subset(range(len(split) // count * count)) if len(split) % count else split
-    share = own_share(even, runtime)
+    share = shard(even, runtime)
     if not len(share):
         raise TrainingError("fewer training images than processes", got=len(split))
     return share, max(1, batch_size // count)

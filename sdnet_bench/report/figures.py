@@ -85,4 +85,5 @@ def _figure3(axes: Axes, fit: LambdaFit | None) -> None:
     axes.plot(residuals, [point.lambda_ for point in fit.points], "x", color="tab:red")
     axes.plot(ends, [fit.slope * end + fit.intercept for end in ends], color="black", lw=1.2)
     axes.set(xlabel="residual |x - A z|", ylabel="best lambda")
-    axes.annotate(f"R² = {fit.r_squared:.2f}", (0.05, 0.9), xycoords="axes fraction")
+    if fit.r_squared is not None:
+        axes.annotate(f"R² = {fit.r_squared:.2f}", (0.05, 0.9), xycoords="axes fraction")

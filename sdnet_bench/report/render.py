@@ -18,15 +18,17 @@ def to_markdown(table: Table) -> str:
     lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
     remark = "" if table.dataset == table.measured_on else f" The paper's figures are those of {table.measured_on}."
     parts = [
-        f"### {table.title}\n\nOurs on {table.dataset}.{remark} Intervals are Wilson's at 95 %.",
+        f"### {table.title}",
+        f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %.",
         markdown_table(["", "", *columns], lines),
+        "\n".join(f"- {note}" for note in table.notes),
     ]
     if gaps:
         parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
     absent = dict.fromkeys(entry.row for entry in table.entries if entry.ours is None and entry.command is None)
     if absent:
         parts.append(f"The paper's alone, there is no recipe for them yet: {', '.join(absent)}.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

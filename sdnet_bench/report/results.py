@@ -66,7 +66,10 @@ class Results:
 
     def clean(self) -> Value | None:
         """Accuracy (%) on clean test images at lambda_0."""
-        return percent([self._find(lambda cell: self._is_test(cell) and cell.lambda_ == self.trained_lambda)])
+        return percent([self._clean()])
+
+    def _clean(self) -> Record | None:
+        return self._find(lambda cell: self._is_test(cell) and cell.lambda_ == self.trained_lambda)
 
     def corrupted(self, corruption: str, severity: int, *, adaptive: bool = False) -> Record | None:
         """The record of one severity: at lambda_0, or at the lambda that Algorithm 1 chose."""
@@ -90,7 +93,10 @@ class Results:
         if tuned is None:
             return None
         if protocol == "clean":
-            return percent([self._find(lambda cell: self._is_test(cell) and cell.lambda_ == tuned)])
+            images = {record.cell.images for record in [self._strongest(norm, eps)] if record}
+            return percent(
+                [self._find(lambda cell: self._is_test(cell) and cell.lambda_ == tuned and cell.images in images)]
+            )
         return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
 
     def tuned_lambda(self, norm: str, eps: float) -> float | None:
@@ -99,6 +105,23 @@ class Results:
         tuning = [r for r in self.records if r.cell.split == "validation" and _made_at(r.cell, None) == setting]
         largest = max((record.n for record in tuning), default=0)
         return best_lambda([record for record in tuning if record.n == largest]) if setting and tuning else None
+
+    def conditions(self) -> str:
+        """Its size, how long it was trained, and in which precision it was tested on what."""
+        training, clean = self._find(lambda cell: cell.kind == "training"), self._clean()
+        width = f"width {self.config.backbone.options.get('width', 64)}"
+        epochs = f", {training.metrics['epochs']:.0f} epochs" if training and "epochs" in training.metrics else ""
+        device = clean.provenance.get("device", "an unknown device") if clean else ""
+        return f"{width}{epochs}" + (f"; noise measured in {clean.cell.precision} on {device}" if clean else "")
+
+    def attack_conditions(self, norm: str, eps: float) -> str | None:
+        """The attack behind `attacked`."""
+        record = self._strongest(norm, eps)
+        if record is None or record.cell.attack is None:
+            return None
+        attack = record.cell.attack
+        steps = f"{attack.steps} steps of {attack.step_size:.4f}, {attack.restarts} random start(s)"
+        return f"{norm} {eps:.4f}: {attack.name}, {steps}, {record.n:,} test images, {record.cell.precision}"
 
     def sweep(self, corruption: str) -> list[Curve]:
         """What `sweep-lambda` found, by severity."""
@@ -133,10 +156,14 @@ class Results:
         return self._find(lambda cell: cell.split == "test" and cell.attack == wanted and cell.lambda_ == scored)
 
     def _setting(self, norm: str, eps: float) -> AttackSetting | None:
-        """The attack under this threat with the most images, then steps, behind it; `crafted_at` left open."""
-        found = [r for r in self.records if r.cell.split == "test" and _is_attack(r.cell, norm, eps)]
-        strongest = max(found, key=lambda record: (record.n, _steps(record.cell)), default=None)
+        """The attack that `attacked` is about; `crafted_at` left open."""
+        strongest = self._strongest(norm, eps)
         return _made_at(strongest.cell, None) if strongest else None
+
+    def _strongest(self, norm: str, eps: float) -> Record | None:
+        """A record of the attack under this threat with the most images, then steps, behind it."""
+        found = [r for r in self.records if r.cell.split == "test" and _is_attack(r.cell, norm, eps)]
+        return max(found, key=lambda record: (record.n, _steps(record.cell)), default=None)
 
     def _find(self, wanted: Callable[[Cell], bool]) -> Record | None:
         """The record of the wanted cells with the most images behind it; of equals the latest."""
@@ -165,11 +192,15 @@ def _steps(cell: Cell) -> int:
 
 
 def _is_attack(cell: Cell, norm: str, eps: float) -> bool:
-    return cell.attack is not None and cell.attack.norm == norm and abs(cell.attack.eps - eps) < 1e-9
+    """PGD, which is what the paper's Table 4 is about."""
+    attack = cell.attack
+    return attack is not None and attack.name == "pgd" and attack.norm == norm and abs(attack.eps - eps) < 1e-9
 
 
 def percent(records: Sequence[Record | None]) -> Value | None:
-    """Accuracy (%) over records of the same images, with Wilson's 95 % interval; None if one is missing.
+    """Accuracy (%) over records of the same images, with Wilson's 95 % interval.
+
+    None if one is missing, or if they differ in images, seed, precision or the rule that chose lambda.
 
     For a mean over severities the images are not independent, so the interval counts each image once: it is
     wider than it would have to be.
@@ -177,12 +208,17 @@ def percent(records: Sequence[Record | None]) -> Value | None:
     from scipy.stats import binomtest
 
     found = [record for record in records if record is not None]
-    if not found or len(found) < len(records):
+    if not found or len(found) < len(records) or len({_conditions(record.cell) for record in found}) > 1:
         return None
     n = min(record.n for record in found)
     mean = float(np.mean([record.accuracy for record in found]))
     low, high = binomtest(round(mean * n), n).proportion_ci(0.95, method="wilson")
     return Value(100 * mean, 100 * low, 100 * high, n)
+
+
+def _conditions(cell: Cell) -> tuple[object, ...]:
+    """What records must share to be averaged."""
+    return (cell.images, cell.seed, cell.precision, cell.rule)
 
 
 def find_results(names: Sequence[str], runs_dir: Path) -> list[Results]:

@@ -17,6 +17,7 @@ from ..backbones import BACKBONES
 from ..config import MODELS, Frozen
 from .results import Results, Value, percent
 
+OF_THE_MACHINE = ("Memory", "Speed")
 EPS = {"linf 8/255": ("linf", 8 / 255), "l2 0.5": ("l2", 0.5)}
 
 
@@ -57,11 +58,15 @@ class Entry:
     ours: Value | None
     command: str | None
     """What to type to fill an empty `ours`; None where nothing does."""
+    comparable: bool = True
+    """Whether both were measured on the same data set, and of a thing that does not depend on the machine."""
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's."""
-        return None if self.ours is None or self.paper is None else self.ours.value - self.paper
+        """Ours minus the paper's, where the two can be compared."""
+        if self.ours is None or self.paper is None or not self.comparable:
+            return None
+        return self.ours.value - self.paper
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Table:
     measured_on: str
     """The data set of the paper's numbers."""
     entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+    """How our numbers were got."""
 
 
 Cell = Callable[[Results, PaperRow, str], Value | None]
@@ -90,7 +97,14 @@ def _build(number: int, dataset: str, results: Sequence[Results]) -> Table:
     rows = paper.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
     entries = [entry for row in rows for entry in _entries(number, paper, row, dataset, models)]
-    return Table(number, paper.title, dataset, rows[0].dataset, tuple(entries))
+    return Table(number, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(number, models)))
+
+
+def _notes(number: int, models: Sequence[Results]) -> Iterator[str]:
+    """What a reader has to know of each model's numbers."""
+    for model in models:
+        attacks = [model.attack_conditions(*threat) for threat in EPS.values()] if number == 4 else []
+        yield "; ".join([f"{model.name}: {model.conditions()}", *filter(None, attacks)])
 
 
 def _entries(number: int, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
@@ -101,7 +115,8 @@ def _entries(number: int, paper: PaperTable, row: PaperRow, dataset: str, models
             ours = CELLS[number](model, row, column) if model else None
             name = model.name if model else None
             command = _command(number, row, column, dataset, name)
-            yield Entry(row.name, column, None if math.isnan(value) else value, name, ours, command)
+            comparable = row.dataset == dataset and not column.startswith(OF_THE_MACHINE)
+            yield Entry(row.name, column, None if math.isnan(value) else value, name, ours, command, comparable)
 
 
 def _table1(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -141,7 +156,9 @@ def _command(number: int, row: PaperRow, column: str, dataset: str, model: str |
         recipe = f"{row.backbone}-{dataset}"
         return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
     if number == 1:
-        return f"sdnet-bench train {model}"
+        return (
+            f"sdnet-bench evaluate {model}" if column.startswith("Top-1") else f"sdnet-bench train {model} --overwrite"
+        )
     if number == 4:
         return f"sdnet-bench attack {model} --norm {EPS[column][0]}"
     noise = f"{model} --corruption {'gaussian' if number == 2 else 'all'}"

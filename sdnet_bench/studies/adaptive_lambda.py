@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config import Frozen
+from ..config import LAMBDAS, Frozen
 from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
 from ..files import replacing
 from ..records import Cell, Record
 from .accuracy import corrupted_cells
-from .lambda_sweep import GRID, parse_lambdas
+from .lambda_sweep import parse_lambdas
 from .workbench import Workbench
 
 IMAGES = 2000
@@ -49,7 +49,8 @@ class LambdaFit(Frozen):
     """sha256 of the model's weights."""
     slope: float
     intercept: float
-    r_squared: float
+    r_squared: float | None
+    """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
     points: tuple[Point, ...]
 
     def __call__(self, residual: float) -> float:
@@ -75,8 +76,8 @@ def fit_lambda(
 
 def training_cells(bench: Workbench, corruption: str, lambdas: Sequence[float] | None, limit: int | None) -> list[Cell]:
     """Corrupted training images at every level of C, under lambda_0 and every lambda of the grid."""
-    grid = sorted({bench.trained_lambda, *(parse_lambdas(GRID) if lambdas is None else lambdas)})
-    levels = CORRUPTIONS[corruption].fit_levels[bench.dataset.family]
+    grid = sorted({bench.trained_lambda, *(parse_lambdas(LAMBDAS) if lambdas is None else lambdas)})
+    levels = CORRUPTIONS[corruption].levels(bench.dataset.family)
     return [
         bench.cell("train", limit, lambda_, corruption=corruption, level=level) for level in levels for lambda_ in grid
     ]
@@ -104,7 +105,9 @@ def _point(level: float, records: list[Record], lambda_0: float) -> Point:
 
 
 def fit_line(corruption: str, weights: str, at: Sequence[Point]) -> LambdaFit:
-    """Step 12: linear least squares of lambda_c on r_c."""
+    """Step 12: linear least squares of lambda_c on r_c; a `UsageError` where all residuals are one."""
+    if len({point.residual for point in at}) < 2:
+        raise UsageError(f"no line through the points of {corruption}", expected="two residuals or more", got=len(at))
     residual, wanted = np.array([point.residual for point in at]), np.array([point.lambda_ for point in at])
     slope, intercept = np.polyfit(residual, wanted, 1)
     spread = float(((wanted - wanted.mean()) ** 2).sum())
@@ -114,7 +117,7 @@ def fit_line(corruption: str, weights: str, at: Sequence[Point]) -> LambdaFit:
         weights=weights,
         slope=float(slope),
         intercept=float(intercept),
-        r_squared=1 - missed / spread if spread else 1.0,
+        r_squared=1 - missed / spread if spread else None,
         points=tuple(at),
     )
 
@@ -142,14 +145,13 @@ def _choose(record: Record, fit: LambdaFit) -> Cell:
 
 def load_fits(bench: Workbench) -> dict[str, LambdaFit]:
     """The fits saved for this model, by corruption; one made for other weights is a `ModelError`."""
-    for folder in (bench.folder, bench.model.folder):
-        if (folder / FILE).exists():
-            fits = _read(folder / FILE)
-            if any(fit.weights != bench.model.weights for fit in fits.values()):
-                hint = f"Fit anew with `sdnet-bench fit-lambda {bench.model.name}`."
-                raise ModelError(f"{folder / FILE} belongs to another model", hint=hint)
-            return fits
-    return {}
+    fits: dict[str, LambdaFit] = {}
+    for path in (bench.model.folder / FILE, bench.folder / FILE):  # what was published, then what was fitted here
+        fits |= _read(path) if path.exists() else {}
+        if any(fit.weights != bench.model.weights for fit in fits.values()):
+            hint = f"Fit anew with `sdnet-bench fit-lambda {bench.model.name}`."
+            raise ModelError(f"{path} belongs to another model", hint=hint)
+    return fits
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str]) -> list[LambdaFit]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ..attacks import Threat
+from ..attacks import ATTACKS, Threat
+from ..config import LAMBDAS
 from ..csc import csc_layers
 from ..data.datasets import Which
 from ..errors import UnknownNameError
 from ..records import AttackSetting, Cell, Record
-from .lambda_sweep import GRID, parse_lambdas
+from .lambda_sweep import parse_lambdas
 from .workbench import Workbench
 
 Protocol = Literal["matched", "transfer", "all"]
@@ -27,7 +28,7 @@ IMAGES = 1000
 """How many images of each split are attacked by default."""
 
 
-def attack(
+def run_attack(
     bench: Workbench,
     setting: AttackSetting,
     protocol: Protocol = "all",
@@ -41,7 +42,7 @@ def attack(
     """
     if not csc_layers(bench.model.net):
         return bench.measure(matched_cells(bench, setting, [None], limit), f"{setting.norm} attack")
-    grid = sorted({bench.trained_lambda, *(parse_lambdas(GRID) if lambdas is None else lambdas)})
+    grid = sorted({bench.trained_lambda, *(parse_lambdas(LAMBDAS) if lambdas is None else lambdas)})
     tuned = tune_lambda(bench, setting, grid, limit)
     cells: list[Cell] = []
     if protocol != "matched":
@@ -60,10 +61,12 @@ def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float],
     return tuned
 
 
-def pgd(threat: Threat, steps: int = 10, restarts: int = 1) -> AttackSetting:
-    """Projected gradient ascent with steps of 2.5 eps / steps (Madry et al., 2018)."""
+def attack_setting(threat: Threat, steps: int = 10, restarts: int = 1, *, name: str = "pgd") -> AttackSetting:
+    """A registered attack with steps of 2.5 eps / steps (Madry et al., 2018)."""
+    if name not in ATTACKS:
+        raise UnknownNameError("attack", name, ATTACKS)
     size = 2.5 * threat.eps / steps
-    return AttackSetting(norm=threat.norm, eps=threat.eps, step_size=size, steps=steps, restarts=restarts)
+    return AttackSetting(name=name, norm=threat.norm, eps=threat.eps, step_size=size, steps=steps, restarts=restarts)
 
 
 def check_protocol(name: str) -> Protocol:

@@ -11,7 +11,7 @@ from ..engine.runtime import Runtime
 from ..progress import Progress
 from .accuracy import measure_corrupted
 from .adaptive_lambda import fit_lambda, measure_adaptive
-from .adversarial import attack, pgd
+from .adversarial import attack_setting, run_attack
 from .lambda_sweep import parse_lambdas, sweep_lambda
 from .training import find_recipe, train_model
 from .workbench import Workbench
@@ -21,18 +21,19 @@ GRID = "0.1:1.5:0.2"
 TRAINING_IMAGES = 300
 
 
-def run_demo(runs_dir: Path, data_dir: Path, device: str, progress: Progress) -> list[Workbench]:
+def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: Progress) -> list[Workbench]:
     """Trains a ResNet-18 and an SDNet-18, and puts both through everything; what is on record is not repeated."""
     runtime = Runtime.create(device)
     benches = []
     for name in RECIPES:
-        progress.note(f"--- {name}")
-        bench = train_model(find_recipe(name), runs_dir, data_dir, runtime, progress, resume=True)
+        recipe = find_recipe(name).replace(name=f"demo-{name}", seed=seed)
+        progress.note(f"--- {recipe.name}")
+        bench = train_model(recipe, runs_dir, data_dir, runtime, progress, resume=True)
         measure_corrupted(bench, CORRUPTIONS)
         if csc_layers(bench.model.net):
             _tune(bench)
         for norm, eps in DEFAULT_EPS.items():
-            attack(bench, pgd(Threat(norm, eps)), lambdas=parse_lambdas(GRID))
+            run_attack(bench, attack_setting(Threat(norm, eps)), lambdas=parse_lambdas(GRID))
         benches.append(bench)
     return benches
 

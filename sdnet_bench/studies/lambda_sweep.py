@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from ..config import LAMBDAS
 from ..csc import check_lambda, require_csc_layers
 from ..data import SEVERITIES
 from ..errors import UsageError
 from ..records import Record
 from .accuracy import corrupted_cells
 from .workbench import Workbench
-
-GRID = "0.1:1.5:0.1"
-"""The set of lambdas of Figure 2."""
 
 
 def sweep_lambda(
@@ -26,7 +24,7 @@ def sweep_lambda(
 ) -> list[Record]:
     """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers."""
     require_csc_layers(bench.model.net)
-    grid = parse_lambdas(GRID) if lambdas is None else lambdas
+    grid = parse_lambdas(LAMBDAS) if lambdas is None else lambdas
     cells = corrupted_cells(bench, "test", corruption, severities, grid, limit)
     return bench.measure(cells, f"lambda sweep, {corruption}")
 

@@ -44,8 +44,8 @@ def train_model(
 ) -> Workbench:
     """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and hands the model on.
 
-    With `resume` an interrupted run goes on and a finished one is taken as it is; a folder that is there already
-    is a `UsageError` otherwise, unless `overwrite` says to remove it.
+    A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
+    another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it.
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
@@ -54,7 +54,9 @@ def train_model(
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
     training = None
-    if not (folder / "config.json").exists() or (folder / STATE).exists():
+    if is_finished(folder):
+        progress.note(f"{folder} is trained already; --overwrite trains it anew")
+    else:
         training = train(recipe, dataset, folder, runtime, progress, resume=resume)
         if runtime.processes.is_main_process:
             write_model(folder, recipe, configure(recipe, dataset), training.net)
@@ -77,14 +79,19 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     """Makes the run's folder, or makes sure that what is in it may be gone on with."""
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists() and not resume:
-        hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
-        raise UsageError(f"{folder} is there already", hint=hint)
     finished = folder / "recipe.toml"
     if finished.exists() and Recipe.read(finished).replace(name=recipe.name) != recipe:
         hint = "Replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} was trained by another recipe", hint=hint)
+    if folder.exists() and not resume and not is_finished(folder):
+        hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
+        raise UsageError(f"{folder} is there already, and unfinished", hint=hint)
     make_folder(folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's model has been written, and its training recorded."""
+    return (folder / "config.json").exists() and not (folder / STATE).exists()
 
 
 def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> None:

@@ -15,7 +15,7 @@ from ..data.datasets import Which
 from ..engine.checkpoint import Model, load_model
 from ..engine.evaluate import Noise, Outcome, clean, evaluate
 from ..engine.runtime import Runtime
-from ..engine.survive import Siege, survive
+from ..engine.survive import AttackRun, survive
 from ..files import make_folder
 from ..progress import Progress, Task
 from ..records import Cell, Record, RecordStore
@@ -125,8 +125,8 @@ class Workbench:
         self, cell: Cell, split: Split, lambdas: Sequence[float | None], task: Task
     ) -> dict[float | None, Outcome]:
         assert cell.attack
-        siege = Siege(self.model.net, cell.attack, replace(self.runtime, precision=cell.precision), cell.seed)
-        return survive(siege, split, lambdas=lambdas, task=task)
+        run = AttackRun(self.model.net, cell.attack, replace(self.runtime, precision=cell.precision), cell.seed)
+        return survive(run, split, lambdas=lambdas, task=task)
 
     def _record(self, cell: Cell, outcome: Outcome, seconds: float) -> Record:
         metrics = {} if outcome.residual is None else {"residual": float(outcome.residual.mean())}

@@ -13,7 +13,7 @@ from sdnet_bench.attacks import ATTACKS, Threat
 from sdnet_bench.backbones import build
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import AttackSetting
-from sdnet_bench.studies.adversarial import pgd
+from sdnet_bench.studies.adversarial import attack_setting
 
 NORMS = ["linf", "l2"]
 
@@ -38,7 +38,7 @@ def make(net: nn.Module, setting: AttackSetting, seed: int = 0, images: Tensor =
 
 
 def setting(norm: str, eps: float = 0.1, steps: int = 3) -> AttackSetting:
-    return pgd(Threat(norm, eps), steps)
+    return attack_setting(Threat(norm, eps), steps)
 
 
 def state_of(net: nn.Module) -> dict[str, object]:

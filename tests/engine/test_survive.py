@@ -15,9 +15,9 @@ from sdnet_bench.attacks import ATTACKS, Threat
 from sdnet_bench.csc import get_lambda
 from sdnet_bench.data import Split
 from sdnet_bench.engine.evaluate import Outcome, evaluate
-from sdnet_bench.engine.survive import Siege, survive
+from sdnet_bench.engine.survive import AttackRun, survive
 from sdnet_bench.records import AttackSetting
-from sdnet_bench.studies.adversarial import pgd
+from sdnet_bench.studies.adversarial import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 NORMS = ["linf", "l2"]
@@ -30,14 +30,14 @@ def split(sdnet: Workbench) -> Split:
     return sdnet.split("test", 100)
 
 
-def besieged(
+def attacked(
     bench: Workbench, split: Split, setting: AttackSetting, lambdas: Sequence[float | None] = (None,), **rest: Any
 ) -> dict[float | None, Outcome]:
-    return survive(Siege(bench.model.net, setting, bench.runtime, **rest), split, lambdas=lambdas)
+    return survive(AttackRun(bench.model.net, setting, bench.runtime, **rest), split, lambdas=lambdas)
 
 
 def robust(bench: Workbench, split: Split, setting: AttackSetting, lambda_: float | None = None) -> float:
-    return float(besieged(bench, split, setting, [lambda_])[lambda_].correct.mean())
+    return float(attacked(bench, split, setting, [lambda_])[lambda_].correct.mean())
 
 
 def clean(bench: Workbench, split: Split, lambda_: float | None = None) -> Any:
@@ -46,7 +46,7 @@ def clean(bench: Workbench, split: Split, lambda_: float | None = None) -> Any:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_images_that_are_misclassified_are_lost(resnet: Workbench, split: Split, norm: str) -> None:
-    standing = besieged(resnet, split, pgd(Threat(norm, MODERATE[norm])))[None].correct
+    standing = attacked(resnet, split, attack_setting(Threat(norm, MODERATE[norm])))[None].correct
     right = clean(resnet, split)
     assert not (standing & ~right).any()
     assert standing.sum() < right.sum() < len(right)
@@ -54,18 +54,18 @@ def test_images_that_are_misclassified_are_lost(resnet: Workbench, split: Split,
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_budget_of_nothing_leaves_clean_accuracy(sdnet: Workbench, split: Split, norm: str) -> None:
-    standing = besieged(sdnet, split, pgd(Threat(norm, 1e-6)))[None].correct
+    standing = attacked(sdnet, split, attack_setting(Threat(norm, 1e-6)))[None].correct
     assert np.array_equal(standing, clean(sdnet, split))
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.5), ("l2", 20.0)])
 def test_a_budget_for_anything_leaves_nothing(resnet: Workbench, split: Split, norm: str, eps: float) -> None:
-    assert robust(resnet, split, pgd(Threat(norm, eps))) <= 0.02
+    assert robust(resnet, split, attack_setting(Threat(norm, eps))) <= 0.02
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_larger_budget_is_never_better(sdnet: Workbench, split: Split, norm: str) -> None:
-    found = [robust(sdnet, split, pgd(Threat(norm, scale * MODERATE[norm]))) for scale in (0.1, 0.5, 1, 2, 4)]
+    found = [robust(sdnet, split, attack_setting(Threat(norm, scale * MODERATE[norm]))) for scale in (0.1, 0.5, 1, 2, 4)]
     assert all(larger <= smaller + 0.01 for smaller, larger in pairwise(found))
     assert found[-1] < found[0]
 
@@ -73,35 +73,35 @@ def test_a_larger_budget_is_never_better(sdnet: Workbench, split: Split, norm: s
 @pytest.mark.parametrize("norm", NORMS)
 def test_more_restarts_are_never_better(sdnet: Workbench, split: Split, norm: str) -> None:
     threat = Threat(norm, MODERATE[norm])
-    once = besieged(sdnet, split, pgd(threat, steps=2))[None].correct
-    often = besieged(sdnet, split, pgd(threat, steps=2, restarts=4))[None].correct
+    once = attacked(sdnet, split, attack_setting(threat, steps=2))[None].correct
+    often = attacked(sdnet, split, attack_setting(threat, steps=2, restarts=4))[None].correct
     assert not (often & ~once).any()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_knowing_lambda_is_worse_than_not_knowing_it(sdnet: Workbench, split: Split, norm: str) -> None:
-    setting = pgd(Threat(norm, MODERATE[norm]))
+    setting = attack_setting(Threat(norm, MODERATE[norm]))
     for lambda_ in (0.5, 1.0):
-        transfer = besieged(sdnet, split, setting.model_copy(update={"crafted_at": 0.1}), [lambda_])[lambda_]
-        matched = besieged(sdnet, split, setting.model_copy(update={"crafted_at": lambda_}), [lambda_])[lambda_]
+        transfer = attacked(sdnet, split, setting.model_copy(update={"crafted_at": 0.1}), [lambda_])[lambda_]
+        matched = attacked(sdnet, split, setting.model_copy(update={"crafted_at": lambda_}), [lambda_])[lambda_]
         assert matched.correct.mean() <= transfer.correct.mean() + 0.02
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_an_outcome_does_not_depend_on_the_lambdas_scored_beside_it(sdnet: Workbench, split: Split, norm: str) -> None:
     """A record names its own lambda only, so it must not matter what else was measured in the same pass."""
-    setting = pgd(Threat(norm, MODERATE[norm]), steps=2, restarts=2).model_copy(update={"crafted_at": 0.1})
-    together = besieged(sdnet, split, setting, [0.0, 0.1, 0.5, 1.5])
+    setting = attack_setting(Threat(norm, MODERATE[norm]), steps=2, restarts=2).model_copy(update={"crafted_at": 0.1})
+    together = attacked(sdnet, split, setting, [0.0, 0.1, 0.5, 1.5])
     for lambda_ in (0.1, 0.5):
-        alone = besieged(sdnet, split, setting, [lambda_])
+        alone = attacked(sdnet, split, setting, [lambda_])
         assert np.array_equal(alone[lambda_].correct, together[lambda_].correct)
 
 
 def test_an_attack_is_a_function_of_its_seed(sdnet: Workbench, split: Split) -> None:
-    setting = pgd(Threat("linf", MODERATE["linf"]), steps=1)
-    first = besieged(sdnet, split, setting, seed=3)[None].correct
+    setting = attack_setting(Threat("linf", MODERATE["linf"]), steps=1)
+    first = attacked(sdnet, split, setting, seed=3)[None].correct
     torch.manual_seed(77)
-    assert np.array_equal(first, besieged(sdnet, split, setting, seed=3)[None].correct)
+    assert np.array_equal(first, attacked(sdnet, split, setting, seed=3)[None].correct)
 
 
 class Spy:
@@ -143,7 +143,7 @@ def test_images_outside_the_budget_do_not_count(
     sdnet: Workbench, split: Split, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     hire(monkeypatch, answer)
-    assert np.array_equal(besieged(sdnet, split, SPY)[None].correct, clean(sdnet, split))
+    assert np.array_equal(attacked(sdnet, split, SPY)[None].correct, clean(sdnet, split))
 
 
 def test_the_same_images_within_the_budget_count(
@@ -151,21 +151,21 @@ def test_the_same_images_within_the_budget_count(
 ) -> None:
     hire(monkeypatch, lambda images: 1 - images)
     wide = SPY.model_copy(update={"eps": 1.0})
-    assert besieged(sdnet, split, wide)[None].correct.mean() < clean(sdnet, split).mean() - 0.2
+    assert attacked(sdnet, split, wide)[None].correct.mean() < clean(sdnet, split).mean() - 0.2
 
 
 def test_the_attack_looks_at_the_lambda_it_is_made_at(
     sdnet: Workbench, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = hire(monkeypatch, lambda images: images)
-    besieged(sdnet, split, SPY.model_copy(update={"crafted_at": 0.3}), [0.1, 0.9])
+    attacked(sdnet, split, SPY.model_copy(update={"crafted_at": 0.3}), [0.1, 0.9])
     assert set(spy.lambdas) == {0.3}
     assert get_lambda(sdnet.model.net) == 0.1
 
 
 def test_every_restart_has_its_own_seed(sdnet: Workbench, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = hire(monkeypatch, lambda images: images)
-    besieged(sdnet, split, SPY.model_copy(update={"restarts": 3}))
+    attacked(sdnet, split, SPY.model_copy(update={"restarts": 3}))
     assert len(set(spy.seeds)) == len(spy.seeds) == 3
 
 
@@ -173,13 +173,13 @@ def test_one_turned_restart_is_enough(sdnet: Workbench, split: Split, monkeypatc
     answers = iter([1, 0, 0])
     hire(monkeypatch, lambda images: 1 - images if next(answers) else images)
     wide = SPY.model_copy(update={"eps": 1.0, "restarts": 3})
-    found = besieged(sdnet, split, wide)[None].correct
+    found = attacked(sdnet, split, wide)[None].correct
     answers = iter([1])
-    assert np.array_equal(found, besieged(sdnet, split, wide.model_copy(update={"restarts": 1}))[None].correct)
+    assert np.array_equal(found, attacked(sdnet, split, wide.model_copy(update={"restarts": 1}))[None].correct)
 
 
 def test_progress_counts_every_image_once(sdnet: Workbench, split: Split, told: Any) -> None:
-    siege = Siege(sdnet.model.net, pgd(Threat("linf", 0.01), steps=1, restarts=2), sdnet.runtime)
+    run = AttackRun(sdnet.model.net, attack_setting(Threat("linf", 0.01), steps=1, restarts=2), sdnet.runtime)
     with told.task("", 0) as task:
-        survive(siege, split, lambdas=[0.1, 0.5], task=task)
+        survive(run, split, lambdas=[0.1, 0.5], task=task)
     assert told.images == 100

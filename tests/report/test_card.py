@@ -12,7 +12,7 @@ from sdnet_bench.records import read_results
 from sdnet_bench.report.card import card, publish, summary
 from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.adversarial import attack, pgd
+from sdnet_bench.studies.adversarial import attack_setting, run_attack
 from sdnet_bench.studies.workbench import Workbench
 
 
@@ -29,7 +29,7 @@ def measured(sdnet: Workbench) -> Workbench:
     """With Gaussian noise and both attacks on record."""
     measure_corrupted(sdnet, ["gaussian"], limit=40)
     for norm, eps in DEFAULT_EPS.items():
-        attack(sdnet, pgd(Threat(norm, eps), steps=2), "all", [0.1, 0.5], limit=40)
+        run_attack(sdnet, attack_setting(Threat(norm, eps), steps=2), "all", [0.1, 0.5], limit=40)
     return sdnet
 
 
