@@ -52,7 +52,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     ([*TRAIN, "--name", "big", "--seed", str(2**32)], r"options: seed: input should be less than 4294967296"),
     ([*TRAIN, "--device", "tpu"], r"unknown device, expected auto, cpu, cuda, mps, got tpu"),
     ([*TRAIN, "--precision", "float8"], r"unknown precision, expected auto, float32, bfloat16, got float8"),
-    ([*TRAIN, "--name", "sdnet18-tiny"], r"is there already\. Go on with --resume, replace it with --overwrite"),
+    ([*TRAIN, "--name", "sdnet18-tiny"], r"was trained by another recipe\. Replace it with --overwrite"),
     (["evaluate", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
     (["evaluate", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
     (["evaluate", "--severity", "6"], r"severity out of range, expected 1 to 5, or all, got 6"),

@@ -82,11 +82,11 @@ def test_progress_counts_the_bytes(server: Server, tmp_path: Path, told: Progres
     assert told.images == len(GOOD)  # type: ignore[attr-defined]
 
 
-def test_a_folder_of_that_name_is_replaced(server: Server, tmp_path: Path) -> None:
+def test_a_folder_that_another_process_put_there_stays(server: Server, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
     (tmp_path / "things/old").touch()
     fetch(server, tmp_path)
-    assert sorted(path.name for path in (tmp_path / "things").iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in (tmp_path / "things").iterdir()) == ["old"]
 
 
 def assert_refused(server: Server, folder: Path, complaint: str, **request: str) -> None:

@@ -183,3 +183,9 @@ def test_equal_images_get_different_noise(split: TensorSplit) -> None:
     same = TensorSplit(split.images[:1].expand(10, -1, -1, -1), split.labels, split.index, split.augmentation)
     (noisy,) = (Noise("gaussian", 0.1)(batch) for batch in same.batches(10, CPU))
     assert not torch.equal(noisy[0], noisy[1])
+
+
+def test_a_whole_level_is_the_same_level_as_a_float() -> None:
+    image = np.full((3, 8, 8), 100, np.uint8)
+    first, second = (corrupt("shot", image, level=level, seed=0, index=7) for level in (500, 500.0))
+    assert np.array_equal(first, second)

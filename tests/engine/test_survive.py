@@ -16,6 +16,7 @@ from sdnet_bench.csc import get_lambda
 from sdnet_bench.data import Split
 from sdnet_bench.engine.evaluate import Outcome, evaluate
 from sdnet_bench.engine.survive import AttackRun, survive
+from sdnet_bench.errors import AttackError
 from sdnet_bench.records import AttackSetting
 from sdnet_bench.studies.adversarial import attack_setting
 from sdnet_bench.studies.workbench import Workbench
@@ -65,7 +66,9 @@ def test_a_budget_for_anything_leaves_nothing(resnet: Workbench, split: Split, n
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_larger_budget_is_never_better(sdnet: Workbench, split: Split, norm: str) -> None:
-    found = [robust(sdnet, split, attack_setting(Threat(norm, scale * MODERATE[norm]))) for scale in (0.1, 0.5, 1, 2, 4)]
+    found = [
+        robust(sdnet, split, attack_setting(Threat(norm, scale * MODERATE[norm]))) for scale in (0.1, 0.5, 1, 2, 4)
+    ]
     assert all(larger <= smaller + 0.01 for smaller, larger in pairwise(found))
     assert found[-1] < found[0]
 
@@ -139,11 +142,12 @@ SPY = AttackSetting(name="spy", norm="linf", eps=0.1, step_size=0.1, steps=1)
     ],
     ids=["negative", "noise", "below black", "not a number"],
 )
-def test_images_outside_the_budget_do_not_count(
+def test_an_attack_that_leaves_its_budget_is_an_error(
     sdnet: Workbench, split: Split, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     hire(monkeypatch, answer)
-    assert np.array_equal(attacked(sdnet, split, SPY)[None].correct, clean(sdnet, split))
+    with pytest.raises(AttackError, match=r"attack 'spy' left its budget on \d+ of 100 images, expected linf <= 0\.1"):
+        attacked(sdnet, split, SPY)
 
 
 def test_the_same_images_within_the_budget_count(

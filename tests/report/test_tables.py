@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,8 @@ TUNED = "SDNet-18 (after tuning lambda), attack "
     [
         (1, "SDNet-18", "Model Size (M)", 11.173962, -0.026),
         (1, "SDNet-18", "Top-1 Acc (%)", 95.0, -0.2),
-        (1, "SDNet-18", "Memory (GB)", 1.5, 0.3),
-        (1, "SDNet-18", "Speed (n/s)", 1234.5, -265.5),
+        (1, "SDNet-18", "Memory (GB)", 1.5, None),
+        (1, "SDNet-18", "Speed (n/s)", 1234.5, None),
         (2, FIXED, "1", 80.0, -1.78),
         (2, FIXED, "5", 40.0, 12.08),
         (2, ADAPTIVE, "2", 85.0, 10.13),
@@ -202,6 +203,18 @@ def test_models_of_one_architecture_share_a_row() -> None:
     first, second = results(*RECORDS), results(*RECORDS)
     (table, *_) = build_tables([first, second])
     assert len([entry for entry in table.entries if entry.row == "SDNet-18"]) == 2 * 4
+
+
+def test_numbers_of_two_data_sets_have_no_difference() -> None:
+    found = entry(build_tables([results(*RECORDS, dataset="digits")]), 2, "SDNet-18 w/ lambda = 0.1", "1")
+    assert found.ours is not None
+    assert found.difference is None
+
+
+def test_a_table_says_how_its_numbers_were_got() -> None:
+    (note,) = build_tables([results(*RECORDS)])[3].notes
+    assert "mine: width " in note
+    assert re.search(r"linf 0\.0314: pgd, \d+ steps of 0\.\d+, \d+ random start\(s\), 100 test images, float32", note)
 
 
 def test_models_of_another_data_set_are_not_in_the_table() -> None:

@@ -43,12 +43,12 @@ def test_one_record_for_every_corruption_and_severity(sdnet: Workbench, told: An
 
 
 def test_a_record_is_what_an_evaluation_of_its_cell_gives(sdnet: Workbench) -> None:
-    (record,) = measure_corrupted(sdnet, ["speckle"], [4], lambda_=0.6, limit=LIMIT)
+    (record,) = measure_corrupted(sdnet, ["speckle"], [4], limit=LIMIT)
     level = record.cell.level
     assert level == 0.45  # digits take the severities of ImageNet-C
-    outcome = evaluate(
-        sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, lambdas=[0.6], view=Noise("speckle", level, 0)
-    )[0.6]
+    outcome = evaluate(sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, view=Noise("speckle", level, 0))[
+        None
+    ]
     assert record.correct.tolist() == outcome.correct.tolist()
     assert outcome.residual is not None
     assert record.metrics["residual"] == pytest.approx(outcome.residual.mean())

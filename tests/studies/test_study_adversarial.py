@@ -56,7 +56,9 @@ def test_matched_images_are_made_at_the_lambda_they_are_scored_at(sdnet: Workben
 def test_both_protocols_agree_at_lambda_0(sdnet: Workbench) -> None:
     records = run_attack(sdnet, SETTING, "all", GRID, limit=LIMIT)
     assert len([record for record in records if record.cell.lambda_ == 0.1]) == 1
-    transfer, matched = (run_attack(sdnet, SETTING, protocol, GRID, limit=LIMIT) for protocol in ("transfer", "matched"))
+    transfer, matched = (
+        run_attack(sdnet, SETTING, protocol, GRID, limit=LIMIT) for protocol in ("transfer", "matched")
+    )
     assert transfer[0] == matched[0]
     assert transfer[0].cell.lambda_ == 0.1
 
@@ -143,3 +145,9 @@ def score(lambda_: float, right: int) -> Record:
 
 def test_the_best_lambda_is_the_smallest_of_equals() -> None:
     assert best_lambda([score(0.1, 3), score(0.7, 6), score(0.5, 6), score(0.9, 5)]) == 0.5
+
+
+def test_an_attack_goes_by_name() -> None:
+    assert attack_setting(Threat("linf", 0.1), name="pgd").name == "pgd"
+    with pytest.raises(UnknownNameError, match=r"unknown attack 'pgdd'\. Did you mean 'pgd'\?"):
+        attack_setting(Threat("linf", 0.1), name="pgdd")

@@ -61,19 +61,28 @@ def test_a_finished_run_keeps_no_state(train: Any, small: Recipe) -> None:
     assert not (train(small).folder / STATE).exists()
 
 
-def test_a_folder_that_is_there_is_not_touched(train: Any, small: Recipe) -> None:
-    weights = train(small).model.weights
-    with pytest.raises(UsageError, match=r"is there already\. Go on with --resume, replace it with --overwrite, or"):
+def test_an_unfinished_run_is_not_touched_unless_asked(train: Any, small: Recipe) -> None:
+    with pytest.raises(InterruptError):
+        train(small, CtrlC())
+    with pytest.raises(UsageError, match=r"is there already, and unfinished\. Go on with --resume, replace it with"):
         train(small)
-    assert train(small, resume=True).model.weights == weights
 
 
-def test_a_finished_run_is_taken_as_it_is(train: Any, small: Recipe, told: Any) -> None:
+def test_a_run_of_another_recipe_is_not_touched(train: Any, small: Recipe) -> None:
+    weights = train(small).model.weights
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"was trained by another recipe\. Replace it with --overwrite, or"):
+            train(small.replace(seed=1), resume=resume)
+    assert train(small).model.weights == weights
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_finished_run_is_taken_as_it_is(train: Any, small: Recipe, told: Any, resume: bool) -> None:
     first = train(small)
     told.notes.clear()
-    again = train(small, resume=True)
+    again = train(small, resume=resume)
     assert again.model.weights == first.model.weights
-    assert told.notes == []
+    assert told.notes == [f"{first.folder} is trained already; --overwrite trains it anew"]
 
 
 def test_overwriting_replaces_a_run(train: Any, small: Recipe) -> None:
