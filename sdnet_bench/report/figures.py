@@ -86,4 +86,4 @@ def _figure3(axes: Axes, fit: LambdaFit | None) -> None:
     axes.plot(ends, [fit.slope * end + fit.intercept for end in ends], color="black", lw=1.2)
     axes.set(xlabel="residual |x - A z|", ylabel="best lambda")
     if fit.r_squared is not None:
-        axes.annotate(f"R² = {fit.r_squared:.2f}", (0.05, 0.9), xycoords="axes fraction")
+        axes.set_title(f"{axes.get_title()}, R² = {fit.r_squared:.2f}")
