@@ -214,7 +214,7 @@ def test_numbers_of_two_data_sets_have_no_difference() -> None:
 def test_a_table_says_how_its_numbers_were_got() -> None:
     (note,) = build_tables([results(*RECORDS)])[3].notes
     assert "mine: width " in note
-    assert re.search(r"linf 0\.0314: pgd, \d+ steps of 0\.\d+, \d+ random start\(s\), 100 test images, float32", note)
+    assert re.search(r"linf 0\.0314: pgd, \d+ steps of 0\.\d+, \d+ random start\(s\), 1,000 test images, float32", note)
 
 
 def test_models_of_another_data_set_are_not_in_the_table() -> None:
