@@ -1,4 +1,4 @@
-"""`python -m sdnet_bench`, and what `accelerate launch -m sdnet_bench` starts."""
+"""`python -m sdnet_bench`, and what `torchrun -m sdnet_bench` starts."""
 
 from .cli.app import main
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..progress import Progress, Task
 
 IS_FIRST = os.environ.get("RANK", "0") == "0"
-"""Whether this is the first, or the only, of the processes that `accelerate launch` started."""
+"""Whether this is the first, or the only, of the processes that a launcher such as `torchrun` started."""
 
 talk = Console(stderr=True, highlight=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -67,7 +68,7 @@ class Runtime:
 
     @cached_property
     def processes(self) -> PartialState:
-        """Rank, number and barriers of the processes that `accelerate launch` started; one by default."""
+        """Rank, number and barriers of the processes that a launcher such as `torchrun` started; one by default."""
         return PartialState()
 
     def sum(self, values: Tensor) -> Tensor:
@@ -86,11 +87,9 @@ class Runtime:
         """Bytes: on a CUDA device the most that was allocated, elsewhere the most that this process held."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        peaks = (
-            [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")] if _STATUS.exists() else []
-        )
-        if peaks:
-            return int(peaks[0].split()[1]) * 1024
+        peak = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text() if _STATUS.exists() else "")
+        if peak:
+            return int(peak[1]) * 1024
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -10,10 +10,9 @@ from ..engine.checkpoint import WEIGHTS
 from ..files import replacing
 from ..records import write_results
 from .render import markdown_table, show
-from .results import Results, Value
+from .results import NOISES, Results, Value
 from .tables import EPS
 
-NOISES = ("gaussian", "shot", "speckle", "impulse")
 PROTOCOLS = ("transfer", "matched")
 HEADER = [
     "model",
@@ -75,7 +74,9 @@ def _lines(result: Results) -> Iterator[list[str]]:
             before, after = [None] * len(PROTOCOLS) * place, [None] * len(PROTOCOLS) * (len(EPS) - place - 1)
             clean = result.attacked(*threat, "clean")
             yield _line(
-                result.name, f"{tuned:g}, tuned for {threat[0]}", [clean, *[None] * 4, *before, *robust, *after]
+                result.name,
+                f"{tuned:g}, tuned for {threat[0]}",
+                [clean, *[None] * len(NOISES), *before, *robust, *after],
             )
 
 

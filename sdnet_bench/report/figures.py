@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..files import replacing
 from ..studies.adaptive_lambda import LambdaFit
-from .results import Curve, Results
+from .results import NOISES, Curve, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NOISES = ("gaussian", "shot", "speckle", "impulse")
 FORMATS = ("png", "svg")
 STYLE: dict[Any, Any] = {
     "axes.spines.right": False,

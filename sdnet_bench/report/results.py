@@ -18,6 +18,9 @@ from ..records import AttackSetting, Cell, Record, RecordStore
 from ..studies.adaptive_lambda import LambdaFit, fit_line, points
 from ..studies.adversarial import best_lambda
 
+NOISES = ("gaussian", "shot", "speckle", "impulse")
+"""The four of the paper, in the order of its Table 3."""
+
 
 class Value(NamedTuple):
     """A measured number; `low` and `high` bound a proportion at 95 %, `n` images stand behind it."""

@@ -83,7 +83,7 @@ class Table:
     """How our numbers were got."""
 
 
-Cell = Callable[[Results, PaperRow, str], Value | None]
+Lookup = Callable[[Results, PaperRow, str], Value | None]
 
 
 def build_tables(results: Sequence[Results]) -> list[Table]:
@@ -147,7 +147,7 @@ def _table4(model: Results, row: PaperRow, column: str) -> Value | None:
     return model.attacked(*EPS[column], row.rule or "trained")
 
 
-CELLS: dict[int, Cell] = {1: _table1, 2: _table2, 3: _table3, 4: _table4}
+CELLS: dict[int, Lookup] = {1: _table1, 2: _table2, 3: _table3, 4: _table4}
 
 
 def _command(number: int, row: PaperRow, column: str, dataset: str, model: str | None) -> str | None:

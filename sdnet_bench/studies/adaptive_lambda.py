@@ -21,7 +21,7 @@ from ..errors import ModelError, UsageError
 from ..files import replacing
 from ..records import Cell, Record
 from .accuracy import corrupted_cells
-from .lambda_sweep import parse_lambdas
+from .lambda_sweep import best_record, parse_lambdas
 from .workbench import Workbench
 
 IMAGES = 2000
@@ -100,7 +100,7 @@ def points(records: Iterable[Record], lambda_0: float) -> list[Point]:
 
 def _point(level: float, records: list[Record], lambda_0: float) -> Point:
     residual = next(record.metrics["residual"] for record in records if record.cell.lambda_ == lambda_0)
-    best = max(records, key=lambda record: (record.accuracy, -(record.cell.lambda_ or 0)))
+    best = best_record(records)
     return Point(level, residual, float(best.cell.lambda_ or 0), best.accuracy)
 
 

@@ -19,7 +19,7 @@ from ..csc import csc_layers
 from ..data.datasets import Which
 from ..errors import UnknownNameError
 from ..records import AttackSetting, Cell, Record
-from .lambda_sweep import parse_lambdas
+from .lambda_sweep import best_record, parse_lambdas
 from .workbench import Workbench
 
 Protocol = Literal["matched", "transfer", "all"]
@@ -97,5 +97,4 @@ def matched_cells(
 
 def best_lambda(records: Sequence[Record]) -> float:
     """The lambda of the most accurate record, the smallest where several are."""
-    best = max(records, key=lambda record: (record.accuracy, -(record.cell.lambda_ or 0)))
-    return float(best.cell.lambda_ or 0)
+    return float(best_record(records).cell.lambda_ or 0)

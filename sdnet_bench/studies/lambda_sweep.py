@@ -29,6 +29,11 @@ def sweep_lambda(
     return bench.measure(cells, f"lambda sweep, {corruption}")
 
 
+def best_record(records: Iterable[Record]) -> Record:
+    """The most accurate record of a sweep, that of the smallest lambda where several are."""
+    return max(records, key=lambda record: (record.accuracy, -(record.cell.lambda_ or 0)))
+
+
 def parse_lambdas(text: str) -> list[float]:
     """A grid: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
     try:
