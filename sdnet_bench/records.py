@@ -54,16 +54,23 @@ class Cell(Frozen):
     """Digest of the clean images and labels."""
     limit: int | None = None
     """So many images, spread evenly over the split; None for all."""
+    block: tuple[int, int] | None = None
+    """Of those the first to the last but one in the order that `seed` shuffles them into: how a race takes them."""
     lambda_: float | None = None
-    """The trade-off in every CSC-layer; None for a network without one."""
+    """The trade-off in every CSC-layer; None for a network without one, and where a rule chooses one per image."""
+    steps: int | None = None
+    """FISTA iterations at inference; None for as many as in training."""
     corruption: str | None = None
-    level: float | None = None
-    """The corruption's own parameter."""
-    severity: int | None = None
-    """1 to 5 where `level` is that of an archive."""
+    """Its name; "unknown" where each image has one of the four noises."""
+    level: float | tuple[float, ...] | None = None
+    """The corruption's own parameters."""
+    severity: int | Literal["mixed"] | None = None
+    """1 to 5 where `level` is that of an archive; "mixed" where each image has one of them."""
+    archive: str | None = None
+    """md5 of the archive's file that the corrupted images were read from; None where they were made here."""
     attack: AttackSetting | None = None
     rule: str | None = None
-    """How lambda was chosen, where it was not given: "algorithm-1" and the digest of the fit."""
+    """How lambda was chosen, where it was not given: the `rule` of a `LambdaFit`."""
     precision: str = "float32"
     seed: int = 0
     """Of the corruption and of the attack's random starts."""

@@ -16,7 +16,7 @@ from sdnet_bench.progress import Progress
 from sdnet_bench.records import read_results
 from sdnet_bench.report.card import card
 from sdnet_bench.report.results import Results
-from sdnet_bench.studies.adaptive_lambda import FILE as FITS
+from sdnet_bench.studies.lambda_fit import FILE as FITS
 
 FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())
 IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import UsageError
 from . import options
 
+if TYPE_CHECKING:
+    from ..data import Severity
+    from ..records import Record
+    from ..studies.adaptive_lambda import Per
+    from ..studies.workbench import Workbench
+
 
 def evaluate(
     model: options.Model = None,
-    corruption: options.Corruption = "none",
-    severity: options.Severity = "all",
+    corruption: Annotated[
+        str, typer.Option(help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.")
+    ] = "none",
+    severity: Annotated[str, typer.Option(help="1 to 5, all, or mixed: each image has its own.")] = "all",
     lambda_: Annotated[str | None, typer.Option("--lambda", help="A number, or adaptive (Algorithm 1).")] = None,
+    per: Annotated[str, typer.Option(help="An adaptive lambda for the whole set, or for each image.")] = "set",
+    study: Annotated[
+        str | None,
+        typer.Option(help="All of table2, table3, table5, figure2, figure3, inference or corruptions instead."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a study has to measure, and stop.")] = False,
+    inference_steps: options.InferenceSteps = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Corrupted images from the data set's -C archive; see `data`.")
+    ] = False,
     limit: options.Limit = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -23,23 +42,60 @@ def evaluate(
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
 ) -> None:
-    """Measure accuracy on clean or corrupted test images (Tables 2 and 3)."""
-    from ..studies.accuracy import measure_clean, measure_corrupted
-    from ..studies.adaptive_lambda import measure_adaptive, require_fits
+    """Measure accuracy on clean or corrupted test images, or all that a table or figure needs."""
     from .shared import open_bench, publish
     from .show import show_records
 
-    names = [] if corruption == "none" else options.corruption_names(corruption)
-    severities = options.severity_levels(severity)
-    fixed = None if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda")
+    wanted: dict[str, Any] = {
+        "names": [] if corruption == "none" else options.corruption_names(corruption, streams=True),
+        "severities": options.severity_levels(severity, streams=True),
+        "lambda_": lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
+        "per": options.one_of(per, "unit of an adaptive lambda", ("set", "image")),
+    }
+    if dry_run and not study:
+        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
+    if study and (wanted["names"] or lambda_ or archive or inference_steps):
+        raise UsageError("a study says itself what is measured", expected="no other option but --limit beside --study")
+    if per == "image" and lambda_ != "adaptive" and not study:
+        raise UsageError("only an adaptive lambda is chosen per image", expected="--lambda adaptive beside --per image")
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
+    if study:
+        records = _run_study(bench, study, limit, dry_run=dry_run, as_json=json)
+    else:
+        records = _measure(bench, **wanted, limit=limit, steps=inference_steps, archived=archive)
+    if records:
+        publish(bench)
+        show_records(records, as_json=json)
+
+
+def _run_study(bench: Workbench, study: str, limit: int | None, *, dry_run: bool, as_json: bool) -> list[Record]:
+    """Shows the plan, and carries it out unless this is a dry run."""
+    from ..studies.plans import plan, run
+    from .show import show_plan
+
+    stages = plan(bench, study, limit)
+    show_plan(bench, stages, as_data=dry_run, as_json=as_json)
+    return [] if dry_run else run(bench, stages)
+
+
+def _measure(
+    bench: Workbench,
+    names: Sequence[str],
+    severities: Sequence[Severity],
+    lambda_: float | Literal["adaptive"] | None,
+    per: Per,
+    limit: int | None,
+    steps: int | None,
+    archived: bool,
+) -> list[Record]:
+    from ..studies.accuracy import measure_clean, measure_corrupted
+    from ..studies.adaptive_lambda import measure_adaptive, require_fits
+
     if lambda_ == "adaptive":
         if not names:
             raise UsageError("an adaptive lambda needs a type of noise", hint="Add --corruption gaussian, or all.")
-        records = measure_adaptive(bench, require_fits(bench, names), severities, limit=limit)
-    elif names:
-        records = measure_corrupted(bench, names, severities, lambda_=fixed, limit=limit)
-    else:
-        records = [measure_clean(bench, lambda_=fixed, limit=limit)]
-    publish(bench)
-    show_records(records, as_json=json)
+        fits = require_fits(bench, names, steps)
+        return measure_adaptive(bench, fits, severities, per=per, limit=limit, archived=archived)
+    if names:
+        return measure_corrupted(bench, names, severities, lambda_=lambda_, limit=limit, steps=steps, archived=archived)
+    return [measure_clean(bench, lambda_=lambda_, limit=limit, steps=steps)]

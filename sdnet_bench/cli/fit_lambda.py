@@ -14,7 +14,20 @@ def fit_lambda(
     model: options.Model = None,
     corruption: options.Corruption = "gaussian",
     lambdas: options.Lambdas = LAMBDAS,
-    limit: Annotated[int, typer.Option(min=1, help="Training images to sweep, spread evenly.")] = 2000,
+    levels: Annotated[
+        str | None, typer.Option(help="Of noise, as a grid; by default from below severity 1 to above 5.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race."),
+    ] = None,
+    search: Annotated[
+        str, typer.Option(help="grid: every lambda on every image; race: drop those that cannot be the best.")
+    ] = "grid",
+    confidence: Annotated[float, typer.Option(help="Of a race.")] = 0.95,
+    tolerance: Annotated[float, typer.Option(help="Of a race, in points of accuracy.")] = 1.0,
+    residual: Annotated[str, typer.Option(help="norm or squared.")] = "norm",
+    inference_steps: options.InferenceSteps = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -23,14 +36,33 @@ def fit_lambda(
     json: options.Json = False,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
+    from ..studies.adaptive_lambda import IMAGES
     from ..studies.adaptive_lambda import fit_lambda as fit
+    from ..studies.lambda_fit import RESIDUALS
     from ..studies.lambda_sweep import parse_lambdas
+    from ..studies.race import Rules
     from .shared import open_bench, publish
     from .show import show_fits
 
-    names, grid = options.corruption_names(corruption), parse_lambdas(lambdas)
+    grid, wanted_levels = parse_lambdas(lambdas), options.levels(levels)
+    is_race = options.one_of(search, "search", ("grid", "race")) == "race"
+    rules = Rules(confidence, tolerance / 100)
+    measure = options.one_of(residual, "residual", RESIDUALS)
+    names = options.corruption_names(corruption)
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
-    fits = [fit(bench, name, grid, limit=limit) for name in names]
+    fits = [
+        fit(
+            bench,
+            name,
+            grid,
+            levels=wanted_levels,
+            limit=limit if is_race else limit or IMAGES,
+            search=rules if is_race else None,
+            residual=measure,
+            steps=inference_steps,
+        )
+        for name in names
+    ]
     publish(bench)
     show_fits(fits, as_json=json)
     bench.progress.note(f"next: sdnet-bench evaluate --corruption {corruption} --lambda adaptive")

@@ -9,7 +9,9 @@ from .screen import show_rows
 
 if TYPE_CHECKING:
     from ..records import Record
-    from ..studies.adaptive_lambda import LambdaFit
+    from ..studies.lambda_fit import LambdaFit
+    from ..studies.plans import Stage
+    from ..studies.workbench import Workbench
 
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
@@ -18,7 +20,7 @@ def show_records(records: Sequence[Record], *, as_json: bool) -> None:
 
 
 def _data(record: Record) -> dict[str, Any]:
-    from ..report.results import percent
+    from ..report.statistics import percent
 
     value = percent([record])
     measured = {} if value is None else {"accuracy": value.value, "low": value.low, "high": value.high}
@@ -26,7 +28,7 @@ def _data(record: Record) -> dict[str, Any]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    from ..report.results import percent
+    from ..report.statistics import percent
 
     cell, value = record.cell, percent([record])
     attack = {"norm": cell.attack.norm, "made at": cell.attack.crafted_at} if cell.attack else {}
@@ -34,7 +36,7 @@ def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         **noise,
         **attack,
-        "lambda": cell.lambda_,
+        "lambda": _lambda(record),
         "accuracy %": value and round(value.value, 2),
     }
     if value and value.low is not None and value.high is not None:
@@ -42,6 +44,35 @@ def _row(record: Record) -> dict[str, Any]:
     if not cell.attack:
         row["residual"] = record.metrics.get("residual")
     return row | {"images": record.n}
+
+
+def _lambda(record: Record) -> float | str | None:
+    """The one of the cell, and who chose it; mean and standard deviation where every image has its own."""
+    cell, metrics = record.cell, record.metrics
+    if "lambda_mean" in metrics:
+        return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g}, chosen per image"
+    return f"{cell.lambda_:.4g}, chosen per set" if cell.rule else cell.lambda_
+
+
+def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_json: bool) -> None:
+    """What a study has to measure, and how long that takes at the speed of one batch; data, or talk."""
+    from ..studies.plans import images_per_second
+
+    rows = [_plan_row(bench, stage) for stage in stages]
+    total = sum(row["images"] for row in rows)
+    speed = images_per_second(bench) if total else 1.0
+    for row in rows:
+        row["minutes"] = round(row["images"] / speed / 60, 1)
+    if as_data:
+        show_rows(rows, as_json=as_json)
+    minutes = f"about {total / speed / 60:.0f} min at {speed:,.0f} images/s" if total else "all is on record"
+    bench.progress.note(f"plan: at most {total:,} images to classify, {minutes}")
+
+
+def _plan_row(bench: Workbench, stage: Stage) -> dict[str, Any]:
+    missing = bench.missing(stage.cells)
+    images = bench.work(missing) + stage.later
+    return {"stage": stage.title, "cells": len(stage.cells), "missing": len(missing), "images": images}
 
 
 def show_sweep(records: Sequence[Record]) -> None:

@@ -15,7 +15,9 @@ from .control import (
     require_csc_layers,
     residuals,
     set_lambda,
+    shared_correlations,
     using_lambda,
+    using_steps,
 )
 from .layer import CSCConv2d, check_lambda
 from .operators import Dictionary, project_to_unit_norm
@@ -32,5 +34,7 @@ __all__ = [
     "require_csc_layers",
     "residuals",
     "set_lambda",
+    "shared_correlations",
     "using_lambda",
+    "using_steps",
 ]

@@ -69,6 +69,52 @@ def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]
             set_lambda(layer, old)
 
 
+@contextmanager
+def using_steps(net: nn.Module, steps: int | None) -> Iterator[None]:
+    """So many FISTA iterations, at least 1, in every CSC-layer for the length of a block; None: as many as before."""
+    if steps is not None and steps < 1:
+        raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+    before = [] if steps is None else [(layer, layer.steps) for layer in require_csc_layers(net)]
+    try:
+        for layer, own in before:
+            layer.steps = steps or own
+        yield
+    finally:
+        for layer, own in before:
+            layer.steps = own
+
+
+class RememberedCorrelation:
+    """A layer's `correlate` that computes A* x once for as long as the same input comes back."""
+
+    def __init__(self, layer: CSCConv2d) -> None:
+        self._correlate = layer.correlate
+        self._image: Tensor | None = None
+        self._answer = torch.empty(0)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self._image is None or not torch.equal(image, self._image):
+            self._image, self._answer = image.clone(), self._correlate(image)
+        return self._answer
+
+
+@contextmanager
+def shared_correlations(net: nn.Module) -> Iterator[None]:
+    """For a sweep over lambda: A* x of a batch is computed once, however often the batch comes back in the block.
+
+    Weights, precision and step sizes must stay as they are meanwhile. A network without CSC-layers is left alone, and
+    so is one that is in such a block already.
+    """
+    fresh = [layer for layer in csc_layers(net) if not isinstance(layer.correlate, RememberedCorrelation)]
+    for layer in fresh:
+        layer.correlate = RememberedCorrelation(layer)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for layer in fresh:
+            del layer.correlate
+
+
 class ResidualMeter:
     """The norms |x - A z|_2 per image of every batch that passed since the meter was switched on."""
 

@@ -69,7 +69,12 @@ class CSCConv2d(nn.Module):
         self.settle()
 
     def forward(self, image: Tensor) -> Tensor:
-        return solve(Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox), self.steps)
+        lambda_, correlation = self.lambda_.view(-1, 1, 1, 1), self.correlate(image)
+        return solve(Lasso(image, self.operator, lambda_, self.step_size, self.prox, correlation), self.steps)
+
+    def correlate(self, image: Tensor) -> Tensor:
+        """t A* x, `(N, atoms, h, w)`: the share of the first step that does not depend on lambda."""
+        return self.operator.analyze(self.step_size * image)
 
     @property
     def operator(self) -> Dictionary:

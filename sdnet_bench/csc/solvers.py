@@ -39,6 +39,7 @@ class Lasso:
         lambda_: the trade-off, broadcastable to the code, >= 0.
         step_size: t, positive, below 1 / L for L the largest eigenvalue of A*A.
         prox: `soft_threshold` or `nonnegative_soft_threshold`.
+        correlation: t A* x, `(N, C, h, w)`, where it is at hand already: lambda has no say in it.
     """
 
     image: Tensor
@@ -46,6 +47,7 @@ class Lasso:
     lambda_: Tensor
     step_size: Tensor
     prox: Prox
+    correlation: Tensor | None = None
 
     def descend(self, point: Tensor) -> Tensor:
         """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6).
@@ -57,7 +59,8 @@ class Lasso:
 
     def descend_from_zero(self) -> Tensor:
         """`descend(0)`, without the convolution of a zero code."""
-        return self._shrink(self.dictionary.analyze(self.step_size * self.image))
+        known = self.correlation
+        return self._shrink(self.dictionary.analyze(self.step_size * self.image) if known is None else known)
 
     def _shrink(self, code: Tensor) -> Tensor:
         return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))

@@ -20,9 +20,9 @@ from torch import Tensor
 from ..errors import DataError
 from ..progress import Progress
 from ..registry import Registry
-from .archives import fetch_tar
 from .folders import FolderSplit
 from .splits import Augmentation, Split, TensorSplit
+from .tarballs import fetch_tar
 
 Which = Literal["train", "validation", "test"]
 RGB = tuple[float, float, float]

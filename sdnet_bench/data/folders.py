@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ class FolderSplit:
         files: (path, label) of each image.
         index: where each image stands in the whole split.
         size: side of the square images that come out.
+        cropped: whether the files are of that size already, and are taken as they are.
     """
 
     files: Sequence[tuple[str, int]]
     index: Sequence[int]
     size: int
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,15 +46,15 @@ class FolderSplit:
         return hashlib.sha256("\n".join([str(self.size), *lines]).encode()).hexdigest()
 
     def subset(self, places: Sequence[int]) -> FolderSplit:
-        return FolderSplit([self.files[at] for at in places], [self.index[at] for at in places], self.size)
+        return replace(self, files=[self.files[at] for at in places], index=[self.index[at] for at in places])
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """The shorter side resized by 256 / 224, the centre cropped."""
+        """The shorter side resized by 256 / 224, the centre cropped; or, where they are `cropped`, as they are."""
         from torchvision.transforms import v2
 
         larger = round(self.size * 256 / 224)
-        view = v2.Compose([v2.Resize(larger, antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
-        return self._load(_Files(self, view, seed=0), batch_size, device)
+        crop = [] if self.cropped else [v2.Resize(larger, antialias=True), v2.CenterCrop(self.size)]
+        return self._load(_Files(self, v2.Compose([*crop, v2.PILToTensor()]), seed=0), batch_size, device)
 
     def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
         """Random crops of random size, flipped or not."""
@@ -89,7 +91,11 @@ class _Files(torch.utils.data.Dataset[tuple[int, Tensor, int]]):
         (file, label), index = self.split.files[place], self.split.index[place]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed * 1_000_003 + index)
-            return index, self.view(_read(file)), label
+            image = self.view(_read(file))
+        if image.shape[1:] != (self.split.size, self.split.size):
+            found = "x".join(map(str, image.shape[1:]))
+            raise DataError(f"{file} has another size", expected=f"{self.split.size}x{self.split.size}", got=found)
+        return index, image, label
 
 
 def _read(file: str) -> Any:

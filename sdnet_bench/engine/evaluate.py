@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..csc import csc_layers, get_lambda, residuals, using_lambda
-from ..data import Batch, Split, corrupt
+from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
+from ..data import Batch, Split
 from ..progress import Task
 from .runtime import Runtime
 
 BATCH_SIZE = 250
 
 
+class LambdaRule(Protocol):
+    """Chooses a lambda for every image."""
+
+    def __call__(self, residual: Tensor, batch: Batch, /) -> Tensor:
+        """The lambdas, `(N,)`, for residuals `(N,)` that the images of a batch have at the network's own lambda."""
+
+
+View = Callable[[Batch], Tensor]
+"""What is done to the images of a batch before they are classified: uint8 to uint8."""
+
+Choice = float | None | LambdaRule
+"""A lambda; None for the one that the network has; or a rule that chooses one for every image."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the images of a split under one lambda, in the order of the split."""
+    """What became of the images of a split under one choice of lambda, in the order of the split."""
 
     correct: NDArray[np.bool_]
     """`(n,)`."""
     residual: NDArray[np.float64] | None = None
     """`(n,)`: |x - A z|_2 averaged over CSC-layers; measured under the network's own lambda alone, where
     Algorithm 1 looks at it: it costs a quarter of a forward."""
+    lambda_: NDArray[np.float64] | None = None
+    """`(n,)`: what a rule chose."""
 
 
 @dataclass(frozen=True)
-class Noise:
-    """A corruption at one level, under one seed."""
+class Tally:
+    """An `Outcome` in the making: a tensor `(N,)` for every batch that passed; None for what is not measured."""
 
-    name: str
-    level: float
-    seed: int = 0
+    correct: list[Tensor]
+    residual: list[Tensor] | None = None
+    lambda_: list[Tensor] | None = None
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
-        pairs = zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True)
-        images = [corrupt(self.name, image, level=self.level, seed=self.seed, index=at) for image, at in pairs]
-        return torch.from_numpy(np.stack(images)).to(batch.images.device)
+    @classmethod
+    def of(cls, choice: Choice, own: Collection[Choice]) -> Tally:
+        """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them."""
+        return cls([], [] if choice in own else None, [] if callable(choice) else None)
+
+    def outcome(self, total: int, runtime: Runtime) -> Outcome:
+        """What all processes found about a split of `total` images."""
+        measured = [
+            None if parts is None else gather(parts, total, runtime).double().numpy()
+            for parts in (self.residual, self.lambda_)
+        ]
+        return Outcome(gather(self.correct, total, runtime).numpy().astype(bool), *measured)
 
 
 def clean(batch: Batch) -> Tensor:
@@ -56,40 +80,49 @@ def evaluate(
     split: Split,
     runtime: Runtime,
     *,
-    lambdas: Sequence[float | None] = (None,),
-    view: Callable[[Batch], Tensor] = clean,
+    lambdas: Sequence[Choice] = (None,),
+    view: View = clean,
     task: Task | None = None,
-) -> dict[float | None, Outcome]:
-    """Classifies a split under each lambda, and measures residuals under the lambda that the network has.
+) -> dict[Choice, Outcome]:
+    """Classifies a split under each choice of lambda, and measures residuals under the lambda that the network has.
 
     Args:
         net: on the runtime's device; put into eval mode.
-        lambdas: None is the lambda that the network has.
-        view: what is done to the images of a batch before they are classified; done once for all lambdas.
-        task: advanced by every image classified, once per lambda.
+        lambdas: the choices, hashable.
+        view: what is done to the images of a batch before they are classified; done once for all choices.
+        task: advanced by every image classified, once per choice.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    rights: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas}
-    norms: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas if lambda_ in own}
-    for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
-        pixels = runtime.to_pixels(view(batch))
-        for lambda_ in lambdas:
-            with residuals(net) if lambda_ in own else nullcontext() as meter:
-                rights[lambda_].append(is_correct(net, pixels, batch.labels, lambda_, runtime))
-            if meter:
-                norms[lambda_].append(meter.per_image())
-            (task or Task()).advance(len(batch.labels))
-    return {
-        lambda_: Outcome(
-            gather(rights[lambda_], len(split), runtime).numpy().astype(bool),
-            gather(norms[lambda_], len(split), runtime).double().numpy() if lambda_ in own else None,
-        )
-        for lambda_ in lambdas
-    }
+    tallies = {choice: Tally.of(choice, own) for choice in lambdas}
+    with shared_correlations(net) if len(tallies) > 1 else nullcontext():
+        for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
+            _classify(net, runtime.to_pixels(view(batch)), batch, tallies, runtime)
+            (task or Task()).advance(len(batch.labels) * len(tallies))
+    return {choice: tally.outcome(len(split), runtime) for choice, tally in tallies.items()}
 
 
-def is_correct(net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | None, runtime: Runtime) -> Tensor:
+def _classify(net: nn.Module, pixels: Tensor, batch: Batch, tallies: dict[Choice, Tally], runtime: Runtime) -> None:
+    """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
+    correct, residual = torch.empty(0), torch.empty(0)
+    if any(tally.residual is not None or tally.lambda_ is not None for tally in tallies.values()):
+        with residuals(net) as meter:
+            correct = is_correct(net, pixels, batch.labels, None, runtime)
+        residual = meter.per_image()
+    for choice, tally in tallies.items():
+        if tally.residual is not None:
+            tally.correct.append(correct)
+            tally.residual.append(residual)
+            continue
+        lambda_ = choice(residual, batch) if callable(choice) else choice
+        tally.correct.append(is_correct(net, pixels, batch.labels, lambda_, runtime))
+        if tally.lambda_ is not None and isinstance(lambda_, Tensor):
+            tally.lambda_.append(lambda_)
+
+
+def is_correct(
+    net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
+) -> Tensor:
     """`(N,)` bool: which images, `(N, 3, H, W)` in [0, 1], the network gets right under a lambda."""
     with using_lambda(net, lambda_), runtime.autocast():
         return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]

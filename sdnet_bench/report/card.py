@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..config import Recipe
+from ..data import NOISES
 from ..engine.checkpoint import WEIGHTS
 from ..files import replacing
 from ..records import write_results
 from .render import markdown_table, show
-from .results import NOISES, Results, Value
+from .results import Results
+from .statistics import Value
 from .tables import EPS
 
 PROTOCOLS = ("transfer", "matched")
@@ -60,12 +62,12 @@ def summary(results: Sequence[Results]) -> str:
 def _lines(result: Results) -> Iterator[list[str]]:
     """At lambda_0; where there is a lambda, with Algorithm 1's; and with that tuned against each attack."""
     trained = result.trained_lambda
-    noises = [result.corrupted_mean(noise) for noise in NOISES]
+    noises = [result.mean(noise) for noise in NOISES]
     attacks = [result.attacked(*threat, "trained") for threat in EPS.values() for _ in PROTOCOLS]
     yield _line(result.name, "—" if trained is None else f"{trained:g}", [result.clean(), *noises, *attacks])
     if trained is None:
         return
-    adaptive = [result.corrupted_mean(noise, adaptive=True) for noise in NOISES]
+    adaptive = [result.mean(noise, adaptive=True) for noise in NOISES]
     yield _line(result.name, "Algorithm 1", [None, *adaptive, *[None] * len(attacks)])
     for place, threat in enumerate(EPS.values()):
         tuned = result.tuned_lambda(*threat)

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from ..data import NOISES
 from ..files import replacing
-from ..studies.adaptive_lambda import LambdaFit
-from .results import NOISES, Curve, Results
+from ..studies.lambda_fit import LambdaFit
+from .results import Curve, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg")
+RESIDUALS = {"norm": "residual |x - A z|", "squared": "residual |x - A z|²"}
 STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -64,7 +68,7 @@ def _save(figure: Figure, path: Path, kind: str) -> Path:
 
 
 def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Accuracy against lambda, a line per severity; the best lambda of each is a dot."""
+    """Accuracy against lambda, a line per severity; a dot at the best lambda, a ring at the one Algorithm 1 chose."""
     from matplotlib import colormaps
 
     for place, curve in enumerate(curves):
@@ -72,6 +76,10 @@ def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
         best = max(curve.points, key=lambda point: (point[1], -point[0]))
         axes.plot(*zip(*curve.points, strict=True), color=color, lw=1.4, label=f"severity {curve.severity}")
         axes.plot(*best, "o", color=color, ms=5)
+        if curve.chosen is not None:
+            lambdas, accuracies = zip(*curve.points, strict=True)
+            height = np.interp(curve.chosen, lambdas, accuracies)
+            axes.plot(curve.chosen, height, "o", color=color, ms=9, fillstyle="none")
     axes.set(xlabel="lambda", ylabel=f"accuracy (%), n = {curves[0].n:,}", ylim=(0, 100))
     axes.legend(frameon=False, fontsize=7)
 
@@ -83,6 +91,6 @@ def _figure3(axes: Axes, fit: LambdaFit | None) -> None:
     ends = [min(residuals), max(residuals)]
     axes.plot(residuals, [point.lambda_ for point in fit.points], "x", color="tab:red")
     axes.plot(ends, [fit.slope * end + fit.intercept for end in ends], color="black", lw=1.2)
-    axes.set(xlabel="residual |x - A z|", ylabel="best lambda")
+    axes.set(xlabel=RESIDUALS[fit.residual], ylabel="best lambda")
     if fit.r_squared is not None:
         axes.set_title(f"{axes.get_title()}, R² = {fit.r_squared:.2f}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UnknownNameError
 from ..files import replacing
-from .results import Value
+from .statistics import Value
 from .tables import Entry, Table
 
 
@@ -16,18 +16,20 @@ def to_markdown(table: Table) -> str:
     columns = list(dict.fromkeys(entry.column for entry in table.entries))
     gaps = _gaps(table)
     lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
-    remark = "" if table.dataset == table.measured_on else f" The paper's figures are those of {table.measured_on}."
+    foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
+    remark = f" The published figures are those of {table.measured_on}." if foreign else ""
     parts = [
         f"### {table.title}",
-        f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %.",
+        f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %, p is McNemar's.",
         markdown_table(["", "", *columns], lines),
         "\n".join(f"- {note}" for note in table.notes),
     ]
     if gaps:
         parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
-    absent = dict.fromkeys(entry.row for entry in table.entries if entry.ours is None and entry.command is None)
+    there = {entry.row for entry in table.entries if entry.ours is not None or entry.command is not None}
+    absent = [row for row in dict.fromkeys(entry.row for entry in table.entries) if row not in there]
     if absent:
-        parts.append(f"The paper's alone, there is no recipe for them yet: {', '.join(absent)}.")
+        parts.append(f"There is no recipe for these yet: {', '.join(absent)}.")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -47,20 +49,36 @@ def show(value: Value | None) -> str:
 
 
 def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]]:
-    models = _grouped(entries, "model")
-    paper = ["—" if entry.paper is None else f"{entry.paper:g}" for entry in models[0]]
-    lines = [[entries[0].row, "paper", *paper]]
+    """The paper's numbers where it has any; then each model's, how far they are from the paper's, and p."""
+    models, title = _grouped(entries, "model"), entries[0].row
+    lines = []
+    if any(entry.paper is not None for entry in models[0]):
+        lines.append([title, "paper", *("—" if entry.paper is None else f"{entry.paper:g}" for entry in models[0])])
+        title = ""
     for model in models:
-        if all(entry.ours is None and entry.command is None for entry in model):
-            continue
-        ours = [
-            f"— [{gaps[entry.command]}]" if entry.command in gaps and not entry.ours else show(entry.ours)
-            for entry in model
-        ]
-        lines.append(["", model[0].model or "ours", *ours])
-        if any(entry.difference is not None for entry in model):
-            lines.append(["", "difference", *(_signed(entry.difference) for entry in model)])
+        if any(entry.ours is not None or entry.command is not None for entry in model):
+            lines += _model_lines(title, model, gaps)
+            title = ""
     return lines
+
+
+def _model_lines(title: str, model: Sequence[Entry], gaps: dict[str, int]) -> Iterator[list[str]]:
+    remark = f" ({model[0].remark})" if model[0].remark else ""
+    ours = [
+        f"— [{gaps[entry.command]}]" if entry.command in gaps and not entry.ours else show(entry.ours)
+        for entry in model
+    ]
+    yield [title, f"{model[0].model or 'ours'}{remark}", *ours]
+    if any(entry.difference is not None for entry in model):
+        yield ["", "difference", *(_signed(entry.difference) for entry in model)]
+    if any(entry.p is not None for entry in model):
+        yield ["", f"p against {model[0].against}", *(_chance(entry.p) for entry in model)]
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def _signed(difference: float | None) -> str:
@@ -96,7 +114,10 @@ def to_csv(table: Table) -> str:
             "low": entry.ours and entry.ours.low,
             "high": entry.ours and entry.ours.high,
             "n": entry.ours and entry.ours.n,
+            "remark": entry.remark,
             "difference": entry.difference,
+            "against": entry.against,
+            "p": entry.p,
             "command": entry.command if entry.ours is None else None,
         }
         for entry in table.entries
@@ -116,11 +137,11 @@ def check_formats(names: Sequence[str]) -> Sequence[str]:
 
 
 def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:
-    """One file per table and format, named `<dataset>-table<number>.<format>`; the paths written."""
+    """One file per table and format, named `<dataset>-<table>.<format>`; the paths written."""
     formats, written = list(formats), []
     for table in tables:
         for kind in formats:
-            path = folder / f"{table.dataset}-table{table.number}.{kind}"
+            path = folder / f"{table.dataset}-{table.name}.{kind}"
             with replacing(path) as scratch:
                 scratch.write_text(RENDERERS[kind](table), encoding="utf-8")
             written.append(path)

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from ..config import MODELS, ModelConfig
-from ..data import SEVERITIES
+from ..data import NOISES, SEVERITIES, Severity
 from ..engine.checkpoint import find_model
 from ..records import AttackSetting, Cell, Record, RecordStore
-from ..studies.adaptive_lambda import LambdaFit, fit_line, points
 from ..studies.adversarial import best_lambda
-
-NOISES = ("gaussian", "shot", "speckle", "impulse")
-"""The four of the paper, in the order of its Table 3."""
-
-
-class Value(NamedTuple):
-    """A measured number; `low` and `high` bound a proportion at 95 %, `n` images stand behind it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
+from ..studies.lambda_fit import LambdaFit, can_pool, pool, read_fits
+from .statistics import Value, percent
 
 
 class Curve(NamedTuple):
@@ -38,6 +25,8 @@ class Curve(NamedTuple):
     n: int
     points: list[tuple[float, float]]
     """(lambda, accuracy), lambda ascending."""
+    chosen: float | None = None
+    """The lambda that Algorithm 1 chose for this set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +36,10 @@ class Results:
     name: str
     config: ModelConfig
     records: tuple[Record, ...]
+    fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+    """Algorithm 1's, by the names they are saved under."""
+    archived: bool = False
+    """Whether corrupted images are those of the -C archive; otherwise those made here. The two are never mixed."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path) -> Results:
@@ -54,7 +47,9 @@ class Results:
         name = folder.resolve().name
         config = ModelConfig.read(folder)
         store = RecordStore.of_model(folder, runs_dir / name)
-        return cls(name, config, tuple(r for r in store if r.cell.weights == config.weights_sha256))
+        weights = config.weights_sha256
+        fits = read_fits([folder, runs_dir / name], weights) if weights else {}
+        return cls(name, config, tuple(r for r in store if r.cell.weights == weights), fits)
 
     @cached_property
     def trained_lambda(self) -> float | None:
@@ -62,31 +57,55 @@ class Results:
         training = self._find(lambda cell: cell.kind == "training")
         return training.cell.lambda_ if training else None
 
+    @property
+    def trained_steps(self) -> int:
+        """FISTA iterations in training; 2 where nobody said otherwise."""
+        return int(self.config.backbone.options.get("steps", 2))
+
     def training(self, metric: str) -> Value | None:
         """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""
         record = self._find(lambda cell: cell.kind == "training")
         return Value(record.metrics[metric]) if record else None
 
-    def clean(self) -> Value | None:
+    def clean(self, steps: int | None = None) -> Value | None:
         """Accuracy (%) on clean test images at lambda_0."""
-        return percent([self._clean()])
+        return percent([self.given(None, None, steps)])
 
-    def _clean(self) -> Record | None:
-        return self._find(lambda cell: self._is_test(cell) and cell.lambda_ == self.trained_lambda)
+    def given(self, corruption: str | None, severity: Severity | None, steps: int | None = None) -> Record | None:
+        """The record at lambda_0; None and None for clean images."""
+        at_lambda_0 = self.trained_lambda
+        return self._test(corruption, severity, steps, lambda cell: cell.rule is None and cell.lambda_ == at_lambda_0)
 
-    def corrupted(self, corruption: str, severity: int, *, adaptive: bool = False) -> Record | None:
-        """The record of one severity: at lambda_0, or at the lambda that Algorithm 1 chose."""
-        return self._find(
-            lambda cell: (
-                self._is_test(cell, corruption)
-                and cell.severity == severity
-                and (cell.rule is not None if adaptive else cell.rule is None and cell.lambda_ == self.trained_lambda)
-            )
-        )
+    def chosen(
+        self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
+    ) -> Record | None:
+        """The record whose lambda, or lambdas, a rule has chosen."""
+        return self._test(corruption, severity, steps, lambda cell: cell.rule == rule)
 
-    def corrupted_mean(self, corruption: str, *, adaptive: bool = False) -> Value | None:
-        """Accuracy (%) over all severities; None unless every one is on record."""
-        return percent([self.corrupted(corruption, severity, adaptive=adaptive) for severity in SEVERITIES])
+    def adaptive(self, corruption: str, severity: Severity, steps: int | None = None) -> Record | None:
+        """The record at the lambda that the corruption's own fit has chosen for the set: Algorithm 1."""
+        fit = self.fit(corruption, steps)
+        return self.chosen(fit.rule, corruption, severity, steps) if fit else None
+
+    def mean(self, corruption: str, *, adaptive: bool = False, steps: int | None = None) -> Value | None:
+        """Accuracy (%) over all severities, at lambda_0 or by Algorithm 1; None unless every one is on record."""
+        look = self.adaptive if adaptive else self.given
+        return percent([look(corruption, severity, steps) for severity in SEVERITIES])
+
+    def errors(self, corruptions: Sequence[str]) -> dict[str, float]:
+        """Errors (%) at lambda_0, mean over severities, by corruption; empty unless all of them are on record."""
+        means = {name: self.mean(name) for name in corruptions}
+        return {name: 100 - mean.value for name, mean in means.items() if mean} if all(means.values()) else {}
+
+    def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
+        """Algorithm 1's line for one type of corruption."""
+        return self.fits.get(corruption if steps is None else f"{corruption}, {steps} steps")
+
+    @cached_property
+    def pooled(self) -> LambdaFit | None:
+        """The line for noise of unknown type; None unless all four are fitted alike."""
+        found = [fit for fit in map(self.fit, NOISES) if fit]
+        return pool(found) if len(found) == len(NOISES) and can_pool(found) else None
 
     def attacked(self, norm: str, eps: float, protocol: str) -> Value | None:
         """Robust accuracy (%): "trained" (at lambda_0), or at the tuned lambda "transfer", "matched" or "clean"."""
@@ -97,9 +116,7 @@ class Results:
             return None
         if protocol == "clean":
             images = {record.cell.images for record in [self._strongest(norm, eps)] if record}
-            return percent(
-                [self._find(lambda cell: self._is_test(cell) and cell.lambda_ == tuned and cell.images in images)]
-            )
+            return percent([self._test(None, None, None, lambda cell: cell.lambda_ == tuned and cell.images in images)])
         return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
 
     def tuned_lambda(self, norm: str, eps: float) -> float | None:
@@ -111,7 +128,7 @@ class Results:
 
     def conditions(self) -> str:
         """Its size, how long it was trained, and in which precision it was tested on what."""
-        training, clean = self._find(lambda cell: cell.kind == "training"), self._clean()
+        training, clean = self._find(lambda cell: cell.kind == "training"), self.given(None, None)
         width = f"width {self.config.backbone.options.get('width', 64)}"
         epochs = f", {training.metrics['epochs']:.0f} epochs" if training and "epochs" in training.metrics else ""
         device = clean.provenance.get("device", "an unknown device") if clean else ""
@@ -131,25 +148,16 @@ class Results:
         curves = []
         for severity in SEVERITIES:
             found = [
-                record
-                for record in self.records
-                if self._is_test(record.cell, corruption)
-                and record.cell.severity == severity
-                and record.cell.rule is None
-                and record.cell.lambda_ is not None
+                r for r in self.records if self._is_plain(r.cell, corruption, severity, None) and r.cell.rule is None
             ]
             n = _widest(found)
-            points = sorted((float(r.cell.lambda_ or 0), 100 * r.accuracy) for r in found if r.n == n)
+            points = sorted(
+                (r.cell.lambda_, 100 * r.accuracy) for r in found if r.n == n and r.cell.lambda_ is not None
+            )
             if len(points) > 1:
-                curves.append(Curve(severity, n, points))
+                adaptive = self.adaptive(corruption, severity)
+                curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
         return curves
-
-    def fit(self, corruption: str) -> LambdaFit | None:
-        """Algorithm 1's line, from the records of training images."""
-        found = [r for r in self.records if r.cell.split == "train" and r.cell.corruption == corruption]
-        n = _widest(found)
-        at = points([r for r in found if r.n == n], float(self.trained_lambda or 0))
-        return fit_line(corruption, str(self.config.weights_sha256), at) if len(at) > 1 else None
 
     def _attacked(self, norm: str, eps: float, crafted: float | None, scored: float | None) -> Record | None:
         setting = self._setting(norm, eps)
@@ -173,10 +181,29 @@ class Results:
         found = [record for record in self.records if wanted(record.cell)]
         return max(enumerate(found), key=lambda pair: (pair[1].n, pair[0]))[1] if found else None
 
-    @staticmethod
-    def _is_test(cell: Cell, corruption: str | None = None) -> bool:
-        plain = cell.kind == "accuracy" and cell.attack is None
-        return plain and cell.split == "test" and cell.corruption == corruption
+    def _test(
+        self,
+        corruption: str | None,
+        severity: Severity | None,
+        steps: int | None,
+        wanted: Callable[[Cell], bool],
+    ) -> Record | None:
+        """A record of test images, corrupted as given."""
+        return self._find(lambda cell: self._is_plain(cell, corruption, severity, steps) and wanted(cell))
+
+    def _is_plain(self, cell: Cell, corruption: str | None, severity: Severity | None, steps: int | None) -> bool:
+        """Whether a cell is about test images that nobody attacked, from the right source."""
+        described = (cell.kind, cell.split, cell.attack, cell.corruption, cell.severity, cell.steps)
+        from_archive = self.archived and corruption is not None
+        return described == ("accuracy", "test", None, corruption, severity, steps) and from_archive == bool(
+            cell.archive
+        )
+
+    def from_archive(self) -> Results | None:
+        """The same model on the images of the archive; None where nothing was measured on them."""
+        if not any(record.cell.archive for record in self.records):
+            return None
+        return replace(self, name=f"{self.name} (archive)", archived=True)
 
 
 def _widest(records: Sequence[Record]) -> int:
@@ -198,30 +225,6 @@ def _is_attack(cell: Cell, norm: str, eps: float) -> bool:
     """PGD, which is what the paper's Table 4 is about."""
     attack = cell.attack
     return attack is not None and attack.name == "pgd" and attack.norm == norm and abs(attack.eps - eps) < 1e-9
-
-
-def percent(records: Sequence[Record | None]) -> Value | None:
-    """Accuracy (%) over records of the same images, with Wilson's 95 % interval.
-
-    None if one is missing, or if they differ in images, seed, precision or the rule that chose lambda.
-
-    For a mean over severities the images are not independent, so the interval counts each image once: it is
-    wider than it would have to be.
-    """
-    from scipy.stats import binomtest
-
-    found = [record for record in records if record is not None]
-    if not found or len(found) < len(records) or len({_conditions(record.cell) for record in found}) > 1:
-        return None
-    n = min(record.n for record in found)
-    mean = float(np.mean([record.accuracy for record in found]))
-    low, high = binomtest(round(mean * n), n).proportion_ci(0.95, method="wilson")
-    return Value(100 * mean, 100 * low, 100 * high, n)
-
-
-def _conditions(cell: Cell) -> tuple[object, ...]:
-    """What records must share to be averaged."""
-    return (cell.images, cell.seed, cell.precision, cell.rule)
 
 
 def find_results(names: Sequence[str], runs_dir: Path) -> list[Results]:

@@ -6,44 +6,21 @@ A table is a list of entries, each one number of the paper and one of ours; how 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from ..backbones import BACKBONES
-from ..config import MODELS, Frozen
-from .results import Results, Value, percent
+from ..config import MODELS
+from ..data import MIXED, NOISES, UNKNOWN
+from ..studies.lambda_fit import PerImage, PerImageOfType
+from .paper import PaperRow, PaperTable, alexnet, published
+from .results import Results
+from .statistics import Value, mcnemar, percent
 
 OF_THE_MACHINE = ("Memory", "Speed")
+MEANS = ("mean", "mCE")
 EPS = {"linf 8/255": ("linf", 8 / 255), "l2 0.5": ("l2", 0.5)}
-
-
-class PaperRow(Frozen):
-    """One row of a published table."""
-
-    dataset: str
-    name: str
-    backbone: str
-    values: tuple[float, ...]
-    rule: str | None = None
-    """Which of a model's numbers stand in this row, where it is not those at lambda_0."""
-    shows: str = "accuracy"
-
-
-class PaperTable(Frozen):
-    """One published table."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[PaperRow, ...]
-
-    def rows_for(self, dataset: str) -> list[PaperRow]:
-        """Those measured on `dataset`; those of CIFAR-10 where the paper did not measure on it."""
-        own = [row for row in self.rows if row.dataset == dataset]
-        return own or [row for row in self.rows if row.dataset == "cifar10"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +35,15 @@ class Entry:
     ours: Value | None
     command: str | None
     """What to type to fill an empty `ours`; None where nothing does."""
+    backbone: str = ""
+    remark: str | None = None
+    """What sets our number apart from the paper's."""
     comparable: bool = True
     """Whether both were measured on the same data set, and of a thing that does not depend on the machine."""
+    against: str | None = None
+    """The row that a reader compares this one with."""
+    p: float | None = None
+    """McNemar's for the difference from that row."""
 
     @property
     def difference(self) -> float | None:
@@ -73,7 +57,8 @@ class Entry:
 class Table:
     """A table for one data set."""
 
-    number: int
+    name: str
+    """`table1`, ..., or a word for those that the paper does not have."""
     title: str
     dataset: str
     measured_on: str
@@ -87,36 +72,73 @@ Lookup = Callable[[Results, PaperRow, str], Value | None]
 
 
 def build_tables(results: Sequence[Results]) -> list[Table]:
-    """Tables 1 to 4 for every data set that a model was trained on; for digits where there is no model yet."""
+    """All tables for every data set that a model was trained on; for digits where there is no model yet."""
     datasets = sorted({result.config.dataset for result in results}) or ["digits"]
-    return [_build(number, dataset, results) for dataset in datasets for number in CELLS]
+    tables = [_build(name, dataset, results) for dataset in datasets for name in CELLS]
+    return [table for table in tables if table.name not in OPTIONAL or _was_measured(table)]
 
 
-def _build(number: int, dataset: str, results: Sequence[Results]) -> Table:
-    paper = published()[f"table{number}"]
+def _was_measured(table: Table) -> bool:
+    """Whether there is more in it than clean accuracies, which are there anyway."""
+    return any(entry.ours is not None and not entry.column.endswith("clean") for entry in table.entries)
+
+
+def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
+    paper = published()[name]
     rows = paper.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
-    entries = [entry for row in rows for entry in _entries(number, paper, row, dataset, models)]
-    return Table(number, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(number, models)))
+    if name in ON_ARCHIVES:
+        models += [archived for archived in (model.from_archive() for model in models) if archived]
+    entries = _compared([entry for row in rows for entry in _entries(name, paper, row, dataset, models)])
+    return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models)))
 
 
-def _notes(number: int, models: Sequence[Results]) -> Iterator[str]:
+def _compared(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with McNemar's p for those that a reader compares with another one."""
+    values = {(entry.row, entry.column, entry.model): entry.ours for entry in entries}
+    backbones = {entry.row: entry.backbone for entry in entries}
+    compared = []
+    for entry in entries:
+        p = None
+        if entry.against and entry.model:
+            partner = entry.model.replace(entry.backbone, backbones[entry.against])
+            other = values.get((entry.against, entry.column, partner))
+            p = mcnemar(entry.ours, other) if entry.ours and other else None
+        compared.append(replace(entry, p=p))
+    return compared
+
+
+def _notes(name: str, models: Sequence[Results]) -> Iterator[str]:
     """What a reader has to know of each model's numbers."""
     for model in models:
-        attacks = [model.attack_conditions(*threat) for threat in EPS.values()] if number == 4 else []
+        attacks = [model.attack_conditions(*threat) for threat in EPS.values()] if name == "table4" else []
         yield "; ".join([f"{model.name}: {model.conditions()}", *filter(None, attacks)])
 
 
-def _entries(number: int, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
+def _entries(table: str, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
     """A row once for every model of its architecture; once without a model where there is none."""
     own: list[Results | None] = [model for model in models if model.config.backbone.name == row.backbone]
     for model in own or [None]:
-        for column, value in zip(paper.columns, row.values, strict=True):
-            ours = CELLS[number](model, row, column) if model else None
-            name = model.name if model else None
-            command = _command(number, row, column, dataset, name)
-            comparable = row.dataset == dataset and not column.startswith(OF_THE_MACHINE)
-            yield Entry(row.name, column, None if math.isnan(value) else value, name, ours, command, comparable)
+        for column, value in zip(paper.columns, row.values or [math.nan] * len(paper.columns), strict=True):
+            yield Entry(
+                row=row.name,
+                column=column,
+                paper=None if math.isnan(value) else value,
+                model=model.name if model else None,
+                ours=CELLS[table](model, row, column) if model else None,
+                command=_command(table, row, column, dataset, model),
+                comparable=row.dataset == dataset and not column.startswith(OF_THE_MACHINE),
+                backbone=row.backbone,
+                remark=_remark(row, model),
+                against=row.against,
+            )
+
+
+def _remark(row: PaperRow, model: Results | None) -> str | None:
+    """What sets our number apart from the paper's."""
+    if model is None or row.steps in (None, model.trained_steps):
+        return None
+    return f"trained with {model.trained_steps}, {row.steps} at inference alone"
 
 
 def _table1(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -130,14 +152,15 @@ def _table1(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _table2(model: Results, row: PaperRow, column: str) -> Value | None:
-    record = model.corrupted("gaussian", int(column), adaptive=row.rule == "adaptive")
+    look = model.adaptive if row.rule == "adaptive" else model.given
+    record = look("gaussian", int(column))
     if row.shows == "lambda":
         return Value(float(record.cell.lambda_ or 0)) if record else None
     return percent([record])
 
 
 def _table3(model: Results, row: PaperRow, column: str) -> Value | None:
-    return model.corrupted_mean(column, adaptive=row.rule == "adaptive")
+    return model.mean(column, adaptive=row.rule == "adaptive")
 
 
 def _table4(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -147,28 +170,78 @@ def _table4(model: Results, row: PaperRow, column: str) -> Value | None:
     return model.attacked(*EPS[column], row.rule or "trained")
 
 
-CELLS: dict[int, Lookup] = {1: _table1, 2: _table2, 3: _table3, 4: _table4}
+def _table5(model: Results, row: PaperRow, column: str) -> Value | None:
+    steps = None if row.steps == model.trained_steps else row.steps
+    return model.clean(steps) if column == "clean" else model.mean(column, adaptive=True, steps=steps)
 
 
-def _command(number: int, row: PaperRow, column: str, dataset: str, model: str | None) -> str | None:
-    """What fills a cell, ready to be typed; None where this version has no such recipe."""
+def _inference(model: Results, row: PaperRow, column: str) -> Value | None:
+    """A stream of mixed severity, or, in the columns "... clean", clean images by the rule for that stream."""
+    noise, _, is_clean = column.partition(" ")
+    data = (None, None) if is_clean else (noise, MIXED)
+    if row.rule is None:
+        return percent([model.given(*data)])
+    rule = _rule(model, row.rule, noise)
+    return percent([model.chosen(rule, *data)]) if rule else None
+
+
+KNOWN_TYPE = ("set", "image")
+"""Rules that need to know the type of noise; on a stream of all types they mean little."""
+
+
+def _rule(model: Results, kind: str, noise: str) -> str | None:
+    """The name of a choice of lambda: "set" or "image" for a known type of noise, "unknown set", "unknown image"."""
+    knowledge, _, per = kind.rpartition(" ")
+    if noise == UNKNOWN and not knowledge:
+        fits = tuple(fit for fit in map(model.fit, NOISES) if fit)
+        return PerImageOfType.name_of(fits) if per == "image" and len(fits) == len(NOISES) else None
+    fit = model.pooled if knowledge else model.fit(noise)
+    if fit is None:
+        return None
+    return PerImage(fit).rule if per == "image" else fit.rule
+
+
+def _corruptions(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Errors (%), unlike everywhere else: that is what mCE is made of."""
+    errors = model.errors(published()["corruptions"].columns[: -len(MEANS)])
+    if column in errors:
+        return Value(errors[column])
+    if not errors:
+        return None
+    if column == "mean":
+        return Value(fmean(errors.values()))
+    if model.config.dataset != "imagenet":
+        return None
+    return Value(100 * fmean(error / alexnet()[name] for name, error in errors.items()))
+
+
+OPTIONAL = ("table5", "inference", "corruptions")
+"""Tables that are left out while there is nothing to show in them."""
+
+ON_ARCHIVES = ("table2", "table3")
+"""Tables that the paper made from the -C archives: a model measured on one has a line of its own."""
+
+CELLS: dict[str, Lookup] = {
+    "table1": _table1,
+    "table2": _table2,
+    "table3": _table3,
+    "table4": _table4,
+    "table5": _table5,
+    "inference": _inference,
+    "corruptions": _corruptions,
+}
+
+
+def _command(table: str, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
+    """What fills a cell, ready to be typed; None where nothing does."""
     if model is None:
         recipe = f"{row.backbone}-{dataset}"
         return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
-    if number == 1:
-        return (
-            f"sdnet-bench evaluate {model}" if column.startswith("Top-1") else f"sdnet-bench train {model} --overwrite"
-        )
-    if number == 4:
-        return f"sdnet-bench attack {model} --norm {EPS[column][0]}"
-    noise = f"{model} --corruption {'gaussian' if number == 2 else 'all'}"
-    if row.rule == "adaptive":
-        return f"sdnet-bench fit-lambda {noise} && sdnet-bench evaluate {noise} --lambda adaptive"
-    return f"sdnet-bench evaluate {noise}"
-
-
-@cache
-def published() -> dict[str, PaperTable]:
-    """The paper's tables, by `table1` to `table4`."""
-    content: dict[str, Any] = tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
-    return {name: PaperTable.model_validate(table) for name, table in content.items()}
+    if table == "table1":
+        clean = column.startswith("Top-1")
+        return f"sdnet-bench evaluate {model.name}" if clean else f"sdnet-bench train {model.name} --overwrite"
+    if table == "table4":
+        return f"sdnet-bench attack {model.name} --norm {EPS[column][0]}"
+    if table == "inference" and column.startswith(UNKNOWN) and row.rule in KNOWN_TYPE:
+        return None
+    return None if model.archived else f"sdnet-bench evaluate {model.name} --study {table}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..attacks import DEFAULT_EPS, Threat
 from ..csc import csc_layers
-from ..data import CORRUPTIONS
+from ..data import NOISES
 from ..engine.runtime import Runtime
 from ..progress import Progress
 from .accuracy import measure_corrupted
@@ -29,7 +29,7 @@ def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: P
         recipe = find_recipe(name).replace(name=f"demo-{name}", seed=seed)
         progress.note(f"--- {recipe.name}")
         bench = train_model(recipe, runs_dir, data_dir, runtime, progress, resume=True)
-        measure_corrupted(bench, CORRUPTIONS)
+        measure_corrupted(bench, NOISES)
         if csc_layers(bench.model.net):
             _tune(bench)
         for norm, eps in DEFAULT_EPS.items():
@@ -41,5 +41,5 @@ def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: P
 def _tune(bench: Workbench) -> None:
     grid = parse_lambdas(GRID)
     sweep_lambda(bench, "gaussian", lambdas=grid)
-    fits = [fit_lambda(bench, name, grid, limit=TRAINING_IMAGES) for name in CORRUPTIONS]
+    fits = [fit_lambda(bench, name, grid, limit=TRAINING_IMAGES) for name in NOISES]
     measure_adaptive(bench, fits)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ..config import LAMBDAS
 from ..csc import check_lambda, require_csc_layers
-from ..data import SEVERITIES
+from ..data import SEVERITIES, Severity
 from ..errors import UsageError
 from ..records import Record
 from .accuracy import corrupted_cells
@@ -17,7 +17,7 @@ from .workbench import Workbench
 def sweep_lambda(
     bench: Workbench,
     corruption: str,
-    severities: Iterable[int] = SEVERITIES,
+    severities: Iterable[Severity] = SEVERITIES,
     lambdas: Sequence[float] | None = None,
     *,
     limit: int | None = None,
@@ -35,7 +35,12 @@ def best_record(records: Iterable[Record]) -> Record:
 
 
 def parse_lambdas(text: str) -> list[float]:
-    """A grid: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
+    """A grid of lambdas: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
+    return [check_lambda(value) for value in parse_grid(text, "lambdas")]
+
+
+def parse_grid(text: str, what: str) -> list[float]:
+    """Numbers written as "first:last:step" or with commas between them, each once; a `UsageError` for anything else."""
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
@@ -44,7 +49,7 @@ def parse_lambdas(text: str) -> list[float]:
         else:
             values = [float(part) for part in text.split(",")]
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError("not a grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
+        raise UsageError(f"not a grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
     if not values:
-        raise UsageError("an empty grid of lambdas", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
-    return list(dict.fromkeys(check_lambda(value) for value in values))
+        raise UsageError(f"an empty grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
+    return list(dict.fromkeys(values))

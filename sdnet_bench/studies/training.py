@@ -61,7 +61,7 @@ def train_model(
         if runtime.processes.is_main_process:
             write_model(folder, recipe, configure(recipe, dataset), training.net)
         runtime.processes.wait_for_everyone()
-    bench = Workbench(read_model(folder), dataset, folder, runtime, progress)
+    bench = Workbench(read_model(folder), dataset, folder, runtime, progress, data_dir=data_dir)
     if training and runtime.processes.is_main_process:
         _record_training(bench, recipe, training)
         (folder / STATE).unlink()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.errors import BenchError
+from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
 
 TRAIN = ["train", "--epochs", "1", "--limit", "64", "--width", "2"]
 
@@ -55,13 +56,33 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     ([*TRAIN, "--name", "sdnet18-tiny"], r"was trained by another recipe\. Replace it with --overwrite"),
     (["evaluate", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
     (["evaluate", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
-    (["evaluate", "--severity", "6"], r"severity out of range, expected 1 to 5, or all, got 6"),
-    (["evaluate", "--severity", "two"], r"severity out of range, expected 1 to 5, or all, got two"),
+    (["evaluate", "--severity", "6"], r"severity out of range, expected 1 to 5, all or mixed, got 6"),
+    (["evaluate", "--severity", "two"], r"severity out of range, expected 1 to 5, all or mixed, got two"),
     (["evaluate", "--lambda=-0.1"], r"lambda out of range, expected a finite number >= 0, got -0\.1"),
     (["evaluate", "--lambda", "nan"], r"lambda out of range, expected a finite number >= 0, got nan"),
     (["evaluate", "--lambda", "big"], r"lambda is no number, expected a number, got big"),
     (["evaluate", "--lambda", "adaptive"], r"an adaptive lambda needs a type of noise\. Add --corruption gaussian"),
     (["evaluate", "resnet18-tiny", "--lambda", "0.3"], r"this network has no CSC-layer.* Take an SDNet"),
+    (["evaluate", "--dry-run"], r"a dry run of what\?, expected --study table2"),
+    (["evaluate", "--study", "tabel2"], r"unknown study 'tabel2'\. Did you mean 'table2'\?"),
+    (["evaluate", "--study", "table2", "--lambda", "0.3"], r"a study says itself what is measured"),
+    (["evaluate", "--study", "table2", "--corruption", "shot"], r"a study says itself what is measured"),
+    (["evaluate", "--per", "image", "--lambda", "0.3"], r"only an adaptive lambda is chosen per image"),
+    (["evaluate", "--corruption", "gaussian", "--severity", "mixed", "--archive"], r"an archive has no such stream"),
+    (["evaluate", "--per", "batch"], r"unknown unit of an adaptive lambda 'batch'\. Known: image, set"),
+    (["evaluate", "resnet18-tiny", "--study", "table5"], r"this network has no CSC-layer"),
+    (["evaluate", "resnet18-tiny", "--inference-steps", "4"], r"this network has no CSC-layer"),
+    (["fit-lambda", "--search", "rice"], r"unknown search 'rice'\. Did you mean 'race'\?"),
+    (["fit-lambda", "--residual", "l2"], r"unknown residual 'l2'\. Known: norm, squared"),
+    (["fit-lambda", "--search", "race", "--confidence", "1.5"], r"confidence out of range, .* got 1\.5"),
+    (["fit-lambda", "--search", "race", "--tolerance=-1"], r"tolerance out of range, .* got -0\.01"),
+    (["fit-lambda", "--confidence", "1.5"], r"confidence out of range"),
+    (["fit-lambda", "--levels=-0.1,0.2"], r"levels out of range, expected finite numbers > 0"),
+    (["fit-lambda", "--corruption", "glass_blur", "--levels", "0.1,0.2"], r"glass_blur has no levels that lambda"),
+    (["fit-lambda", "--levels", "x"], r"not a grid of levels, expected 0\.1:1\.5:0\.1 or 0\.1,0\.3,1, got x"),
+    (["fit-lambda", "--corruption", "fog"], r"fog has no levels that lambda could be fitted on"),
+    (["sweep-lambda", "--severity", "6"], r"severity out of range, expected 1 to 5, .*all, got 6"),
+    (["sweep-lambda", "--severity", "mixed"], r"severity out of range, expected 1 to 5, .*all, got mixed"),
     (["sweep-lambda", "resnet18-tiny"], r"this network has no CSC-layer, .* Take an SDNet, such as sdnet18-digits"),
     (["fit-lambda", "resnet18-tiny"], r"this network has no CSC-layer"),
     (["sweep-lambda", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
@@ -109,6 +130,14 @@ def test_a_failed_job_is_one_line_with_status_1_and_changes_nothing(at: Path, wo
         raise error
     assert "\n" not in str(error)
     assert everything(at) == files
+
+
+def test_fits_of_another_model_are_one_line(at: Path) -> None:
+    fit = fit_line("shot", "0" * 64, [Point(0.1, r, r, 0.5) for r in (0.1, 1.0)])
+    save_fit(at / "runs/sdnet18-tiny", fit)
+    error = complaint("evaluate", "sdnet18-tiny", "--corruption", "shot", "--lambda", "adaptive")
+    assert error.exit_status == 1
+    assert "lambda_fit.json belongs to another model. Remove it, or fit anew" in str(error)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "sweep-lambda", "fit-lambda", "attack"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from sdnet_bench.csc import (
     get_lambda,
     residuals,
     set_lambda,
+    shared_correlations,
     using_lambda,
+    using_steps,
 )
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.errors import UsageError
@@ -155,6 +158,136 @@ def test_borrowing_nothing_leaves_a_network_as_it_is(net: nn.Sequential) -> None
 def test_borrowing_nothing_needs_no_csc_layer() -> None:
     with using_lambda(nn.Conv2d(3, 6, 3), None):
         pass
+
+
+@pytest.fixture
+def correlated(monkeypatch: pytest.MonkeyPatch) -> list[CSCConv2d]:
+    """The layers whose A* x was computed, one entry for each time."""
+    layers, correlate = [], CSCConv2d.correlate
+
+    def counted(layer: CSCConv2d, image: Tensor) -> Tensor:
+        layers.append(layer)
+        return correlate(layer, image)
+
+    monkeypatch.setattr(CSCConv2d, "correlate", counted)
+    return layers
+
+
+@torch.no_grad()
+def swept(net: nn.Module, images: Tensor, lambdas: Iterable[float] = (0.1, 0.4, 0.0, 1.5)) -> list[Tensor]:
+    """Codes under each lambda."""
+    codes = []
+    for lambda_ in lambdas:
+        with using_lambda(net, lambda_):
+            codes.append(net(images))
+    return codes
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_shared_correlation_changes_no_bit(net: nn.Sequential, images: Tensor, steps: int) -> None:
+    with using_steps(net.eval(), steps):
+        expected = swept(net, images)
+        with shared_correlations(net):
+            found = swept(net, images)
+    assert not torch.equal(found[0], found[1])
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_shared_correlation_is_computed_once_for_every_input(
+    net: nn.Sequential, images: Tensor, correlated: list[CSCConv2d]
+) -> None:
+    """What comes into the second layer depends on lambda: it shares nothing."""
+    with shared_correlations(net.eval()):
+        swept(net, images)
+        swept(net, images.clone())
+    assert [correlated.count(layer) for layer in csc_layers(net)] == [1, 8]
+    swept(net, images)
+    assert correlated.count(net[0]) == 1 + 4
+
+
+def test_another_input_has_a_correlation_of_its_own(
+    net: nn.Sequential, images: Tensor, correlated: list[CSCConv2d]
+) -> None:
+    batches = [images, images[:3], images + 1e-6, images]
+    expected = [swept(net.eval(), batch, [0.1]) for batch in batches]
+    correlated.clear()
+    with shared_correlations(net):
+        found = [swept(net, batch, [0.1]) for batch in batches]
+    assert correlated.count(net[0]) == 4
+    assert all(torch.equal(one, other) for (one,), (other,) in zip(found, expected, strict=True))
+
+
+def test_sharing_ends_with_the_block(net: nn.Sequential) -> None:
+    with shared_correlations(net):
+        pass
+    with pytest.raises(ZeroDivisionError), shared_correlations(net):
+        raise ZeroDivisionError
+    assert not any("correlate" in vars(layer) for layer in csc_layers(net))
+
+
+def test_after_a_block_new_weights_count_at_once(net: nn.Sequential, images: Tensor) -> None:
+    with shared_correlations(net.eval()):
+        (before,) = swept(net, images, [0.1])
+    net[0].dictionary.data.neg_()
+    (after,) = swept(net, images, [0.1])
+    assert not torch.equal(before, after)
+
+
+@torch.no_grad()
+def test_an_input_changed_in_place_is_another_input(net: nn.Sequential, images: Tensor) -> None:
+    with shared_correlations(net):
+        net(images)
+        images.mul_(0.5)
+        shared = net(images)
+    assert torch.equal(shared, net(images))
+
+
+@torch.no_grad()
+def test_blocks_of_sharing_nest(net: nn.Sequential, images: Tensor) -> None:
+    expected = net(images)
+    with shared_correlations(net), shared_correlations(net):
+        assert torch.equal(net(images), expected)
+    assert "correlate" not in vars(net[0])
+
+
+def test_a_network_without_csc_layers_shares_nothing() -> None:
+    conv = nn.Conv2d(3, 6, 3)
+    with shared_correlations(conv):
+        assert "correlate" not in vars(conv)
+
+
+def test_borrowed_steps_are_those_of_the_block_and_are_given_back(net: nn.Sequential, images: Tensor) -> None:
+    net[2].steps = 3
+    with using_steps(net.eval(), 5):
+        assert [layer.steps for layer in csc_layers(net)] == [5, 5]
+        code = net(images)
+    assert [layer.steps for layer in csc_layers(net)] == [2, 3]
+    assert not torch.equal(code, net(images))
+    net[0].steps = net[2].steps = 5
+    assert torch.equal(code, net(images))
+
+
+def test_borrowed_steps_are_given_back_after_an_exception(net: nn.Sequential) -> None:
+    with pytest.raises(ZeroDivisionError), using_steps(net, 5):
+        raise ZeroDivisionError
+    assert [layer.steps for layer in csc_layers(net)] == [2, 2]
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_less_than_a_step_is_refused(net: nn.Sequential, steps: int) -> None:
+    with (
+        pytest.raises(UsageError, match=f"needs a step to take, expected steps >= 1, got {steps}"),
+        using_steps(net, steps),
+    ):
+        pytest.fail("the block was entered")
+    assert [layer.steps for layer in csc_layers(net)] == [2, 2]
+
+
+def test_a_network_without_csc_layers_takes_no_steps() -> None:
+    with using_steps(nn.Conv2d(3, 6, 3), None):
+        pass
+    with pytest.raises(UsageError, match="no CSC-layer"), using_steps(nn.Conv2d(3, 6, 3), 4):
+        pytest.fail("the block was entered")
 
 
 def test_residuals_are_the_norms_of_what_the_code_leaves(images: Tensor) -> None:

@@ -171,3 +171,18 @@ def test_the_gradient_of_shrinkage_is_right_away_from_kinks(prox: Prox) -> None:
     code = torch.tensor([-2.0, -1.1, -0.3, 0.2, 0.7, 1.5], dtype=torch.float64, requires_grad=True)
     threshold = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(prox, (code, threshold))
+
+
+@PROXES
+@STRIDES
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_correlation_at_hand_changes_no_bit(prox: Prox, stride: int, steps: int) -> None:
+    problem = small_problem(prox, stride)
+    known = problem.dictionary.analyze(problem.step_size * problem.image)
+    assert torch.equal(solve(replace(problem, correlation=known), steps), solve(problem, steps))
+
+
+def test_a_correlation_at_hand_is_the_first_step() -> None:
+    problem = small_problem(soft_threshold)
+    assert problem.descend_from_zero().any()
+    assert not replace(problem, correlation=torch.zeros_like(problem.descend_from_zero())).descend_from_zero().any()

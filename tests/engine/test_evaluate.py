@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
-from sdnet_bench.data import Split
+from sdnet_bench.data import Batch, Noise, Split
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.engine import evaluate as module
-from sdnet_bench.engine.evaluate import Noise, Outcome, evaluate
+from sdnet_bench.engine.evaluate import LambdaRule, Outcome, evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 from sdnet_bench.studies.workbench import Workbench
@@ -173,3 +174,87 @@ def test_half_precision_classifies_nearly_alike(sdnet: Workbench, split: Split, 
     assert half.residual is not None
     assert full.residual is not None
     assert np.allclose(half.residual, full.residual, rtol=0.05)
+
+
+def line(slope: float, intercept: float) -> LambdaRule:
+    """Lambda as a line of an image's residual; for every third image none."""
+
+    def rule(residual: Tensor, batch: Batch) -> Tensor:
+        return (slope * residual + intercept).clamp_min(0) * (batch.index % 3 > 0)
+
+    return rule
+
+
+@pytest.fixture
+def noisy(split: Split) -> Split:
+    """With Gaussian noise, so that lambda matters."""
+    (batch,) = split.batches(1000, CPU)
+    assert isinstance(split, TensorSplit)
+    return TensorSplit(Noise("gaussian", 0.3)(batch), split.labels, split.index, split.augmentation)
+
+
+def test_a_rule_classifies_every_image_as_its_lambda_alone_would(
+    sdnet: Workbench, noisy: Split, runtime: Runtime
+) -> None:
+    net, rule = sdnet.model.net, line(0.1, -0.5)
+    found = evaluate(net, noisy, runtime, lambdas=[rule])[rule]
+    assert found.lambda_ is not None
+    assert len(set(found.lambda_)) > 30
+    alone = [
+        evaluate(net, noisy.subset([place]), runtime, lambdas=[lambda_])[lambda_].correct[0]
+        for place, lambda_ in enumerate(found.lambda_.tolist())
+    ]
+    assert found.correct.tolist() == alone
+    assert alone != evaluate(net, noisy, runtime)[None].correct.tolist()
+
+
+def test_a_rule_sees_the_residuals_at_the_lambda_of_the_network(
+    sdnet: Workbench, noisy: Split, runtime: Runtime
+) -> None:
+    seen: list[Tensor] = []
+
+    def rule(residual: Tensor, batch: Batch) -> Tensor:
+        seen.extend([residual, batch.index])
+        return torch.full_like(residual, 0.9)
+
+    set_lambda(sdnet.model.net, 0.3)
+    found = evaluate(sdnet.model.net, noisy, runtime, lambdas=[0.7, rule])
+    own = evaluate(sdnet.model.net, noisy, runtime)[None].residual
+    assert own is not None
+    assert seen[0].tolist() == pytest.approx(own.tolist(), rel=1e-6)
+    (batch,) = noisy.batches(1000, CPU)
+    assert torch.equal(seen[1], batch.index)
+    assert found[rule].residual is None
+    assert found[rule].lambda_ == pytest.approx(np.full(60, 0.9))
+    assert found[0.7].lambda_ is None
+
+
+def test_choices_on_one_pass_are_those_of_passes_of_their_own(
+    sdnet: Workbench, noisy: Split, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_SIZE", 25)
+    choices = [line(0.1, -0.5), 0.4, None, line(0.05, 0.0), 0.1]
+    together = evaluate(sdnet.model.net, noisy, runtime, lambdas=choices)
+    monkeypatch.setattr(module, "BATCH_SIZE", 60)
+    for choice in choices:
+        alone = evaluate(sdnet.model.net, noisy, runtime, lambdas=[choice])[choice]
+        assert same(together[choice], alone)
+        if alone.lambda_ is not None:
+            assert together[choice].lambda_ == pytest.approx(alone.lambda_, rel=1e-5)
+
+
+def test_a_network_gets_its_lambda_back_from_a_rule(sdnet: Workbench, noisy: Split, runtime: Runtime) -> None:
+    evaluate(sdnet.model.net, noisy, runtime, lambdas=[line(0.1, -0.5)])
+    assert get_lambda(sdnet.model.net) == 0.1
+
+    def wrong(residual: Tensor, batch: Batch) -> Tensor:
+        return -residual
+
+    with pytest.raises(UsageError, match="lambda out of range"):
+        evaluate(sdnet.model.net, noisy, runtime, lambdas=[wrong])
+    assert get_lambda(sdnet.model.net) == 0.1
+
+
+def test_a_network_without_csc_layers_takes_no_rule(resnet: Workbench, runtime: Runtime) -> None:
+    with pytest.raises(UsageError, match="no CSC-layer"):
+        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[line(1, 0)])

@@ -10,12 +10,12 @@ import pytest
 
 from sdnet_bench.errors import RecordError, UnknownNameError
 from sdnet_bench.report.render import check_formats, markdown_table, show, to_csv, to_markdown, write_tables
-from sdnet_bench.report.results import Value
+from sdnet_bench.report.statistics import Value
 from sdnet_bench.report.tables import Entry, Table
 
 FILL = "sdnet-bench attack mine --norm l2"
 TABLE = Table(
-    4,
+    "table4",
     "Table 4: robust accuracy (%) under PGD",
     "digits",
     "cifar10",
@@ -58,8 +58,8 @@ def test_markdown_says_what_fills_the_gaps() -> None:
 
 def test_markdown_says_what_cannot_be_filled_and_whose_images_these_are() -> None:
     text = to_markdown(TABLE)
-    assert "The paper's alone, there is no recipe for them yet: SCN." in text
-    assert "Ours on digits. The paper's figures are those of cifar10." in text
+    assert "There is no recipe for these yet: SCN." in text
+    assert "Ours on digits. The published figures are those of cifar10." in text
 
 
 def test_a_number_that_the_paper_lacks_is_a_dash(lines: list[list[str]]) -> None:
@@ -79,7 +79,7 @@ def test_csv_reads_back() -> None:
 
 
 def test_csv_of_a_table_without_any_of_ours_reads_back() -> None:
-    empty = Table(1, "t", "digits", "cifar10", TABLE.entries[2:])
+    empty = Table("table1", "t", "digits", "cifar10", TABLE.entries[2:])
     frame = pandas.read_csv(io.StringIO(to_csv(empty)))
     assert frame["paper"].tolist()[:1] == [0.01]
     assert frame["n"].isna().all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import pytest
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.errors import UnknownNameError
 from sdnet_bench.records import AttackSetting, Cell, Record
-from sdnet_bench.report.results import Results, find_results, percent
+from sdnet_bench.report.results import Results, find_results
+from sdnet_bench.report.statistics import Value, mcnemar, percent
+from sdnet_bench.studies.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
 
 EPS = 8 / 255
+Fits = Sequence[LambdaFit]
 
 
 def record(right: int, of: int = 100, **cell: Any) -> Record:
@@ -33,9 +38,15 @@ def attacked(right: int, made_at: float | None, scored_at: float | None, split: 
     return record(right, lambda_=scored_at, split=split, attack=AttackSetting(**setting))
 
 
-def results(*records: Record, backbone: str = "sdnet18", lambda_: float | None = 0.1) -> Results:
+def results(*records: Record, backbone: str = "sdnet18", lambda_: float | None = 0.1, fits: Fits = ()) -> Results:
     config = ModelConfig(backbone=Backbone(name=backbone), num_classes=10, dataset="digits", weights_sha256="w")
-    return Results("mine", config, (training(lambda_), *records))
+    return Results("mine", config, (training(lambda_), *records), {fit.name: fit for fit in fits})
+
+
+def line(corruption: str = "gaussian", slope: float = 0.5, **rest: Any) -> LambdaFit:
+    """A fit of two points."""
+    points = [Point(0.1, r, slope * r, 0.5) for r in (1.0, 2.0)]
+    return fit_line(corruption, "w", points, **rest)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +57,16 @@ def test_intervals_are_those_of_wilson(right: int, n: int, low: float, high: flo
     """The first and the last but two are Newcombe's (1998) examples."""
     value = percent([record(right, n)])
     assert value is not None
-    assert value == pytest.approx((100 * right / n, low, high, n), abs=0.06)
+    assert value[:4] == pytest.approx((100 * right / n, low, high, n), abs=0.06)
 
 
 def test_a_mean_counts_each_image_once() -> None:
     """Five severities of one set of images: the mean of the accuracies, on as many images as there are."""
     mean, plain = percent([record(right) for right in (90, 80, 70, 60, 50)]), percent([record(70)])
-    assert mean == plain
+    assert mean is not None
+    assert plain is not None
+    assert mean[:4] == plain[:4]
+    assert [len(value.records) for value in (mean, plain)] == [5, 1]
 
 
 def test_a_mean_of_what_is_missing_is_missing() -> None:
@@ -89,34 +103,48 @@ def noisy(right: int, severity: int, lambda_: float = 0.1, rule: str | None = No
 
 
 def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
+    fit = line()
     mine = results(
-        noisy(50, 2), noisy(60, 2, lambda_=0.4), noisy(70, 2, lambda_=0.6, rule="algorithm-1/x"), noisy(9, 3)
+        noisy(50, 2), noisy(60, 2, lambda_=0.4), noisy(70, 2, lambda_=0.6, rule=fit.rule), noisy(9, 3), fits=[fit]
     )
-    fixed, chosen = mine.corrupted("gaussian", 2), mine.corrupted("gaussian", 2, adaptive=True)
+    fixed, chosen = mine.given("gaussian", 2), mine.adaptive("gaussian", 2)
     assert fixed is not None
     assert chosen is not None
     assert (fixed.accuracy, chosen.accuracy, chosen.cell.lambda_) == (0.5, 0.7, 0.6)
-    assert mine.corrupted("shot", 2) is None
+    assert mine.chosen(fit.rule, "gaussian", 2) == chosen
+    assert mine.given("shot", 2) is None
+    assert mine.adaptive("shot", 2) is None
 
 
 def test_algorithm_1_may_choose_lambda_0() -> None:
-    mine = results(noisy(70, 2, rule="algorithm-1/x"))
-    assert mine.corrupted("gaussian", 2) is None
-    assert mine.corrupted("gaussian", 2, adaptive=True) is not None
+    mine = results(noisy(70, 2, rule=line().rule), fits=[line()])
+    assert mine.given("gaussian", 2) is None
+    assert mine.adaptive("gaussian", 2) is not None
 
 
-def test_of_two_fits_the_later_counts() -> None:
-    found = results(noisy(70, 2, 0.6, "algorithm-1/a"), noisy(60, 2, 0.5, "algorithm-1/b")).corrupted(
-        "gaussian", 2, adaptive=True
-    )
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_fits_the_one_that_is_kept_counts(order: int) -> None:
+    old, kept = line(slope=0.4), line()
+    records = [noisy(60, 2, 0.5, kept.rule), noisy(70, 2, 0.6, old.rule)]
+    found = results(*records[::order], fits=[kept]).adaptive("gaussian", 2)
     assert found is not None
-    assert found.cell.rule == "algorithm-1/b"
+    assert found.cell.rule == kept.rule
+
+
+def test_numbers_of_more_iterations_are_kept_apart() -> None:
+    two, four = line(), line(slope=0.4, steps=4)
+    more = record(80, corruption="gaussian", severity=2, level=0.2, lambda_=0.6, rule=four.rule, steps=4)
+    mine = results(noisy(70, 2, 0.6, two.rule), more, record(90), record(95, steps=4), fits=[two, four])
+    assert [mine.adaptive("gaussian", 2, steps).accuracy for steps in (None, 4)] == [0.7, 0.8]  # type: ignore[union-attr]
+    assert [mine.clean(steps).value for steps in (None, 4)] == [90, 95]  # type: ignore[union-attr]
+    assert mine.adaptive("gaussian", 2, 8) is None
+    assert mine.clean(8) is None
 
 
 def test_a_mean_over_severities_needs_all_five() -> None:
     four = [noisy(right, severity) for severity, right in enumerate((90, 80, 70, 60), start=1)]
-    assert results(*four).corrupted_mean("gaussian") is None
-    found = results(*four, noisy(50, 5)).corrupted_mean("gaussian")
+    assert results(*four).mean("gaussian") is None
+    found = results(*four, noisy(50, 5)).mean("gaussian")
     assert found is not None
     assert found.value == pytest.approx(70)
 
@@ -175,24 +203,86 @@ def test_a_network_without_lambda_is_attacked_as_it_is() -> None:
     assert mine.attacked("linf", EPS, "matched") is None
 
 
-def training_cell(level: float, lambda_: float, right: int, residual: float) -> Record:
-    cell = record(right, split="train", corruption="gaussian", level=level, lambda_=lambda_)
-    return cell.model_copy(update={"metrics": {"residual": residual}})
+NOISY = ("gaussian", "shot", "speckle", "impulse")
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
-def test_a_fit_does_not_depend_on_the_order_of_its_records(order: list[int]) -> None:
-    """Two runs of fit-lambda with different grids leave the records of a level apart."""
-    made = [
-        training_cell(0.04, 0.1, 80, 3.0),
-        training_cell(0.04, 0.5, 70, 3.5),
-        training_cell(0.08, 0.1, 40, 4.0),
-        training_cell(0.08, 0.5, 60, 4.5),
+def test_noise_of_unknown_type_has_the_pooled_line_of_all_four() -> None:
+    fits = [line(name, slope) for name, slope in zip(NOISY, (0.1, 0.2, 0.3, 0.4), strict=True)]
+    assert results(fits=fits).pooled == pool(fits)
+    assert results(fits=fits[:3]).pooled is None
+
+
+def test_results_read_the_fits_of_the_run(runs: Path) -> None:
+    folder = runs / "sdnet18-tiny"
+    weights = ModelConfig.read(folder).weights_sha256
+    fits = [line().model_copy(update={"weights": weights, "steps": steps}) for steps in (None, 4)]
+    for fit in fits:
+        save_fit(folder, fit)
+    mine = Results.read(folder, runs)
+    assert [mine.fit("gaussian"), mine.fit("gaussian", 4), mine.fit("shot")] == [*fits, None]
+
+
+def test_errors_need_every_corruption() -> None:
+    mine = results(*(noisy(right, severity) for severity, right in enumerate((90, 80, 70, 60, 50), start=1)))
+    assert mine.errors(["gaussian"]) == {"gaussian": pytest.approx(30)}
+    assert mine.errors(["gaussian", "fog"]) == {}
+
+
+def value(*bits: str, **cell: Any) -> Value:
+    """The mean over severities 1, 2, ... of images that are classified correctly where a bit is 1."""
+    content = {"weights": "w", "dataset": "digits", "split": "test", "images": "i", "corruption": "shot"}
+    records = [
+        Record.of("mine", Cell(**(content | {"severity": severity} | cell)), np.array(list(each)) == "1")
+        for severity, each in enumerate(bits, start=1)
     ]
-    fit = results(*(made[place] for place in order)).fit("gaussian")
-    assert fit is not None
-    assert sorted(point[:3] for point in fit.points) == [(0.04, 3.0, 0.1), (0.08, 4.0, 0.5)]
-    assert fit(4.0) == pytest.approx(0.5)
+    found = percent(records)
+    assert found is not None
+    return found
+
+
+def by_enumeration(signs: list[int]) -> float:
+    """p of the exact sign test: the share of all assignments of signs that are as lopsided as this one, or more."""
+    pairs = [sign for sign in signs if sign]
+    sums = [abs(sum(each)) for each in product((-1, 1), repeat=len(pairs))]
+    return sum(each >= abs(sum(pairs)) for each in sums) / len(sums)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1111111100", "0000000011"), ("1110000000", "0000000000"), ("1010101010", "0110010111"), ("1" * 10, "0" * 10)],
+)
+def test_p_is_that_of_an_exact_test_on_the_images_that_disagree(one: str, other: str) -> None:
+    expected = by_enumeration([int(first) - int(second) for first, second in zip(one, other, strict=True)])
+    assert mcnemar(value(one), value(other)) == pytest.approx(expected)
+    assert mcnemar(value(other), value(one)) == pytest.approx(expected)
+
+
+def test_equal_outcomes_are_no_difference() -> None:
+    assert mcnemar(value("1100"), value("1100")) == 1
+
+
+def test_p_of_a_mean_over_severities_asks_each_image_once() -> None:
+    """Seven images speak for the first, one for the second, two for neither."""
+    one, other = value("1111111010", "1111111001"), value("1000000110", "0000000101")
+    signs = [1] * 7 + [-1, 0, 0]
+    assert mcnemar(one, other) == pytest.approx(by_enumeration(signs))
+
+
+@pytest.mark.parametrize(
+    "change", [{"images": "j"}, {"seed": 1}, {"corruption": "gaussian"}, {"severity": 5}, {"level": 0.3}], ids=str
+)
+def test_other_pixels_have_no_p(change: dict[str, Any]) -> None:
+    assert mcnemar(value("1100"), value("1110", **change)) is None
+
+
+def test_numbers_without_images_have_no_p() -> None:
+    assert mcnemar(Value(11.2), Value(11.2)) is None
+
+
+@pytest.mark.parametrize("change", [{"images": "j"}, {"seed": 1}, {"precision": "bfloat16"}, {"rule": "x"}], ids=str)
+def test_a_mean_over_records_of_different_conditions_is_missing(change: dict[str, Any]) -> None:
+    assert percent([record(90), record(80)]) is not None
+    assert percent([record(90), record(80, **change)]) is None
 
 
 def test_results_read_what_the_run_has_added(trained_runs: Path) -> None:

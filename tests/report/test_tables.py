@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sdnet_bench.config import Backbone, ModelConfig
-from sdnet_bench.data import SEVERITIES
+from sdnet_bench.data import CORRUPTIONS, MIXED, NOISES, SEVERITIES
 from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.report.paper import alexnet, published
+from sdnet_bench.report.render import to_csv, to_markdown
 from sdnet_bench.report.results import Results
-from sdnet_bench.report.tables import Entry, Table, build_tables, published
+from sdnet_bench.report.statistics import mcnemar
+from sdnet_bench.report.tables import Entry, Table, build_tables
+from sdnet_bench.studies.lambda_fit import LambdaFit, PerImage, PerImageOfType, Point, fit_line, pool
 
 PRINTED = [
     ("table1", "cifar10", "ResNet-18", "Top-1 Acc (%)", 95.54),
@@ -69,8 +75,9 @@ def test_published_tables_are_complete() -> None:
     assert sizes["table1"] == (7 + 7 + 5, 4)
     assert sizes["table2"] == (5, 5)
     assert sizes["table3"] == (4 + 3, 4)
+    assert (sizes["table4"], sizes["table5"]) == ((6, 2), (3, 4))
     for table in published().values():
-        assert all(len(row.values) == len(table.columns) for row in table.rows)
+        assert all(len(row.values) in (0, len(table.columns)) for row in table.rows)
 
 
 def test_the_paper_has_no_speckle_noise_on_imagenet() -> None:
@@ -100,11 +107,12 @@ TRAINING = Record(
     n=45_000,
     metrics={"parameters": 11_173_962, "peak_memory": 1.5e9, "images_per_second": 1234.5},
 )
+FIT = fit_line("gaussian", "w", [Point(0.1, r, r, 0.5) for r in (0.1, 1.0)])
 RECORDS = (
     TRAINING,
     record(950),
     *(noisy(900 - 100 * severity, severity) for severity in SEVERITIES),
-    *(noisy(950 - 50 * severity, severity, lambda_=0.2 * severity, rule="algorithm-1/x") for severity in (1, 2, 3)),
+    *(noisy(950 - 50 * severity, severity, lambda_=0.2 * severity, rule=FIT.rule) for severity in (1, 2, 3)),
     attacked(10, 0.1, 0.1),
     attacked(10, 0.1, 0.1, split="validation"),
     attacked(400, 0.1, 0.7, split="validation"),
@@ -113,13 +121,19 @@ RECORDS = (
 )
 
 
-def results(*records: Record, dataset: str = "cifar10", backbone: str = "sdnet18") -> Results:
+def results(
+    *records: Record,
+    dataset: str = "cifar10",
+    backbone: str = "sdnet18",
+    fits: Sequence[LambdaFit] = (FIT,),
+    named: bool = False,
+) -> Results:
     config = ModelConfig(backbone=Backbone(name=backbone), num_classes=10, dataset=dataset, weights_sha256="w")
-    return Results("mine", config, records)
+    return Results(f"{backbone}-mine" if named else "mine", config, records, {fit.name: fit for fit in fits})
 
 
-def entry(tables: list[Table], number: int, row: str, column: str) -> Entry:
-    (table,) = (table for table in tables if table.number == number)
+def entry(tables: list[Table], name: str, row: str, column: str) -> Entry:
+    (table,) = (table for table in tables if table.name == name)
     (found,) = (entry for entry in table.entries if (entry.row, entry.column) == (row, column))
     return found
 
@@ -129,26 +143,26 @@ TUNED = "SDNet-18 (after tuning lambda), attack "
 
 
 @pytest.mark.parametrize(
-    ("number", "row", "column", "ours", "difference"),
+    ("table", "row", "column", "ours", "difference"),
     [
-        (1, "SDNet-18", "Model Size (M)", 11.173962, -0.026),
-        (1, "SDNet-18", "Top-1 Acc (%)", 95.0, -0.2),
-        (1, "SDNet-18", "Memory (GB)", 1.5, None),
-        (1, "SDNet-18", "Speed (n/s)", 1234.5, None),
-        (2, FIXED, "1", 80.0, -1.78),
-        (2, FIXED, "5", 40.0, 12.08),
-        (2, ADAPTIVE, "2", 85.0, 10.13),
-        (2, "lambda from linear fitting", "3", 0.6, -0.15),
-        (3, FIXED, "gaussian", 60.0, 9.42),
-        (4, FIXED, "linf 8/255", 1.0, 0.89),
-        (4, TUNED + "made at lambda = 0.1", "linf 8/255", 35.0, -0.18),
-        (4, TUNED + "that knows lambda", "linf 8/255", 12.0, None),
+        ("table1", "SDNet-18", "Model Size (M)", 11.173962, -0.026),
+        ("table1", "SDNet-18", "Top-1 Acc (%)", 95.0, -0.2),
+        ("table1", "SDNet-18", "Memory (GB)", 1.5, None),
+        ("table1", "SDNet-18", "Speed (n/s)", 1234.5, None),
+        ("table2", FIXED, "1", 80.0, -1.78),
+        ("table2", FIXED, "5", 40.0, 12.08),
+        ("table2", ADAPTIVE, "2", 85.0, 10.13),
+        ("table2", "lambda from linear fitting", "3", 0.6, -0.15),
+        ("table3", FIXED, "gaussian", 60.0, 9.42),
+        ("table4", FIXED, "linf 8/255", 1.0, 0.89),
+        ("table4", TUNED + "made at lambda = 0.1", "linf 8/255", 35.0, -0.18),
+        ("table4", TUNED + "that knows lambda", "linf 8/255", 12.0, None),
     ],
 )
 def test_ours_stands_beside_the_papers(
-    number: int, row: str, column: str, ours: float, difference: float | None
+    table: str, row: str, column: str, ours: float, difference: float | None
 ) -> None:
-    found = entry(build_tables([results(*RECORDS)]), number, row, column)
+    found = entry(build_tables([results(*RECORDS)]), table, row, column)
     assert found.ours is not None
     assert found.ours.value == pytest.approx(ours)
     assert found.model == "mine"
@@ -159,44 +173,43 @@ def test_ours_stands_beside_the_papers(
 
 
 @pytest.mark.parametrize(
-    ("number", "row", "column", "words"),
+    ("table", "row", "column", "words"),
     [
-        (2, ADAPTIVE, "4", "sdnet-bench evaluate mine --corruption gaussian --lambda adaptive"),
-        (2, "ResNet-18", "1", "sdnet-bench train resnet18-cifar10"),
-        (3, FIXED, "shot", "sdnet-bench evaluate mine --corruption "),
-        (4, FIXED, "l2 0.5", "sdnet-bench attack mine --norm l2"),
+        ("table2", ADAPTIVE, "4", "sdnet-bench evaluate mine --study table2"),
+        ("table2", "ResNet-18", "1", "sdnet-bench train resnet18-cifar10"),
+        ("table3", FIXED, "shot", "sdnet-bench evaluate mine --study table3"),
+        ("table4", FIXED, "l2 0.5", "sdnet-bench attack mine --norm l2"),
     ],
 )
-def test_an_empty_cell_names_the_command_that_fills_it(number: int, row: str, column: str, words: str) -> None:
-    found = entry(build_tables([results(*RECORDS)]), number, row, column)
+def test_an_empty_cell_names_the_command_that_fills_it(table: str, row: str, column: str, words: str) -> None:
+    found = entry(build_tables([results(*RECORDS)]), table, row, column)
     assert found.ours is None
     assert found.command is not None
     assert words in found.command
 
 
 def test_a_mean_over_four_severities_is_an_empty_cell() -> None:
-    found = entry(build_tables([results(*RECORDS)]), 3, ADAPTIVE, "gaussian")
+    found = entry(build_tables([results(*RECORDS)]), "table3", ADAPTIVE, "gaussian")
     assert found.ours is None
 
 
 def test_what_no_recipe_trains_has_no_command() -> None:
     for name in ("SCN", "MDEQ"):
-        assert entry(build_tables([results(*RECORDS)]), 1, name, "Top-1 Acc (%)").command is None
+        assert entry(build_tables([results(*RECORDS)]), "table1", name, "Top-1 Acc (%)").command is None
 
 
 def test_there_are_four_tables_for_every_data_set() -> None:
     tables = build_tables(
         [results(*RECORDS), results(dataset="digits"), results(dataset="digits", backbone="resnet18")]
     )
-    assert [(table.dataset, table.number) for table in tables] == [
-        (dataset, number) for dataset in ("cifar10", "digits") for number in (1, 2, 3, 4)
-    ]
+    paper = [(table.dataset, table.name) for table in tables if table.name in ("table1", "table2", "table3", "table4")]
+    assert paper == [(dataset, f"table{n}") for dataset in ("cifar10", "digits") for n in (1, 2, 3, 4)]
 
 
 def test_a_data_set_that_the_paper_does_not_have_stands_beside_its_cifar10() -> None:
     tables = build_tables([results(dataset="digits")])
     assert {table.measured_on for table in tables} == {"cifar10"}
-    assert entry(tables, 2, FIXED, "1").paper == 81.78
+    assert entry(tables, "table2", FIXED, "1").paper == 81.78
 
 
 def test_models_of_one_architecture_share_a_row() -> None:
@@ -206,7 +219,7 @@ def test_models_of_one_architecture_share_a_row() -> None:
 
 
 def test_numbers_of_two_data_sets_have_no_difference() -> None:
-    found = entry(build_tables([results(*RECORDS, dataset="digits")]), 2, "SDNet-18 w/ lambda = 0.1", "1")
+    found = entry(build_tables([results(*RECORDS, dataset="digits")]), "table2", "SDNet-18 w/ lambda = 0.1", "1")
     assert found.ours is not None
     assert found.difference is None
 
@@ -219,4 +232,123 @@ def test_a_table_says_how_its_numbers_were_got() -> None:
 
 def test_models_of_another_data_set_are_not_in_the_table() -> None:
     tables = build_tables([results(*RECORDS), results(dataset="digits", backbone="resnet18")])
-    assert entry([table for table in tables if table.dataset == "cifar10"], 1, "ResNet-18", "Speed (n/s)").model is None
+    assert (
+        entry([table for table in tables if table.dataset == "cifar10"], "table1", "ResNet-18", "Speed (n/s)").model
+        is None
+    )
+
+
+def test_a_row_is_tested_against_the_one_that_a_reader_compares_it_with() -> None:
+    plain = [record(700 - 100 * s, corruption="gaussian", severity=s, level=float(s), lambda_=None) for s in SEVERITIES]
+    lambda_free = TRAINING.model_copy(update={"cell": TRAINING.cell.model_copy(update={"lambda_": None})})
+    models = [results(*RECORDS, named=True), results(lambda_free, *plain, backbone="resnet18", named=True)]
+    table = next(table for table in build_tables(models) if table.name == "table2")
+    found, other = (entry([table], "table2", row, "1") for row in (FIXED, "ResNet-18"))
+    assert found.ours is not None
+    assert other.ours is not None
+    assert (found.against, found.p) == ("ResNet-18", mcnemar(found.ours, other.ours))
+    assert found.p is not None
+    assert found.p < 1e-4
+    assert (other.against, other.p) == (None, None)
+    assert "| p against ResNet-18 | < 0.0001 |" in to_markdown(table)
+    header, *lines = to_csv(table).splitlines()
+    assert {"against", "p"} <= set(header.split(","))
+    assert any("ResNet-18" in line.split(",")[1:] for line in lines)
+
+
+def test_without_the_other_row_there_is_no_p() -> None:
+    found = entry(build_tables([results(*RECORDS, named=True)]), "table2", FIXED, "1")
+    assert found.ours is not None
+    assert found.p is None
+
+
+FITS = [fit_line(n, "w", [Point(0.1, r, r * (i + 1), 0.5) for r in (0.1, 1.0)]) for i, n in enumerate(NOISES)]
+SET, IMAGE = "type known, one lambda per set (Algorithm 1)", "type known, a lambda per image"
+UNKNOWN_SET, UNKNOWN_IMAGE = "type unknown, one lambda per set", "type unknown, a lambda per image"
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "rule"),
+    [
+        ("lambda as in training", "shot", None),
+        (SET, "shot", FITS[1].rule),
+        (IMAGE, "shot", PerImage(FITS[1]).rule),
+        (UNKNOWN_SET, "shot", pool(FITS).rule),
+        (UNKNOWN_IMAGE, "shot", PerImage(pool(FITS)).rule),
+        (SET, "shot clean", FITS[1].rule),
+        (UNKNOWN_IMAGE, "shot clean", PerImage(pool(FITS)).rule),
+        (IMAGE, "unknown", PerImageOfType.name_of(FITS)),
+        (UNKNOWN_SET, "unknown", pool(FITS).rule),
+        (SET, "unknown", "none"),
+    ],
+)
+def test_each_cell_of_the_inference_table_has_the_rule_of_its_row(row: str, column: str, rule: str | None) -> None:
+    rules = [None, *(f.rule for f in FITS), *(PerImage(f).rule for f in FITS), PerImageOfType.name_of(FITS)]
+    rules += [pool(FITS).rule, PerImage(pool(FITS)).rule]
+    noise, _, is_clean = column.partition(" ")
+    data: dict[str, Any] = {} if is_clean else {"corruption": noise, "severity": MIXED}
+    records = [
+        record(100 + place, rule=name, lambda_=0.1 if name is None else 0.3, **data) for place, name in enumerate(rules)
+    ]
+    found = entry(build_tables([results(TRAINING, *records, fits=FITS)]), "inference", row, column)
+    assert (found.ours and round(found.ours.value, 1)) == (None if rule == "none" else 10 + rules.index(rule) / 10)
+
+
+def test_iterations_that_the_model_was_not_trained_with_are_remarked() -> None:
+    (table,) = (t for t in build_tables([results(TRAINING, record(950), record(960, steps=4))]) if t.name == "table5")
+    found = {row: entry([table], "table5", row, "clean") for row in ("2 iterations", "4 iterations", "8 iterations")}
+    assert found["2 iterations"].remark is None
+    assert found["4 iterations"].remark == "trained with 2, 4 at inference alone"
+    assert [e.ours and round(e.ours.value, 6) for e in found.values()] == [95, 96, None]
+    assert "| mine (trained with 2, 4 at inference alone) |" in to_markdown(table)
+
+
+ALEXNET = {  # Hendrycks & Dietterich (2019), in the code that they publish
+    "gaussian": 88.6428, "shot": 89.4468, "impulse": 92.2640, "defocus_blur": 81.9880, "glass_blur": 82.6268,
+    "motion_blur": 78.5948, "zoom_blur": 79.8360, "snow": 86.6816, "frost": 82.6572, "fog": 81.9324,
+    "brightness": 56.4592, "contrast": 85.3204, "elastic_transform": 64.6056, "pixelate": 71.7840,
+    "jpeg_compression": 60.6500,
+}  # fmt: skip
+
+
+def corrupted() -> list[Record]:
+    """The fifteen at five severities; errors differ with both."""
+    return [
+        record(900 - 10 * place - 50 * s, corruption=name, severity=s, level=float(s))
+        for place, name in enumerate(ALEXNET)
+        for s in SEVERITIES
+    ]
+
+
+def test_mce_is_the_mean_of_errors_relative_to_those_of_alexnet() -> None:
+    errors = {name: fmean(10 + place + 5 * s for s in SEVERITIES) for place, name in enumerate(ALEXNET)}
+    tables = build_tables([results(TRAINING, *corrupted(), dataset="imagenet")])
+    found = {column: entry(tables, "corruptions", "SDNet-18", column).ours for column in ("fog", "mean", "mCE")}
+    expected = {
+        "fog": errors["fog"],
+        "mean": fmean(errors.values()),
+        "mCE": 100 * fmean(error / ALEXNET[name] for name, error in errors.items()),
+    }
+    assert {column: value and value.value for column, value in found.items()} == pytest.approx(expected)
+
+
+def test_the_errors_of_alexnet_are_those_of_the_benchmark() -> None:
+    found = {name: alexnet()[name] for name in ALEXNET}
+    assert found == ALEXNET
+    assert set(ALEXNET) == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
+    assert alexnet()["mean"] == pytest.approx(fmean(ALEXNET.values()), abs=0.05)
+
+
+def test_only_imagenet_has_an_mce() -> None:
+    tables = build_tables([results(TRAINING, *corrupted())])
+    assert entry(tables, "corruptions", "SDNet-18", "mean").ours is not None
+    assert entry(tables, "corruptions", "SDNet-18", "mCE").ours is None
+
+
+def test_a_mean_error_needs_all_fifteen() -> None:
+    assert "corruptions" not in [t.name for t in build_tables([results(TRAINING, *corrupted()[:-1])])]
+
+
+def test_tables_of_studies_that_nobody_ran_are_left_out() -> None:
+    """Accuracy on clean images and the noises, as every model has it, is no inference study and no Table 5."""
+    assert [t.name for t in build_tables([results(*RECORDS)])] == ["table1", "table2", "table3", "table4"]

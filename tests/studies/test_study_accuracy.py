@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sdnet_bench.data import SEVERITIES
-from sdnet_bench.engine.evaluate import Noise, evaluate
+from sdnet_bench.data import SEVERITIES, Noise
+from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.errors import RecordError, UnknownNameError, UsageError
 from sdnet_bench.records import RecordStore
 from sdnet_bench.studies.accuracy import measure_clean, measure_corrupted

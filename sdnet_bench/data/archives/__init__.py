@@ -1,0 +1,22 @@
+"""The -C archives: downloaded, checked, generated here where they cannot be had, and read."""
+
+from .checking import Member, Verdict, Verification, source_of, verify
+from .fetching import fetch
+from .generating import generate
+from .reading import open_archive
+from .table import ARCHIVES, Archive, TarFile, find_archive
+
+__all__ = [
+    "ARCHIVES",
+    "Archive",
+    "Member",
+    "TarFile",
+    "Verdict",
+    "Verification",
+    "fetch",
+    "find_archive",
+    "generate",
+    "open_archive",
+    "source_of",
+    "verify",
+]

@@ -1,0 +1,150 @@
+"""Archives from the network: only what is asked for is unpacked, and nothing that is here is written over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from ...errors import DataError
+from ...progress import Progress
+from ..download import download, require_room, writing
+from ..tarballs import locked, scratch_in, unpack
+from .checking import Member, check_member
+from .manifest import Manifest
+from .table import Archive, TarFile, find_archive
+
+
+def fetch(
+    name: str,
+    data_dir: Path,
+    corruptions: Sequence[str] | None = None,
+    *,
+    offline: bool = False,
+    keep: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Downloads and unpacks the members of an archive that are missing.
+
+    Args:
+        corruptions: as registered; by default all that the archive holds.
+        offline: take tar files that are in the archive's folder already, and no other.
+        keep: leave the tar files there. Those that were there before always stay.
+
+    Returns:
+        where the members lie that were asked for.
+
+    Raises:
+        UsageError: there is no such archive or corruption.
+        DataError: it cannot be had, is not what it should be, does not fit on the disk, or would be mixed with
+            images of another origin. What is there already stays, and is used the next time.
+    """
+    archive, progress = find_archive(name), progress or Progress()
+    wanted = archive.wanted(corruptions)
+    _refuse_generated(archive, data_dir)
+    with locked(data_dir, archive.name, progress):
+        missing = [member for member in wanted if not _is_here(archive, member, data_dir, progress)]
+        plan = [(file, [member for member in missing if member in file.members]) for file in archive.files]
+        plan = [(file, members) for file, members in plan if members]
+        if offline:
+            _require_files(archive, data_dir, plan)
+        for file, members in plan:
+            _fetch_file(archive, file, members, data_dir, keep, progress)
+    return [archive.path(data_dir, member) for member in wanted]
+
+
+Plan = list[tuple[TarFile, list[str]]]
+
+
+def _refuse_generated(archive: Archive, data_dir: Path) -> None:
+    if Manifest.read(archive.folder(data_dir)):
+        hint = "Name another folder with --data-dir, or remove it."
+        raise DataError(
+            f"{archive.folder(data_dir)} holds generated images, never to be mixed with official", hint=hint
+        )
+
+
+def _is_here(archive: Archive, member: str, data_dir: Path, progress: Progress) -> bool:
+    """Whether a member is there and good. One that is well-formed but not the published one is nobody's to replace."""
+    found = check_member(archive, member, data_dir, progress)
+    official = archive.members[member]
+    if found.verdict == "unknown" and official:
+        path = archive.path(data_dir, member)
+        raise DataError(f"{path} is not official", expected=f"md5 {official}", got=found.md5, hint="Move it away.")
+    return found.verdict in ("official", "unknown")
+
+
+def _require_files(archive: Archive, data_dir: Path, plan: Plan) -> None:
+    lost = [(file, members) for file, members in plan if not (archive.folder(data_dir) / file.name).exists()]
+    if lost:
+        names = ", ".join(member for _, members in lost for member in members)
+        what = f"{archive.name} is incomplete in {archive.folder(data_dir)} and nothing is downloaded: missing {names}"
+        urls = " and ".join(file.urls[0] for file, _ in lost)
+        raise DataError(what, hint=f"Leave out --offline, or put {urls} there and run it again.")
+
+
+def _fetch_file(
+    archive: Archive, file: TarFile, members: list[str], data_dir: Path, keep: bool, progress: Progress
+) -> None:
+    folder = archive.folder(data_dir)
+    tar = folder / file.name
+    was_here = tar.exists()
+    _require_space(tar, file, len(members))
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    try:
+        download(file.urls, tar, file.md5, file.size, progress)
+        _unpack_members(archive, tar, members, data_dir, progress)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    if not (keep or was_here):
+        tar.unlink()
+
+
+def _require_space(tar: Path, file: TarFile, members: int) -> None:
+    """Room for what is left of the tar file, and for what is unpacked from it."""
+    part = tar.with_name(f"{tar.name}.part")
+    here = next((path.stat().st_size for path in (tar, part) if path.exists()), 0)
+    needed = max(0, file.bytes - here) + file.bytes * members // len(file.members)
+    require_room(tar.parents[1], needed, file.name)
+
+
+def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
+    """Unpacks, checks, and only then puts the members in place."""
+    with scratch_in(archive.folder(data_dir)) as scratch:
+        place = _Place({archive.file_name(member) for member in members})
+        unpack(tar, scratch / archive.name, place, progress)
+        for member in members:
+            _require_published(archive, check_member(archive, member, scratch, progress, fresh=True), tar)
+        with writing(archive.folder(data_dir)):
+            for member in members:
+                _replace(archive.path(scratch, member), archive.path(data_dir, member))
+
+
+def _require_published(archive: Archive, found: Member, tar: Path) -> None:
+    if found.verdict in ("missing", "damaged"):
+        raise DataError(f"{tar.name} does not hold a good {found.name}: {found.detail or 'it is missing'}")
+    official = archive.members[found.name]
+    if official and found.verdict != "official":
+        raise DataError(f"{found.name} in {tar.name} is not official", expected=f"md5 {official}", got=found.md5)
+
+
+class _Place:
+    """Finds members whatever folders an archive puts them in."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __call__(self, name: PurePosixPath) -> PurePosixPath | None:
+        for depth, part in enumerate(name.parts):
+            if part in self._names:
+                return PurePosixPath(*name.parts[depth:])
+        return None
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Puts a file or folder in place of a damaged one."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)

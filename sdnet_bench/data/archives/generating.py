@@ -1,0 +1,259 @@
+"""Archives of our own, laid out like the published ones: made from the clean test images, and said to be so.
+
+What comes out depends on the clean images and the seed alone: not on the size of a batch, on the number of
+processes, or on how often the work was broken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import DataError, UsageError
+from ...progress import Progress, Task
+from ...version import __version__
+from ..corruptions import CORRUPTIONS, SEVERITIES, Level
+from ..datasets import open_dataset
+from ..download import require_room, writing
+from ..folders import FolderSplit
+from ..splits import Split, limited
+from ..tarballs import locked
+from .crew import Crew, crew_of
+from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
+from .manifest import MANIFEST, Made, Manifest, digests, remembered
+from .table import LABELS, Archive, find_archive
+
+CPU = torch.device("cpu")
+LIBRARIES = ("numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless")
+"""Whose versions may decide what an image becomes."""
+
+
+def generate(
+    name: str,
+    data_dir: Path,
+    corruptions: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    batch_size: int = 500,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Corrupts the clean test images of an archive's data set, and lays them out as the archive would.
+
+    Work that was broken off goes on where it was; what is there already stays.
+
+    Args:
+        corruptions: as registered; by default all that the archive holds.
+        limit: take so many test images, spread evenly.
+        batch_size: how many images are made, and put on the disk, at a time.
+
+    Returns:
+        where the members lie that were asked for.
+
+    Raises:
+        UsageError: there is no such archive or corruption, or no data set that it is made of.
+        DataError: the clean images are missing, the folder holds anything that was not generated with the same
+            seed from the same images, or it cannot be written.
+    """
+    archive, progress = find_archive(name), progress or Progress()
+    wanted = _wanted(archive, corruptions)
+    with locked(data_dir, archive.name, progress):
+        bench = _Bench.open(archive, data_dir, seed, limit, progress)
+        progress.note(f"{', '.join(wanted)}: 5 severities of {len(bench.split):,} images each, in {bench.folder}")
+        _require_room(bench, wanted)
+        with bench.ready(), crew_of(processes) as crew:
+            _make_labels(bench)
+            for corruption in wanted:
+                _make(bench, corruption, batch_size, crew)
+    return [archive.path(data_dir, archive.member(corruption)) for corruption in wanted]
+
+
+def _wanted(archive: Archive, corruptions: Sequence[str] | None) -> list[str]:
+    if archive.dataset is None:
+        raise UsageError(f"{archive.name} cannot be generated: it belongs to no data set that is known here")
+    if corruptions is None:
+        return [name for name in CORRUPTIONS if CORRUPTIONS[name].archive_name in archive.members]
+    return [name for name in corruptions if archive.member(name)]
+
+
+@dataclass
+class _Bench:
+    """What all members of an archive under way share; `manifest` grows with each that is done."""
+
+    archive: Archive
+    data_dir: Path
+    family: str
+    whole: Split
+    split: Split
+    manifest: Manifest
+    progress: Progress
+
+    @classmethod
+    def open(cls, archive: Archive, data_dir: Path, seed: int, limit: int | None, progress: Progress) -> _Bench:
+        folder = archive.folder(data_dir)
+        known = Manifest.read(folder)
+        _refuse_foreign(archive, folder, known)
+        dataset = open_dataset(str(archive.dataset), data_dir, progress)
+        whole = dataset.open("test")
+        split = limited(whole, limit)
+        manifest = Manifest(
+            archive=archive.name,
+            dataset=dataset.name,
+            digest=split.digest,
+            seed=seed,
+            images=len(split),
+            of=len(whole),
+            members=known.members if known else {},
+        )
+        if known:
+            _require_same(folder, known, manifest)
+        return cls(archive, data_dir, dataset.family, whole, split, manifest, progress)
+
+    @property
+    def folder(self) -> Path:
+        return self.archive.folder(self.data_dir)
+
+    @property
+    def making(self) -> Path:
+        """Where members lie until they are done."""
+        return self.folder / ".making"
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The folders; those that stay empty go again."""
+        with writing(self.folder):
+            self.making.mkdir(parents=True, exist_ok=True)
+            try:
+                yield
+            finally:
+                for folder in (self.making, self.folder):
+                    if not any(folder.iterdir()):
+                        folder.rmdir()
+
+    def request(self, corruption: str, levels: Sequence[Level]) -> dict[str, Any]:
+        """All that decides what becomes of the images."""
+        seed, digest = self.manifest.seed, self.manifest.digest
+        return {"corruption": corruption, "levels": levels, "seed": seed, "digest": digest, "versions": _versions()}
+
+    def task(self, member: str) -> AbstractContextManager[Task]:
+        return self.progress.task(f"generate {member}", len(SEVERITIES) * len(self.split))
+
+    def writer(self, scratch: Path, *, resume: bool) -> Writer:
+        """Lays images out as the archive does."""
+        if self.archive.layout == "npy":
+            shape = (len(SEVERITIES) * len(self.split), self.archive.side, self.archive.side, 3)
+            return ArrayWriter(scratch, shape, resume=resume)
+        if isinstance(self.whole, FolderSplit) and isinstance(self.split, FolderSplit):
+            return FolderWriter(scratch, self.whole.files, self.split.files, resume=resume)
+        raise UsageError(f"{self.archive.name} lies in folders: {self.manifest.dataset} would have to do so as well")
+
+    def has(self, member: str) -> bool:
+        """Whether a member is done already; one that is not what the manifest says is refused."""
+        path, made = self.archive.path(self.data_dir, member), self.manifest.members.get(member)
+        if made is None or not path.exists():
+            return False
+        found = remembered(path, self.progress).sha256
+        if found != made.sha256:
+            hint = f"Remove {path} to generate it again."
+            raise DataError(f"{path} is damaged", expected=f"sha256 {made.sha256}", got=found, hint=hint)
+        return True
+
+    def finish(self, member: str, scratch: Path, corruption: str | None, levels: Sequence[Level]) -> None:
+        """The manifest first: a file without an entry would be foreign."""
+        made = Made(
+            corruption=corruption,
+            levels=tuple(levels),
+            sha256=digests(scratch, self.progress).sha256,
+            n=len(SEVERITIES) * len(self.split),
+            versions=_versions(),
+            jpeg_quality=JPEG_QUALITY if self.archive.layout == "folders" else None,
+        )
+        members = self.manifest.members | {member: made}
+        self.manifest = self.manifest.model_copy(update={"members": members})
+        self.manifest.write(self.folder)
+        scratch.rename(self.archive.path(self.data_dir, member))
+
+
+def _versions() -> dict[str, str]:
+    """Of the libraries that are installed."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | {"sdnet-bench": __version__}
+
+
+def _refuse_foreign(archive: Archive, folder: Path, known: Manifest | None) -> None:
+    """A folder of generated images holds nothing else."""
+    ours = {MANIFEST, *(archive.file_name(member) for member in known.members)} if known else set()
+    here = sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
+    foreign = [name for name in here if name not in ours]
+    if foreign:
+        what = f"{folder} holds what was not generated here: {', '.join(foreign[:3])}"
+        raise DataError(what, hint="Name another folder with --data-dir: generated and official are never mixed.")
+
+
+def _require_same(folder: Path, known: Manifest, asked: Manifest) -> None:
+    for field in ("seed", "images", "digest"):
+        there, wanted = getattr(known, field), getattr(asked, field)
+        if there != wanted:
+            hint = "Name another folder with --data-dir, or remove it."
+            raise DataError(f"{folder} was generated with another {field}", expected=there, got=wanted, hint=hint)
+
+
+def _require_room(bench: _Bench, corruptions: Sequence[str]) -> None:
+    """For arrays: how small a JPEG is, is known when it is written."""
+    if bench.archive.layout == "npy":
+        members = {bench.archive.member(corruption) for corruption in corruptions} - {*bench.manifest.members}
+        rows = len(members) * len(SEVERITIES) * len(bench.split)
+        require_room(bench.data_dir, rows * bench.archive.side**2 * 3, bench.archive.name)
+
+
+def _make_labels(bench: _Bench) -> None:
+    """The labels of the clean images, five times."""
+    if LABELS not in bench.archive.common or bench.has(LABELS):
+        return
+    labels = [label for batch in bench.split.batches(1000, CPU) for label in batch.labels.tolist()]
+    scratch = bench.making / bench.archive.file_name(LABELS)
+    np.save(scratch, np.tile(np.array(labels, dtype=np.uint8), len(SEVERITIES)))
+    bench.finish(LABELS, scratch, None, ())
+
+
+def _make(bench: _Bench, corruption: str, batch_size: int, crew: Crew) -> None:
+    """One corruption at its five severities."""
+    member = bench.archive.member(corruption)
+    if bench.has(member):
+        bench.progress.note(f"{member}: done already")
+        return
+    levels = [CORRUPTIONS[corruption].level(bench.family, severity) for severity in SEVERITIES]
+    scratch = bench.making / bench.archive.file_name(member)
+    state = State(bench.making / f"{member}.json", bench.request(corruption, levels), scratch)
+    with bench.writer(scratch, resume=state.done > 0) as writer, bench.task(member) as task:
+        task.advance(state.done)
+        for images in _images(bench, corruption, levels, state.done, batch_size, crew):
+            writer.write(state.done, images)
+            state.save(state.done + len(images))
+            task.advance(len(images))
+    bench.finish(member, scratch, corruption, levels)
+    state.path.unlink()
+
+
+def _images(
+    bench: _Bench, corruption: str, levels: Sequence[Level], done: int, batch_size: int, crew: Crew
+) -> Iterator[NDArray[np.uint8]]:
+    """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without those that are done."""
+    count = len(bench.split)
+    for severity, level in enumerate(levels):
+        rest = range(max(0, done - severity * count), count)
+        if rest:
+            for batch in bench.split.subset(rest).batches(batch_size, CPU):
+                yield crew.corrupt(corruption, batch, level, bench.manifest.seed)

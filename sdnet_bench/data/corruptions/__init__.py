@@ -1,0 +1,59 @@
+"""The corruptions of the -C benchmarks (Hendrycks & Dietterich, 2019): `(3, H, W)` uint8 to uint8.
+
+corruption  the value object, the registry, `corrupt` and the generator of an image
+noise       gaussian, shot, speckle, impulse: NumPy alone
+blur        gaussian, glass, defocus, motion, zoom
+weather     fog, frost, snow, spatter
+digital     contrast, brightness, saturation, JPEG, pixels, elastic
+pixels      what they share: rounding and resampling
+
+The levels of the archives' severities are data: `severities.toml`. Ours are regenerated images, drawn from the
+archives' distributions; the archives have no seed, so that no generator gives their very pixels. Those of ImageNet
+and Tiny-ImageNet were saved as JPEG of quality 85 on top, which ours are not.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
+
+from . import blur, digital, noise, weather
+from .corruption import CORRUPTIONS, SEVERITIES, Apply, Corruption, Group, Level, corrupt
+from .pixels import Pixels
+
+__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "Level", "Pixels", "corrupt"]
+
+PARTS: dict[Group, tuple[Apply, ...]] = {
+    "noise": (noise.gaussian, noise.shot, noise.speckle, noise.impulse),
+    "blur": (blur.gaussian_blur, blur.glass_blur, blur.defocus_blur, blur.motion_blur, blur.zoom_blur),
+    "weather": (weather.fog, weather.frost, weather.snow, weather.spatter),
+    "digital": (
+        digital.contrast,
+        digital.brightness,
+        digital.saturate,
+        digital.jpeg_compression,
+        digital.pixelate,
+        digital.elastic_transform,
+    ),
+}
+EXTRA = {"speckle", "gaussian_blur", "spatter", "saturate"}
+
+
+def _register(group: Group, apply: Apply, table: dict[str, Any]) -> None:
+    name = apply.__name__
+    severities = {family: _levels(table[family]) for family in table if family != "fit"}
+    fit = {family: _levels(levels) for family, levels in table.get("fit", {}).items()}
+    CORRUPTIONS.register(name)(Corruption(name, apply, severities, fit, group=group, extra=name in EXTRA))
+
+
+def _levels(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Lists of numbers, nested or not, as tuples of floats."""
+    return tuple(_levels(value) if isinstance(value, list) else float(value) for value in values)
+
+
+TABLES = tomllib.loads(files(__name__).joinpath("severities.toml").read_text(encoding="utf-8"))
+for group, parts in PARTS.items():
+    for part in parts:
+        _register(group, part, TABLES[part.__name__])

@@ -1,0 +1,118 @@
+"""The five blurs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pixels import Pixels, floored, magnify, rounded
+
+
+def gaussian_blur(pixels: Pixels, sigma: float, _: np.random.Generator) -> Pixels:
+    """Convolution with a Gaussian of standard deviation `sigma` pixels, cut at 4 sigma; the border is repeated."""
+    from scipy import ndimage
+
+    blurred: Pixels = ndimage.gaussian_filter(pixels, (0, sigma, sigma), mode="nearest")
+    return blurred
+
+
+def glass_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
+    """Blurred, every pixel replaced by one nearby, and blurred again.
+
+    Level: standard deviation of the blur in pixels; how far the pixels come from; how often.
+    """
+    sigma, reach, times = level
+    blurred = floored(gaussian_blur(pixels, sigma, rng))
+    for _ in range(int(times)):
+        blurred = scatter(blurred, int(reach), rng)
+    return gaussian_blur(blurred, sigma, rng)
+
+
+def scatter(pixels: Pixels, reach: int, rng: np.random.Generator) -> Pixels:
+    """Every pixel off the border takes the value of one at most `reach` up or left, `reach` - 1 down or right.
+
+    From the bottom right to the top left and in place, so that a value may travel on. The archives' script means
+    to swap the two, but swaps views of one array, which copies: this is what its images show.
+    """
+    height, width = pixels.shape[-2:]
+    here = np.arange(height * width).reshape(height, width)
+    inner = here[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
+    down, right = rng.integers(-reach, reach, size=(2, *inner.shape))
+    source = here.ravel().copy()
+    source[inner] = inner + down * width + right
+    return pixels.reshape(-1, height * width)[:, _followed(source)].reshape(pixels.shape)
+
+
+def _followed(source: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where each value starts, when pixel i takes that of pixel `source[i]` and the last pixel moves first.
+
+    A source further on has its new value by then: such links are followed, two at a time, until none is left.
+    """
+    here = np.arange(len(source))
+    link = np.where(source > here, source, here)
+    while not np.array_equal(further := link[link], link):
+        link = further
+    return source[link]
+
+
+def defocus_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
+    """Convolution with a disc, the image of a point out of focus; the border is a mirror.
+
+    Level: radius of the disc, standard deviation of the Gaussian that smooths its edge, both in pixels.
+    """
+    from scipy import ndimage
+
+    blurred: Pixels = ndimage.correlate(pixels, disc(*level)[None], mode="mirror")
+    return blurred
+
+
+@lru_cache
+def disc(radius: float, smoothing: float) -> Pixels:
+    """`(k, k)`: 17 x 17, or 2 radius + 1 for radii beyond 8.
+
+    It sums to 1, but to 1.01 where the disc touches the border of the kernel (radii 8 and 10): its smoothing
+    mirrors what is beyond. The archives' images are brighter by as much.
+    """
+    from scipy import ndimage
+
+    reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
+    squares = np.arange(-reach, reach + 1) ** 2
+    kernel = np.where(squares[:, None] + squares <= radius**2, 1.0, 0.0)
+    kernel /= kernel.sum()
+    edge = np.exp(-(np.arange(-taps, taps + 1) ** 2) / (2 * smoothing**2))
+    for axis in (0, 1):
+        kernel = ndimage.correlate1d(kernel, edge / edge.sum(), axis, mode="mirror")
+    return kernel
+
+
+def motion_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
+    """`streak` at an angle in [-45, 45] degrees, rounded to grey levels. Level: radius and sigma, in pixels."""
+    return rounded(streak(pixels, *level, angle=rng.uniform(-45, 45)))
+
+
+def streak(pixels: Pixels, radius: float, sigma: float, *, angle: float) -> Pixels:
+    """Motion blur along a line at `angle` degrees from the x axis, downwards.
+
+    As ImageMagick's, which the archives called: 2 radius + 1 steps of one pixel, all to one side, with the
+    weights of one half of a Gaussian of standard deviation `sigma`; positions are rounded to whole pixels, the
+    border is repeated. Our own sum in float64, as ImageMagick is not asked for; it has 16 bits.
+    """
+    steps = np.arange(2 * int(np.ceil(radius)) + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    direction = np.deg2rad(angle)
+    down = np.ceil(steps * np.sin(direction) - 0.5).astype(np.intp)
+    right = np.ceil(steps * np.cos(direction) - 0.5).astype(np.intp)
+    rows, columns = np.arange(pixels.shape[-2])[:, None], np.arange(pixels.shape[-1])
+    blurred = np.zeros_like(pixels)
+    for weight, dy, dx in zip(weights / weights.sum(), down, right, strict=True):
+        y, x = np.clip(rows + dy, 0, len(rows) - 1), np.clip(columns + dx, 0, len(columns) - 1)
+        blurred += weight * pixels[..., y, x]
+    return blurred
+
+
+def zoom_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
+    """The mean of the picture and of itself magnified by 1, 1 + step, ..., below stop. Level: stop and step."""
+    factors = np.arange(1, *level)
+    return (pixels + sum(magnify(pixels, factor) for factor in factors)) / (len(factors) + 1)

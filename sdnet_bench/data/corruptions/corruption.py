@@ -1,0 +1,105 @@
+"""What a corruption is, the registry of them, and `corrupt`: one image, from its own seed.
+
+What an image becomes depends on the seed, the corruption, its level and the image's index in its split alone: not
+on batch size, order or device. Values are floored to uint8, as the archives are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UsageError
+from ...registry import Registry
+from .pixels import Pixels
+
+Level = float | tuple[float, ...]
+"""A corruption's own parameters: a standard deviation, a rate, a share of pixels, or several such."""
+Apply = Callable[[Pixels, Any, np.random.Generator], Pixels]
+Group = Literal["noise", "blur", "weather", "digital"]
+Levels = TypeVar("Levels")
+
+SEVERITIES = (1, 2, 3, 4, 5)
+LIBRARIES = {"PIL", "cv2", "scipy"}
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A named corruption.
+
+    Args:
+        name: as registered.
+        apply: `(pixels in [0, 1], level, generator) -> pixels`, to be clipped to [0, 1] by the caller; pixels are
+            `(3, H, W)` float64.
+        severities: for each family of archives, the levels of severities 1 to 5.
+        fit_levels: for each family, the set C of Algorithm 1: it covers the severities and reaches beyond. Of a
+            corruption that lambda is not fitted on: empty.
+        group: of the benchmark; None for a corruption that it does not have.
+        extra: not among the 15 that the benchmark's mean corruption error (mCE) is taken over.
+    """
+
+    name: str
+    apply: Apply
+    severities: Mapping[str, tuple[Level, ...]]
+    fit_levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    group: Group | None = None
+    extra: bool = True
+
+    @property
+    def archive_name(self) -> str:
+        """The name of its file or folder in the -C archives."""
+        return f"{self.name}_noise" if self.group == "noise" else self.name
+
+    def level(self, family: str, severity: int) -> Level:
+        """The level of a severity in a family's archive."""
+        if severity not in SEVERITIES:
+            raise UsageError("severity out of range", expected="1 to 5", got=severity)
+        return self._of(self.severities, family)[severity - 1]
+
+    def levels(self, family: str) -> tuple[float, ...]:
+        """The set C of Algorithm 1 for the images of a family."""
+        if not self.fit_levels:
+            raise UsageError(f"{self.name} has no levels that lambda could be fitted on", expected="one of the noises")
+        return self._of(self.fit_levels, family)
+
+    def _of(self, table: Mapping[str, Levels], family: str) -> Levels:
+        if family not in table:
+            raise UsageError(f"{self.name} has no levels for such images", expected=", ".join(table), got=family)
+        return table[family]
+
+
+CORRUPTIONS: Registry[Corruption] = Registry("corruption")
+
+
+def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, index: int) -> NDArray[np.uint8]:
+    """One corrupted image.
+
+    Args:
+        name: of a registered corruption.
+        image: `(3, H, W)`.
+        level: the corruption's own parameters.
+        seed: of the whole corrupted set.
+        index: of the image in its split.
+
+    A library that is not installed is a `UsageError`, photographs that are not are a `DataError`.
+    """
+    corruption = CORRUPTIONS[name]
+    try:
+        pixels = corruption.apply(image / 255.0, level, _generator(name, level, seed, index))
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in LIBRARIES:
+            raise
+        hint = 'Install it with `pip install "sdnet-bench[corruptions]"`.'
+        raise UsageError(f"{name} needs the library {error.name}", got=error, hint=hint) from error
+    return np.floor(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def _generator(name: str, level: Level, seed: int, index: int) -> np.random.Generator:
+    exact = tuple(map(float, level)) if isinstance(level, tuple) else float(level)
+    words = hashlib.sha256(f"{seed}/{name}/{exact!r}/{index}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(words[:16], "little")))

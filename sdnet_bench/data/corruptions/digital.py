@@ -1,0 +1,121 @@
+"""Contrast, brightness, saturation, JPEG, pixels and elastic deformation."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .pixels import Pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+ELASTIC_SIDE = {224: 244}
+"""The script of ImageNet-C multiplies by 244 for its images of 224."""
+
+
+def contrast(pixels: Pixels, factor: float, _: np.random.Generator) -> Pixels:
+    """Each channel drawn to its mean: (x - mean) factor + mean."""
+    means: Pixels = pixels.mean((1, 2), keepdims=True)
+    return (pixels - means) * factor + means
+
+
+def brightness(pixels: Pixels, amount: float, _: np.random.Generator) -> Pixels:
+    """`amount` is added to the value V of HSV."""
+    value, saturation, hue = to_hsv(pixels)
+    return from_hsv(np.clip(value + amount, 0, 1), saturation, hue)
+
+
+def saturate(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
+    """The saturation S of HSV becomes factor S + amount. Level: factor and amount."""
+    factor, amount = level
+    value, saturation, hue = to_hsv(pixels)
+    return from_hsv(value, np.clip(saturation * factor + amount, 0, 1), hue)
+
+
+def to_hsv(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+    """Value `(H, W)`, saturation `(H, W)`, and hue `(3, H, W)` as how far each channel is below the value.
+
+    That is 0 for the strongest channel and 1 for the weakest, in parts of their difference. Greys count as red.
+    """
+    value = pixels.max(0)
+    chroma = value - pixels.min(0)
+    below = (value - pixels) / np.where(chroma > 0, chroma, 1)
+    hue = np.where(chroma > 0, below, np.array([0.0, 1.0, 1.0])[:, None, None])
+    return value, chroma / np.where(value > 0, value, 1), hue
+
+
+def from_hsv(value: Pixels, saturation: Pixels, hue: Pixels) -> Pixels:
+    """The inverse of `to_hsv`."""
+    return value * (1 - saturation * hue)
+
+
+def jpeg_compression(pixels: Pixels, quality: float, _: np.random.Generator) -> Pixels:
+    """Written as a JPEG of that quality, from 1 to 95, and read again."""
+    from PIL import Image
+
+    file = BytesIO()
+    to_picture(pixels).save(file, "JPEG", quality=int(quality))
+    return from_picture(Image.open(file))
+
+
+def pixelate(pixels: Pixels, factor: float, _: np.random.Generator) -> Pixels:
+    """Shrunk by `factor` < 1 and enlarged to its size, by box filters."""
+    from PIL.Image import Resampling
+
+    picture = to_picture(pixels)
+    width, height = (max(1, int(side * factor)) for side in picture.size)
+    return from_picture(picture.resize((width, height), Resampling.BOX).resize(picture.size, Resampling.BOX))
+
+
+def to_picture(pixels: Pixels) -> Picture:
+    """`(3, H, W)` of k / 255 to a picture of Pillow."""
+    from PIL import Image
+
+    return Image.fromarray(np.moveaxis(np.rint(pixels * 255).astype(np.uint8), 0, -1))
+
+
+def from_picture(picture: Picture) -> Pixels:
+    """The inverse of `to_picture`."""
+    return np.moveaxis(np.asarray(picture), -1, 0) / 255.0
+
+
+def elastic_transform(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
+    """A random affine map, then a smooth random displacement, both bilinear.
+
+    Level, in sides of the image: strength and smoothness of the displacement, and how far the corners of the
+    affine map move. The side is the shorter one; at 224 it counts as 244, as in ImageNet-C.
+    """
+    from scipy import ndimage
+
+    side = min(pixels.shape[-2:])
+    strength, sigma, shift = (ELASTIC_SIDE.get(side, side) * part for part in level)
+    grid = np.indices(pixels.shape[-2:]).astype(np.float64)
+    warped = _sample(pixels, _affine(grid, side // 3, shift, rng), "mirror")
+    drawn = rng.uniform(-1, 1, grid.shape)
+    moved = strength * ndimage.gaussian_filter(drawn, (0, sigma, sigma), mode="reflect", truncate=3)
+    return _sample(warped, grid + moved, "reflect")
+
+
+def _affine(grid: Pixels, reach: int, shift: float, rng: np.random.Generator) -> Pixels:
+    """Where the points of a grid `(2, H, W)` come from, when three points around its middle move at random.
+
+    Args:
+        reach: of the three from the middle, in pixels along each axis.
+        shift: at most, of each coordinate, in pixels.
+    """
+    middle = np.array(grid.shape[1:]) // 2
+    corners = middle + max(1, reach) * np.array([[1, 1], [-1, 1], [-1, -1]])
+    moved = corners + rng.uniform(-shift, shift, corners.shape)
+    matrix = np.linalg.solve(np.column_stack([moved, np.ones(3)]), corners)
+    sources: Pixels = np.tensordot(matrix[:2].T, grid, 1) + matrix[2][:, None, None]
+    return sources
+
+
+def _sample(pixels: Pixels, at: Pixels, border: str) -> Pixels:
+    """The channels at the points `(2, H, W)`, row and column in pixels."""
+    from scipy import ndimage
+
+    return np.stack([ndimage.map_coordinates(channel, at, order=1, mode=border) for channel in pixels])

@@ -1,0 +1,28 @@
+"""The four additive noises, drawn for every pixel and channel on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .pixels import Pixels
+
+
+def gaussian(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """x + N(0, sigma^2)."""
+    return pixels + rng.normal(0, sigma, pixels.shape)
+
+
+def shot(pixels: Pixels, rate: float, rng: np.random.Generator) -> Pixels:
+    """Poisson(rate x) / rate: photon counting noise, stronger at lower rates."""
+    return rng.poisson(pixels * rate) / rate
+
+
+def speckle(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """x + x N(0, sigma^2)."""
+    return pixels + pixels * rng.normal(0, sigma, pixels.shape)
+
+
+def impulse(pixels: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
+    """A share `amount` of the values becomes 0 or 1, with equal odds."""
+    hit, salt = rng.random(pixels.shape) < amount, rng.random(pixels.shape) < 0.5
+    return np.where(hit, salt.astype(np.float64), pixels)

@@ -1,0 +1,233 @@
+"""Downloads over bad lines: resumed, tried again, taken from the next mirror, and checked before they are there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from types import TracebackType
+from urllib.error import HTTPError, URLError
+
+from ..errors import DataError
+from ..progress import Progress
+
+CHUNK = 1 << 16
+TIMEOUT = 30.0
+PAUSES = (1.0, 4.0, 15.0)
+"""Seconds before each new try. Whenever the file has grown, the tries are counted anew."""
+LONGEST_WAIT = 60.0
+"""A server that asks for more seconds than that is left for the next mirror."""
+OVERLOADED = (416, 429, 500, 502, 503, 504)
+"""Answers after which a server is asked again; 416 because what is here of the file has been dropped then."""
+
+
+class _MirrorError(Exception):
+    """This mirror is given up; the message names its URL."""
+
+
+def download(urls: Sequence[str], target: Path, md5: str, size: int | None, progress: Progress) -> None:
+    """Brings a file to `target` from the first of `urls` that gives it, going on where an earlier try broke off.
+
+    What has come so far lies in `<target>.part`. A file that is at `target` already is checked and kept.
+
+    Args:
+        md5: of the whole file.
+        size: of the whole file in bytes, where it is known.
+
+    Raises:
+        DataError: no mirror gives the file, it is not what it should be, or it cannot be written.
+    """
+    if target.exists():
+        return _check_md5(target, md5, progress)
+    complaints: list[str] = []
+    with _Part(target) as part:
+        for url in urls:
+            if complaints:
+                progress.note(f"{complaints[-1]}; trying {url}")
+            try:
+                _fetch(url, part, size, progress)
+                return part.finish(url, md5)
+            except _MirrorError as complaint:
+                complaints.append(str(complaint))
+    hint = f"Download it elsewhere and put it at {target}, or name the folder that has it with --data-dir."
+    raise DataError(f"cannot download {target.name}: {'; '.join(complaints)}", hint=hint)
+
+
+def _check_md5(path: Path, md5: str, progress: Progress) -> None:
+    """Raises a `DataError` where a file is not the one with this md5."""
+    content = hashlib.md5()
+    with progress.task(f"check {path.name}", path.stat().st_size, "bytes") as task, path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            content.update(chunk)
+            task.advance(len(chunk))
+    if content.hexdigest() != md5:
+        hint = "Remove it to download it again."
+        raise DataError(f"{path} is damaged", expected=f"md5 {md5}", got=content.hexdigest(), hint=hint)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns what the file system complains of into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error}", hint="Name another folder with --data-dir.") from None
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Raises a `DataError` where so many bytes do not fit on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        hint = "Make room, or name another folder with --data-dir."
+        sizes = {"expected": f"{needed / 1e9:.1f} GB", "got": f"{free / 1e9:.1f} GB"}
+        raise DataError(f"too little room in {folder} for {what}", **sizes, hint=hint)
+
+
+class _Part:
+    """What has come of a file so far, and the md5 of it."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._path = target.with_name(f"{target.name}.part")
+        self.name = target.name
+        self.count = 0
+        self._md5 = hashlib.md5()
+
+    def __enter__(self) -> _Part:
+        with writing(self._path.parent):
+            self._file = self._path.open("a+b")
+            self._file.seek(0)
+            while chunk := self._file.read(CHUNK):
+                self._take(chunk)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        if not self.count:
+            self._path.unlink(missing_ok=True)
+
+    def _take(self, chunk: bytes) -> None:
+        self._md5.update(chunk)
+        self.count += len(chunk)
+
+    def append(self, chunk: bytes) -> None:
+        with writing(self._path.parent):
+            self._file.write(chunk)
+        self._take(chunk)
+
+    def clear(self) -> None:
+        """Back to nothing."""
+        with writing(self._path.parent):
+            self._file.truncate(0)
+        self.count, self._md5 = 0, hashlib.md5()
+
+    def finish(self, url: str, md5: str) -> None:
+        """Becomes the file, or, with another md5, nothing."""
+        found = self._md5.hexdigest()
+        if found != md5:
+            self.clear()
+            raise _MirrorError(f"{url} is damaged, expected md5 {md5}, got {found}")
+        with writing(self._path.parent):
+            self._file.close()
+            self._path.replace(self._target)
+
+
+def _fetch(url: str, part: _Part, size: int | None, progress: Progress) -> None:
+    """Asks for what is missing until all is there."""
+    start = longest = part.count
+    tries = 0
+    while part.count != size:
+        try:
+            _request(url, part, size, progress)
+            return
+        except (OSError, HTTPException) as error:
+            if part.count > longest:
+                longest, tries = part.count, 0
+            pause = _pause(error, tries, begun=longest > start)
+            if pause is None:
+                raise _MirrorError(f"{url}: {_words(error)}") from None
+            progress.note(f"{url}: {_words(error)}; another try in {pause:g} s")
+        tries += 1
+        time.sleep(pause)
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, without the brackets that urllib puts around it."""
+    return str(error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error)
+
+
+def _pause(error: Exception, tries: int, *, begun: bool) -> float | None:
+    """Seconds until the next try; None where there is to be none."""
+    if tries >= len(PAUSES):
+        return None
+    if isinstance(error, HTTPError):
+        asked = _retry_after(error.headers)
+        return max(asked, PAUSES[tries]) if error.code in OVERLOADED and asked <= LONGEST_WAIT else None
+    if isinstance(error, URLError) and not begun:  # no such server, or no network
+        return None
+    return PAUSES[tries]
+
+
+def _retry_after(headers: Message) -> float:
+    """Seconds that a server asks for, as a number or as a date."""
+    text = headers.get("Retry-After", "0")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _request(url: str, part: _Part, size: int | None, progress: Progress) -> None:
+    """One request, for all or, where something is here already, for the rest."""
+    resume = {"Range": f"bytes={part.count}-"} if part.count else {}
+    request = urllib.request.Request(url, headers={"User-Agent": "sdnet-bench", **resume})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            _receive(answer, url, part, size, progress)
+    except HTTPError as error:
+        error.close()
+        if error.code != 416:
+            raise
+        if _range(error.headers)[1] != part.count:  # else nothing is missing
+            part.clear()
+            raise
+
+
+def _receive(answer: HTTPResponse, url: str, part: _Part, size: int | None, progress: Progress) -> None:
+    """Appends the body of an answer; a server that does not know ranges sends everything again."""
+    start = part.count if answer.status == 206 else 0
+    if start and _range(answer.headers)[0] != start:
+        part.clear()
+        raise ConnectionError("another part of the file came than was asked for")
+    length = answer.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdecimal() else None
+    if size is not None and total not in (None, size):
+        raise _MirrorError(f"{url} is another file, expected {size:,} bytes, got {total:,}")
+    if start != part.count:
+        part.clear()
+    with progress.task(f"download {part.name}", total or size or 0, "bytes") as task:
+        task.advance(start)
+        while chunk := answer.read(CHUNK):
+            part.append(chunk)
+            task.advance(len(chunk))
+    wanted = total if size is None else size
+    if wanted is not None and part.count < wanted:
+        raise ConnectionError(f"broke off after {part.count:,} of {wanted:,} bytes")
+
+
+def _range(headers: Message) -> tuple[int | None, int | None]:
+    """The first byte and the length of the whole file in `Content-Range: bytes first-last/length`."""
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", headers.get("Content-Range", "").strip())
+    first, length = found.groups() if found else (None, None)
+    return (int(first) if first else None), (int(length) if length else None)

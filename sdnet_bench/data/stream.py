@@ -1,0 +1,82 @@
+"""Corruptions of whole batches: all images at one level, or each at a severity, and of a type, of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .corruptions import CORRUPTIONS, SEVERITIES, Level, corrupt
+from .splits import Batch
+
+NOISES = ("gaussian", "shot", "speckle", "impulse")
+"""The additive noises, in the order of the paper's Table 3."""
+UNKNOWN = "unknown"
+"""The corruption of a stream in which each image has one of the NOISES."""
+MIXED: Literal["mixed"] = "mixed"
+"""The severity of a stream in which each image has one of the five."""
+Severity = int | Literal["mixed"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A corruption at one level, under one seed."""
+
+    name: str
+    level: Level
+    seed: int = 0
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
+        return _corrupted(batch, lambda index: (self.name, self.level), self.seed)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Images of mixed severity, and of mixed type where there are several: each image draws its own, with equal odds.
+
+    Args:
+        names: of the corruptions.
+        severities: 1 to 5.
+        family: whose levels they have.
+        seed: of the draws and of the corruptions.
+    """
+
+    names: tuple[str, ...]
+    severities: tuple[int, ...]
+    family: str
+    seed: int = 0
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
+        return _corrupted(batch, self._level, self.seed)
+
+    def draw(self, index: int) -> tuple[str, int]:
+        """The corruption and the severity of the image at `index` of its split."""
+        word = hashlib.sha256(f"stream/{self.seed}/{index}".encode()).digest()
+        rng = np.random.Generator(np.random.Philox(key=int.from_bytes(word[:16], "little")))
+        severity, name = rng.integers(len(self.severities)), rng.integers(len(self.names))
+        return self.names[name], self.severities[severity]
+
+    def _level(self, index: int) -> tuple[str, Level]:
+        name, severity = self.draw(index)
+        return name, CORRUPTIONS[name].level(self.family, severity)
+
+
+def stream_of(corruption: str, severity: Severity, family: str, seed: int) -> Stream:
+    """The stream behind "unknown" corruption, "mixed" severity, or both."""
+    names = NOISES if corruption == UNKNOWN else (CORRUPTIONS[corruption].name,)
+    return Stream(names, SEVERITIES if severity == MIXED else (severity,), family, seed)
+
+
+def _corrupted(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int) -> Tensor:
+    images = []
+    for image, index in zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True):
+        name, level = of(index)
+        images.append(corrupt(name, image, level=level, seed=seed, index=index))
+    return torch.from_numpy(np.stack(images)).to(batch.images.device)

@@ -1,0 +1,225 @@
+"""lambda as a line of the residual: what Algorithm 1 finds on training images, and how it chooses at inference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import Frozen
+from ..data import UNKNOWN, Batch, Stream
+from ..errors import ModelError, RecordError, UsageError
+from ..files import replacing
+from ..records import Record
+
+FILE = "lambda_fit.json"
+Residual = Literal["norm", "squared"]
+RESIDUALS: tuple[Residual, ...] = ("norm", "squared")
+METRICS: dict[Residual, str] = {"norm": "residual", "squared": "residual_squared"}
+"""Where a record keeps the mean of |x - A z|_2, and of its square."""
+
+
+class Point(NamedTuple):
+    """What one level of noise says."""
+
+    level: float
+    residual: float
+    """r_c: the mean residual at lambda_0."""
+    lambda_: float
+    """lambda_c: the best of the grid, the smallest where several are."""
+    accuracy: float
+    """At lambda_c, in [0, 1]."""
+
+
+class LambdaFit(Frozen):
+    """lambda(r) = slope r + intercept for one type of corruption and one model."""
+
+    corruption: str
+    """Its name; "unknown" where the points of several types are pooled."""
+    weights: str
+    """sha256 of the model's weights."""
+    residual: Residual = "norm"
+    """What r is the mean of over images: |x - A z|_2 or its square."""
+    steps: int | None = None
+    """FISTA iterations at inference, where they are not those of training."""
+    slope: float
+    intercept: float
+    r_squared: float | None
+    """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
+    points: tuple[Point, ...]
+
+    def __call__(self, residual: float) -> float:
+        """lambda for test images of mean residual r; never below zero. Rounded to 1e-4."""
+        return round(max(0.0, self.slope * residual + self.intercept), 4)
+
+    def covers(self, residual: float) -> bool:
+        """Whether a residual lies between those that the line was fitted to."""
+        fitted = [point.residual for point in self.points]
+        return min(fitted) <= residual <= max(fitted)
+
+    @property
+    def name(self) -> str:
+        """Under which name it is saved."""
+        return self.corruption if self.steps is None else f"{self.corruption}, {self.steps} steps"
+
+    @property
+    def rule(self) -> str:
+        """How a record names the choice of one lambda for a whole test set."""
+        content = f"{self.slope!r} {self.intercept!r} {self.residual} {self.steps} {self.weights}"
+        return f"algorithm-1/{self.corruption}/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Algorithm 1 with every image as a test set of its own: its residual chooses its lambda."""
+
+    fit: LambdaFit
+
+    def __call__(self, residual: Tensor, batch: Batch) -> Tensor:
+        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero."""
+        r = residual**2 if self.fit.residual == "squared" else residual
+        return (self.fit.slope * r + self.fit.intercept).clamp_min(0)
+
+    @property
+    def rule(self) -> str:
+        """How a record names it."""
+        return f"{self.fit.rule}/image"
+
+
+@dataclass(frozen=True)
+class PerImageOfType:
+    """The same for a stream of several types of noise, by somebody who knows the type of each image."""
+
+    fits: tuple[LambdaFit, ...]
+    """One for each type of the stream, in its order."""
+    stream: Stream
+
+    def __call__(self, residual: Tensor, batch: Batch) -> Tensor:
+        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero."""
+        chosen = torch.stack([PerImage(fit)(residual, batch) for fit in self.fits])
+        types = [self.stream.names.index(self.stream.draw(index)[0]) for index in batch.index.tolist()]
+        return chosen[torch.tensor(types, device=chosen.device), torch.arange(len(types), device=chosen.device)]
+
+    @property
+    def rule(self) -> str:
+        """How a record names it."""
+        return self.name_of(self.fits)
+
+    @staticmethod
+    def name_of(fits: Iterable[LambdaFit]) -> str:
+        """The `rule` of these fits, in the order of the stream's types."""
+        known = hashlib.sha256(" ".join(fit.rule for fit in fits).encode()).hexdigest()[:16]
+        return f"algorithm-1/known/{known}/image"
+
+
+def find_points(records: Iterable[Record], lambda_0: float, residual: Residual = "norm") -> list[Point]:
+    """{lambda_c, r_c}, steps 6 and 10 of Algorithm 1, from records of training images in any order.
+
+    A level may have been measured in blocks: lambdas that a race has dropped lack the last of them, and do not
+    count. A level without a record at lambda_0 has no residual, and gives no point.
+    """
+    levels: dict[float, dict[float, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if isinstance(record.cell.level, float):
+            levels[record.cell.level][float(record.cell.lambda_ or 0)].append(record)
+    return [
+        _point(level, by_lambda, by_lambda[lambda_0], METRICS[residual])
+        for level, by_lambda in sorted(levels.items())
+        if lambda_0 in by_lambda
+    ]
+
+
+def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list[Record], metric: str) -> Point:
+    widest = max(_images(records) for records in by_lambda.values())
+    standing = {lambda_: records for lambda_, records in by_lambda.items() if _images(records) == widest}
+    best = max(standing, key=lambda lambda_: (_accuracy(standing[lambda_]), -lambda_))
+    if any(metric not in record.metrics for record in at_lambda_0):
+        raise RecordError(f"the records at lambda_0 have no {metric}", hint="Measure them anew in another --runs-dir.")
+    residual = sum(record.n * record.metrics[metric] for record in at_lambda_0) / _images(at_lambda_0)
+    return Point(level, residual, best, _accuracy(standing[best]))
+
+
+def _images(records: Sequence[Record]) -> int:
+    return sum(record.n for record in records)
+
+
+def _accuracy(records: Sequence[Record]) -> float:
+    return sum(int(record.correct.sum()) for record in records) / _images(records)
+
+
+def fit_line(
+    corruption: str, weights: str, points: Sequence[Point], residual: Residual = "norm", steps: int | None = None
+) -> LambdaFit:
+    """Step 12: linear least squares of lambda_c on r_c; a `UsageError` where all residuals are one."""
+    if len({point.residual for point in points}) < 2:
+        raise UsageError(
+            f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
+        )
+    r, wanted = np.array([point.residual for point in points]), np.array([point.lambda_ for point in points])
+    slope, intercept = np.polyfit(r, wanted, 1)
+    spread = float(((wanted - wanted.mean()) ** 2).sum())
+    missed = float(((wanted - slope * r - intercept) ** 2).sum())
+    return LambdaFit(
+        corruption=corruption,
+        weights=weights,
+        residual=residual,
+        steps=steps,
+        slope=float(slope),
+        intercept=float(intercept),
+        r_squared=1 - missed / spread if spread else None,
+        points=tuple(points),
+    )
+
+
+def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
+    """One line through the points of several types of corruption: for images whose type is not known.
+
+    A `UsageError` where they were fitted to different kinds of residual, or for different FISTA iterations.
+    """
+    first = fits[0]
+    if not can_pool(fits):
+        hint = "Fit all of them anew: `sdnet-bench fit-lambda --corruption all`."
+        raise UsageError("fits to different residuals cannot be pooled", expected="one kind of residual", hint=hint)
+    points = [point for fit in fits for point in fit.points]
+    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps)
+
+
+def can_pool(fits: Iterable[LambdaFit]) -> bool:
+    """Whether the residuals of these fits are of one kind."""
+    return len({(fit.residual, fit.steps) for fit in fits}) == 1
+
+
+def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
+    """The saved fits by name, later folders over earlier ones; one made for other weights is a `ModelError`."""
+    fits: dict[str, LambdaFit] = {}
+    for path in (folder / FILE for folder in folders):
+        fits |= dict(_read(path)) if path.exists() else {}
+        if any(fit.weights != weights for fit in fits.values()):
+            raise ModelError(f"{path} belongs to another model", hint="Remove it, or fit anew with fit-lambda.")
+    return fits
+
+
+def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
+    try:
+        for name, content in json.loads(path.read_text(encoding="utf-8")).items():
+            yield name, LambdaFit.model_validate(content)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"cannot read {path}: {error}".splitlines()[0]) from None
+
+
+def save_fit(folder: Path, fit: LambdaFit) -> None:
+    """Puts a fit beside the others of the same model; those of another model make room."""
+    path = folder / FILE
+    known = dict(_read(path)) if path.exists() else {}
+    kept = {name: old for name, old in known.items() if old.weights == fit.weights}
+    content = {name: each.model_dump() for name, each in sorted({**kept, fit.name: fit}.items())}
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

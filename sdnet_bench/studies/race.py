@@ -1,0 +1,117 @@
+"""The best lambda with fewer forward passes: a race in which lambdas drop out as soon as they cannot win.
+
+Images are taken in a seeded order, in blocks that double what has been seen. After each block every lambda is
+compared with the leader on the images that both have seen. One that is worse, with the confidence asked for, drops
+out; the race is over when none that is left can be better than the leader by more than the tolerance.
+
+The bound on a difference of accuracies is that of Wald for paired proportions, with half an image added to either
+kind of disagreement; the confidence is shared among all comparisons that a race can make (Bonferroni). So the true
+best drops out, or beats the winner by more than the tolerance, in at most a share 1 - confidence of races, as far
+as the normal approximation holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.stats import norm
+
+from ..errors import UsageError
+from ..records import Cell, Outcomes, Record
+from .workbench import Workbench
+
+FIRST_BLOCK = 250
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a race is decided.
+
+    Args:
+        confidence: of the decision, in (0, 1).
+        tolerance: the difference of accuracies, in [0, 1), that nobody minds.
+    """
+
+    confidence: float = 0.95
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.confidence < 1:
+            raise UsageError("confidence out of range", expected="between 0 and 1", got=self.confidence)
+        if not 0 <= self.tolerance < 1:
+            raise UsageError("tolerance out of range", expected="from 0 to below 1", got=self.tolerance)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a race stands after a block."""
+
+    leader: float
+    alive: tuple[float, ...]
+    """The leader and all lambdas that may still be better; ascending."""
+    decided: bool
+
+
+def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | None = None) -> list[Record]:
+    """Records of the blocks of the images of `cell`, under lambda_0 and every lambda that was still in the race.
+
+    `find_points` makes a point of them. lambda_0 is measured to the end, for its residual, in the race or not.
+    """
+    rules, size = rules or Rules(), len(bench.split(cell.split, cell.limit))
+    ends = block_ends(size)
+    alive: tuple[float, ...] = tuple(sorted(lambdas))
+    z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
+    records: list[Record] = []
+    for block in pairwise([0, *ends]):
+        title = f"race, {cell.corruption} {cell.level:g}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
+        measured = sorted({bench.trained_lambda, *alive})
+        records += bench.measure([_block_cell(bench, cell, lambda_, block) for lambda_ in measured], title)
+        standing = judge({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
+        alive = standing.alive
+        if standing.decided:
+            break
+    return records
+
+
+def block_ends(size: int) -> list[int]:
+    """Where blocks end: each doubles what has been seen, the last one ends with the images."""
+    ends = [FIRST_BLOCK]
+    while ends[-1] < size:
+        ends.append(2 * ends[-1])
+    return [*ends[:-1], size]
+
+
+def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> Standing:
+    """Compares lambdas on the same images.
+
+    Args:
+        outcomes: for each lambda `(n,)`, which images were classified correctly.
+        z: quantile of the normal distribution for one comparison.
+        tolerance: as in `Rules`.
+    """
+    leader = max(outcomes, key=lambda lambda_: (outcomes[lambda_].mean(), -lambda_))
+    bounds = {
+        lambda_: upper_bound(correct, outcomes[leader], z) for lambda_, correct in outcomes.items() if lambda_ != leader
+    }
+    alive = sorted({leader, *(lambda_ for lambda_, bound in bounds.items() if bound >= 0)})
+    return Standing(leader, tuple(alive), decided=all(bound <= tolerance for bound in bounds.values()))
+
+
+def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:
+    """By how much the accuracy of one lambda can exceed that of another at most, given z; both `(n,)`."""
+    n, wins, losses = len(one), int((one & ~other).sum()), int((other & ~one).sum())
+    difference = (wins - losses) / n
+    variance = max(0.0, (wins + losses + 1) / n - difference**2) / n
+    return difference + z * float(np.sqrt(variance))
+
+
+def _block_cell(bench: Workbench, cell: Cell, lambda_: float, block: tuple[int, int]) -> Cell:
+    images = bench.split(cell.split, cell.limit, block).digest
+    return cell.model_copy(update={"lambda_": lambda_, "block": block, "images": images})
+
+
+def _outcomes(records: Sequence[Record], lambda_: float) -> Outcomes:
+    return np.concatenate([record.correct for record in records if record.cell.lambda_ == lambda_])

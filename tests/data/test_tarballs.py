@@ -1,0 +1,230 @@
+"""Tar archives from a server of our own: in place whole and checked, or not at all; nothing lands outside."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+import time
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from sdnet_bench.data.tarballs import fetch_tar, locked, scratch_in, unpack
+from sdnet_bench.errors import DataError, InterruptError
+from sdnet_bench.progress import Progress
+
+
+def tar(**files: bytes) -> bytes:
+    """A gzipped archive; `__` in a name is a slash."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name.replace("__", "/"))
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return content.getvalue()
+
+
+GOOD = tar(things__a=b"one", things__b=b"two")
+ESCAPES = tar(**{"things__a": b"one", "..__escaped": b"two"})
+
+
+@pytest.fixture
+def server(mirror: Any, naps: list[float]) -> Any:
+    mirror.body = GOOD
+    return mirror
+
+
+def fetch(server: Any, folder: Path, *, md5: str | None = None) -> None:
+    fetch_tar(server.url, md5 or hashlib.md5(server.body).hexdigest(), folder, "things", Progress())
+
+
+def test_a_good_archive_lands(server: Any, tmp_path: Path) -> None:
+    fetch(server, tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["things"]
+    assert (tmp_path / "data/things/a").read_bytes() == b"one"
+    assert (tmp_path / "data/things/b").read_bytes() == b"two"
+
+
+def test_progress_counts_the_bytes(server: Any, tmp_path: Path, told: Progress) -> None:
+    fetch_tar(server.url, hashlib.md5(GOOD).hexdigest(), tmp_path, "things", told)
+    assert told.images == len(GOOD) + len(b"onetwo"), "downloaded, and unpacked"  # type: ignore[attr-defined]
+
+
+def test_a_folder_that_another_process_put_there_stays(server: Any, tmp_path: Path) -> None:
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things/old").touch()
+    fetch(server, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "things").iterdir()) == ["old"]
+
+
+def assert_refused(server: Any, folder: Path, complaint: str, **request: str) -> None:
+    with pytest.raises(DataError, match=complaint) as caught:
+        fetch(server, folder, **request)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert list(folder.iterdir()) == []
+    assert not (folder.parent / "escaped").exists()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_another_md5_is_refused(server: Any, data: Path) -> None:
+    expected = "0" * 32
+    assert_refused(server, data, rf"is damaged, expected md5 {expected}, got [0-9a-f]{{32}}", md5=expected)
+
+
+def test_a_missing_file_is_one_line_with_advice(server: Any, data: Path) -> None:
+    server.usual = type(server.usual)(status=404)
+    assert_refused(server, data, r"cannot download .*404.*--data-dir")
+
+
+def test_no_server_is_one_line_with_advice(server: Any, data: Path) -> None:
+    server.url = "http://127.0.0.1:9/things.tar.gz"
+    assert_refused(server, data, r"cannot download .*--data-dir")
+
+
+def test_a_broken_download_goes_on_the_next_time(server: Any, data: Path) -> None:
+    broken, refused = type(server.usual)(drop_after=50), type(server.usual)(status=404)
+    server.script += [broken, refused]
+    with pytest.raises(DataError, match=r"cannot download .*404"):
+        fetch(server, data)
+    assert [path.name for path in data.iterdir()] == ["things.tar.gz.part"]
+    fetch(server, data)
+    assert [path.name for path in data.iterdir()] == ["things"]
+    assert server.asked == [None, "bytes=50-", "bytes=50-"]
+    assert server.sent == len(GOOD)
+
+
+def test_an_archive_that_reaches_outside_is_refused(server: Any, data: Path) -> None:
+    server.body = ESCAPES
+    assert_refused(server, data, "cannot unpack the archive")
+
+
+def test_an_archive_without_the_folder_is_refused(server: Any, data: Path) -> None:
+    server.body = tar(other__a=b"one")
+    assert_refused(server, data, "the archive is not what it should be, expected a folder things")
+
+
+def test_a_file_that_is_no_archive_is_refused(server: Any, data: Path) -> None:
+    server.body = b"<html>Welcome to the hotel's network</html>"
+    assert_refused(server, data, "cannot unpack the archive")
+
+
+def test_a_failed_download_leaves_what_was_there(server: Any, data: Path) -> None:
+    (data / "others").mkdir()
+    (data / "others/old").touch()
+    with pytest.raises(DataError):
+        fetch(server, data, md5="0" * 32)
+    assert (data / "others/old").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(server: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write to .*--data-dir"):
+        fetch(server, tmp_path / "file" / "data")
+
+
+def entry(name: str, **how: Any) -> bytes:
+    """An archive with a good file, and one that is what `how` says."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for info in (tarfile.TarInfo("things/good"), tarfile.TarInfo(name)):
+            for key, value in (how if info.name == name else {}).items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    return content.getvalue()
+
+
+OUTSIDE = "lies outside of it"
+NO_FILE = "is neither a file nor a folder"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (entry("../escaped"), OUTSIDE),
+        (entry("things/../../escaped"), OUTSIDE),
+        (entry("/tmp/escaped"), OUTSIDE),
+        (entry("things/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), NO_FILE),
+        (entry("things/link", type=tarfile.SYMTYPE, linkname="good"), NO_FILE),
+        (entry("things/link", type=tarfile.LNKTYPE, linkname="../../escaped"), NO_FILE),
+        (entry("things/pipe", type=tarfile.FIFOTYPE), NO_FILE),
+        (GOOD[:-30], "end-of-stream|end of data"),
+        (entry("things/b", size=5000)[:2000], "unexpected end of data"),
+    ],
+)
+def test_nothing_is_unpacked_of_an_archive_with_anything_bad_in_it(
+    server: Any, data: Path, content: bytes, complaint: str
+) -> None:
+    server.body = content
+    assert_refused(server, data, f"cannot unpack the archive: .*({complaint})")
+
+
+def test_only_what_has_a_place_is_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "things.tar.gz"
+    archive.write_bytes(GOOD)
+    unpack(archive, tmp_path / "out", lambda name: PurePosixPath("x/y") if name.name == "b" else None, Progress())
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["x", "y"]
+    assert (tmp_path / "out/x/y").read_bytes() == b"two"
+
+
+def test_an_interrupt_while_unpacking_leaves_the_download_and_nothing_else(
+    server: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise InterruptError("interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extract", stop)
+        with pytest.raises(InterruptError):
+            fetch(server, data)
+    assert [path.name for path in data.iterdir()] == ["things.tar.gz"]
+    fetch(server, data)
+    assert [path.name for path in data.iterdir()] == ["things"]
+    assert server.asked == [None]
+
+
+def test_what_a_killed_process_left_is_swept_away(server: Any, data: Path) -> None:
+    (data / ".incoming/things").mkdir(parents=True)
+    (data / ".incoming/things/half").touch()
+    fetch(server, data)
+    assert sorted(path.name for path in (data / "things").iterdir()) == ["a", "b"]
+    assert [path.name for path in data.iterdir()] == ["things"]
+
+
+def test_scratch_is_gone_after_an_error(tmp_path: Path) -> None:
+    def stopped() -> None:
+        with scratch_in(tmp_path) as scratch:
+            (scratch / "half").touch()
+            raise InterruptError("interrupted")
+
+    with pytest.raises(InterruptError):
+        stopped()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_waits_and_says_so(tmp_path: Path, told: Any) -> None:
+    inside, order = threading.Event(), []
+
+    def first() -> None:
+        with locked(tmp_path, "things", Progress()):
+            inside.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with locked(tmp_path, "things", told):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+    assert told.notes == [f"another process works on {tmp_path / 'things'}: waiting for it"]
+    assert list(tmp_path.iterdir()) == []
