@@ -92,10 +92,10 @@ class Results:
         look = self.adaptive if adaptive else self.given
         return percent([look(corruption, severity, steps) for severity in SEVERITIES])
 
-    def errors(self, corruptions: Sequence[str]) -> dict[str, float]:
-        """Errors (%) at lambda_0, mean over severities, by corruption; empty unless all of them are on record."""
-        means = {name: self.mean(name) for name in corruptions}
-        return {name: 100 - mean.value for name, mean in means.items() if mean} if all(means.values()) else {}
+    def error(self, corruptions: Sequence[str]) -> Value | None:
+        """Error (%) at lambda_0 over all severities of these corruptions; None unless every one is on record."""
+        accuracy = percent([self.given(name, severity) for name in corruptions for severity in SEVERITIES])
+        return accuracy.complement if accuracy else None
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
         """Algorithm 1's line for one type of corruption."""

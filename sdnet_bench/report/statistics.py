@@ -20,6 +20,12 @@ class Value(NamedTuple):
     records: tuple[Record, ...] = ()
     """What a proportion is the mean of."""
 
+    @property
+    def complement(self) -> Value:
+        """The error (%) of an accuracy (%)."""
+        low, high = (None if bound is None else 100 - bound for bound in (self.high, self.low))
+        return Value(100 - self.value, low, high, self.n, self.records)
+
 
 def percent(records: Sequence[Record | None]) -> Value | None:
     """Accuracy (%) over records of the same images, with Wilson's 95 % interval.

@@ -79,7 +79,7 @@ def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeyp
 
     honest = Bench._measure_group
 
-    def rigged(bench: Workbench, group: Any, task: Any) -> None:
+    def rigged(bench: Workbench, group: Any, task: Any, rules: Any) -> None:
         if group[0].split == "test":
             for cell in group:
                 standing = np.full(LIMIT, cell.lambda_ == 1.0)
@@ -88,7 +88,7 @@ def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeyp
             for cell in group:
                 bench.store.append(Record.of("m", cell, np.full(LIMIT, cell.lambda_ == 0.5)))
         else:
-            honest(bench, group, task)
+            honest(bench, group, task, rules)
 
     monkeypatch.setattr(Bench, "_measure_group", rigged)
     records = run_attack(sdnet, SETTING, "matched", GRID, limit=LIMIT)
