@@ -77,7 +77,7 @@ def compare_searches(args: argparse.Namespace, corruption: str, runtime: Runtime
     seconds = []
     for bench, search in zip(benches, (None, Rules(args.confidence, args.tolerance / 100)), strict=True):
         work = lambda bench=bench, search=search: fits.append(  # noqa: E731
-            fit_lambda(bench, corruption, limit=args.images, search=search)
+            fit_lambda(bench, corruption, levels=args.levels, limit=args.images, search=search)
         )
         seconds.append(timed(work))
     passes = [sum(record.n for record in bench.store) for bench in benches]
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--corruptions", default="gaussian,impulse")
+    parser.add_argument("--levels", type=float, nargs="+", help="by default those of fit-lambda")
     parser.add_argument("--images", type=int, default=10_000, help="training images, spread evenly")
     parser.add_argument("--sweep-images", type=int, default=2_000)
     parser.add_argument("--confidence", type=float, default=0.95)
@@ -103,13 +104,14 @@ def main() -> None:
     args = parser.parse_args()
     runtime = Runtime.create("auto", args.precision)
     about = runtime.provenance()
+    levels = f"levels {', '.join(f'{level:g}' for level in args.levels)}" if args.levels else "the usual levels"
     with tempfile.TemporaryDirectory() as folder:
         lines = [
             f"{args.model}: {about['precision']}, {about['device']}, torch {about['torch']}, commit {about['commit']}.",
             "",
             *compare_sweeps(args, runtime, Path(folder)),
             "",
-            f"Algorithm 1 on {args.images:,} training images, 7 levels, 15 lambdas. Race: confidence "
+            f"Algorithm 1 on {args.images:,} training images, {levels}, 15 lambdas. Race: confidence "
             f"{args.confidence:g}, tolerance {args.tolerance:g} points. Short: by how many points of accuracy, in the "
             "mean and at worst over the levels, the race's choices fall short on the images of the grid.",
             "",
