@@ -1,9 +1,10 @@
 """How much lambda gains over runs that differ in their seed, and over recipes: on validation noise, not on test noise.
 
-    python benchmarks/seeds.py RECIPE.toml ... --seeds 0 1 --output benchmarks/seeds
+    python benchmarks/seeds.py benchmarks/seeds/*.toml --seeds 0 1      # trains, measures, writes records and table
+    python benchmarks/seeds.py                                          # writes the table of the records alone
 
-Trains every recipe with every seed (or takes the finished run), classifies Gaussian noise of severities 1 to 5 on
-validation images under a grid of lambdas, and writes the records and a table of what they say.
+Every recipe is trained with every seed (a finished run is taken as it is), and Gaussian noise of severities 1 to 5 on
+validation images is classified under a grid of lambdas.
 """
 
 from __future__ import annotations
@@ -13,26 +14,33 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from sdnet_bench.config import Recipe
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import Record, write_results
+from sdnet_bench.records import Cell, Record, read_records, write_results
 from sdnet_bench.studies.accuracy import corrupted_cells
 from sdnet_bench.studies.lambda_sweep import best_record
 from sdnet_bench.studies.training import find_recipe, train_model
 from sdnet_bench.studies.workbench import Workbench
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.1)
+FOLDER = Path(__file__).with_name("seeds")
 
 
-def measure(bench: Workbench, images: int) -> list[Record]:
-    clean = [bench.cell("validation", images)]
-    noisy = corrupted_cells(bench, "validation", "gaussian", SEVERITIES, LAMBDAS, images)
-    return bench.measure([*clean, *noisy], "validation images")
+def measure(recipe: Recipe, images: int, data_dir: Path, runs_dir: Path) -> list[Record]:
+    """Trains, and classifies clean and noisy validation images."""
+    bench = train_model(recipe, runs_dir, data_dir, Runtime.create(), Progress(), resume=True)
+    return bench.measure(cells_of(bench, images), "validation images")
+
+
+def cells_of(bench: Workbench, images: int) -> list[Cell]:
+    clean = bench.cell("validation", images)
+    return [clean, *corrupted_cells(bench, "validation", "gaussian", SEVERITIES, LAMBDAS, images)]
 
 
 def row(name: str, records: Iterable[Record]) -> str:
-    """Clean accuracy; at each severity that at lambda_0, the best, and the lambda of the best."""
+    """Clean accuracy; at each severity that at lambda_0, the best, and the lambda of the best; the mean gain."""
     records = list(records)
     clean = next(record for record in records if record.cell.corruption is None)
     cells, gains = [], []
@@ -45,30 +53,27 @@ def row(name: str, records: Iterable[Record]) -> str:
     return f"| {name} | {100 * clean.accuracy:.1f} | {' | '.join(cells)} | {sum(gains) / len(gains):+.1f} |"
 
 
+def table(folder: Path) -> str:
+    """What the records in a folder say, a line for each run."""
+    header = ["run", "clean", *(f"severity {severity}" for severity in SEVERITIES), "mean gain"]
+    lines = [row(path.stem, read_records(path)) for path in sorted(folder.glob("*.json"))]
+    return "\n".join(["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1), *lines]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="+", help="names, or TOML files")
+    parser.add_argument("recipes", nargs="*", help="names, or TOML files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--images", type=int, default=1000, help="validation images")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    parser.add_argument("--output", type=Path, default=Path("seeds"))
     args = parser.parse_args()
-    runtime, lines = Runtime.create(), []
-    args.output.mkdir(parents=True, exist_ok=True)
     for name in args.recipes:
         for seed in args.seeds:
             recipe = find_recipe(name).replace(seed=seed)
             recipe = recipe.replace(name=f"{recipe.name}-s{seed}")
-            bench = train_model(recipe, args.runs_dir, args.data_dir, runtime, Progress(), resume=True)
-            records = measure(bench, args.images)
-            write_results(args.output / f"{recipe.name}.json", records)
-            lines.append(row(recipe.name, records))
-    header = ["run", "clean", *(f"severity {severity}" for severity in SEVERITIES), "mean gain"]
-    table = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1), *lines]
-    text = "\n".join(table) + "\n"
-    (args.output / "README.md").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+            write_results(FOLDER / f"{recipe.name}.json", measure(recipe, args.images, args.data_dir, args.runs_dir))
+    sys.stdout.write(table(FOLDER))
 
 
 if __name__ == "__main__":

@@ -185,8 +185,11 @@ def _drop_torn_line(path: Path) -> None:
 def read_results(folder: Path) -> list[Record]:
     """The records published with a model, in `results.json`; none where there is no such file."""
     path = folder / "results.json"
-    if not path.exists():
-        return []
+    return read_records(path) if path.exists() else []
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records in a file of `write_results`."""
     try:
         return [Record.model_validate(record) for record in json.loads(path.read_text(encoding="utf-8"))]
     except ValidationError as error:

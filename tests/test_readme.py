@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sdnet_bench.config import MODELS
-from sdnet_bench.report.card import summary
+from sdnet_bench.report.card import inference, summary
 from sdnet_bench.report.results import Results
 
 README = Path(__file__).parents[1] / "README.md"
@@ -18,12 +20,28 @@ def text() -> str:
     return README.read_text(encoding="utf-8")
 
 
+def block(text: str, name: str) -> str:
+    _, rest = text.split(f"<!-- {name} -->\n")
+    return rest.split(f"<!-- /{name} -->\n")[0].strip()
+
+
+def read(*names: str, runs: Path) -> list[Results]:
+    return [Results.read(MODELS / name, runs) for name in names]
+
+
 def test_the_table_of_results_is_that_of_the_records(text: str, tmp_path: Path) -> None:
-    names = ("resnet18-cifar10-small", "sdnet18-cifar10-small")
-    expected = summary([Results.read(MODELS / name, tmp_path) for name in names])
-    _, rest = text.split("<!-- results -->\n")
-    table, _ = rest.split("<!-- /results -->\n")
-    assert table.strip() == expected
+    shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", runs=tmp_path)
+    assert block(text, "results") == summary(shipped)
+
+
+def test_the_table_of_robust_inference_is_that_of_the_records(text: str, tmp_path: Path) -> None:
+    assert block(text, "inference") == inference(read("sdnet18-cifar10-small", runs=tmp_path))
+
+
+def test_the_table_of_seeds_is_that_of_its_records(text: str) -> None:
+    command = [sys.executable, README.with_name("benchmarks") / "seeds.py"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    assert block((README.with_name("benchmarks") / "README.md").read_text(encoding="utf-8"), "seeds") == printed.strip()
 
 
 @pytest.mark.parametrize("command", ["pip install -e . && sdnet-bench demo", 'pip install -e ".[dev]" && pytest'])

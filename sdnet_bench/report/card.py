@@ -10,10 +10,10 @@ from ..data import NOISES
 from ..engine.checkpoint import WEIGHTS
 from ..files import replacing
 from ..records import write_results
-from .render import markdown_table, show
+from .render import grid, markdown_table, show
 from .results import Results
 from .statistics import Value
-from .tables import EPS
+from .tables import EPS, build_tables
 
 PROTOCOLS = ("transfer", "matched")
 HEADER = [
@@ -54,9 +54,25 @@ by Algorithm 1. Attacks: PGD made at the lambda of training ("transfer", the pap
 scored at ("matched"); lambda is tuned on validation images, and clean accuracy at it stands beside."""
 
 
+INFERENCE = """\
+## Robust inference
+
+Images of mixed severity under one type of noise, or under all four ("unknown"), and the price on clean images. lambda
+is that of training; one for the whole set, by Algorithm 1; or one for every image, from its own residual. Where the
+type is unknown, the fits of the four types are pooled. p is McNemar's.
+
+{table}
+"""
+
+
 def summary(results: Sequence[Results]) -> str:
     """One line per model and way of choosing lambda: clean, the four noises, both attacks in both protocols."""
     return markdown_table(HEADER, [line for result in results for line in _lines(result)])
+
+
+def inference(results: Sequence[Results]) -> str | None:
+    """The table of robust inference; None where it was not measured."""
+    return next((grid(table) for table in build_tables(results) if table.name == "inference"), None)
 
 
 def _lines(result: Results) -> Iterator[list[str]]:
@@ -99,6 +115,8 @@ def card(folder: Path, results: Results) -> str:
     recipe = Recipe.read(folder / "recipe.toml")
     trained = (folder / WEIGHTS).exists()
     table = f"{EXPLANATION}\n\n{summary([results])}" if trained else "None yet: this recipe has not been run."
+    adaptive = inference([results])
+    table += f"\n\n{INFERENCE.format(table=adaptive).rstrip()}" if adaptive else ""
     first = f"sdnet-bench {'evaluate' if trained else 'train'} {results.name}"
     return CARD.format(
         name=results.name,

@@ -12,16 +12,14 @@ from .tables import Entry, Table
 
 
 def to_markdown(table: Table) -> str:
-    """A row of the paper's numbers, then of each model's and its differences; below, what would fill the gaps."""
-    columns = list(dict.fromkeys(entry.column for entry in table.entries))
+    """The table under its title; below, how the numbers were got, and what would fill the gaps."""
     gaps = _gaps(table)
-    lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
     foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
     remark = f" The published figures are those of {table.measured_on}." if foreign else ""
     parts = [
         f"### {table.title}",
         f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %, p is McNemar's.",
-        markdown_table(["", "", *columns], lines),
+        grid(table),
         "\n".join(f"- {note}" for note in table.notes),
     ]
     if gaps:
@@ -31,6 +29,13 @@ def to_markdown(table: Table) -> str:
     if absent:
         parts.append(f"There is no recipe for these yet: {', '.join(absent)}.")
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def grid(table: Table) -> str:
+    """A row of the paper's numbers, then of each model's, of its differences from them, and of p."""
+    columns, gaps = dict.fromkeys(entry.column for entry in table.entries), _gaps(table)
+    lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
+    return markdown_table(["", "", *columns], lines)
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
