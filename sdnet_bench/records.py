@@ -67,7 +67,9 @@ class Cell(Frozen):
     severity: int | Literal["mixed"] | None = None
     """1 to 5 where `level` is that of an archive; "mixed" where each image has one of them."""
     archive: str | None = None
-    """md5 of the archive's file that the corrupted images were read from; None where they were made here."""
+    """Origin and md5 of the archive's part that the corrupted images were read from, such as "official:ecaf8b...".
+
+    None where they were made here."""
     attack: AttackSetting | None = None
     rule: str | None = None
     """How lambda was chosen, where it was not given: the `rule` of a `LambdaFit`."""

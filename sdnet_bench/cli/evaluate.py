@@ -54,13 +54,15 @@ def evaluate(
     }
     if dry_run and not study:
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
-    if study and (wanted["names"] or lambda_ or archive or inference_steps):
-        raise UsageError("a study says itself what is measured", expected="no other option but --limit beside --study")
+    if severity != "all" and not (wanted["names"] or study):
+        raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
+    if study and (wanted["names"] or lambda_ or inference_steps or per != "set" or severity != "all"):
+        raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
     if per == "image" and lambda_ != "adaptive" and not study:
         raise UsageError("only an adaptive lambda is chosen per image", expected="--lambda adaptive beside --per image")
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     if study:
-        records = _run_study(bench, study, limit, dry_run=dry_run, as_json=json)
+        records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=json)
     else:
         records = _measure(bench, **wanted, limit=limit, steps=inference_steps, archived=archive)
     if records:
@@ -68,12 +70,14 @@ def evaluate(
         show_records(records, as_json=json)
 
 
-def _run_study(bench: Workbench, study: str, limit: int | None, *, dry_run: bool, as_json: bool) -> list[Record]:
+def _run_study(
+    bench: Workbench, study: str, limit: int | None, archived: bool, *, dry_run: bool, as_json: bool
+) -> list[Record]:
     """Shows the plan, and carries it out unless this is a dry run."""
-    from ..studies.plans import plan, run
+    from ..studies.plans import Images, plan, run
     from .show import show_plan
 
-    stages = plan(bench, study, limit)
+    stages = plan(bench, study, Images(limit, archived))
     show_plan(bench, stages, as_data=dry_run, as_json=as_json)
     return [] if dry_run else run(bench, stages)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..config import LAMBDAS
+from ..errors import UsageError
 from . import options
 
 
@@ -49,6 +50,8 @@ def fit_lambda(
     rules = Rules(confidence, tolerance / 100)
     measure = options.one_of(residual, "residual", RESIDUALS)
     names = options.corruption_names(corruption)
+    if wanted_levels and len(names) > 1:
+        raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     fits = [
         fit(
@@ -65,4 +68,6 @@ def fit_lambda(
     ]
     publish(bench)
     show_fits(fits, as_json=json)
-    bench.progress.note(f"next: sdnet-bench evaluate --corruption {corruption} --lambda adaptive")
+    steps = f" --inference-steps {inference_steps}" if inference_steps else ""
+    name = bench.model.name
+    bench.progress.note(f"next: sdnet-bench evaluate {name} --corruption {corruption} --lambda adaptive{steps}")

@@ -65,7 +65,7 @@ def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_js
         row["minutes"] = round(row["images"] / speed / 60, 1)
     if as_data:
         show_rows(rows, as_json=as_json)
-    minutes = f"about {total / speed / 60:.0f} min at {speed:,.0f} images/s" if total else "all is on record"
+    minutes = f"about {total / speed / 60:.0f} min at {speed:,.0f} noisy images/s" if total else "all is on record"
     bench.progress.note(f"plan: at most {total:,} images to classify, {minutes}")
 
 

@@ -45,6 +45,11 @@ class FolderSplit:
         lines = [f"{Path(file).name} {os.path.getsize(file)} {label}" for file, label in self.files]
         return hashlib.sha256("\n".join([str(self.size), *lines]).encode()).hexdigest()
 
+    @cached_property
+    def identity(self) -> str:
+        lines = [f"{at} {label}" for at, (_, label) in zip(self.index, self.files, strict=True)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def subset(self, places: Sequence[int]) -> FolderSplit:
         return replace(self, files=[self.files[at] for at in places], index=[self.index[at] for at in places])
 

@@ -35,6 +35,10 @@ class Split(Protocol):
     def digest(self) -> str:
         """Of the content: images, labels and which of them are taken."""
 
+    @property
+    def identity(self) -> str:
+        """Of places and labels alone: which images they are, whatever has been done to their pixels."""
+
     def __len__(self) -> int: ...
 
     def subset(self, places: Sequence[int]) -> Split:
@@ -99,6 +103,10 @@ class TensorSplit:
         content = hashlib.sha256(self.images.numpy().tobytes())
         content.update(self.labels.numpy().tobytes() + self.index.numpy().tobytes())
         return content.hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        return hashlib.sha256(self.labels.numpy().tobytes() + self.index.numpy().tobytes()).hexdigest()
 
     def subset(self, places: Sequence[int]) -> TensorSplit:
         at = torch.as_tensor(places)

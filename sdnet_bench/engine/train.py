@@ -170,7 +170,7 @@ def _schedule(recipe: Recipe, optimizer: SGD, steps_per_epoch: int) -> LRSchedul
             optimizer,
             recipe.optimizer.lr,
             total_steps=steps + 1,
-            pct_start=schedule.warmup,
+            pct_start=max(schedule.warmup, 2 / (steps + 1)),  # at least one step up
             anneal_strategy="linear",
             cycle_momentum=False,
         )

@@ -76,8 +76,8 @@ def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
         best = max(curve.points, key=lambda point: (point[1], -point[0]))
         axes.plot(*zip(*curve.points, strict=True), color=color, lw=1.4, label=f"severity {curve.severity}")
         axes.plot(*best, "o", color=color, ms=5)
-        if curve.chosen is not None:
-            lambdas, accuracies = zip(*curve.points, strict=True)
+        lambdas, accuracies = zip(*curve.points, strict=True)
+        if curve.chosen is not None and lambdas[0] <= curve.chosen <= lambdas[-1]:
             height = np.interp(curve.chosen, lambdas, accuracies)
             axes.plot(curve.chosen, height, "o", color=color, ms=9, fillstyle="none")
     axes.set(xlabel="lambda", ylabel=f"accuracy (%), n = {curves[0].n:,}", ylim=(0, 100))

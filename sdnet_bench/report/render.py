@@ -26,7 +26,7 @@ def to_markdown(table: Table) -> str:
         parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
     there = {entry.row for entry in table.entries if entry.ours is not None or entry.command is not None}
     absent = [row for row in dict.fromkeys(entry.row for entry in table.entries) if row not in there]
-    if absent:
+    if absent and table.name.startswith("table"):
         parts.append(f"There is no recipe for these yet: {', '.join(absent)}.")
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,8 +38,9 @@ class Results:
     records: tuple[Record, ...]
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     """Algorithm 1's, by the names they are saved under."""
-    archived: bool = False
-    """Whether corrupted images are those of the -C archive; otherwise those made here. The two are never mixed."""
+    origin: str | None = None
+    """Of corrupted images: "official", "generated" or "unknown" where they are those of a -C archive; None where they
+    were made here. Origins are never mixed."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path) -> Results:
@@ -127,12 +128,11 @@ class Results:
         return best_lambda([record for record in tuning if record.n == largest]) if setting and tuning else None
 
     def conditions(self) -> str:
-        """Its size, how long it was trained, and in which precision it was tested on what."""
-        training, clean = self._find(lambda cell: cell.kind == "training"), self.given(None, None)
+        """Its size, and how long it was trained."""
+        training = self._find(lambda cell: cell.kind == "training")
         width = f"width {self.config.backbone.options.get('width', 64)}"
-        epochs = f", {training.metrics['epochs']:.0f} epochs" if training and "epochs" in training.metrics else ""
-        device = clean.provenance.get("device", "an unknown device") if clean else ""
-        return f"{width}{epochs}" + (f"; noise measured in {clean.cell.precision} on {device}" if clean else "")
+        epochs = training.metrics.get("epochs") if training else None
+        return width if epochs is None else f"{width}, {epochs:.0f} epochs"
 
     def attack_conditions(self, norm: str, eps: float) -> str | None:
         """The attack behind `attacked`."""
@@ -147,13 +147,11 @@ class Results:
         """What `sweep-lambda` found, by severity."""
         curves = []
         for severity in SEVERITIES:
-            found = [
-                r for r in self.records if self._is_plain(r.cell, corruption, severity, None) and r.cell.rule is None
-            ]
-            n = _widest(found)
-            points = sorted(
-                (r.cell.lambda_, 100 * r.accuracy) for r in found if r.n == n and r.cell.lambda_ is not None
+            found = _alike(
+                [r for r in self.records if self._is_plain(r.cell, corruption, severity, None) and r.cell.rule is None]
             )
+            n = found[0].n if found else 0
+            points = sorted((r.cell.lambda_, 100 * r.accuracy) for r in found if r.cell.lambda_ is not None)
             if len(points) > 1:
                 adaptive = self.adaptive(corruption, severity)
                 curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
@@ -193,23 +191,27 @@ class Results:
 
     def _is_plain(self, cell: Cell, corruption: str | None, severity: Severity | None, steps: int | None) -> bool:
         """Whether a cell is about test images that nobody attacked, from the right source."""
-        described = (cell.kind, cell.split, cell.attack, cell.corruption, cell.severity, cell.steps)
-        from_archive = self.archived and corruption is not None
-        return described == ("accuracy", "test", None, corruption, severity, steps) and from_archive == bool(
-            cell.archive
-        )
+        described = (cell.kind, cell.split, cell.attack, cell.corruption, cell.severity, cell.steps, origin_of(cell))
+        origin = self.origin if corruption else None
+        return described == ("accuracy", "test", None, corruption, severity, steps, origin)
 
-    def from_archive(self) -> Results | None:
-        """The same model on the images of the archive; None where nothing was measured on them."""
-        if not any(record.cell.archive for record in self.records):
-            return None
-        return replace(self, name=f"{self.name} (archive)", archived=True)
+    def on_archives(self) -> list[Results]:
+        """The same model on the images of archives, once for each origin that anything was measured on."""
+        origins = sorted({origin for record in self.records if (origin := origin_of(record.cell))})
+        return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
 
 
-def _widest(records: Sequence[Record]) -> int:
-    """The number of images that most of these records were measured on."""
-    counts = Counter(record.n for record in records)
-    return max(counts, key=lambda n: (counts[n], n), default=0)
+def origin_of(cell: Cell) -> str | None:
+    """Whether an archive was "official", "generated" or "unknown"; None for images made here."""
+    return cell.archive.partition(":")[0] if cell.archive else None
+
+
+def _alike(records: Sequence[Record]) -> list[Record]:
+    """Most of these records: those of one set of images, one seed and one precision; the larger set of two."""
+    groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.cell.images, record.cell.archive, record.cell.seed, record.cell.precision].append(record)
+    return max(groups.values(), key=lambda group: (len(group), group[0].n), default=[])
 
 
 def _made_at(cell: Cell, lambda_: float | None) -> AttackSetting | None:

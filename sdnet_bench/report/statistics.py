@@ -30,7 +30,8 @@ class Value(NamedTuple):
 def percent(records: Sequence[Record | None]) -> Value | None:
     """Accuracy (%) over records of the same images, with Wilson's 95 % interval.
 
-    None if one is missing, or if they differ in images, seed, precision or the rule that chose lambda.
+    None if one is missing, or if they differ in images, seed, precision, the rule that chose lambda, or the archive
+    that a corruption was read from.
 
     For a mean over severities the images are not independent, so the interval counts each image once: it is
     wider than it would have to be.
@@ -39,6 +40,9 @@ def percent(records: Sequence[Record | None]) -> Value | None:
 
     found = [record for record in records if record is not None]
     if not found or len(found) < len(records) or len({_conditions(record.cell) for record in found}) > 1:
+        return None
+    parts = {(record.cell.corruption, record.cell.archive) for record in found}
+    if len(parts) > len({corruption for corruption, _ in parts}):
         return None
     n = min(record.n for record in found)
     mean = float(np.mean([record.accuracy for record in found]))
@@ -65,7 +69,7 @@ def mcnemar(one: Value, other: Value) -> float | None:
 
 def _images(cell: Cell) -> tuple[object, ...]:
     """What two cells share that were measured on the very same pixels."""
-    return (cell.images, cell.archive, cell.corruption, cell.level, cell.severity, cell.seed)
+    return (cell.images, cell.archive, cell.corruption, cell.level, cell.severity, cell.seed, cell.precision)
 
 
 def _conditions(cell: Cell) -> tuple[object, ...]:

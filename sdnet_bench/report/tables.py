@@ -13,6 +13,7 @@ from statistics import fmean
 from ..backbones import BACKBONES
 from ..config import MODELS
 from ..data import MIXED, NOISES, UNKNOWN
+from ..records import Record
 from ..studies.lambda_fit import PerImage, PerImageOfType
 from .paper import PaperRow, PaperTable, alexnet, published
 from .results import Results
@@ -87,9 +88,9 @@ def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
     rows = paper.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
     if name in ON_ARCHIVES:
-        models += [archived for archived in (model.from_archive() for model in models) if archived]
+        models += [archived for model in models for archived in model.on_archives()]
     entries = _compared([entry for row in rows for entry in _entries(name, paper, row, dataset, models)])
-    return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models)))
+    return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
 
 
 def _compared(entries: Sequence[Entry]) -> list[Entry]:
@@ -107,11 +108,32 @@ def _compared(entries: Sequence[Entry]) -> list[Entry]:
     return compared
 
 
-def _notes(name: str, models: Sequence[Results]) -> Iterator[str]:
+def _notes(name: str, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
     """What a reader has to know of each model's numbers."""
     for model in models:
+        values = [entry.ours for entry in entries if entry.model == model.name and entry.ours]
+        records = [record for value in values for record in value.records]
         attacks = [model.attack_conditions(*threat) for threat in EPS.values()] if name == "table4" else []
-        yield "; ".join([f"{model.name}: {model.conditions()}", *filter(None, attacks)])
+        fits = _fits_behind(model, records)
+        yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *fits, *filter(None, attacks)])
+
+
+def _measured(records: Sequence[Record]) -> Iterator[str]:
+    """On how many images, with which seeds, how and where; several of a kind are all named."""
+    if records:
+        counts = " and ".join(f"{n:,}" for n in sorted({record.n for record in records}))
+        seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in records}))
+        precisions = ", ".join(sorted({record.cell.precision for record in records}))
+        devices = ", ".join(sorted({str(record.provenance.get("device", "an unknown device")) for record in records}))
+        yield f"{counts} test images, seed {seeds}, {precisions} on {devices}"
+
+
+def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
+    """How the lambdas of these records were fitted."""
+    rules = {record.cell.rule for record in records if record.cell.rule}
+    found = {fit.found for fit in model.fits.values() if {fit.rule, PerImage(fit).rule} & rules and fit.found}
+    if found:
+        yield f"lambda fitted by {', '.join(sorted(found))}"
 
 
 def _entries(table: str, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
@@ -215,8 +237,8 @@ def _corruptions(model: Results, row: PaperRow, column: str) -> Value | None:
 OPTIONAL = ("table5", "inference", "corruptions")
 """Tables that are left out while there is nothing to show in them."""
 
-ON_ARCHIVES = ("table2", "table3")
-"""Tables that the paper made from the -C archives: a model measured on one has a line of its own."""
+ON_ARCHIVES = ("table2", "table3", "table5", "corruptions")
+"""Tables that the paper, or the benchmark, made from the -C archives: there a model has a line for each origin."""
 
 CELLS: dict[str, Lookup] = {
     "table1": _table1,
@@ -241,4 +263,6 @@ def _command(table: str, row: PaperRow, column: str, dataset: str, model: Result
         return f"sdnet-bench attack {model.name} --norm {EPS[column][0]}"
     if table == "inference" and column.startswith(UNKNOWN) and row.rule in KNOWN_TYPE:
         return None
-    return None if model.archived else f"sdnet-bench evaluate {model.name} --study {table}"
+    if column == "mCE" and dataset != "imagenet":
+        return None
+    return None if model.origin else f"sdnet-bench evaluate {model.name} --study {table}"

@@ -9,7 +9,7 @@ from ..data import CORRUPTIONS, MIXED, SEVERITIES, UNKNOWN, Severity
 from ..data.archives import source_of
 from ..data.corruptions import Level
 from ..data.datasets import Which
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..records import Cell, Record
 from .workbench import Workbench
 
@@ -57,10 +57,11 @@ def corrupted_cells(
 ) -> list[Cell]:
     """One cell for every severity of a corruption and every lambda."""
     cells = []
+    source = _source(bench, corruption) if archived else None
     for severity in severities:
         level = _level(bench, corruption, severity)
         cell = bench.cell(which, limit, steps=steps, corruption=corruption, severity=severity, level=level)
-        cell = _in_archive(bench, cell) if archived else cell
+        cell = _in_archive(bench, cell, source) if source else cell
         cells += [cell.model_copy(update=_with_lambda(bench, lambda_)) for lambda_ in lambdas]
     return cells
 
@@ -72,14 +73,26 @@ def _with_lambda(bench: Workbench, lambda_: float | None) -> dict[str, float]:
     return {"lambda_": check_lambda(lambda_)}
 
 
-def _in_archive(bench: Workbench, cell: Cell) -> Cell:
-    """The same images as the archive of the data set has them."""
-    corruption, severity = str(cell.corruption), cell.severity
-    if not isinstance(severity, int) or corruption == UNKNOWN:
-        raise UsageError("an archive has no such stream", expected="a corruption and severities 1 to 5", got=severity)
-    bench.archived(corruption, severity, cell.limit)  # whatever is wrong with it shows before anything is measured
-    source = source_of(bench.dataset.name, corruption, bench.data_dir, bench.progress)
-    return cell.model_copy(update={"archive": source.md5})
+def _source(bench: Workbench, corruption: str) -> str:
+    """Origin and md5 of a corruption's images in the archive; a `DataError` where they are not whole."""
+    if corruption == UNKNOWN:
+        raise UsageError("an archive has no such stream", expected="the name of a corruption", got=corruption)
+    found = source_of(bench.dataset.name, corruption, bench.data_dir, bench.progress)
+    if found.verdict == "missing":
+        bench.archived(corruption, 1)  # says what is missing, and how to get it
+    if found.verdict == "damaged" or found.md5 is None:
+        raise DataError(
+            f"{found.name} in the archive is damaged: {found.detail}", hint="See `sdnet-bench data verify`."
+        )
+    return f"{found.verdict}:{found.md5}"
+
+
+def _in_archive(bench: Workbench, cell: Cell, source: str) -> Cell:
+    """The cell on the same images as the archive of the data set has them."""
+    if not isinstance(cell.severity, int):
+        raise UsageError("an archive has no such stream", expected="severities 1 to 5", got=cell.severity)
+    images = bench.archived(str(cell.corruption), cell.severity, cell.limit)
+    return cell.model_copy(update={"images": images.identity, "archive": source})
 
 
 def _level(bench: Workbench, corruption: str, severity: Severity) -> Level | None:

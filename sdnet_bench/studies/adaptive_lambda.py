@@ -17,13 +17,13 @@ from ..errors import ModelError, UsageError
 from ..records import Cell, Record
 from .accuracy import corrupted_cells
 from .lambda_fit import (
-    METRICS,
     LambdaFit,
     PerImage,
     PerImageOfType,
     Residual,
     find_points,
     fit_line,
+    mean_residual,
     pool,
     read_fits,
     save_fit,
@@ -66,10 +66,17 @@ def fit_lambda(
     else:
         records = [record for cell in cells for record in race(bench, cell, grid, search)]
     points = find_points(records, bench.trained_lambda, residual)
-    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].steps)
+    found = _describe(bench, limit, search)
+    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].steps, found)
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit)
+    bench.runtime.processes.wait_for_everyone()  # others may read it next
     return fit
+
+
+def _describe(bench: Workbench, limit: int | None, search: Rules | None) -> str:
+    how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
+    return f"{how} on {len(bench.split('train', limit)):,} training images, seed {bench.seed}"
 
 
 def level_cells(
@@ -141,7 +148,7 @@ def measure_known_types(bench: Workbench, fits: Sequence[LambdaFit], *, limit: i
 
 def by_residual(record: Record, fit: LambdaFit) -> Cell:
     """The cell of a record again, at the lambda that a fit gives to its residual."""
-    chosen = fit(record.metrics[METRICS[fit.residual]])
+    chosen = fit(mean_residual(record, fit.residual))
     return record.cell.model_copy(update={"lambda_": chosen, "rule": fit.rule})
 
 
@@ -150,7 +157,7 @@ def _by_rule(cell: Cell, rule: str) -> Cell:
 
 
 def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
-    residual = record.metrics[METRICS[fit.residual]]
+    residual = mean_residual(record, fit.residual)
     if not fit.covers(residual):
         low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
         what = f"{record.cell.corruption or 'clean'} {record.cell.severity or ''}".strip()
@@ -164,21 +171,31 @@ def require_fits(bench: Workbench, corruptions: Iterable[str], steps: int | None
     That of "unknown" noise pools those of the four.
     """
     require_csc_layers(bench.model.net)
-    fits = read_fits([bench.model.folder, bench.folder], bench.model.weights)
+    fits = saved_fits(bench)
     return [
         pool(_each(bench, fits, NOISES, steps)) if name == UNKNOWN else _each(bench, fits, [name], steps)[0]
         for name in corruptions
     ]
 
 
+def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
+    """By name: what was published with the model, and over it what was fitted here."""
+    return read_fits([bench.model.folder, bench.folder], bench.model.weights)
+
+
+def fit_name(bench: Workbench, corruption: str, steps: int | None) -> str:
+    """Under which name the fit of a corruption is saved."""
+    own = bench.cell("test", steps=steps).steps
+    return corruption if own is None else f"{corruption}, {own} steps"
+
+
 def _each(
     bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], steps: int | None
 ) -> list[LambdaFit]:
-    own = bench.cell("test", steps=steps).steps
-    names = {name: name if own is None else f"{name}, {own} steps" for name in corruptions}
+    names = {name: fit_name(bench, name, steps) for name in corruptions}
     for name, saved in names.items():
         if saved not in fits:
-            extra = "" if own is None else f" --inference-steps {own}"
+            extra = "" if saved == name else f" --inference-steps {steps}"
             hint = f"Fit it with `sdnet-bench fit-lambda {bench.model.name} --corruption {name}{extra}`."
             raise ModelError(f"no fit of lambda for {saved} noise on {bench.model.name}", hint=hint)
     return [fits[saved] for saved in names.values()]

@@ -55,6 +55,8 @@ class LambdaFit(Frozen):
     r_squared: float | None
     """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
     points: tuple[Point, ...]
+    found: str | None = None
+    """In words: from how many images, with which seed and by which search."""
 
     def __call__(self, residual: float) -> float:
         """lambda for test images of mean residual r; never below zero. Rounded to 1e-4."""
@@ -131,20 +133,26 @@ def find_points(records: Iterable[Record], lambda_0: float, residual: Residual =
         if isinstance(record.cell.level, float):
             levels[record.cell.level][float(record.cell.lambda_ or 0)].append(record)
     return [
-        _point(level, by_lambda, by_lambda[lambda_0], METRICS[residual])
+        _point(level, by_lambda, by_lambda[lambda_0], residual)
         for level, by_lambda in sorted(levels.items())
         if lambda_0 in by_lambda
     ]
 
 
-def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list[Record], metric: str) -> Point:
+def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list[Record], residual: Residual) -> Point:
     widest = max(_images(records) for records in by_lambda.values())
     standing = {lambda_: records for lambda_, records in by_lambda.items() if _images(records) == widest}
     best = max(standing, key=lambda lambda_: (_accuracy(standing[lambda_]), -lambda_))
-    if any(metric not in record.metrics for record in at_lambda_0):
-        raise RecordError(f"the records at lambda_0 have no {metric}", hint="Measure them anew in another --runs-dir.")
-    residual = sum(record.n * record.metrics[metric] for record in at_lambda_0) / _images(at_lambda_0)
-    return Point(level, residual, best, _accuracy(standing[best]))
+    total = sum(record.n * mean_residual(record, residual) for record in at_lambda_0)
+    return Point(level, total / _images(at_lambda_0), best, _accuracy(standing[best]))
+
+
+def mean_residual(record: Record, residual: Residual) -> float:
+    """The mean over the images of a record; a `RecordError` where an earlier version has not measured it."""
+    metric = METRICS[residual]
+    if metric not in record.metrics:
+        raise RecordError(f"a record of {record.model} has no {metric}", hint="Measure anew in another --runs-dir.")
+    return record.metrics[metric]
 
 
 def _images(records: Sequence[Record]) -> int:
@@ -156,7 +164,12 @@ def _accuracy(records: Sequence[Record]) -> float:
 
 
 def fit_line(
-    corruption: str, weights: str, points: Sequence[Point], residual: Residual = "norm", steps: int | None = None
+    corruption: str,
+    weights: str,
+    points: Sequence[Point],
+    residual: Residual = "norm",
+    steps: int | None = None,
+    found: str | None = None,
 ) -> LambdaFit:
     """Step 12: linear least squares of lambda_c on r_c; a `UsageError` where all residuals are one."""
     if len({point.residual for point in points}) < 2:
@@ -164,7 +177,8 @@ def fit_line(
             f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
         )
     r, wanted = np.array([point.residual for point in points]), np.array([point.lambda_ for point in points])
-    slope, intercept = np.polyfit(r, wanted, 1)
+    varies = bool(np.ptp(wanted))
+    slope, intercept = np.polyfit(r, wanted, 1) if varies else (0.0, wanted[0])
     spread = float(((wanted - wanted.mean()) ** 2).sum())
     missed = float(((wanted - slope * r - intercept) ** 2).sum())
     return LambdaFit(
@@ -174,8 +188,9 @@ def fit_line(
         steps=steps,
         slope=float(slope),
         intercept=float(intercept),
-        r_squared=1 - missed / spread if spread else None,
+        r_squared=1 - missed / spread if varies else None,
         points=tuple(points),
+        found=found,
     )
 
 
@@ -189,7 +204,8 @@ def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
         hint = "Fit all of them anew: `sdnet-bench fit-lambda --corruption all`."
         raise UsageError("fits to different residuals cannot be pooled", expected="one kind of residual", hint=hint)
     points = [point for fit in fits for point in fit.points]
-    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps)
+    found = "; ".join(f"{fit.corruption}: {fit.found}" for fit in fits)
+    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found)
 
 
 def can_pool(fits: Iterable[LambdaFit]) -> bool:
@@ -212,7 +228,8 @@ def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
         for name, content in json.loads(path.read_text(encoding="utf-8")).items():
             yield name, LambdaFit.model_validate(content)
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"cannot read {path}: {error}".splitlines()[0]) from None
+        hint = "Remove it, and fit anew with fit-lambda."
+        raise ModelError(f"cannot read {path}: {error}".splitlines()[0], hint=hint) from None
 
 
 def save_fit(folder: Path, fit: LambdaFit) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..csc import csc_layers, require_csc_layers
-from ..data import CORRUPTIONS, MIXED, NOISES, SEVERITIES, UNKNOWN
+from ..data import CORRUPTIONS, MIXED, NOISES, SEVERITIES, UNKNOWN, stream_of
 from ..engine.evaluate import BATCH_SIZE, evaluate
-from ..errors import ModelError, UnknownNameError
+from ..errors import UnknownNameError, UsageError
 from ..records import Cell, Record
 from .accuracy import corrupted_cells
 from .adaptive_lambda import (
@@ -17,11 +17,13 @@ from .adaptive_lambda import (
     by_residual,
     choose_and_measure,
     fit_lambda,
+    fit_name,
     full_grid,
     level_cells,
     measure_adaptive,
     measure_known_types,
     require_fits,
+    saved_fits,
     swept,
 )
 from .workbench import Workbench
@@ -50,19 +52,31 @@ class Stage:
     later: int = 0
 
 
-Planner = Callable[[Workbench, int | None], Iterator[Stage]]
-
-
-def plan(bench: Workbench, study: str, limit: int | None = None) -> list[Stage]:
-    """The stages of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it.
+@dataclass(frozen=True)
+class Images:
+    """Which test images a study is about.
 
     Args:
-        limit: so many test images, spread evenly; None for all.
+        limit: so many, spread evenly; None for all.
+        archived: corrupted ones from the data set's -C archive, instead of made here.
     """
+
+    limit: int | None = None
+    archived: bool = False
+
+
+Planner = Callable[[Workbench, Images], Iterator[Stage]]
+
+
+def plan(bench: Workbench, study: str, images: Images | None = None) -> list[Stage]:
+    """The stages of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it."""
+    images = images or Images()
     if study not in STUDIES:
         raise UnknownNameError("study", study, STUDIES)
+    if images.archived and study not in ON_ARCHIVES:
+        raise UsageError(f"{study} is no study of an archive", expected=", ".join(ON_ARCHIVES))
     stages: list[Stage] = []
-    for stage in STUDIES[study](bench, limit):
+    for stage in STUDIES[study](bench, images):
         known = {cell for earlier in stages for cell in earlier.cells}
         stages.append(replace(stage, cells=[cell for cell in stage.cells if cell not in known]))
     return stages
@@ -74,27 +88,29 @@ def run(bench: Workbench, stages: Iterable[Stage]) -> list[Record]:
 
 
 def images_per_second(bench: Workbench) -> float:
-    """How fast this machine classifies with this model, from one batch."""
-    split = bench.split("test", BATCH_SIZE)
-    evaluate(bench.model.net, split, bench.runtime)  # the first pass also warms up
+    """How fast this machine makes Gaussian noise and classifies it with this model, from one batch."""
+    split, noise = bench.split("test", BATCH_SIZE), stream_of("gaussian", MIXED, bench.dataset.family, bench.seed)
+    evaluate(bench.model.net, split, bench.runtime, view=noise)  # the first pass also warms up
     started = time.perf_counter()
-    evaluate(bench.model.net, split, bench.runtime)
+    evaluate(bench.model.net, split, bench.runtime, view=noise)
     return len(split) / (time.perf_counter() - started)
 
 
-def _noise(bench: Workbench, corruptions: Sequence[str], limit: int | None) -> Iterator[Stage]:
+def _noise(bench: Workbench, corruptions: Sequence[str], images: Images) -> Iterator[Stage]:
     """At lambda_0, and by Algorithm 1 where there is a lambda: Tables 2 and 3."""
-    yield _given(bench, corruptions, limit)
+    yield _given(bench, corruptions, images)
     if csc_layers(bench.model.net):
         yield from _fits(bench, corruptions)
-        yield _adaptive(bench, corruptions, limit)
+        yield _adaptive(bench, corruptions, images)
 
 
-def _given(bench: Workbench, corruptions: Sequence[str], limit: int | None, steps: int | None = None) -> Stage:
+def _given(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> Stage:
     cells = [
         cell
         for name in corruptions
-        for cell in corrupted_cells(bench, "test", name, SEVERITIES, [None], limit, steps=steps)
+        for cell in corrupted_cells(
+            bench, "test", name, SEVERITIES, [None], images.limit, steps=steps, archived=images.archived
+        )
     ]
     return _stage(bench, "corrupted test images, lambda as in training", cells)
 
@@ -120,19 +136,16 @@ def _fit(bench: Workbench, corruption: str, steps: int | None) -> Callable[[], S
 
 
 def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
-    try:
-        require_fits(bench, [corruption], steps)
-    except ModelError:
-        return False
-    return True
+    return fit_name(bench, corruption, steps) in saved_fits(bench)
 
 
-def _adaptive(bench: Workbench, corruptions: Sequence[str], limit: int | None, steps: int | None = None) -> Stage:
+def _adaptive(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> Stage:
     """Test images under the lambda that their residual at lambda_0 chooses."""
-    given = _given(bench, corruptions, limit, steps).cells
+    given = _given(bench, corruptions, images, steps).cells
 
     def run() -> Sequence[Record]:
-        return measure_adaptive(bench, require_fits(bench, corruptions, steps), limit=limit)
+        fits = require_fits(bench, corruptions, steps)
+        return measure_adaptive(bench, fits, limit=images.limit, archived=images.archived)
 
     later = _later(bench, corruptions, given, steps)
     return Stage("corrupted test images, lambda by Algorithm 1", given, run, bench.work(later))
@@ -146,39 +159,39 @@ def _later(bench: Workbench, corruptions: Sequence[str], given: Sequence[Cell], 
     return bench.missing(by_residual(bench.store[cell], fits[str(cell.corruption)]) for cell in given)
 
 
-def _table2(bench: Workbench, limit: int | None) -> Iterator[Stage]:
-    yield from _noise(bench, ["gaussian"], limit)
+def _table2(bench: Workbench, images: Images) -> Iterator[Stage]:
+    yield from _noise(bench, ["gaussian"], images)
 
 
-def _table3(bench: Workbench, limit: int | None) -> Iterator[Stage]:
-    yield from _noise(bench, NOISES, limit)
+def _table3(bench: Workbench, images: Images) -> Iterator[Stage]:
+    yield from _noise(bench, NOISES, images)
 
 
-def _table5(bench: Workbench, limit: int | None) -> Iterator[Stage]:
+def _table5(bench: Workbench, images: Images) -> Iterator[Stage]:
     """Clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
     require_csc_layers(bench.model.net)
     for steps in STEPS:
-        yield _stage(bench, f"clean test images, {steps} iterations", [bench.cell("test", limit, steps=steps)])
+        yield _stage(bench, f"clean test images, {steps} iterations", [bench.cell("test", images.limit, steps=steps)])
         yield from _fits(bench, TABLE5, steps)
-        yield _adaptive(bench, TABLE5, limit, steps)
+        yield _adaptive(bench, TABLE5, images, steps)
 
 
-def _figure2(bench: Workbench, limit: int | None) -> Iterator[Stage]:
+def _figure2(bench: Workbench, images: Images) -> Iterator[Stage]:
     for name in NOISES:
-        cells = corrupted_cells(bench, "test", name, SEVERITIES, full_grid(bench, None), limit or SWEPT)
+        cells = corrupted_cells(bench, "test", name, SEVERITIES, full_grid(bench, None), images.limit or SWEPT)
         yield _stage(bench, f"lambda sweep, {name}", cells)
 
 
-def _figure3(bench: Workbench, limit: int | None) -> Iterator[Stage]:
+def _figure3(bench: Workbench, images: Images) -> Iterator[Stage]:
     yield from _fits(bench, NOISES)
 
 
-def _inference(bench: Workbench, limit: int | None) -> Iterator[Stage]:
+def _inference(bench: Workbench, images: Images) -> Iterator[Stage]:
     """Streams of mixed severity and clean images, with lambda fixed, per set, per image, for known and unknown type."""
     yield from _fits(bench, NOISES)
-    clean = bench.cell("test", limit)
+    clean = bench.cell("test", images.limit)
     types = [*NOISES, UNKNOWN]
-    streams = [cell for name in types for cell in corrupted_cells(bench, "test", name, [MIXED], [None], limit)]
+    streams = [cell for name in types for cell in corrupted_cells(bench, "test", name, [MIXED], [None], images.limit)]
     yield _stage(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
 
     def run() -> Sequence[Record]:
@@ -189,16 +202,19 @@ def _inference(bench: Workbench, limit: int | None) -> Iterator[Stage]:
             for per in ("set", "image"):
                 records += choose_and_measure(bench, fit, [clean, stream], per)
                 records += choose_and_measure(bench, pooled, [stream], per)
-        return [*records, measure_known_types(bench, fits[:-1], limit=limit)]
+        return [*records, measure_known_types(bench, fits[:-1], limit=images.limit)]
 
     choices = 2 * (3 * len(types) - 1) + 1
     yield Stage("lambda per set and per image", [], run, later=choices * bench.work([clean]))
 
 
-def _corruptions(bench: Workbench, limit: int | None) -> Iterator[Stage]:
+def _corruptions(bench: Workbench, images: Images) -> Iterator[Stage]:
     """The fifteen that the mean corruption error is taken over, at lambda_0."""
-    yield _given(bench, [name for name in CORRUPTIONS if not CORRUPTIONS[name].extra], limit)
+    yield _given(bench, [name for name in CORRUPTIONS if not CORRUPTIONS[name].extra], images)
 
+
+ON_ARCHIVES = ("table2", "table3", "table5", "corruptions")
+"""Those that the paper, or the benchmark, made from the -C archives."""
 
 STUDIES: dict[str, Planner] = {
     "table2": _table2,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sdnet_bench.data import SEVERITIES
 from sdnet_bench.data.archives import ARCHIVES, Archive, TarFile, generate
 from sdnet_bench.errors import DataError, UsageError
 from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adaptive_lambda import measure_adaptive
 from sdnet_bench.studies.lambda_fit import Point, fit_line
+from sdnet_bench.studies.plans import Images, plan
 from sdnet_bench.studies.workbench import Workbench
 
 
@@ -61,9 +65,8 @@ def test_tables_keep_the_two_apart(archived: Workbench) -> None:
     measure_corrupted(archived, ["gaussian"], archived=True)
     found = Results.read(archived.model.folder, archived.folder.parent)
     assert found.mean("gaussian") is None
-    other = found.from_archive()
-    assert other is not None
-    assert other.name == f"{archived.model.name} (archive)"
+    (other,) = found.on_archives()
+    assert other.name == f"{archived.model.name} (generated archive)"
     assert other.mean("gaussian") is not None
     assert other.clean() == found.clean()
 
@@ -77,6 +80,35 @@ def test_an_archive_that_is_not_there_says_how_to_get_it(archived: Workbench) ->
 def test_an_archive_has_no_streams(archived: Workbench, corruption: str, severity: int) -> None:
     with pytest.raises(UsageError, match="no such stream"):
         measure_corrupted(archived, [corruption], [severity], archived=True)
+
+
+def member(bench: Workbench) -> Path:
+    return bench.data_dir / "Digits-C" / "gaussian_noise.npy"
+
+
+def test_a_damaged_archive_is_refused(archived: Workbench) -> None:
+    rows = np.load(member(archived))
+    np.save(member(archived), np.zeros_like(rows))
+    with pytest.raises(DataError, match=r"gaussian_noise in the archive is damaged.*data verify"):
+        measure_corrupted(archived, ["gaussian"], [1], archived=True)
+
+
+def test_two_archives_make_no_mean(archived: Workbench) -> None:
+    measure_corrupted(archived, ["gaussian"], [1, 2], archived=True)
+    shutil.rmtree(archived.data_dir / "Digits-C")
+    generate("Digits-C", archived.data_dir, ["gaussian"], seed=7)
+    other = Workbench(archived.model, archived.dataset, archived.folder, archived.runtime, data_dir=archived.data_dir)
+    measure_corrupted(other, ["gaussian"], [3, 4, 5], archived=True)
+    (found,) = Results.read(archived.model.folder, archived.folder.parent).on_archives()
+    assert all(found.given("gaussian", severity) for severity in SEVERITIES)
+    assert found.mean("gaussian") is None
+
+
+def test_studies_of_the_paper_are_made_on_archives_too(archived: Workbench) -> None:
+    given, *_ = plan(archived, "table2", Images(archived=True))
+    assert {str(cell.archive).partition(":")[0] for cell in given.cells} == {"generated"}
+    with pytest.raises(UsageError, match="figure2 is no study of an archive"):
+        plan(archived, "figure2", Images(archived=True))
 
 
 def test_archives_lie_where_the_data_does(runs: Path, sdnet: Workbench) -> None:

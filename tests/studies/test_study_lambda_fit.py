@@ -261,3 +261,12 @@ def test_a_damaged_fit_is_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(ModelError, match=rf"cannot read .*{FILE}") as caught:
         read_fits([tmp_path], "w")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lambda_", [0.1, 0.3, 0.7])
+def test_a_constant_lambda_has_no_r_squared(lambda_: float) -> None:
+    """Whatever the rounding of seven times 0.1 leaves over."""
+    fit = fit_line("impulse", "w", [Point(at, 30.0 + at, lambda_, 0.5) for at in range(7)])
+    assert fit.r_squared is None
+    assert (fit.slope, fit.intercept) == (0, lambda_)
+    assert fit(100.0) == lambda_

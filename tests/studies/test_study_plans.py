@@ -13,7 +13,7 @@ from sdnet_bench.records import Record
 from sdnet_bench.report.results import Results
 from sdnet_bench.report.tables import build_tables
 from sdnet_bench.studies import adaptive_lambda
-from sdnet_bench.studies.plans import STEPS, STUDIES, Stage, images_per_second, plan, run
+from sdnet_bench.studies.plans import STEPS, STUDIES, Images, Stage, images_per_second, plan, run
 from sdnet_bench.studies.workbench import Workbench
 
 N = 12
@@ -93,7 +93,7 @@ def test_table_5_is_about_2_4_and_8_iterations(small: Workbench) -> None:
 
 
 def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
-    (stage,) = plan(small, "corruptions", 5)
+    (stage,) = plan(small, "corruptions", Images(5))
     names = {cell.corruption for cell in stage.cells}
     assert len(stage.cells) == 5 * len(names) == 75
     assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
@@ -102,7 +102,7 @@ def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
 
 def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
-        limits = {cell.limit for stage in plan(small, study, 7) for cell in stage.cells if cell.split == "test"}
+        limits = {cell.limit for stage in plan(small, study, Images(7)) for cell in stage.cells if cell.split == "test"}
         assert limits <= {7}, study
 
 
