@@ -49,9 +49,12 @@ def _row(record: Record) -> dict[str, Any]:
 def _lambda(record: Record) -> float | str | None:
     """The one of the cell, and who chose it; mean and standard deviation where every image has its own."""
     cell, metrics = record.cell, record.metrics
+    if cell.rule is None:
+        return cell.lambda_
+    by = f"by the {cell.rule.split('/')[1]} fit"
     if "lambda_mean" in metrics:
-        return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g}, chosen per image"
-    return f"{cell.lambda_:.4g}, chosen per set" if cell.rule else cell.lambda_
+        return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g} per image {by}"
+    return f"{cell.lambda_:.4g} {by}"
 
 
 def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_json: bool) -> None:

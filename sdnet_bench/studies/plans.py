@@ -83,8 +83,8 @@ def plan(bench: Workbench, study: str, images: Images | None = None) -> list[Sta
 
 
 def run(bench: Workbench, stages: Iterable[Stage]) -> list[Record]:
-    """The records of all stages; what is on record is not measured again."""
-    return [record for stage in stages for record in stage.run()]
+    """The records of all stages, each once; what is on record is not measured again."""
+    return list({record.cell.key: record for stage in stages for record in stage.run()}.values())
 
 
 def images_per_second(bench: Workbench) -> float:
