@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,10 @@ def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_js
         row["minutes"] = round(row["images"] / speed / 60, 1)
     if as_data:
         show_rows(rows, as_json=as_json)
-    minutes = f"about {total / speed / 60:.0f} min at {speed:,.0f} noisy images/s" if total else "all is on record"
-    bench.progress.note(f"plan: at most {total:,} images to classify, {minutes}")
+    estimate = (
+        f"about {math.ceil(total / speed / 60)} min at {speed:,.0f} noisy images/s" if total else "all is on record"
+    )
+    bench.progress.note(f"plan: at most {total:,} images to classify, {estimate}")
 
 
 def _plan_row(bench: Workbench, stage: Stage) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from ..studies.adversarial import best_lambda
 from ..studies.lambda_fit import LambdaFit, can_pool, pool, read_fits
 from .statistics import Value, percent
 
+Wanted = Callable[[Cell], bool]
+
 
 class Curve(NamedTuple):
     """Accuracy (%) against lambda at one severity."""
@@ -74,14 +76,13 @@ class Results:
 
     def given(self, corruption: str | None, severity: Severity | None, steps: int | None = None) -> Record | None:
         """The record at lambda_0; None and None for clean images."""
-        at_lambda_0 = self.trained_lambda
-        return self._test(corruption, severity, steps, lambda cell: cell.rule is None and cell.lambda_ == at_lambda_0)
+        return self._find(self._is_given(corruption, severity, steps))
 
     def chosen(
         self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
     ) -> Record | None:
         """The record whose lambda, or lambdas, a rule has chosen."""
-        return self._test(corruption, severity, steps, lambda cell: cell.rule == rule)
+        return self._find(self._is_chosen(rule, corruption, severity, steps))
 
     def adaptive(self, corruption: str, severity: Severity, steps: int | None = None) -> Record | None:
         """The record at the lambda that the corruption's own fit has chosen for the set: Algorithm 1."""
@@ -90,12 +91,18 @@ class Results:
 
     def mean(self, corruption: str, *, adaptive: bool = False, steps: int | None = None) -> Value | None:
         """Accuracy (%) over all severities, at lambda_0 or by Algorithm 1; None unless every one is on record."""
-        look = self.adaptive if adaptive else self.given
-        return percent([look(corruption, severity, steps) for severity in SEVERITIES])
+        fit = self.fit(corruption, steps)
+        if not adaptive:
+            return percent(self._together([self._is_given(corruption, severity, steps) for severity in SEVERITIES]))
+        if fit is None:
+            return None
+        rule = fit.rule
+        return percent(self._together([self._is_chosen(rule, corruption, severity, steps) for severity in SEVERITIES]))
 
     def error(self, corruptions: Sequence[str]) -> Value | None:
         """Error (%) at lambda_0 over all severities of these corruptions; None unless every one is on record."""
-        accuracy = percent([self.given(name, severity) for name in corruptions for severity in SEVERITIES])
+        wanted = [self._is_given(name, severity, None) for name in corruptions for severity in SEVERITIES]
+        accuracy = percent(self._together(wanted))
         return accuracy.complement if accuracy else None
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
@@ -117,7 +124,13 @@ class Results:
             return None
         if protocol == "clean":
             images = {record.cell.images for record in [self._strongest(norm, eps)] if record}
-            return percent([self._test(None, None, None, lambda cell: cell.lambda_ == tuned and cell.images in images)])
+            return percent(
+                [
+                    self._find(
+                        lambda c: c.lambda_ == tuned and c.images in images and self._is_plain(c, None, None, None)
+                    )
+                ]
+            )
         return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
 
     def tuned_lambda(self, norm: str, eps: float) -> float | None:
@@ -174,20 +187,33 @@ class Results:
         found = [r for r in self.records if r.cell.split == "test" and _is_attack(r.cell, norm, eps)]
         return max(found, key=lambda record: (record.n, _steps(record.cell)), default=None)
 
-    def _find(self, wanted: Callable[[Cell], bool]) -> Record | None:
+    def _find(self, wanted: Wanted) -> Record | None:
         """The record of the wanted cells with the most images behind it; of equals the latest."""
         found = [record for record in self.records if wanted(record.cell)]
         return max(enumerate(found), key=lambda pair: (pair[1].n, pair[0]))[1] if found else None
 
-    def _test(
-        self,
-        corruption: str | None,
-        severity: Severity | None,
-        steps: int | None,
-        wanted: Callable[[Cell], bool],
-    ) -> Record | None:
-        """A record of test images, corrupted as given."""
-        return self._find(lambda cell: self._is_plain(cell, corruption, severity, steps) and wanted(cell))
+    def _together(self, wanted: Sequence[Wanted]) -> list[Record | None]:
+        """A record of each wanted cell, all on the same images, with one seed, in one precision; most images win."""
+        groups: dict[tuple[object, ...], dict[int, Record]] = defaultdict(dict)
+        for place, is_wanted in enumerate(wanted):
+            for record in self.records:
+                if is_wanted(record.cell):
+                    groups[record.cell.images, record.cell.seed, record.cell.precision][place] = record
+        complete = [group for group in groups.values() if len(group) == len(wanted)]
+        widest = max(complete, key=lambda group: group[0].n, default={})
+        return [widest.get(place) for place in range(len(wanted))]
+
+    def _is_given(self, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
+        at_lambda_0 = self.trained_lambda
+        return lambda cell: (
+            cell.lambda_ == at_lambda_0 and cell.rule is None and self._is_plain(cell, corruption, severity, steps)
+        )
+
+    def _is_clean(self, cell: Cell) -> bool:
+        return self._is_plain(cell, None, None, None)
+
+    def _is_chosen(self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
+        return lambda cell: cell.rule == rule and self._is_plain(cell, corruption, severity, steps)
 
     def _is_plain(self, cell: Cell, corruption: str | None, severity: Severity | None, steps: int | None) -> bool:
         """Whether a cell is about test images that nobody attacked, from the right source."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sdnet_bench.config import Backbone, ModelConfig
+from sdnet_bench.data import SEVERITIES
 from sdnet_bench.errors import UnknownNameError
 from sdnet_bench.records import AttackSetting, Cell, Record
 from sdnet_bench.report.results import Results, find_results
@@ -312,3 +313,16 @@ def test_without_a_name_all_runs_are_reported(trained_runs: Path) -> None:
 def test_a_misspelt_model_is_answered_with_the_nearest(trained_runs: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'sdnet18-tiny'"):
         find_results(["sdnet18-tinny"], trained_runs)
+
+
+def test_a_mean_takes_the_widest_set_of_images_that_all_were_measured_on() -> None:
+    """Severity 2 of fog was measured on 100 images alone, gaussian on 1,000 too."""
+    fog = [record(60, 100, corruption="fog", severity=s, level=0.1) for s in SEVERITIES]
+    few = [record(50, 100, corruption="gaussian", severity=s, level=0.1) for s in SEVERITIES]
+    many = [record(900, 1000, corruption="gaussian", severity=s, level=0.1, images="more") for s in SEVERITIES]
+    mine = results(*few, *fog, *many)
+    mean, error = mine.mean("gaussian"), mine.error(["gaussian", "fog"])
+    assert mean is not None
+    assert (mean.value, mean.n) == (90, 1000)
+    assert error is not None
+    assert (error.value, error.n) == (pytest.approx(45), 100)
