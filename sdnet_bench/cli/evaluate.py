@@ -52,14 +52,11 @@ def evaluate(
         "lambda_": lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
         "per": options.one_of(per, "unit of an adaptive lambda", ("set", "image")),
     }
-    if dry_run and not study:
-        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
-    if severity != "all" and not (wanted["names"] or study):
-        raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
-    if study and (wanted["names"] or lambda_ or inference_steps or per != "set" or severity != "all"):
+    is_about_lambda = lambda_ is not None or inference_steps is not None or per == "image"
+    if study and (wanted["names"] or severity != "all" or is_about_lambda):
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
-    if per == "image" and lambda_ != "adaptive" and not study:
-        raise UsageError("only an adaptive lambda is chosen per image", expected="--lambda adaptive beside --per image")
+    if not study:
+        _check_measurement(wanted, severity, dry_run)
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
     if study:
         records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=json)
@@ -68,6 +65,16 @@ def evaluate(
     if records:
         publish(bench)
         show_records(records, as_json=json)
+
+
+def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> None:
+    """Refuses options that would be heeded only beside others."""
+    if dry_run:
+        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
+    if severity != "all" and not wanted["names"]:
+        raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
+    if wanted["per"] == "image" and wanted["lambda_"] != "adaptive":
+        raise UsageError("only an adaptive lambda is chosen per image", expected="--lambda adaptive beside --per image")
 
 
 def _run_study(
