@@ -177,9 +177,9 @@ def fit_line(
             f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
         )
     r, wanted = np.array([point.residual for point in points]), np.array([point.lambda_ for point in points])
-    varies = bool(np.ptp(wanted))
-    slope, intercept = np.polyfit(r, wanted, 1) if varies else (0.0, wanted[0])
     spread = float(((wanted - wanted.mean()) ** 2).sum())
+    varies = bool(np.ptp(wanted)) and spread > 0  # equal numbers may have a spread by rounding, tiny ones none
+    slope, intercept = np.polyfit(r, wanted, 1) if varies else (0.0, wanted[0])
     missed = float(((wanted - slope * r - intercept) ** 2).sum())
     return LambdaFit(
         corruption=corruption,
