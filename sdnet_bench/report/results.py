@@ -14,7 +14,7 @@ from ..data import NOISES, SEVERITIES, Severity
 from ..engine.checkpoint import find_model
 from ..records import AttackSetting, Cell, Record, RecordStore
 from ..studies.adversarial import best_lambda
-from ..studies.lambda_fit import LambdaFit, can_pool, pool, read_fits
+from ..studies.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
 from .statistics import Value, percent
 
 Wanted = Callable[[Cell], bool]
@@ -91,13 +91,16 @@ class Results:
 
     def mean(self, corruption: str, *, adaptive: bool = False, steps: int | None = None) -> Value | None:
         """Accuracy (%) over all severities, at lambda_0 or by Algorithm 1; None unless every one is on record."""
-        fit = self.fit(corruption, steps)
-        if not adaptive:
-            return percent(self._together([self._is_given(corruption, severity, steps) for severity in SEVERITIES]))
-        if fit is None:
+        fit = self.fit(corruption, steps) if adaptive else None
+        if adaptive and fit is None:
             return None
-        rule = fit.rule
-        return percent(self._together([self._is_chosen(rule, corruption, severity, steps) for severity in SEVERITIES]))
+        wanted = [
+            self._is_chosen(fit.rule, corruption, severity, steps)
+            if fit
+            else self._is_given(corruption, severity, steps)
+            for severity in SEVERITIES
+        ]
+        return percent(self._together(wanted))
 
     def error(self, corruptions: Sequence[str]) -> Value | None:
         """Error (%) at lambda_0 over all severities of these corruptions; None unless every one is on record."""
@@ -107,7 +110,7 @@ class Results:
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
         """Algorithm 1's line for one type of corruption."""
-        return self.fits.get(corruption if steps is None else f"{corruption}, {steps} steps")
+        return self.fits.get(fit_name(corruption, steps))
 
     @cached_property
     def pooled(self) -> LambdaFit | None:
@@ -124,13 +127,7 @@ class Results:
             return None
         if protocol == "clean":
             images = {record.cell.images for record in [self._strongest(norm, eps)] if record}
-            return percent(
-                [
-                    self._find(
-                        lambda c: c.lambda_ == tuned and c.images in images and self._is_plain(c, None, None, None)
-                    )
-                ]
-            )
+            return percent([self._find(lambda c: c.images in images and self._is_clean(c) and c.lambda_ == tuned)])
         return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
 
     def tuned_lambda(self, norm: str, eps: float) -> float | None:

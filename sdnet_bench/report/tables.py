@@ -15,6 +15,7 @@ from ..config import MODELS
 from ..data import MIXED, NOISES, UNKNOWN
 from ..records import Record
 from ..studies.lambda_fit import PerImage, PerImageOfType
+from ..studies.plans import ON_ARCHIVES
 from .paper import PaperRow, PaperTable, alexnet, published
 from .results import Results
 from .statistics import Value, mcnemar, percent
@@ -87,7 +88,7 @@ def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
     paper = published()[name]
     rows = paper.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
-    if name in ON_ARCHIVES:
+    if name in ON_ARCHIVES:  # there a model has a line for each origin
         models += [archived for model in models for archived in model.on_archives()]
     entries = _compared([entry for row in rows for entry in _entries(name, paper, row, dataset, models)])
     return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
@@ -236,9 +237,6 @@ def _corruptions(model: Results, row: PaperRow, column: str) -> Value | None:
 
 OPTIONAL = ("table5", "inference", "corruptions")
 """Tables that are left out while there is nothing to show in them."""
-
-ON_ARCHIVES = ("table2", "table3", "table5", "corruptions")
-"""Tables that the paper, or the benchmark, made from the -C archives: there a model has a line for each origin."""
 
 CELLS: dict[str, Lookup] = {
     "table1": _table1,

@@ -23,6 +23,7 @@ from .lambda_fit import (
     Residual,
     find_points,
     fit_line,
+    fit_name,
     mean_residual,
     pool,
     read_fits,
@@ -183,16 +184,15 @@ def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
     return read_fits([bench.model.folder, bench.folder], bench.model.weights)
 
 
-def fit_name(bench: Workbench, corruption: str, steps: int | None) -> str:
-    """Under which name the fit of a corruption is saved."""
-    own = bench.cell("test", steps=steps).steps
-    return corruption if own is None else f"{corruption}, {own} steps"
+def name_of_fit(bench: Workbench, corruption: str, steps: int | None) -> str:
+    """Under which name the fit of a corruption is saved for this model; its own number of steps goes without saying."""
+    return fit_name(corruption, bench.cell("test", steps=steps).steps)
 
 
 def _each(
     bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], steps: int | None
 ) -> list[LambdaFit]:
-    names = {name: fit_name(bench, name, steps) for name in corruptions}
+    names = {name: name_of_fit(bench, name, steps) for name in corruptions}
     for name, saved in names.items():
         if saved not in fits:
             extra = "" if saved == name else f" --inference-steps {steps}"

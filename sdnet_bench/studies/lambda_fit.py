@@ -39,6 +39,11 @@ class Point(NamedTuple):
     """At lambda_c, in [0, 1]."""
 
 
+def fit_name(corruption: str, steps: int | None) -> str:
+    """Under which name a fit is saved; `steps` are those at inference, None for those of training."""
+    return corruption if steps is None else f"{corruption}, {steps} steps"
+
+
 class LambdaFit(Frozen):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
 
@@ -70,7 +75,7 @@ class LambdaFit(Frozen):
     @property
     def name(self) -> str:
         """Under which name it is saved."""
-        return self.corruption if self.steps is None else f"{self.corruption}, {self.steps} steps"
+        return fit_name(self.corruption, self.steps)
 
     @property
     def rule(self) -> str:

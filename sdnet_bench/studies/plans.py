@@ -17,11 +17,11 @@ from .adaptive_lambda import (
     by_residual,
     choose_and_measure,
     fit_lambda,
-    fit_name,
     full_grid,
     level_cells,
     measure_adaptive,
     measure_known_types,
+    name_of_fit,
     require_fits,
     saved_fits,
     swept,
@@ -136,7 +136,7 @@ def _fit(bench: Workbench, corruption: str, steps: int | None) -> Callable[[], S
 
 
 def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
-    return fit_name(bench, corruption, steps) in saved_fits(bench)
+    return name_of_fit(bench, corruption, steps) in saved_fits(bench)
 
 
 def _adaptive(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> Stage:
