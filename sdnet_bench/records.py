@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Outcomes = NDArray[np.bool_]
 
+CLEAN = "misclassified"
+"""What images are lost to that are classified wrongly before anybody attacks them."""
+
 
 class AttackSetting(Frozen):
     """An attack with all that decides its outcome. `repr` is the experiment."""
@@ -35,11 +38,27 @@ class AttackSetting(Frozen):
     norm: str
     eps: float
     """Radius of the ball in pixels of [0, 1]."""
-    step_size: float
     steps: int
+    """Iterations; queries where the attack is a random search."""
+    step_size: float | None = None
+    """None where the attack adapts it."""
     restarts: int = 1
-    crafted_at: float | None = None
-    """The lambda of the network that the attack looks at; None for a network without one."""
+    crafted_at: float | tuple[float, ...] | None = None
+    """The lambda of the network that the attack looks at; several: the mean of their logits; None for a network
+    without one, and where the attack looks through the cell's rule."""
+    through: Literal["attached", "detached"] | None = None
+    """The attack looks at the network whose lambda the cell's rule chooses, with or without the gradient of that
+    choice."""
+    inference_steps: int | None = None
+    """FISTA iterations of the network that the attack looks at, where they are not those of the cell."""
+    smooth: bool = False
+    """The attack looks at a network whose threshold is a softplus."""
+    revision: int = 1
+    """Of the code of attacks: what an older one measured is measured again."""
+
+
+REVISION = 2
+"""1: one random start per batch. 2: random numbers per image, misclassified and fooled images leave the batch."""
 
 
 class Cell(Frozen):
@@ -71,6 +90,9 @@ class Cell(Frozen):
 
     None where they were made here."""
     attack: AttackSetting | None = None
+    defence: str | None = None
+    """What stands between an adversarial image and its verdict: a placebo by name, or "net:" and the sha256 of the
+    weights of another network that classifies it."""
     rule: str | None = None
     """How lambda was chosen, where it was not given: the `rule` of a `LambdaFit`."""
     precision: str = "float32"
@@ -92,25 +114,43 @@ class Record(Frozen):
     n: int
     outcomes: str | None = None
     """One bit per image, in the order of the split: was it classified correctly? Packed, base64."""
+    lost_to: dict[str, str] = Field(default_factory=dict)
+    """Under attack: which images fell to what, packed like `outcomes`: to `CLEAN`, or to an attack by name."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, model: str, cell: Cell, outcomes: Outcomes, **rest: Any) -> Self:
-        packed = base64.b64encode(np.packbits(outcomes).tobytes()).decode()
-        return cls(model=model, cell=cell, n=len(outcomes), outcomes=packed, **rest)
+        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **rest)
+
+    @classmethod
+    def of_attack(cls, model: str, cell: Cell, losses: Mapping[str, Outcomes], **rest: Any) -> Self:
+        """From which images fell to what; the others stand."""
+        lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
+        return cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), lost_to=lost_to, **rest)
 
     @property
     def correct(self) -> Outcomes:
         """`(n,)`: which images were classified correctly."""
-        bits = np.frombuffer(base64.b64decode(self.outcomes or ""), np.uint8)
-        return np.unpackbits(bits, count=self.n).astype(bool)
+        return _unpack(self.outcomes or "", self.n)
+
+    def lost(self, name: str) -> Outcomes:
+        """`(n,)`: which images fell to an attack, or were misclassified as they are: `CLEAN`."""
+        return _unpack(self.lost_to[name], self.n) if name in self.lost_to else np.zeros(self.n, bool)
 
     @property
     def accuracy(self) -> float:
         """Share of correct images, in [0, 1]."""
         return float(self.correct.mean())
+
+
+def _pack(bits: Outcomes) -> str:
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def _unpack(text: str, count: int) -> Outcomes:
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
 
 
 class RecordStore:

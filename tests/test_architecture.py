@@ -20,7 +20,7 @@ STORIES = [
     {"engine"},
     {"attacks", "data", "backbones"},
     {"csc"},
-    {"config", "records", "registry", "errors", "files", "progress", "version"},
+    {"config", "records", "registry", "errors", "files", "progress", "version", "journal"},
 ]
 """From the top of the house down. A room imports from the stories below its own, and from itself."""
 

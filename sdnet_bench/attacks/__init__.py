@@ -1,6 +1,29 @@
-"""Adversarial attacks: threat models, and the attacks themselves by name."""
+"""Adversarial attacks: threat models, the attacks by name, and the networks that they look at.
 
-from .adapter import ATTACKS, Attack, guarded
+threat       the ball around an image
+draws        random numbers of its own for every image
+victim       a network as an attack sees it: guarded and watched
+adapter      the attacks of torchattacks
+surrogates   networks to look at: of several lambdas, with lambda by the residual, with a smooth threshold
+craft        one run of one attack on one batch
+placebos     defences that are none
+"""
+
+from .adapter import ATTACKS, Attack
+from .craft import Crafted, Stage, craft
+from .placebos import PLACEBOS
+from .surrogates import surrogate
 from .threat import DEFAULT_EPS, Threat, parse_eps
 
-__all__ = ["ATTACKS", "DEFAULT_EPS", "Attack", "Threat", "guarded", "parse_eps"]
+__all__ = [
+    "ATTACKS",
+    "DEFAULT_EPS",
+    "PLACEBOS",
+    "Attack",
+    "Crafted",
+    "Stage",
+    "Threat",
+    "craft",
+    "parse_eps",
+    "surrogate",
+]

@@ -1,95 +1,193 @@
-"""The attacks of torchattacks, behind a guard.
+"""The attacks of torchattacks, behind one small protocol.
 
-torchattacks leaves a network's modes and torch's global generator changed, all the more when a forward raises, and
-its L2 attack needs contiguous gradients. Here every attack sees a wrapped network, and the world is put back.
+An attack is a function of a `Victim`, images, labels and its setting. What torchattacks leaves dirty (modes,
+generators), shares between the images of a batch (random starts, the averaged loss, the step size of targeted APGD)
+or does after everything has fallen is dealt with here and in `victim`; its inner loops are used as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchattacks
 from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..records import AttackSetting
 from ..registry import Registry
+from .threat import Threat
+from .victim import Victim
 
-Attack = Callable[[nn.Module, Tensor, Tensor, AttackSetting, int], Tensor]
-"""`(net, images, labels, setting, seed) -> adversarial images`; images `(N, 3, H, W)` in [0, 1], labels `(N,)`."""
+Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
+"""`(victim, images, labels, setting, restart) -> adversarial images`; images `(N, 3, H, W)` in [0, 1], labels `(N,)`.
+
+`restart` counts from 0: each has random numbers, or a target, of its own. Whatever is drawn for images of shape
+`(N, C, H, W)` with torch's functions comes from a generator of each image."""
 
 ATTACKS: Registry[Attack] = Registry("attack")
+NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 @ATTACKS.register("pgd")
-def pgd(net: nn.Module, images: Tensor, labels: Tensor, setting: AttackSetting, seed: int) -> Tensor:
+def pgd(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Projected gradient ascent on the cross-entropy from a random start (Madry et al., 2018)."""
-    import torchattacks
-
     options = {"eps": setting.eps, "alpha": setting.step_size, "steps": setting.steps}
-    with guarded(net, images.device, seed) as victim:
-        if setting.norm == "linf":
-            return _call(torchattacks.PGD(victim, **options), images.contiguous(), labels)
-        tiny = torch.finfo(torch.float32).tiny  # its own 1e-10 would shorten the steps of confident images
-        return _call(torchattacks.PGDL2(victim, eps_for_division=tiny, **options), images.contiguous(), labels)
+    net = _Summed(victim)
+    if setting.norm == "linf":
+        return torchattacks.PGD(net, **options)(images, labels)  # type: ignore[no-any-return]
+    tiny = torch.finfo(torch.float32).tiny  # its own 1e-10 would shorten the steps of confident images
+    return torchattacks.PGDL2(net, eps_for_division=tiny, **options)(images, labels)  # type: ignore[no-any-return]
 
 
-def _call(attack: Any, images: Tensor, labels: Tensor) -> Tensor:
-    with torch.enable_grad():
-        return attack(images, labels).detach()  # type: ignore[no-any-return]
+class _Summed(nn.Module):
+    """Gradients times N: PGD averages the loss over the batch, and small gradients drown in that."""
 
-
-@contextmanager
-def guarded(net: nn.Module, device: torch.device, seed: int) -> Iterator[nn.Module]:
-    """The network as an attack may see it: in eval mode, frozen, under its own seed.
-
-    Modes, `requires_grad` and torch's generators are as before afterwards, whatever happens.
-    """
-    modes = {module: module.training for module in net.modules()}
-    gradients = {parameter: parameter.requires_grad for parameter in net.parameters()}
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            net.eval().requires_grad_(False)
-            yield Victim(net)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, wanted in gradients.items():
-            parameter.requires_grad_(wanted)
-
-
-class Victim(nn.Module):
-    """A network that takes and hands out contiguous tensors, and logits alone."""
-
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, victim: Victim) -> None:
         super().__init__()
-        self.net = net
+        self.victim = victim
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.net(_ChannelsLast.apply(images))
-        if not isinstance(logits, Tensor):
-            raise UsageError(
-                "the network returns more than logits",
-                expected="a tensor (N, classes)",
-                got=type(logits).__name__,
-                hint="Wrap it in a module that returns the logits alone.",
-            )
-        return logits.float()
+        return self.victim(_TimesN.apply(images))  # type: ignore[no-any-return]
 
 
-class _ChannelsLast(torch.autograd.Function):
-    """The identity: channels_last on the way in, contiguous gradients on the way out.
-
-    Gradients come back times N: torchattacks averages the loss over the batch, and small gradients drown in that.
-    """
-
+class _TimesN(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last)
+        return images.view_as(images)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].contiguous() * len(gradients[0])
+        return gradients[0] * len(gradients[0])
+
+
+def on_correct(attack: Attack) -> Attack:
+    """Attacks those images alone that the victim gets right; the others are adversarial as they are.
+
+    The rest of torchattacks leaves them out by itself, and then nobody knows which row is which image.
+    """
+
+    def attack_correct(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+        right = (victim.classify(images) == labels).nonzero().flatten()
+        adversarial = images.clone()
+        if len(right):
+            victim.draws.rows = victim.draws.rows[right.cpu()]
+            adversarial[right] = attack(victim, images[right], labels[right], setting, restart)
+        return adversarial
+
+    return attack_correct
+
+
+@ATTACKS.register("apgd-ce")
+@on_correct
+def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Auto-PGD on the cross-entropy (Croce & Hein, 2020, ICML)."""
+    return torchattacks.APGD(victim, loss="ce", **_common(setting))(images, labels)  # type: ignore[no-any-return]
+
+
+@ATTACKS.register("apgd-dlr")
+@on_correct
+def apgd_dlr(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Auto-PGD on the difference of logits ratio, which does not saturate as logits grow; three classes or more."""
+    _require_classes(victim, images, 3)
+    return torchattacks.APGD(victim, loss="dlr", **_common(setting))(images, labels)  # type: ignore[no-any-return]
+
+
+class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
+    """Auto-PGD on the targeted DLR loss; torchattacks' own takes the step size of the first image for all under L2.
+
+    Args:
+        rank: of the class that it aims at on the clean image: 2 for the most likely wrong one.
+    """
+
+    def __init__(self, victim: Victim, rank: int, **options: Any) -> None:
+        super().__init__(victim, loss="dlr", **options)
+        self._rank = rank
+
+    def attack_single_run(self, images: Tensor, labels: Tensor) -> Any:
+        with torch.no_grad():
+            self._target = self.get_logits(images).sort(dim=1)[1][:, -self._rank]
+        return super().attack_single_run(images, labels)
+
+    def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        ranked, image = logits.sort(dim=1)[0], torch.arange(len(logits), device=logits.device)
+        spread = ranked[:, -1] - (ranked[:, -3] + ranked[:, -4]) / 2 + 1e-12
+        return (logits[image, self._target] - logits[image, labels]) / spread
+
+
+@ATTACKS.register("apgd-t")
+@on_correct
+def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Targeted Auto-PGD; one target for each restart, the most likely wrong class first; four classes or more."""
+    _require_classes(victim, images, 4)
+    return TargetedAPGD(victim, restart + 2, **_common(setting))(images, labels)  # type: ignore[no-any-return]
+
+
+@ATTACKS.register("fab")
+@on_correct
+def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Fast adaptive boundary: the nearest adversarial image, counted where it is near enough (Croce & Hein, 2020)."""
+    attack = torchattacks.FAB(victim, n_classes=_classes(victim, images), **_common(setting))
+    return _near(images, attack.attack_single_run(images, labels), setting)
+
+
+@ATTACKS.register("fab-t")
+@on_correct
+def fab_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """FAB towards one class for each restart, the most likely wrong class first: two gradients instead of one per
+    class."""
+    attack = torchattacks.FAB(victim, multi_targeted=True, **_common(setting))
+    attack.target_class = restart + 2
+    return _near(images, attack.attack_single_run_targeted(images, labels), setting)
+
+
+class _Square(torchattacks.Square):  # type: ignore[misc]
+    """Tells the victim which images the search goes on with: those that are not yet fooled."""
+
+    def margin_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        margin, loss = super().margin_and_loss(images, labels)
+        draws = self.model.draws
+        draws.rows = draws.rows[(margin > 0).cpu()]
+        return margin, loss
+
+
+@ATTACKS.register("square")
+@on_correct
+def square(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Square attack: a random search that sees logits alone; `steps` are its queries (Andriushchenko et al., 2020)."""
+    options = _common(setting)
+    attack = _Square(victim, n_queries=options.pop("steps"), **options)
+    attack.init_hyperparam(images)
+    return attack.attack_single_run(images, labels)[1]  # type: ignore[no-any-return]
+
+
+@ATTACKS.register("noise")
+def noise(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """A random perturbation of the full radius, no attack at all: what any attack must beat."""
+    if setting.norm == "linf":
+        moved = images + setting.eps * (2 * torch.rand(images.shape) - 1).sign().to(images.device)
+    else:
+        direction = torch.randn(images.shape).to(images.device)
+        moved = images + setting.eps * direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    return moved.clamp(0, 1)
+
+
+def _common(setting: AttackSetting) -> dict[str, Any]:
+    return {"norm": NORMS[setting.norm], "eps": setting.eps, "steps": setting.steps, "seed": torch.initial_seed()}
+
+
+@torch.no_grad()
+def _classes(victim: Victim, images: Tensor) -> int:
+    return victim.net(images[:1]).shape[1]  # type: ignore[no-any-return]
+
+
+def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
+    if _classes(victim, images) < least:
+        raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=_classes(victim, images))
+
+
+def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:
+    """Adversarial images where they are within the budget, clean ones elsewhere."""
+    near = Threat(setting.norm, setting.eps).allows(clean, adversarial).to(clean.device)
+    return torch.where(near.view(-1, 1, 1, 1), adversarial, clean)

@@ -44,6 +44,16 @@ class Threat:
         in_box = (pixels.amin(1) >= -TOLERANCE) & (pixels.amax(1) <= 1 + TOLERANCE)
         return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE)
 
+    def quantize(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Adversarial images `(N, 3, H, W)` in [0, 1] as uint8, rounded towards the clean ones, themselves uint8.
+
+        No pixel moves further than it was moved, so the ball is not left.
+        """
+        moved = (adversarial.cpu().double() * 255 - clean.cpu().double()).clamp(-255, 255)
+        slack = 255 * TOLERANCE if self.norm == "linf" else 0  # 8/255 is 8, whatever float32 made of it
+        whole = (moved.abs() + slack).floor() * moved.sign()
+        return (clean.cpu().double() + whole).clamp(0, 255).to(torch.uint8)
+
 
 def parse_eps(text: str | None, norm: str) -> float:
     """ "8/255", "0.031" or None (the norm's default: 8/255 for linf, 0.5 for l2) to a number."""

@@ -14,12 +14,11 @@ def attack(
     model: options.Model = None,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
-    name: Annotated[str, typer.Option("--attack", help="pgd, or an attack of a plugin.")] = "pgd",
-    steps: Annotated[int, typer.Option(min=1, help="Of the attack, each 2.5 eps / steps long.")] = 10,
-    restarts: Annotated[int, typer.Option(min=1)] = 1,
+    name: Annotated[str, typer.Option("--attack", help="autoattack, pgd, apgd-ce, apgd-dlr, fab, square, ...")] = "pgd",
+    steps: Annotated[int | None, typer.Option(min=1, help="Iterations, or queries; by default the usual.")] = None,
+    restarts: Annotated[int | None, typer.Option(min=1, help="By default the usual.")] = None,
     protocol: Annotated[
-        str,
-        typer.Option(help="matched (knows lambda), transfer (made at the lambda of training: the paper's), or all."),
+        str, typer.Option(help="transfer (the paper's), matched, ensemble, adaptive, several with commas, or all.")
     ] = "all",
     lambdas: options.Lambdas = LAMBDAS,
     limit: Annotated[int, typer.Option(min=1, help="Test images to attack, spread evenly.")] = 1000,
@@ -31,14 +30,14 @@ def attack(
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD). Attacks always run in float32."""
     from ..attacks import Threat, parse_eps
-    from ..studies.adversarial import attack_setting, check_protocol, run_attack
+    from ..studies.adversarial import attack_setting, check_protocols, run_attack
     from ..studies.lambda_sweep import parse_lambdas
     from .shared import open_bench, publish
     from .show import show_records
 
     threat, chosen, grid = (
         Threat(norm, parse_eps(eps, norm)),
-        check_protocol(protocol),
+        check_protocols(protocol),
         parse_lambdas(lambdas),
     )
     setting = attack_setting(threat, steps, restarts, name=name)

@@ -70,6 +70,20 @@ def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]
 
 
 @contextmanager
+def feeding_lambda(net: nn.Module, lambdas: Tensor) -> Iterator[None]:
+    """`(N,)` lambdas >= 0 in every CSC-layer for the length of a block, as they are: gradients flow through them."""
+    layers = require_csc_layers(net)
+    before = [layer.lambda_ for layer in layers]
+    try:
+        for layer in layers:
+            layer.lambda_ = lambdas
+        yield
+    finally:
+        for layer, old in zip(layers, before, strict=True):
+            layer.lambda_ = old
+
+
+@contextmanager
 def using_steps(net: nn.Module, steps: int | None) -> Iterator[None]:
     """So many FISTA iterations, at least 1, in every CSC-layer for the length of a block; None: as many as before."""
     if steps is not None and steps < 1:
@@ -116,15 +130,20 @@ def shared_correlations(net: nn.Module) -> Iterator[None]:
 
 
 class ResidualMeter:
-    """The norms |x - A z|_2 per image of every batch that passed since the meter was switched on."""
+    """The norms |x - A z|_2 per image of every batch that passed since the meter was switched on.
 
-    def __init__(self) -> None:
+    Args:
+        attached: whether gradients flow through them.
+    """
+
+    def __init__(self, *, attached: bool = False) -> None:
+        self._attached = attached
         self._norms: dict[CSCConv2d, list[Tensor]] = {}
 
     def observe(self, layer: CSCConv2d, inputs: tuple[Tensor, ...], code: Tensor) -> None:
         """A forward hook of a CSC-layer."""
         norms = layer.residual(inputs[0], code).flatten(1).norm(dim=1)
-        self._norms.setdefault(layer, []).append(norms.detach())
+        self._norms.setdefault(layer, []).append(norms if self._attached else norms.detach())
 
     def per_image(self) -> Tensor:
         """`(N,)`: averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs."""
@@ -135,9 +154,12 @@ class ResidualMeter:
 
 
 @contextmanager
-def residuals(net: nn.Module) -> Iterator[ResidualMeter]:
-    """Observes the residuals of all CSC-layers during a block, starting from nothing."""
-    meter = ResidualMeter()
+def residuals(net: nn.Module, *, attached: bool = False) -> Iterator[ResidualMeter]:
+    """Observes the residuals of all CSC-layers during a block, starting from nothing.
+
+    Gradients flow through them where they are `attached`.
+    """
+    meter = ResidualMeter(attached=attached)
     hooks = [layer.register_forward_hook(meter.observe) for layer in require_csc_layers(net)]
     try:
         yield meter

@@ -128,6 +128,16 @@ def is_correct(
         return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def choose(net: nn.Module, pixels: Tensor, batch: Batch, choice: Choice, runtime: Runtime) -> float | Tensor | None:
+    """The lambda of a choice: where it is a rule, of the residuals that these pixels have at the network's own."""
+    if not callable(choice):
+        return choice
+    with residuals(net) as meter, runtime.autocast():
+        net(pixels)
+    return choice(meter.per_image(), batch)
+
+
 def shard(split: Split, runtime: Runtime) -> Split:
     """The images of a split that fall to this process: every n-th of n processes."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes

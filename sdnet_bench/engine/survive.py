@@ -1,89 +1,213 @@
 """Robust accuracy: which images no adversarial image of an attack could turn.
 
-An image counts as robust under a lambda when it is classified correctly as it is and on every adversarial image
-made from it. An attack that leaves its threat model is an error.
+An attack is a sequence of stages: restarts, targets, or the attacks of a suite. An image that is misclassified as it
+is is never attacked; one that falls is not attacked again. A stage sees those that are left in full batches; when most
+of a batch has fallen it is abandoned, and those who stand are attacked anew among others. As the random numbers of an
+image depend on nothing but the image, that changes no outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..attacks import ATTACKS, Threat
-from ..csc import using_lambda
+from ..attacks import Crafted, Stage, craft, surrogate
 from ..data import Batch, Split
-from ..errors import AttackError
+from ..journal import Entry, Journal
 from ..progress import Task
-from ..records import AttackSetting
-from .evaluate import BATCH_SIZE, Outcome, gather, is_correct, shard
+from ..records import CLEAN, AttackSetting, Outcomes
+from .evaluate import BATCH_SIZE, LambdaRule
 from .runtime import Runtime
+
+Key = TypeVar("Key")
+Judge = Callable[[Tensor, Batch], Tensor]
+"""`(pixels, batch) -> (N,) bool`: which images of a batch are classified correctly with these pixels in [0, 1]."""
+
+PATIENCE = 0.25
+"""The share of a batch that may still stand when it is abandoned."""
+
+SUITES: dict[str, tuple[tuple[str, int], ...]] = {
+    "autoattack": (("apgd-ce", 1), ("apgd-t", 9), ("fab-t", 9), ("square", 1)),
+}
+"""Attacks made of others, each with so many restarts; AutoAttack is that of Croce & Hein (2020), "standard"."""
+
+QUERIES = 50
+"""How many queries of a random search a suite allows for each of its iterations: 5,000 for 100."""
+
+Keep = Callable[[Batch, Tensor, Sequence[bool]], None]
+"""`(batch, adversarial, ended)`: told of every batch what was made of its images, and for which the stage is over."""
+
+
+def stages(setting: AttackSetting, num_classes: int) -> list[Stage]:
+    """The runs that an attack consists of, in their order."""
+    found = []
+    for name, restarts in SUITES.get(setting.name, ((setting.name, setting.restarts),)):
+        part = setting.model_copy(update={"name": name, "steps": _budget(setting, name)})
+        found += [Stage(part, restart) for restart in range(_restarts(name, restarts, num_classes))]
+    return found
+
+
+def _budget(setting: AttackSetting, name: str) -> int:
+    return setting.steps * QUERIES if name == "square" and setting.name in SUITES else setting.steps
+
+
+def _restarts(name: str, wanted: int, num_classes: int) -> int:
+    """Targeted attacks have as many restarts as there are wrong classes, at most."""
+    return min(wanted, num_classes - 1) if name.endswith("-t") else wanted
 
 
 @dataclass(frozen=True, eq=False)
-class AttackRun:
-    """An attack on one network.
+class Siege(Generic[Key]):
+    """An attack, and who decides whether an image stands.
 
     Args:
-        net: on the runtime's device.
-        setting: the attack; `crafted_at` is the lambda of the network that it looks at.
-        seed: of the random starts.
+        net: on the runtime's device, in eval mode; what the attack looks at is made of it.
+        setting: the attack.
+        judges: an image stands or falls for each of them on its own.
+        own: the judge that classifies as the network does that the attack looks at, if there is one: for it an image
+            has fallen as soon as one of the attack's iterates fools it.
+        num_classes: bounds the targets of targeted attacks.
+        rule: of the network that the attack looks through.
+        seed: of all random numbers.
+        keep: told of every adversarial image.
     """
 
     net: nn.Module
     setting: AttackSetting
+    judges: Mapping[Key, Judge]
+    own: Key | None
     runtime: Runtime
+    num_classes: int
+    rule: LambdaRule | None = None
     seed: int = 0
+    keep: Keep | None = None
 
-    def robust(self, batch: Batch, lambdas: Sequence[float | None]) -> dict[float | None, Tensor]:
-        """`(N,)` bool for each lambda that adversarial images are scored at.
+    def attack(self, stage: Stage, batch: Batch) -> Crafted:
+        """One stage on a batch of images that are left."""
+        rule = self.rule
+        through = (lambda residual: rule(residual, batch)) if rule else None
+        patience = PATIENCE if list(self.judges) == [self.own] else None
+        pixels = self.runtime.to_pixels(batch.images)
+        with surrogate(self.net, stage.setting, through) as seen:
+            index = batch.index.tolist()
+            return craft(seen, pixels, batch.labels, stage, index, seed=self.seed, patience=patience)
 
-        Every image of the batch is attacked in every restart, lost or not, so that what becomes of one does not
-        depend on the lambdas that are scored beside it.
-        """
-        clean = self.runtime.to_pixels(batch.images)
-        robust = {lambda_: self._is_correct(clean, batch.labels, lambda_) for lambda_ in lambdas}
-        for restart in range(self.setting.restarts):
-            adversarial = self._perturb(clean, batch.labels, self._seed(batch, restart))
-            for lambda_, so_far in robust.items():
-                so_far &= self._is_correct(adversarial, batch.labels, lambda_)
-        return robust
+    @torch.no_grad()
+    def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
+        """For every judge, which images these pixels break: for its own those that fooled it `first`."""
+        return [(~judge(first if key == self.own else last, batch)).tolist() for key, judge in self.judges.items()]
 
-    def _perturb(self, clean: Tensor, labels: Tensor, seed: int) -> Tensor:
-        """The adversarial images of one run of the attack; an `AttackError` if one leaves the threat model."""
-        attack, threat = ATTACKS[self.setting.name], Threat(self.setting.norm, self.setting.eps)
-        with using_lambda(self.net, self.setting.crafted_at):
-            adversarial = attack(self.net, clean, labels, self.setting, seed)
-        within = threat.allows(clean, adversarial)
-        if not bool(within.all()):
-            furthest = float(threat.distance(clean, adversarial).max())
-            what = f"attack {self.setting.name!r} left its budget on {int((~within).sum())} of {len(within)} images"
-            raise AttackError(what, expected=f"{threat.norm} <= {threat.eps:g} and pixels in [0, 1]", got=furthest)
-        return adversarial
 
-    def _is_correct(self, pixels: Tensor, labels: Tensor, lambda_: float | None) -> Tensor:
-        with torch.no_grad():
-            return is_correct(self.net, pixels, labels, lambda_, self.runtime)
+@dataclass(eq=False)
+class Standing:
+    """What has become of the images of a split so far: the sum of its entries.
 
-    def _seed(self, batch: Batch, restart: int) -> int:
-        return (self.seed * 1_000_003 + int(batch.index[0])) * 1_009 + restart
+    Args:
+        judges: how many there are.
+        total: images of the split.
+    """
+
+    judges: int
+    total: int
+    lost_to: NDArray[np.int16] = field(init=False)
+    """`(judges, total)`: the stage that broke an image; 0 for one misclassified as it is, -1 for one that stands."""
+    done: NDArray[np.int16] = field(init=False)
+    """`(total,)`: the last stage that an image went through, -1 for none."""
+
+    def __post_init__(self) -> None:
+        self.lost_to = np.full((self.judges, self.total), -1, np.int16)
+        self.done = np.full(self.total, -1, np.int16)
+
+    def apply(self, entry: Entry) -> None:
+        """Takes in what a stage did to some images: `stage`, `places` and for each judge which are `broken`."""
+        places = np.asarray(entry["places"], int)
+        for lost_to, broken in zip(self.lost_to, entry["broken"], strict=True):
+            new = places[np.asarray(broken, bool) & (lost_to[places] < 0)]
+            lost_to[new] = entry["stage"]
+        self.done[places] = entry["stage"]
+
+    def left(self, stage: int, places: NDArray[np.int64]) -> list[int]:
+        """Those that have not been through a stage and stand for some judge."""
+        open_ = (self.done[places] < stage) & (self.lost_to[:, places] < 0).any(0)
+        return [int(place) for place in places[open_]]
+
+    def settled(self, stages: int) -> int:
+        """How many images nothing can happen to any more."""
+        return int(((self.done >= stages) | (self.lost_to >= 0).all(0)).sum())
 
 
 def survive(
-    run: AttackRun, split: Split, *, lambdas: Sequence[float | None] = (None,), task: Task | None = None
-) -> dict[float | None, Outcome]:
-    """Attacks a split and scores the adversarial images at each lambda; None is the network's own.
+    siege: Siege[Key], split: Split, *, journal: Journal | None = None, task: Task | None = None
+) -> dict[Key, dict[str, Outcomes]]:
+    """Attacks a split; for every judge which images, `(n,)` bool, fell to what: `CLEAN`, or an attack by name.
 
-    With one lambda that is also the one they are crafted at, this is the attack that knows lambda; with others it
-    is a transfer attack. `task` is advanced by every image attacked, once.
+    Args:
+        journal: what it holds is not done again, and every batch is added to it.
+        task: advanced by every image, once, when nothing can happen to it any more.
     """
-    run.net.eval()
-    parts: dict[float | None, list[Tensor]] = {lambda_: [] for lambda_ in lambdas}
-    for batch in shard(split, run.runtime).batches(BATCH_SIZE, run.runtime.device):
-        for lambda_, robust in run.robust(batch, lambdas).items():
-            parts[lambda_].append(robust)
-        (task or Task()).advance(len(batch.labels))
-    runtime, total = run.runtime, len(split)
-    return {lambda_: Outcome(gather(found, total, runtime).numpy().astype(bool)) for lambda_, found in parts.items()}
+    siege.net.eval()
+    processes, journal, task = siege.runtime.processes, journal or Journal(), task or Task()
+    mine = np.arange(processes.process_index, len(split), processes.num_processes)
+    plan, standing = stages(siege.setting, siege.num_classes), Standing(len(siege.judges), len(split))
+    for entry in journal:
+        standing.apply(entry)
+    processes.wait_for_everyone()  # nobody writes before all have read
+    settled = 0
+    for number in range(len(plan) + 1):
+        queue = deque(standing.left(number, mine))
+        while queue:
+            places = [queue.popleft() for _ in range(min(BATCH_SIZE, len(queue)))]
+            entry = _run(siege, plan[number - 1] if number else None, number, split, places)
+            journal.append(entry)
+            standing.apply(entry)
+            queue.extend(sorted(set(places) - set(entry["places"])))
+            done = standing.settled(len(plan))
+            task.advance(done - settled)
+            settled = done
+    return _losses(siege, standing, plan, mine)
+
+
+def _run(siege: Siege[Key], stage: Stage | None, number: int, split: Split, places: list[int]) -> Entry:
+    """What a stage, or a first look at the clean images, did to those of a batch that it came to an end with."""
+    batch = next(iter(split.subset(places).batches(len(places), siege.runtime.device)))
+    if stage is None:
+        pixels = siege.runtime.to_pixels(batch.images)
+        return {"stage": number, "places": places, "broken": siege.broken(batch, pixels, pixels)}
+    crafted = siege.attack(stage, batch)
+    broken = siege.broken(batch, crafted.first, crafted.last)
+    ended = [crafted.finished or fallen for fallen in crafted.fallen.tolist()]
+    if siege.keep:
+        siege.keep(batch, crafted.first, ended)
+    return {
+        "stage": number,
+        "places": _those(places, ended),
+        "broken": [_those(verdicts, ended) for verdicts in broken],
+    }
+
+
+Item = TypeVar("Item")
+
+
+def _those(items: Iterable[Item], wanted: Iterable[bool]) -> list[Item]:
+    return [item for item, is_wanted in zip(items, wanted, strict=True) if is_wanted]
+
+
+def _losses(
+    siege: Siege[Key], standing: Standing, plan: Sequence[Stage], mine: NDArray[np.int64]
+) -> dict[Key, dict[str, Outcomes]]:
+    """By judge and by what images fell to, from what all processes found."""
+    names = [CLEAN, *(stage.setting.name for stage in plan)]
+    found = torch.zeros(standing.lost_to.shape)
+    found[:, mine] = torch.from_numpy(standing.lost_to[:, mine] + 1).float()
+    numbers = siege.runtime.sum(found).numpy().astype(int) - 1
+    return {
+        key: {name: np.isin(lost_to, [at for at, other in enumerate(names) if other == name]) for name in names}
+        for key, lost_to in zip(siege.judges, numbers, strict=True)
+    }

@@ -1,9 +1,9 @@
 """Robust accuracy under attack (paper, Table 4), and what the paper's protocol leaves out.
 
-Two protocols:
-
     transfer  adversarial images are made at the lambda of training and scored at every lambda: the paper's
     matched   they are made at the lambda they are scored at: the attack knows lambda
+    ensemble  they are made from the mean logits of all usable lambdas, and scored at every lambda
+    adaptive  lambda is that of each image's residual, and the attack looks through that choice from end to end
 
 Lambda "after tuning" is the one that scores best against transferred images of the validation split.
 """
@@ -16,73 +16,119 @@ from typing import Literal
 from ..attacks import ATTACKS, Threat
 from ..config import LAMBDAS
 from ..csc import csc_layers
+from ..data import UNKNOWN
 from ..data.datasets import Which
-from ..errors import UnknownNameError
-from ..records import AttackSetting, Cell, Record
+from ..engine.survive import SUITES
+from ..errors import ModelError, UnknownNameError
+from ..records import REVISION, AttackSetting, Cell, Record
+from .adaptive_lambda import require_fits
+from .lambda_fit import PerImage
 from .lambda_sweep import best_record, parse_lambdas
 from .workbench import Workbench
 
-Protocol = Literal["matched", "transfer", "all"]
-PROTOCOLS: tuple[Protocol, ...] = ("matched", "transfer", "all")
+Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
+PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
 IMAGES = 1000
 """How many images of each split are attacked by default."""
+USABLE = 0.9
+"""A lambda is usable where the network keeps this share of its clean accuracy at lambda_0."""
+BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
+"""Iterations (queries for square) and restarts of the attacks; 100 and 1 where nothing else is said."""
+
+
+def attack_setting(
+    threat: Threat, steps: int | None = None, restarts: int | None = None, *, name: str = "pgd"
+) -> AttackSetting:
+    """An attack with its usual budget, or another one; PGD takes steps of 2.5 eps / steps (Madry et al., 2018)."""
+    known = [*ATTACKS, *SUITES]
+    if name not in known:
+        raise UnknownNameError("attack", name, known)
+    usual_steps, usual_restarts = BUDGETS.get(name, (100, 1))
+    steps, restarts = steps or usual_steps, restarts or usual_restarts
+    return AttackSetting(
+        name=name,
+        norm=threat.norm,
+        eps=threat.eps,
+        steps=steps,
+        step_size=2.5 * threat.eps / steps if name == "pgd" else None,
+        restarts=restarts,
+        revision=REVISION,
+    )
+
+
+def protocol_of(cell: Cell) -> Protocol | None:
+    """By which protocol a cell is attacked; None where nobody attacks, or the judge or the surrogate is another."""
+    attack = cell.attack
+    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
+        return None
+    if attack.through:
+        return "adaptive"
+    if isinstance(attack.crafted_at, tuple):
+        return "ensemble"
+    return "matched" if cell.rule is None and attack.crafted_at == cell.lambda_ else "transfer"
+
+
+def check_protocols(text: str) -> list[Protocol]:
+    """ "all" or names with commas between them."""
+    if text == "all":
+        return list(PROTOCOLS)
+    for name in text.split(","):
+        if name not in PROTOCOLS:
+            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+    return [protocol for protocol in PROTOCOLS if protocol in text.split(",")]
 
 
 def run_attack(
     bench: Workbench,
     setting: AttackSetting,
-    protocol: Protocol = "all",
+    protocols: Sequence[Protocol] = PROTOCOLS,
     lambdas: Sequence[float] | None = None,
     *,
     limit: int | None = IMAGES,
 ) -> list[Record]:
-    """Attacks the test split by the given protocol; a network without lambda has just one, "matched".
+    """Attacks the test split by the given protocols; a network without lambda has just one, "matched".
 
-    For a network with CSC-layers the tuned lambda is found first, on as many validation images.
+    Args:
+        lambdas: that are scored, with lambda_0, by default those of the paper's Figure 2. The tuned lambda is found
+            among them first, on as many validation images as there are test images. An attack other than PGD is
+            matched at lambda_0 and at the tuned lambda alone.
     """
+    title = f"{setting.name} {setting.norm} attack"
     if not csc_layers(bench.model.net):
-        return bench.measure(matched_cells(bench, setting, [None], limit), f"{setting.norm} attack")
+        return bench.measure(matched_cells(bench, setting, [None], limit), title)
     grid = sorted({bench.trained_lambda, *(parse_lambdas(LAMBDAS) if lambdas is None else lambdas)})
-    tuned = tune_lambda(bench, setting, grid, limit)
-    cells: list[Cell] = []
-    if protocol != "matched":
-        cells += transfer_cells(bench, setting, "test", grid, limit)
-    if protocol != "transfer":
-        cells += matched_cells(bench, setting, sorted({bench.trained_lambda, tuned}), limit)
-    bench.measure([bench.cell("test", limit, tuned)], "clean test images at the tuned lambda")
-    return bench.measure(list(dict.fromkeys(cells)), f"{setting.norm} attack")  # at lambda_0 the protocols are one
+    tune_lambda(bench, setting, grid, limit)
+    records: list[Record] = []
+    for protocol in protocols:
+        cells = protocol_cells(bench, setting, protocol, grid, limit)
+        records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench))
+    return list({record.cell.key: record for record in records}.values())  # at lambda_0 two protocols are one
 
 
-def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float], limit: int | None) -> float:
-    """The lambda of an ascending grid that stands best against transferred images of the validation split."""
-    tuned = best_lambda(bench.measure(transfer_cells(bench, setting, "validation", grid, limit), "tuning lambda"))
-    edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
-    bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
-    return tuned
-
-
-def attack_setting(threat: Threat, steps: int = 10, restarts: int = 1, *, name: str = "pgd") -> AttackSetting:
-    """A registered attack with steps of 2.5 eps / steps (Madry et al., 2018)."""
-    if name not in ATTACKS:
-        raise UnknownNameError("attack", name, ATTACKS)
-    size = 2.5 * threat.eps / steps
-    return AttackSetting(name=name, norm=threat.norm, eps=threat.eps, step_size=size, steps=steps, restarts=restarts)
-
-
-def check_protocol(name: str) -> Protocol:
-    """`name` if it is a protocol."""
-    for protocol in PROTOCOLS:
-        if name == protocol:
-            return protocol
-    raise UnknownNameError("protocol", name, PROTOCOLS)
+def protocol_cells(
+    bench: Workbench, setting: AttackSetting, protocol: Protocol, grid: Sequence[float], limit: int | None
+) -> list[Cell]:
+    """What one protocol measures on the test split, for a network with lambda."""
+    if protocol == "transfer":
+        return transfer_cells(bench, setting, "test", grid, limit)
+    if protocol == "matched":
+        everywhere = setting.name == "pgd"
+        at = grid if everywhere else sorted({bench.trained_lambda, tune_lambda(bench, setting, grid, limit)})
+        return matched_cells(bench, setting, at, limit)
+    if protocol == "ensemble":
+        crafted = setting.model_copy(update={"crafted_at": usable_lambdas(bench, grid, limit)})
+        return [bench.cell("test", limit, lambda_, attack=crafted) for lambda_ in grid]
+    return adaptive_cells(bench, setting, limit)
 
 
 def transfer_cells(
     bench: Workbench, setting: AttackSetting, which: Which, lambdas: Sequence[float], limit: int | None
 ) -> list[Cell]:
-    """Made at lambda_0, scored at every lambda."""
+    """Made at lambda_0, scored at every lambda, and on test images by robust inference where it is fitted."""
     crafted = setting.model_copy(update={"crafted_at": bench.trained_lambda})
-    return [bench.cell(which, limit, lambda_, attack=crafted) for lambda_ in lambdas]
+    cells = [bench.cell(which, limit, lambda_, attack=crafted) for lambda_ in lambdas]
+    rules = adaptive_rules(bench) if which == "test" else {}
+    return cells + [_by_rule(bench, crafted, rule, limit) for rule in rules]
 
 
 def matched_cells(
@@ -93,6 +139,51 @@ def matched_cells(
         bench.cell("test", limit, lambda_, attack=setting.model_copy(update={"crafted_at": lambda_}))
         for lambda_ in lambdas
     ]
+
+
+def adaptive_cells(bench: Workbench, setting: AttackSetting, limit: int | None) -> list[Cell]:
+    """Robust inference with a lambda for each image, attacked with and without the gradient of that choice."""
+    rules = adaptive_rules(bench)
+    if not rules:
+        name = bench.model.name
+        bench.progress.note(f"no adaptive attack: {name} has no fits; `sdnet-bench fit-lambda {name} --corruption all`")
+    return [
+        _by_rule(bench, setting.model_copy(update={"through": gradient}), rule, limit)
+        for rule in rules
+        for gradient in ("detached", "attached")
+    ]
+
+
+def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
+    """Robust inference that does not know the type of a disturbance, by name; none where Algorithm 1 was not run."""
+    try:
+        rule = PerImage(require_fits(bench, [UNKNOWN])[0])
+    except ModelError:
+        return {}
+    return {rule.rule: rule}
+
+
+def _by_rule(bench: Workbench, setting: AttackSetting, rule: str, limit: int | None) -> Cell:
+    return bench.cell("test", limit, attack=setting, rule=rule).model_copy(update={"lambda_": None})
+
+
+def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float], limit: int | None) -> float:
+    """The lambda of an ascending grid that stands best against transferred PGD on the validation split."""
+    pgd = setting if setting.name == "pgd" else attack_setting(Threat(setting.norm, setting.eps))
+    tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, "validation", grid, limit), "tuning lambda"))
+    edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
+    bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
+    return tuned
+
+
+def usable_lambdas(bench: Workbench, grid: Sequence[float], limit: int | None) -> tuple[float, ...]:
+    """Those under which clean validation images keep 90 % of their accuracy at lambda_0."""
+    cells = [bench.cell("validation", limit, lambda_) for lambda_ in grid]
+    accuracy = {
+        float(record.cell.lambda_ or 0): record.accuracy for record in bench.measure(cells, "clean validation images")
+    }
+    least = USABLE * accuracy[bench.trained_lambda]
+    return tuple(lambda_ for lambda_ in grid if accuracy[lambda_] >= least)
 
 
 def best_lambda(records: Sequence[Record]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
+from ..attacks import PLACEBOS
 from ..csc import check_lambda, require_csc_layers, using_steps
-from ..data import Dataset, Noise, Split, limited, open_dataset, stream_of
+from ..data import Batch, Dataset, Noise, Split, limited, open_dataset, stream_of
 from ..data.archives import open_archive
 from ..data.datasets import Which
 from ..engine.checkpoint import Model, load_model
-from ..engine.evaluate import Choice, LambdaRule, Outcome, View, clean, evaluate
+from ..engine.evaluate import Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
 from ..engine.runtime import Runtime
-from ..engine.survive import AttackRun, survive
+from ..engine.survive import Judge, Siege, survive
 from ..files import make_folder
+from ..journal import Journal
 from ..progress import Progress, Task
 from ..records import Cell, Record, RecordStore
 
 Block = tuple[int, int]
+OTHER = "net:"
+"""What a cell's `defence` begins with where another network classifies; its sha256 follows."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Workbench:
 
     def __post_init__(self) -> None:
         self.store = RecordStore.of_model(self.model.folder, self.folder)
+        self.others: dict[str, nn.Module] = {}
+        """Networks by the sha256 of their weights, for cells in which another one classifies."""
         self.runtime.place(self.model.net)
         self._splits: dict[tuple[Which, int | None, Block | None], Split] = {}
         self._archived: dict[tuple[str, int, int | None], Split] = {}
@@ -144,17 +152,63 @@ class Workbench:
     def _measure_group(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> None:
         """Measures cells that differ in how lambda is chosen alone, on the same images."""
         started = time.perf_counter()
-        first, choices = group[0], [_choice(cell, rules) for cell in group]
+        first = group[0]
         with using_steps(self.model.net, first.steps):
-            outcomes = self._attack(first, choices, task) if first.attack else self._evaluate(first, choices, task)
+            records = self._attack(group, task, rules) if first.attack else self._evaluate(group, task, rules)
         seconds = (time.perf_counter() - started) / len(group)
         file = self.store.append if self.runtime.processes.is_main_process else self.store.keep
-        for cell, choice in zip(group, choices, strict=True):
-            file(self._record(cell, outcomes[choice], seconds))
+        for record in records:
+            file(record.model_copy(update={"provenance": record.provenance | {"seconds": round(seconds, 3)}}))
 
-    def _evaluate(self, cell: Cell, choices: Sequence[Choice], task: Task) -> dict[Choice, Outcome]:
-        view = self._view(cell)
-        return evaluate(self.model.net, self._split(cell), self.runtime, lambdas=choices, view=view, task=task)
+    def _evaluate(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> list[Record]:
+        cell, choices = group[0], [_choice(cell, rules) for cell in group]
+        view, split = self._view(cell), self._split(cell)
+        outcomes = evaluate(self.model.net, split, self.runtime, lambdas=choices, view=view, task=task)
+        return [
+            Record.of(
+                self.model.name,
+                cell,
+                outcomes[choice].correct,
+                metrics=_metrics(outcomes[choice]),
+                provenance=self._provenance(cell),
+            )
+            for cell, choice in zip(group, choices, strict=True)
+        ]
+
+    def _attack(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> list[Record]:
+        """Adversarial images made once, and judged as each cell says."""
+        first, rank = group[0], self.runtime.processes.process_index
+        assert first.attack
+        journal = Journal(self.folder / "journal" / _fingerprint(group), rank)
+        siege = Siege(
+            net=self.model.net,
+            setting=first.attack,
+            judges={cell: self._judge(cell, rules) for cell in group},
+            own=next((cell for cell in group if sees_itself(cell)), None),
+            runtime=replace(self.runtime, precision=first.precision),
+            num_classes=self.dataset.num_classes,
+            rule=rules[first.rule] if first.attack.through and first.rule else None,
+            seed=first.seed,
+        )
+        lost = survive(siege, self._split(first), journal=journal, task=task)
+        if self.runtime.processes.is_main_process:
+            journal.close()
+        return [
+            Record.of_attack(self.model.name, cell, lost[cell], provenance=self._provenance(cell)) for cell in group
+        ]
+
+    def _judge(self, cell: Cell, rules: Mapping[str, LambdaRule]) -> Judge:
+        """Whether an image is classified correctly as a cell says."""
+        choice, runtime = _choice(cell, rules), replace(self.runtime, precision=cell.precision)
+        other = self.others[cell.defence[len(OTHER) :]] if cell.defence and cell.defence.startswith(OTHER) else None
+        net, placebo = other or self.model.net, PLACEBOS.get(cell.defence or "")
+
+        def judge(pixels: Tensor, batch: Batch) -> Tensor:
+            seen = placebo(pixels) if placebo else pixels
+            lambda_ = choose(net, seen, batch, choice, runtime)
+            return is_correct(net, seen, batch.labels, None if other else lambda_, runtime)
+
+        return judge
 
     def _view(self, cell: Cell) -> View:
         if cell.corruption is None or cell.archive:
@@ -163,20 +217,23 @@ class Workbench:
             return stream_of(cell.corruption, cell.severity, self.dataset.family, cell.seed)
         return Noise(cell.corruption, cell.level or 0.0, cell.seed)
 
-    def _attack(self, cell: Cell, choices: Sequence[Choice], task: Task) -> dict[Choice, Outcome]:
-        assert cell.attack
-        run = AttackRun(self.model.net, cell.attack, replace(self.runtime, precision=cell.precision), cell.seed)
-        lambdas = [choice for choice in choices if not callable(choice)]
-        return dict(survive(run, self._split(cell), lambdas=lambdas, task=task).items())
-
     def _split(self, cell: Cell) -> Split:
         if cell.archive and cell.corruption and isinstance(cell.severity, int):
             return self.archived(cell.corruption, cell.severity, cell.limit)
         return self.split(cell.split, cell.limit, cell.block)
 
-    def _record(self, cell: Cell, outcome: Outcome, seconds: float) -> Record:
-        provenance = self.runtime.provenance() | {"precision": cell.precision, "seconds": round(seconds, 3)}
-        return Record.of(self.model.name, cell, outcome.correct, metrics=_metrics(outcome), provenance=provenance)
+    def _provenance(self, cell: Cell) -> dict[str, Any]:
+        return self.runtime.provenance() | {"precision": cell.precision}
+
+
+def sees_itself(cell: Cell) -> bool:
+    """Whether the attack of a cell looks at exactly what classifies its images."""
+    attack = cell.attack
+    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
+        return False
+    if attack.through:
+        return True
+    return cell.rule is None and cell.lambda_ == attack.crafted_at
 
 
 def _metrics(outcome: Outcome) -> dict[str, float]:
@@ -196,8 +253,18 @@ def _choice(cell: Cell, rules: Mapping[str, LambdaRule]) -> Choice:
 
 
 def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that differ in lambda, and in how it was chosen, alone."""
+    """Cells that differ in lambda, in how it was chosen, and in what classifies adversarial images, alone."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        groups[cell.model_copy(update={"lambda_": None, "rule": None}).key].append(cell)
+        groups[_images_of(cell).key].append(cell)
     return list(groups.values())
+
+
+def _images_of(cell: Cell) -> Cell:
+    """What decides which images a cell is measured on. An attack through a rule makes its own."""
+    rule = cell.rule if cell.attack and cell.attack.through else None
+    return cell.model_copy(update={"lambda_": None, "rule": rule, "defence": None})
+
+
+def _fingerprint(group: Iterable[Cell]) -> str:
+    return hashlib.sha256(" ".join(cell.key for cell in group).encode()).hexdigest()[:32]

@@ -1,0 +1,88 @@
+"""Adversarial images of one batch, by an attack of any name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ..errors import AttackError
+from ..records import AttackSetting
+from .adapter import ATTACKS
+from .draws import ImageDraws
+from .threat import Threat
+from .victim import Abandoned, Victim, guarded
+
+
+@dataclass(frozen=True, eq=False)
+class Crafted:
+    """What an attack made of a batch; every image is within its threat model."""
+
+    last: Tensor
+    """`(N, 3, H, W)`: what it ended with."""
+    fallen: Tensor
+    """`(N,)` bool: which images fooled the network that it looks at at some point."""
+    first: Tensor
+    """`(N, 3, H, W)`: of those that have fallen the first that did; `last` of the others."""
+    finished: bool
+    """Whether it came to its end; otherwise only what has fallen counts."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of one attack over all images that are left."""
+
+    setting: AttackSetting
+    restart: int = 0
+
+    def seed(self, seed: int, image: int | None = None) -> int:
+        """Of its random numbers: those of an image, or those that all images share."""
+        what = f"{seed} {self.setting.name} {self.restart} {image}"
+        return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8]) >> 1
+
+
+def craft(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    stage: Stage,
+    index: Iterable[int],
+    *,
+    seed: int = 0,
+    patience: float | None = None,
+) -> Crafted:
+    """Runs one stage on a batch.
+
+    Args:
+        net: that the attack looks at.
+        images: `(N, 3, H, W)` in [0, 1].
+        labels: `(N,)` int64.
+        index: which image of its data set each is: with `seed` it determines what is drawn for it.
+        patience: the share of the batch that may still stand when the attack is abandoned; None lets it finish.
+
+    Raises:
+        AttackError: an image has left the ball or the valid pixels.
+    """
+    setting = stage.setting
+    threat, draws = Threat(setting.norm, setting.eps), ImageDraws([stage.seed(seed, at) for at in index])
+    images = images.contiguous()
+    victim = Victim(net, images, labels, threat, draws, patience)
+    last = None
+    with guarded(net, images.device, stage.seed(seed), draws), suppress(Abandoned):
+        last = ATTACKS[setting.name](victim, images, labels, setting, stage.restart).detach()
+    if last is None:
+        return Crafted(victim.adversarial, victim.fallen, victim.adversarial, finished=False)
+    _check(threat, setting, images, last)
+    first = last.where(~victim.fallen.view(-1, 1, 1, 1), victim.adversarial)
+    return Crafted(last, victim.fallen, first, finished=True)
+
+
+def _check(threat: Threat, setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
+    within = threat.allows(clean, adversarial)
+    if not bool(within.all()):
+        furthest = float(threat.distance(clean, adversarial).max())
+        what = f"attack {setting.name!r} left its budget on {int((~within).sum())} of {len(within)} images"
+        raise AttackError(what, expected=f"{threat.norm} <= {threat.eps:g} and pixels in [0, 1]", got=furthest)

@@ -1,0 +1,58 @@
+"""Random numbers for a batch of images, from one generator per image.
+
+What an attack draws for an image is then a function of the seed and of the image, not of the batch it is in: images
+may leave, and others take their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Place = Callable[..., Tensor]
+
+DRAWS: dict[Any, tuple[Place, Callable[..., Tensor]]] = {
+    torch.rand: (torch.empty, Tensor.uniform_),
+    torch.randn: (torch.empty, Tensor.normal_),
+    torch.rand_like: (torch.empty_like, Tensor.uniform_),
+    torch.randn_like: (torch.empty_like, Tensor.normal_),
+    Tensor.uniform_: (lambda tensor, *_, **__: tensor, Tensor.uniform_),
+    Tensor.normal_: (lambda tensor, *_, **__: tensor, Tensor.normal_),
+}
+"""How each function finds room for its numbers, and how it fills it."""
+
+
+class ImageDraws(TorchFunctionMode):
+    """While it is entered, torch draws tensors `(N, C, H, W)` that belong to a batch row by row.
+
+    Everything else comes from torch's own generator.
+
+    Args:
+        seeds: one for each image of the batch.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.rows = torch.arange(len(seeds))
+        """Which images of the batch the attack works on at present."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in DRAWS:
+            return func(*args, **kwargs)
+        find_room, fill = DRAWS[func]
+        room = find_room(*args, **kwargs)
+        if room.ndim != 4 or len(room) != len(self.rows):
+            return func(*args, **kwargs)
+        is_method = func is fill  # uniform_(self, low, high): the limits follow the tensor
+        limits, options = (args[1:], kwargs) if is_method else ((), {})
+        rows = [
+            fill(torch.empty(room.shape[1:]), *limits, generator=self._generators[row], **options)
+            for row in self.rows.tolist()
+        ]
+        return room.copy_(torch.stack(rows))

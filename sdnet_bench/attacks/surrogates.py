@@ -1,0 +1,103 @@
+"""Networks that an attack looks at: the one that will judge its images, or one that it can better see through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..csc import csc_layers, feeding_lambda, residuals, using_lambda, using_steps
+from ..records import AttackSetting
+
+LambdaOfResidual = Callable[[Tensor], Tensor]
+"""Residuals `(N,)` at the network's own lambda to the lambdas `(N,)` of the images."""
+
+SHARPNESS = 20.0
+"""Of the softplus that stands in for the threshold: it differs from it by log(2) / SHARPNESS at most."""
+
+
+class LambdaEnsemble(nn.Module):
+    """The mean of the logits under several lambdas: an attack that does not know which of them it will meet.
+
+    Gradients are those of the mean (the ensemble in logits of Dong et al., 2018).
+    """
+
+    def __init__(self, net: nn.Module, lambdas: Sequence[float]) -> None:
+        super().__init__()
+        self.net, self.lambdas = net, tuple(lambdas)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([self._under(images, lambda_) for lambda_ in self.lambdas]).mean(0)
+
+    def _under(self, images: Tensor, lambda_: float) -> Tensor:
+        with using_lambda(self.net, lambda_):
+            return self.net(images)  # type: ignore[no-any-return]
+
+
+class AdaptiveNet(nn.Module):
+    """Robust inference from end to end: images to residuals at lambda_0, to a lambda for each, to logits.
+
+    Args:
+        rule: lambda(r).
+        attached: whether gradients flow through r and lambda(r) too; without, lambda is a constant of each step.
+    """
+
+    def __init__(self, net: nn.Module, rule: LambdaOfResidual, *, attached: bool) -> None:
+        super().__init__()
+        self.net, self.rule, self.attached = net, rule, attached
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.attached and torch.is_grad_enabled()):
+            with residuals(self.net, attached=self.attached) as meter:
+                self.net(images)
+            lambdas = self.rule(meter.per_image())
+        with feeding_lambda(self.net, lambdas):
+            return self.net(images)  # type: ignore[no-any-return]
+
+
+def smooth_threshold(code: Tensor, threshold: Tensor) -> Tensor:
+    """A softplus in the place of the non-negative soft threshold: it has a gradient where that one has none."""
+    return F.softplus(code - threshold, beta=SHARPNESS)
+
+
+@contextmanager
+def smoothed(net: nn.Module) -> Iterator[None]:
+    """`smooth_threshold` in every CSC-layer for the length of a block."""
+    before = [(layer, layer.prox) for layer in csc_layers(net)]
+    try:
+        for layer, _ in before:
+            layer.prox = smooth_threshold
+        yield
+    finally:
+        for layer, prox in before:
+            layer.prox = prox
+
+
+@contextmanager
+def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | None = None) -> Iterator[nn.Module]:
+    """The network that an attack looks at, for the length of a block.
+
+    Args:
+        rule: that the setting looks `through`, if it does.
+    """
+    lambda_ = setting.crafted_at
+    with using_steps(net, setting.inference_steps), _threshold(net, setting.smooth):
+        if setting.through and rule:
+            yield AdaptiveNet(net, rule, attached=setting.through == "attached")
+        elif isinstance(lambda_, tuple):
+            yield LambdaEnsemble(net, lambda_)
+        else:
+            with using_lambda(net, lambda_):
+                yield net
+
+
+@contextmanager
+def _threshold(net: nn.Module, smooth: bool) -> Iterator[None]:
+    if not smooth:
+        yield
+        return
+    with smoothed(net):
+        yield

@@ -1,0 +1,117 @@
+"""A network as an attack sees it: guarded, watched, and with random numbers of its own for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .draws import ImageDraws
+from .threat import Threat
+
+MARGIN = 1e-4
+"""By how much another class must lead, relative to the largest logit: more than rounding could turn back."""
+
+
+class Abandoned(Exception):  # noqa: N818, it is no error
+    """Enough images of a batch have fallen; raised out of an attack that is under way."""
+
+
+class Victim(nn.Module):
+    """Takes and hands out contiguous tensors, logits alone, and notes the first time that each image is fooled.
+
+    Args:
+        net: in eval mode.
+        clean: `(N, 3, H, W)` in [0, 1], the images under attack.
+        labels: `(N,)`.
+        threat: what counts: images that leave it on the way are not noted.
+        draws: that the attack runs under.
+        patience: the share of the batch that may still stand when the attack is abandoned; None lets it finish.
+    """
+
+    def __init__(
+        self, net: nn.Module, clean: Tensor, labels: Tensor, threat: Threat, draws: ImageDraws, patience: float | None
+    ) -> None:
+        super().__init__()
+        self.net, self.draws = net, draws
+        self._clean, self._labels, self._threat = clean, labels, threat
+        self._patience = patience
+        self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        self.adversarial = clean.clone()
+        """For each that has fallen the image that fooled the network first."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.net(_ChannelsLast.apply(images))
+        if not isinstance(logits, Tensor):
+            raise UsageError(
+                "the network returns more than logits",
+                expected="a tensor (N, classes)",
+                got=type(logits).__name__,
+                hint="Wrap it in a module that returns the logits alone.",
+            )
+        if len(images) == len(self.draws.rows):
+            self._watch(images.detach(), logits.detach())
+        return logits.float()
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """`(N,)` int64: the classes of images, unwatched."""
+        return self.net(_ChannelsLast.apply(images)).argmax(1)  # type: ignore[no-any-return]
+
+    def _watch(self, images: Tensor, logits: Tensor) -> None:
+        rows = self.draws.rows.to(images.device)
+        at = (_leads(logits, self._labels[rows]) & ~self.fallen[rows]).nonzero().flatten()
+        allowed = self._threat.allows(self._clean[rows[at]], images[at]).to(images.device)
+        new = rows[at[allowed]]
+        self.adversarial[new] = images[at[allowed]]
+        self.fallen[new] = True
+        if len(rows) == len(self.fallen):  # in a random search those that have fallen cost nothing any more
+            self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        standing = len(self.fallen) - int(self.fallen.sum())
+        if self._patience is not None and standing <= self._patience * len(self.fallen):
+            raise Abandoned
+
+
+def _leads(logits: Tensor, labels: Tensor) -> Tensor:
+    """`(N,)` bool: whether a wrong class is ahead, by more than rounding could turn back."""
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
+    return (others - own > MARGIN * logits.abs().amax(1, keepdim=True)).flatten()
+
+
+@contextmanager
+def guarded(net: nn.Module, device: torch.device, seed: int, draws: ImageDraws) -> Iterator[None]:
+    """A network as an attack may have it: in eval mode, frozen, under its own random numbers.
+
+    Modes, `requires_grad` and torch's generators are as before afterwards, whatever happens.
+    """
+    modes = {module: module.training for module in net.modules()}
+    gradients = {parameter: parameter.requires_grad for parameter in net.parameters()}
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad(), draws:
+            torch.manual_seed(seed)
+            net.eval().requires_grad_(False)
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, wanted in gradients.items():
+            parameter.requires_grad_(wanted)
+
+
+class _ChannelsLast(torch.autograd.Function):
+    """The identity: channels_last on the way in, contiguous gradients on the way out."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].contiguous()
