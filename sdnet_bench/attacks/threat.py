@@ -45,14 +45,27 @@ class Threat:
         return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE)
 
     def quantize(self, clean: Tensor, adversarial: Tensor) -> Tensor:
-        """Adversarial images `(N, 3, H, W)` in [0, 1] as uint8, rounded towards the clean ones, themselves uint8.
+        """Adversarial images `(N, 3, H, W)` in [0, 1] as uint8, still inside the ball around clean ones in uint8.
 
-        No pixel moves further than it was moved, so the ball is not left.
+        Changes are rounded to whole levels; under L2 they are shrunk first where that would leave the ball.
         """
-        moved = (adversarial.cpu().double() * 255 - clean.cpu().double()).clamp(-255, 255)
-        slack = 255 * TOLERANCE if self.norm == "linf" else 0  # 8/255 is 8, whatever float32 made of it
-        whole = (moved.abs() + slack).floor() * moved.sign()
-        return (clean.cpu().double() + whole).clamp(0, 255).to(torch.uint8)
+        moved = adversarial.cpu().double() * 255 - clean.cpu().double()
+        levels = self._shrunk(moved) if self.norm == "l2" else moved.round().clamp(-self._reach, self._reach)
+        return (clean.cpu().double() + levels).clamp(0, 255).to(torch.uint8)
+
+    @property
+    def _reach(self) -> int:
+        """Whole levels that a pixel may move under Linf: 8 for 8/255, whatever floating point made of it."""
+        return math.floor(255 * (self.eps + TOLERANCE))
+
+    def _shrunk(self, moved: Tensor) -> Tensor:
+        """The largest of the rounded changes, each scaled down a little more, that is inside the ball."""
+        best = torch.zeros_like(moved)
+        for scale in torch.linspace(0, 1, 101):
+            levels = (moved * float(scale)).round()
+            inside = levels.flatten(1).norm(dim=1) <= 255 * self.eps
+            best = torch.where(inside.view(-1, 1, 1, 1), levels, best)
+        return best
 
 
 def parse_eps(text: str | None, norm: str) -> float:

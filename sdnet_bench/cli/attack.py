@@ -20,28 +20,33 @@ def attack(
     protocol: Annotated[
         str, typer.Option(help="transfer (the paper's), matched, ensemble, adaptive, several with commas, or all.")
     ] = "all",
+    by_eps: Annotated[
+        bool, typer.Option("--sweep-eps", help="Matched attacks at seven radii, from a quarter of eps to 16 times eps.")
+    ] = False,
     lambdas: options.Lambdas = LAMBDAS,
     limit: Annotated[int, typer.Option(min=1, help="Test images to attack, spread evenly.")] = 1000,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the adversarial images as uint8, beside the records.")
+    ] = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     data_dir: options.DataDir = options.DATA_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
 ) -> None:
-    """Measure robust accuracy under an attack (Table 4: PGD). Attacks always run in float32."""
+    """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
     from ..attacks import Threat, parse_eps
-    from ..studies.adversarial import attack_setting, check_protocols, run_attack
+    from ..studies.adversarial import attack_setting, check_protocols, run_attack, sweep_eps
     from ..studies.lambda_sweep import parse_lambdas
     from .shared import open_bench, publish
     from .show import show_records
 
-    threat, chosen, grid = (
-        Threat(norm, parse_eps(eps, norm)),
-        check_protocols(protocol),
-        parse_lambdas(lambdas),
-    )
+    threat, chosen, grid = Threat(norm, parse_eps(eps, norm)), check_protocols(protocol), parse_lambdas(lambdas)
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
-    records = run_attack(bench, setting, chosen, grid, limit=limit)
+    if by_eps:
+        records = sweep_eps(bench, setting, limit=limit)
+    else:
+        records = run_attack(bench, setting, chosen, grid, limit=limit, save=save)
     publish(bench)
     show_records(records, as_json=json)

@@ -93,16 +93,26 @@ class Siege(Generic[Key]):
         """One stage on a batch of images that are left."""
         rule = self.rule
         through = (lambda residual: rule(residual, batch)) if rule else None
-        patience = PATIENCE if list(self.judges) == [self.own] else None
+        hurried = self.keep is None and list(self.judges) == [self.own]
         pixels = self.runtime.to_pixels(batch.images)
         with surrogate(self.net, stage.setting, through) as seen:
             index = batch.index.tolist()
-            return craft(seen, pixels, batch.labels, stage, index, seed=self.seed, patience=patience)
+            return craft(
+                seen, pixels, batch.labels, stage, index, seed=self.seed, patience=PATIENCE if hurried else None
+            )
 
     @torch.no_grad()
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
         """For every judge, which images these pixels break: for its own those that fooled it `first`."""
         return [(~judge(first if key == self.own else last, batch)).tolist() for key, judge in self.judges.items()]
+
+    @torch.no_grad()
+    def stronger(self, batch: Batch, crafted: Crafted) -> Tensor:
+        """What the attack ended with; what fooled its network first where in the end it did not."""
+        if self.own is None:
+            return crafted.last
+        back = crafted.fallen & self.judges[self.own](crafted.last, batch)
+        return crafted.first.where(back.view(-1, 1, 1, 1), crafted.last)
 
 
 @dataclass(eq=False)
@@ -184,7 +194,7 @@ def _run(siege: Siege[Key], stage: Stage | None, number: int, split: Split, plac
     broken = siege.broken(batch, crafted.first, crafted.last)
     ended = [crafted.finished or fallen for fallen in crafted.fallen.tolist()]
     if siege.keep:
-        siege.keep(batch, crafted.first, ended)
+        siege.keep(batch, siege.stronger(batch, crafted), ended)
     return {
         "stage": number,
         "places": _those(places, ended),

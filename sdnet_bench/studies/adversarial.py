@@ -30,6 +30,8 @@ Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
 PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
 IMAGES = 1000
 """How many images of each split are attacked by default."""
+RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""The radii of an accuracy-against-eps curve, in units of the usual one."""
 USABLE = 0.9
 """A lambda is usable where the network keeps this share of its clean accuracy at lambda_0."""
 BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
@@ -85,6 +87,7 @@ def run_attack(
     lambdas: Sequence[float] | None = None,
     *,
     limit: int | None = IMAGES,
+    save: bool = False,
 ) -> list[Record]:
     """Attacks the test split by the given protocols; a network without lambda has just one, "matched".
 
@@ -92,17 +95,36 @@ def run_attack(
         lambdas: that are scored, with lambda_0, by default those of the paper's Figure 2. The tuned lambda is found
             among them first, on as many validation images as there are test images. An attack other than PGD is
             matched at lambda_0 and at the tuned lambda alone.
+        save: keep the adversarial images, beside the records.
     """
     title = f"{setting.name} {setting.norm} attack"
     if not csc_layers(bench.model.net):
-        return bench.measure(matched_cells(bench, setting, [None], limit), title)
+        return bench.measure(matched_cells(bench, setting, [None], limit), title, save=save)
     grid = sorted({bench.trained_lambda, *(parse_lambdas(LAMBDAS) if lambdas is None else lambdas)})
-    tune_lambda(bench, setting, grid, limit)
+    if "transfer" in protocols:  # the tuned lambda is chosen among its records
+        tune_lambda(bench, setting, grid, limit)
     records: list[Record] = []
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, grid, limit)
-        records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench))
+        records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
     return list({record.cell.key: record for record in records}.values())  # at lambda_0 two protocols are one
+
+
+def sweep_eps(bench: Workbench, setting: AttackSetting, *, limit: int | None = IMAGES) -> list[Record]:
+    """Matched attacks of every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
+    at: Sequence[float | None] = [None]
+    if csc_layers(bench.model.net):
+        grid = sorted({bench.trained_lambda, *parse_lambdas(LAMBDAS)})
+        at = sorted({bench.trained_lambda, tune_lambda(bench, setting, grid, limit)})
+    settings = [with_radius(setting, setting.eps * factor) for factor in RADII]
+    cells = [cell for radius in settings for cell in matched_cells(bench, radius, at, limit)]
+    return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
+
+
+def with_radius(setting: AttackSetting, eps: float) -> AttackSetting:
+    """The same attack in another ball, its steps longer or shorter in proportion."""
+    scale = eps / setting.eps
+    return setting.model_copy(update={"eps": eps, "step_size": setting.step_size and setting.step_size * scale})
 
 
 def protocol_cells(

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from ..csc import check_lambda, require_csc_layers, using_steps
 from ..data import Batch, Dataset, Noise, Split, limited, open_dataset, stream_of
 from ..data.archives import open_archive
 from ..data.datasets import Which
+from ..engine.adversarial_set import Keeper, is_whole, open_adversarial
 from ..engine.checkpoint import Model, load_model
-from ..engine.evaluate import Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
+from ..engine.evaluate import BATCH_SIZE, Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
 from ..engine.runtime import Runtime
 from ..engine.survive import Judge, Siege, survive
 from ..files import make_folder
@@ -123,13 +125,21 @@ class Workbench:
             **rest,
         )
 
-    def measure(self, cells: Sequence[Cell], title: str, rules: Mapping[str, LambdaRule] | None = None) -> list[Record]:
+    def measure(
+        self,
+        cells: Sequence[Cell],
+        title: str,
+        rules: Mapping[str, LambdaRule] | None = None,
+        *,
+        save: bool = False,
+    ) -> list[Record]:
         """The records of the cells, in their order. Those that are missing are measured and kept.
 
         Args:
             rules: by the name that cells give: those that choose a lambda for every image.
+            save: keep the adversarial images too, in `adversarial_folder`; those that are not there are made anew.
         """
-        missing = self.missing(cells)
+        missing = self._unsaved(cells) if save else self.missing(cells)
         if missing:
             total = self.work(missing)
             make_folder(self.folder)
@@ -138,23 +148,36 @@ class Workbench:
             )
             with self.progress.task(title, total) as task:
                 for group in _grouped(missing):
-                    self._measure_group(group, task, rules or {})
+                    self._measure_group(group, task, rules or {}, save)
         return [self.store[cell] for cell in cells]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those that are not on record, each once."""
         return [cell for cell in dict.fromkeys(cells) if cell not in self.store]
 
+    def _unsaved(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those of the groups that lack a record or their adversarial images."""
+        groups = _grouped(dict.fromkeys(cells))
+        wanted = [group for group in groups if self.missing(group) or not is_whole(self.adversarial_folder(group[0]))]
+        return [cell for group in wanted for cell in group]
+
+    def adversarial_folder(self, cell: Cell) -> Path:
+        """Where the adversarial images of a cell are kept, if they are: a name to read, and its digest."""
+        attack = cell.attack
+        assert attack
+        return self.folder / "adversarial" / f"{attack.norm}-{attack.name}-{_images_of(cell).key[:16]}"
+
     def work(self, cells: Iterable[Cell]) -> int:
         """How many images have to be classified, or attacked, for these cells."""
         return sum(len(self._split(group[0])) * (1 if group[0].attack else len(group)) for group in _grouped(cells))
 
-    def _measure_group(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> None:
+    def _measure_group(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], save: bool) -> None:
         """Measures cells that differ in how lambda is chosen alone, on the same images."""
         started = time.perf_counter()
         first = group[0]
         with using_steps(self.model.net, first.steps):
-            records = self._attack(group, task, rules) if first.attack else self._evaluate(group, task, rules)
+            measure = partial(self._attack, save=save) if first.attack else self._evaluate
+            records = measure(group, task, rules)
         seconds = (time.perf_counter() - started) / len(group)
         file = self.store.append if self.runtime.processes.is_main_process else self.store.keep
         for record in records:
@@ -175,11 +198,14 @@ class Workbench:
             for cell, choice in zip(group, choices, strict=True)
         ]
 
-    def _attack(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> list[Record]:
+    def _attack(
+        self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], *, save: bool
+    ) -> list[Record]:
         """Adversarial images made once, and judged as each cell says."""
-        first, rank = group[0], self.runtime.processes.process_index
+        first, processes = group[0], self.runtime.processes
         assert first.attack
-        journal = Journal(self.folder / "journal" / _fingerprint(group), rank)
+        journal = Journal(self.folder / f"journal-{_fingerprint(group, save)}", processes.process_index)
+        keeper = self._keeper(first) if save else None
         siege = Siege(
             net=self.model.net,
             setting=first.attack,
@@ -189,13 +215,33 @@ class Workbench:
             num_classes=self.dataset.num_classes,
             rule=rules[first.rule] if first.attack.through and first.rule else None,
             seed=first.seed,
+            keep=keeper,
         )
         lost = survive(siege, self._split(first), journal=journal, task=task)
-        if self.runtime.processes.is_main_process:
+        if processes.is_main_process:
             journal.close()
+            if keeper:
+                keeper.seal()
+                self._check_saved(siege)
         return [
             Record.of_attack(self.model.name, cell, lost[cell], provenance=self._provenance(cell)) for cell in group
         ]
+
+    def _check_saved(self, siege: Siege[Cell]) -> None:
+        """Reads an adversarial set back, and says what is left of accuracy on it as it lies there."""
+        cell, judge = next(iter(siege.judges.items()))
+        folder = self.adversarial_folder(cell)
+        saved, _ = open_adversarial(folder, self._split(cell))
+        batches = saved.batches(BATCH_SIZE, self.runtime.device)
+        right = sum(int(judge(self.runtime.to_pixels(batch.images), batch).sum()) for batch in batches)
+        at = "" if cell.lambda_ is None else f" at lambda {cell.lambda_:g}"
+        self.progress.note(f"adversarial images in {folder}: rounded to uint8, {right / len(saved):.1%} correct{at}")
+
+    def _keeper(self, cell: Cell) -> Keeper:
+        """What keeps the adversarial images of a cell; the first process lays out the files."""
+        assert cell.attack
+        with self.runtime.processes.main_process_first():
+            return Keeper(self.adversarial_folder(cell), self._split(cell), cell.attack)
 
     def _judge(self, cell: Cell, rules: Mapping[str, LambdaRule]) -> Judge:
         """Whether an image is classified correctly as a cell says."""
@@ -266,5 +312,6 @@ def _images_of(cell: Cell) -> Cell:
     return cell.model_copy(update={"lambda_": None, "rule": rule, "defence": None})
 
 
-def _fingerprint(group: Iterable[Cell]) -> str:
-    return hashlib.sha256(" ".join(cell.key for cell in group).encode()).hexdigest()[:32]
+def _fingerprint(group: Iterable[Cell], save: bool) -> str:
+    """Of one measurement: the same cells, with or without their images."""
+    return hashlib.sha256(" ".join([*(cell.key for cell in group), str(save)]).encode()).hexdigest()[:16]

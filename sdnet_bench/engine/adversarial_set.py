@@ -1,0 +1,115 @@
+"""Adversarial images on disk: uint8 files in the layout of the -C archives, inside their budget as they lie there.
+
+images.npy   (n, H, W, 3) uint8    labels.npy   (n,) int64    index.npy   (n,) int64: places in the data set
+attack.json  the setting, written last: a set without it is unfinished
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from pydantic import ValidationError
+from torch import Tensor
+
+from ..attacks import Threat
+from ..config import first_fault
+from ..data import Batch, Split
+from ..data.splits import Augmentation, TensorSplit
+from ..errors import DataError
+from ..files import make_folder, replacing
+from ..records import AttackSetting
+from .evaluate import BATCH_SIZE
+
+ARRAYS = ("images", "labels", "index")
+SEAL = "attack.json"
+
+
+class Keeper:
+    """Writes the adversarial images of a split as they are made; what nobody attacked stays as it was.
+
+    Images are rounded to uint8 towards the clean ones, so that no budget is left. One that was made before is
+    replaced, and a set that was begun is gone on with.
+
+    Args:
+        folder: of this one set.
+        split: the clean images.
+        setting: the attack.
+    """
+
+    def __init__(self, folder: Path, split: Split, setting: AttackSetting) -> None:
+        self.folder, self.setting = make_folder(folder), setting
+        if not all((folder / f"{name}.npy").exists() for name in ARRAYS):
+            _copy(split, folder)
+        self._images = open_memmap(folder / "images.npy", mode="r+")
+        self._row = {int(index): row for row, index in enumerate(np.load(folder / "index.npy"))}
+
+    def __call__(self, batch: Batch, adversarial: Tensor, ended: Sequence[bool]) -> None:
+        """Keeps those of a batch, `(N, 3, H, W)` in [0, 1], for which the attack is over."""
+        threat = Threat(self.setting.norm, self.setting.eps)
+        pixels = threat.quantize(batch.images, adversarial).permute(0, 2, 3, 1).numpy()
+        for index, image, is_over in zip(batch.index.tolist(), pixels, ended, strict=True):
+            if is_over:
+                self._images[self._row[index]] = image
+        self._images.flush()
+
+    def seal(self) -> None:
+        """Says that the set is whole."""
+        with replacing(self.folder / SEAL) as path:
+            path.write_text(self.setting.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _copy(split: Split, folder: Path) -> None:
+    batches = list(split.batches(BATCH_SIZE, torch.device("cpu")))
+    for name in ARRAYS:
+        content = torch.cat([getattr(batch, name) for batch in batches])
+        content = content.permute(0, 2, 3, 1) if name == "images" else content
+        with replacing(folder / f"{name}.npy") as path, path.open("wb") as file:
+            np.save(file, content.numpy())
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether an adversarial set lies in a folder, finished."""
+    return (folder / SEAL).exists()
+
+
+def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSetting]:
+    """An adversarial set and the attack that made it, checked anew against the clean images.
+
+    Raises:
+        DataError: it is missing, unfinished or damaged, was made of other images, or leaves its budget.
+    """
+    try:
+        setting = AttackSetting.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
+        images, labels, index = (
+            torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in ARRAYS
+        )
+    except ValidationError as error:
+        raise DataError(f"{folder / SEAL}: {first_fault(error)}") from None
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise DataError(f"no adversarial set in {folder}: {error}", hint="Make one with `attack --save`.") from None
+    _check_shapes(folder, images, labels, index)
+    adversarial = TensorSplit(images.permute(0, 3, 1, 2).contiguous(), labels, index, Augmentation())
+    _check_budget(folder, adversarial, clean, Threat(setting.norm, setting.eps))
+    return adversarial, setting
+
+
+def _check_shapes(folder: Path, images: Tensor, labels: Tensor, index: Tensor) -> None:
+    found = f"{tuple(images.shape)} {images.dtype}, {tuple(labels.shape)}, {tuple(index.shape)}"
+    is_right = images.dtype == torch.uint8 and images.ndim == 4 and images.shape[-1] == 3
+    if not is_right or not labels.shape == index.shape == (len(images),):
+        raise DataError(f"{folder} is damaged", expected="(n, H, W, 3) torch.uint8, (n,), (n,)", got=found)
+
+
+def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: Threat) -> None:
+    if adversarial.identity != clean.identity:
+        raise DataError(f"{folder} was made of other images", expected=f"those of this split, {len(clean):,}")
+    cpu = torch.device("cpu")
+    for ours, theirs in zip(adversarial.batches(BATCH_SIZE, cpu), clean.batches(BATCH_SIZE, cpu), strict=True):
+        pair = theirs.images.double() / 255, ours.images.double() / 255
+        if not bool(threat.allows(*pair).all()):
+            furthest = float(threat.distance(*pair).max())
+            raise DataError(f"{folder} leaves its budget", expected=f"{threat.norm} <= {threat.eps:g}", got=furthest)
