@@ -38,3 +38,10 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if path.parent.is_dir():
             scratch.unlink(missing_ok=True)
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cuts off what follows the last line break of a file: a crash came in the middle of that line."""
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

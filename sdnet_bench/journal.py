@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RecordError
+from .files import drop_torn_line
 
 Entry = dict[str, Any]
 
@@ -27,7 +28,7 @@ class Journal:
         """What all processes wrote so far; a line torn by a crash is left out."""
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
             lines = path.read_bytes().split(b"\n")
-            yield from (json.loads(line) for line in lines[:-1] if line.endswith(b"}"))
+            yield from map(json.loads, lines[:-1])  # what follows the last line break is torn
 
     def append(self, entry: Entry) -> None:
         """Adds an entry; it is on its way to the disk when this returns."""
@@ -35,7 +36,9 @@ class Journal:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / f"{self._writer}.jsonl").open("ab") as file:
+            path = self._folder / f"{self._writer}.jsonl"
+            with path.open("ab") as file:
+                drop_torn_line(path)
                 file.write(json.dumps(entry).encode() + b"\n")
         except OSError as error:
             raise RecordError(f"cannot write {self._folder}: {error}", hint="Name another --runs-dir.") from None

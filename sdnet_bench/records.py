@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from .config import Frozen, first_fault
 from .errors import RecordError
+from .files import drop_torn_line
 
 if TYPE_CHECKING:
     import pandas
@@ -192,7 +193,7 @@ class RecordStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self.path}.lock"), self.path.open("ab") as file:
-                _drop_torn_line(self.path)
+                drop_torn_line(self.path)
                 file.write(record.model_dump_json().encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -216,12 +217,6 @@ class RecordStore:
                 yield Record.model_validate_json(line)
             except ValidationError as error:
                 raise RecordError(f"{self.path}, line {number}: {first_fault(error)}") from None
-
-
-def _drop_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def read_results(folder: Path) -> list[Record]:

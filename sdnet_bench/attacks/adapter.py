@@ -65,11 +65,13 @@ class _TimesN(torch.autograd.Function):
 def on_correct(attack: Attack) -> Attack:
     """Attacks those images alone that the victim gets right; the others are adversarial as they are.
 
-    The rest of torchattacks leaves them out by itself, and then nobody knows which row is which image.
+    torchattacks leaves them out by itself, and then nobody knows which row is which image. Both return clean images
+    where the victim was not fooled, so a transferred attack of these kinds is weaker than a transferred PGD.
     """
 
     def attack_correct(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-        right = (victim.classify(images) == labels).nonzero().flatten()
+        with torch.no_grad():
+            right = (victim.logits(images).argmax(1) == labels).nonzero().flatten()
         adversarial = images.clone()
         if len(right):
             victim.draws.rows = victim.draws.rows[right.cpu()]
@@ -129,7 +131,7 @@ def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
 def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Fast adaptive boundary: the nearest adversarial image, counted where it is near enough (Croce & Hein, 2020)."""
     attack = torchattacks.FAB(victim, n_classes=_classes(victim, images), **_common(setting))
-    return _near(images, attack.attack_single_run(images, labels), setting)
+    return _near(images, attack.attack_single_run(images, labels, use_rand_start=restart > 0), setting)
 
 
 @ATTACKS.register("fab-t")
@@ -179,7 +181,7 @@ def _common(setting: AttackSetting) -> dict[str, Any]:
 
 @torch.no_grad()
 def _classes(victim: Victim, images: Tensor) -> int:
-    return victim.net(images[:1]).shape[1]  # type: ignore[no-any-return]
+    return victim.logits(images[:1]).shape[1]
 
 
 def _require_classes(victim: Victim, images: Tensor, least: int) -> None:

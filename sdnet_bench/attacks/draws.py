@@ -43,7 +43,7 @@ class ImageDraws(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in DRAWS:
+        if func not in DRAWS or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         find_room, fill = DRAWS[func]
         room = find_room(*args, **kwargs)

@@ -39,10 +39,10 @@ class Threat:
         return distance
 
     def allows(self, clean: Tensor, adversarial: Tensor) -> Tensor:
-        """`(N,)` bool, on the CPU, judged in float64: inside the ball and inside [0, 1], to 1e-6."""
+        """`(N,)` bool, on the CPU, judged in float64: inside the ball and inside [0, 1], to 1e-6 (of eps, above 1)."""
         pixels = adversarial.cpu().double().flatten(1)
         in_box = (pixels.amin(1) >= -TOLERANCE) & (pixels.amax(1) <= 1 + TOLERANCE)
-        return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE)
+        return in_box & (self.distance(clean, adversarial) <= self.eps + TOLERANCE * max(1.0, self.eps))
 
     def quantize(self, clean: Tensor, adversarial: Tensor) -> Tensor:
         """Adversarial images `(N, 3, H, W)` in [0, 1] as uint8, still inside the ball around clean ones in uint8.

@@ -45,7 +45,14 @@ class Victim(nn.Module):
         """For each that has fallen the image that fooled the network first."""
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.net(_ChannelsLast.apply(images))
+        logits = self.logits(images)
+        if len(images) == len(self.draws.rows):
+            self._watch(images.detach(), logits.detach())
+        return logits
+
+    def logits(self, images: Tensor) -> Tensor:
+        """`(N, classes)` float32, unwatched."""
+        logits = self.net(ChannelsLast.apply(images))
         if not isinstance(logits, Tensor):
             raise UsageError(
                 "the network returns more than logits",
@@ -53,14 +60,7 @@ class Victim(nn.Module):
                 got=type(logits).__name__,
                 hint="Wrap it in a module that returns the logits alone.",
             )
-        if len(images) == len(self.draws.rows):
-            self._watch(images.detach(), logits.detach())
         return logits.float()
-
-    @torch.no_grad()
-    def classify(self, images: Tensor) -> Tensor:
-        """`(N,)` int64: the classes of images, unwatched."""
-        return self.net(_ChannelsLast.apply(images)).argmax(1)  # type: ignore[no-any-return]
 
     def _watch(self, images: Tensor, logits: Tensor) -> None:
         rows = self.draws.rows.to(images.device)
@@ -105,7 +105,7 @@ def guarded(net: nn.Module, device: torch.device, seed: int, draws: ImageDraws) 
             parameter.requires_grad_(wanted)
 
 
-class _ChannelsLast(torch.autograd.Function):
+class ChannelsLast(torch.autograd.Function):
     """The identity: channels_last on the way in, contiguous gradients on the way out."""
 
     @staticmethod

@@ -11,7 +11,7 @@ from ..engine.runtime import Runtime
 from ..progress import Progress
 from .accuracy import measure_corrupted
 from .adaptive_lambda import fit_lambda, measure_adaptive
-from .adversarial import attack_setting, run_attack
+from .adversarial import attack_setting, run_attack, sweep_eps
 from .lambda_sweep import parse_lambdas, sweep_lambda
 from .training import find_recipe, train_model
 from .workbench import Workbench
@@ -33,7 +33,9 @@ def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: P
         if csc_layers(bench.model.net):
             _tune(bench)
         for norm, eps in DEFAULT_EPS.items():
-            run_attack(bench, attack_setting(Threat(norm, eps)), lambdas=parse_lambdas(GRID))
+            setting = attack_setting(Threat(norm, eps))
+            run_attack(bench, setting, lambdas=parse_lambdas(GRID))
+            sweep_eps(bench, setting)
         benches.append(bench)
     return benches
 

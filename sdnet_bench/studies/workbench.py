@@ -174,14 +174,22 @@ class Workbench:
     def _measure_group(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], save: bool) -> None:
         """Measures cells that differ in how lambda is chosen alone, on the same images."""
         started = time.perf_counter()
-        first = group[0]
+        first, processes = group[0], self.runtime.processes
+        journal = Journal(self._journal_folder(group, save) if first.attack else None, processes.process_index)
+        measure = partial(self._attack, journal=journal, save=save) if first.attack else self._evaluate
         with using_steps(self.model.net, first.steps):
-            measure = partial(self._attack, save=save) if first.attack else self._evaluate
             records = measure(group, task, rules)
-        seconds = (time.perf_counter() - started) / len(group)
-        file = self.store.append if self.runtime.processes.is_main_process else self.store.keep
+        seconds = round((time.perf_counter() - started) / len(group), 3)
+        file = self.store.append if processes.is_main_process else self.store.keep
         for record in records:
-            file(record.model_copy(update={"provenance": record.provenance | {"seconds": round(seconds, 3)}}))
+            file(record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}))
+        if processes.is_main_process:
+            journal.close()
+
+    def _journal_folder(self, group: Iterable[Cell], save: bool) -> Path:
+        """Of one measurement: the same cells, with or without their images."""
+        content = " ".join([*(cell.key for cell in group), str(save)])
+        return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
     def _evaluate(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> list[Record]:
         cell, choices = group[0], [_choice(cell, rules) for cell in group]
@@ -199,12 +207,11 @@ class Workbench:
         ]
 
     def _attack(
-        self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], *, save: bool
+        self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], *, journal: Journal, save: bool
     ) -> list[Record]:
         """Adversarial images made once, and judged as each cell says."""
-        first, processes = group[0], self.runtime.processes
+        first = group[0]
         assert first.attack
-        journal = Journal(self.folder / f"journal-{_fingerprint(group, save)}", processes.process_index)
         keeper = self._keeper(first) if save else None
         siege = Siege(
             net=self.model.net,
@@ -218,11 +225,9 @@ class Workbench:
             keep=keeper,
         )
         lost = survive(siege, self._split(first), journal=journal, task=task)
-        if processes.is_main_process:
-            journal.close()
-            if keeper:
-                keeper.seal()
-                self._check_saved(siege)
+        if keeper and self.runtime.processes.is_main_process:
+            keeper.seal()
+            self._check_saved(siege)
         return [
             Record.of_attack(self.model.name, cell, lost[cell], provenance=self._provenance(cell)) for cell in group
         ]
@@ -310,8 +315,3 @@ def _images_of(cell: Cell) -> Cell:
     """What decides which images a cell is measured on. An attack through a rule makes its own."""
     rule = cell.rule if cell.attack and cell.attack.through else None
     return cell.model_copy(update={"lambda_": None, "rule": rule, "defence": None})
-
-
-def _fingerprint(group: Iterable[Cell], save: bool) -> str:
-    """Of one measurement: the same cells, with or without their images."""
-    return hashlib.sha256(" ".join([*(cell.key for cell in group), str(save)]).encode()).hexdigest()[:16]
