@@ -45,7 +45,7 @@ def attack(
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
     if by_eps:
-        records = sweep_eps(bench, setting, limit=limit)
+        records = sweep_eps(bench, setting, grid, limit=limit)
     else:
         records = run_attack(bench, setting, chosen, grid, limit=limit, save=save)
     publish(bench)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .screen import show_rows
 
 if TYPE_CHECKING:
-    from ..records import Record
+    from ..records import AttackSetting, Record
     from ..studies.lambda_fit import LambdaFit
     from ..studies.plans import Stage
     from ..studies.workbench import Workbench
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
     """One row per record: what was measured, accuracy with its interval, residual; as JSON the cell and all digits."""
-    show_rows([_data(record) if as_json else _row(record) for record in records], as_json=as_json)
+    rows = [_data(record) if as_json else _row(record) for record in records]
+    if rows or as_json:
+        show_rows(rows, as_json=as_json)
 
 
 def _data(record: Record) -> dict[str, Any]:
@@ -25,26 +27,61 @@ def _data(record: Record) -> dict[str, Any]:
 
     value = percent([record])
     measured = {} if value is None else {"accuracy": value.value, "low": value.low, "high": value.high}
-    return {"key": record.cell.key, **record.cell.model_dump(), "n": record.n, **measured, **record.metrics}
+    attacked = _attacked(record) if record.cell.attack else {}
+    cell = record.cell.model_dump()
+    return {"key": record.cell.key, **cell, **attacked, "n": record.n, **measured, **record.metrics}
+
+
+def _attacked(record: Record) -> dict[str, Any]:
+    """By which protocol, and what the accuracy (%) was before."""
+    from ..records import CLEAN
+    from ..studies.adversarial import protocol_of
+
+    return {"protocol": protocol_of(record.cell), "clean": 100 * float((~record.lost(CLEAN)).mean())}
 
 
 def _row(record: Record) -> dict[str, Any]:
     from ..report.statistics import percent
 
     cell, value = record.cell, percent([record])
-    attack = {"norm": cell.attack.norm, "made at": cell.attack.crafted_at} if cell.attack else {}
-    noise = {} if cell.attack else {"corruption": cell.corruption or "none", "severity": cell.severity}
-    row: dict[str, Any] = {
-        **noise,
-        **attack,
-        "lambda": _lambda(record),
-        "accuracy %": value and round(value.value, 2),
-    }
+    noise = {"corruption": cell.corruption or "none", "severity": cell.severity}
+    row: dict[str, Any] = {**(_siege(record, cell.attack) if cell.attack else noise), "lambda": _lambda(record)}
+    if cell.attack:
+        row["clean %"] = round(_attacked(record)["clean"], 2)
+    row["accuracy %"] = value and round(value.value, 2)
     if value and value.low is not None and value.high is not None:
         row["95 % interval"] = f"{value.low:.1f} .. {value.high:.1f}"
     if not cell.attack:
         row["residual"] = record.metrics.get("residual")
     return row | {"images": record.n}
+
+
+def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
+    """Who attacks, within which ball, and what the attack looks at."""
+    from ..report.robustness import show_eps
+
+    restarts = f" x {attack.restarts}" if attack.restarts > 1 else ""
+    return {
+        "attack": f"{attack.name} {attack.steps}{restarts}",
+        "norm": attack.norm,
+        "eps": show_eps(attack.eps),
+        "protocol": _attacked(record)["protocol"] or (record.cell.defence or "")[:12] or None,
+        "made at": _made_at(attack),
+    }
+
+
+def _made_at(attack: AttackSetting) -> str | None:
+    """The lambda of what the attack looks at; the first and the last of several, and how many these are."""
+    if attack.through:
+        return f"each image's, {attack.through}"
+    made = attack.crafted_at
+    if isinstance(made, tuple):
+        made_at: str | None = f"{made[0]:g} .. {made[-1]:g} ({len(made)})"
+    else:
+        made_at = None if made is None else f"{made:g}"
+    changes = [f"{attack.inference_steps} iterations"] if attack.inference_steps else []
+    changes += ["smooth"] if attack.smooth else []
+    return ", ".join(filter(None, [made_at, *changes])) or None
 
 
 def _lambda(record: Record) -> float | str | None:
@@ -55,7 +92,7 @@ def _lambda(record: Record) -> float | str | None:
     by = f"by the {cell.rule.split('/')[1]} fit"
     if "lambda_mean" in metrics:
         return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g} per image {by}"
-    return f"{cell.lambda_:.4g} {by}"
+    return f"per image {by}" if cell.lambda_ is None else f"{cell.lambda_:.4g} {by}"
 
 
 def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_json: bool) -> None:

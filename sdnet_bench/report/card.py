@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..config import Recipe
@@ -12,17 +12,12 @@ from ..files import replacing
 from ..records import write_results
 from .render import grid, markdown_table, show
 from .results import Results
+from .robustness import THREATS
 from .statistics import Value
-from .tables import EPS, build_tables
+from .tables import build_tables
 
-PROTOCOLS = ("transfer", "matched")
-HEADER = [
-    "model",
-    "lambda",
-    "clean",
-    *NOISES,
-    *(f"{column} {protocol}" for column in EPS for protocol in PROTOCOLS),
-]
+ATTACKS = ("transfer", "matched", "union")
+HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
 CARD = """\
 ---
 library_name: sdnet-bench
@@ -51,7 +46,8 @@ Images go in as `(N, 3, H, W)` in [0, 1]; normalisation is part of the network.
 EXPLANATION = """\
 Accuracy in percent with Wilson's 95 % interval. Noises: mean over severities 1 to 5, lambda as in training or chosen
 by Algorithm 1. Attacks: PGD made at the lambda of training ("transfer", the paper's protocol), or at the lambda it is
-scored at ("matched"); lambda is tuned on validation images, and clean accuracy at it stands beside."""
+scored at ("matched"); "union" counts the images that withstand every attack on record. lambda is tuned on validation
+images, and clean accuracy at it stands beside."""
 
 
 INFERENCE = """\
@@ -79,23 +75,26 @@ def _lines(result: Results) -> Iterator[list[str]]:
     """At lambda_0; where there is a lambda, with Algorithm 1's; and with that tuned against each attack."""
     trained = result.trained_lambda
     noises = [result.mean(noise) for noise in NOISES]
-    attacks = [result.attacked(*threat, "trained") for threat in EPS.values() for _ in PROTOCOLS]
+    attacks = _attacked(result, "trained")
     yield _line(result.name, "—" if trained is None else f"{trained:g}", [result.clean(), *noises, *attacks])
     if trained is None:
         return
     adaptive = [result.mean(noise, adaptive=True) for noise in NOISES]
     yield _line(result.name, "Algorithm 1", [None, *adaptive, *[None] * len(attacks)])
-    for place, threat in enumerate(EPS.values()):
-        tuned = result.tuned_lambda(*threat)
-        if tuned is not None:
-            robust = [result.attacked(*threat, protocol) for protocol in PROTOCOLS]
-            before, after = [None] * len(PROTOCOLS) * place, [None] * len(PROTOCOLS) * (len(EPS) - place - 1)
-            clean = result.attacked(*threat, "clean")
-            yield _line(
-                result.name,
-                f"{tuned:g}, tuned for {threat[0]}",
-                [clean, *[None] * len(NOISES), *before, *robust, *after],
-            )
+    for threat, robustness in result.robustness.items():
+        if "tuned" in robustness.judges:
+            name = f"{robustness.judges['tuned']:g}, tuned for {robustness.attack.norm}"
+            clean, robust = robustness.value("clean", "tuned"), _attacked(result, "tuned", [threat])
+            yield _line(result.name, name, [clean, *[None] * len(NOISES), *robust])
+
+
+def _attacked(result: Results, choice: str, threats: Collection[str] = tuple(THREATS)) -> list[Value | None]:
+    """By every attack, where it is one under these threats."""
+    return [
+        result.robustness[threat].value(attack, choice) if threat in threats and threat in result.robustness else None
+        for threat in THREATS
+        for attack in ATTACKS
+    ]
 
 
 def _line(name: str, lambda_: str, values: Sequence[Value | None]) -> list[str]:

@@ -1,10 +1,10 @@
-"""Figures 2 and 3 of the paper, drawn from records: PNG to look at, SVG to print."""
+"""Figures 2 and 3 of the paper, and two of robust accuracy, drawn from records: PNG to look at, SVG to print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from ..data import NOISES
 from ..files import replacing
 from ..studies.lambda_fit import LambdaFit
 from .results import Curve, Results
+from .robustness import Robustness
+from .statistics import Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,34 +32,45 @@ STYLE: dict[Any, Any] = {
 
 
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """`<model>-figure2` and `<model>-figure3`, for every model that has the records for them; the paths written."""
-    written = []
-    for result in results:
-        curves = {noise: result.sweep(noise) for noise in NOISES}
-        fits = {noise: result.fit(noise) for noise in NOISES}
-        if any(curves.values()):
-            written += _draw(folder / f"{result.name}-figure2", curves, _figure2, f"{result.name}: Figure 2")
-        if any(fits.values()):
-            written += _draw(folder / f"{result.name}-figure3", fits, _figure3, f"{result.name}: Figure 3")
-    return written
+    """`<model>-figure2`, `-figure3`, `-robust-lambda` and `-robust-eps`, for every model that has the records for them.
+
+    The paths written.
+    """
+    return [path for result in results for path in _write(result, folder / result.name)]
+
+
+def _write(result: Results, path: Path) -> Iterator[Path]:
+    name, robust = result.name, result.robustness
+    sweeps = {noise: result.sweep(noise) for noise in NOISES}
+    fits = {noise: result.fit(noise) for noise in NOISES}
+    by_lambda = {threat: each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
+    chance = 100 / result.config.num_classes
+    by_eps = {each.attack.norm: _eps_panel(each, chance) for each in robust.values()}
+    yield from _draw(path, "figure2", sweeps, _figure2, f"{name}: Figure 2")
+    yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")
+    yield from _draw(path, "robust-lambda", by_lambda, _robust_lambda, f"{name}: accuracy under attack, by lambda")
+    yield from _draw(path, "robust-eps", by_eps, _robust_eps, f"{name}: accuracy under attack, by its radius")
 
 
 Panel = TypeVar("Panel")
 
 
-def _draw(path: Path, panels: dict[str, Panel], paint: Callable[[Axes, Panel], None], title: str) -> list[Path]:
-    """One panel for each noise that there is anything of."""
+def _draw(
+    path: Path, name: str, panels: Mapping[str, Panel | None], paint: Callable[[Axes, Panel], None], title: str
+) -> list[Path]:
+    """One panel for each title that there is anything of; no figure where there is nothing of any."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    there = {noise: panel for noise, panel in panels.items() if panel}
+    there = {heading: panel for heading, panel in panels.items() if panel}
+    if not there:
+        return []
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * len(there), 3.2), layout="constrained")
-        for place, (noise, panel) in enumerate(there.items(), start=1):
-            axes = figure.add_subplot(1, len(there), place, title=noise)
-            paint(axes, panel)
+        figure = Figure(figsize=(max(3.4 * len(there), 4.2), 3.2), layout="constrained")
+        for place, (heading, panel) in enumerate(there.items(), start=1):
+            paint(figure.add_subplot(1, len(there), place, title=heading), panel)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        return [_save(figure, path.with_name(f"{path.name}.{kind}"), kind) for kind in FORMATS]
+        return [_save(figure, path.with_name(f"{path.name}-{name}.{kind}"), kind) for kind in FORMATS]
 
 
 def _save(figure: Figure, path: Path, kind: str) -> Path:
@@ -84,9 +97,8 @@ def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.legend(frameon=False, fontsize=7)
 
 
-def _figure3(axes: Axes, fit: LambdaFit | None) -> None:
+def _figure3(axes: Axes, fit: LambdaFit) -> None:
     """lambda_c against the residual r_c, and the fitted line."""
-    assert fit
     residuals = [point.residual for point in fit.points]
     ends = [min(residuals), max(residuals)]
     axes.plot(residuals, [point.lambda_ for point in fit.points], "x", color="tab:red")
@@ -94,3 +106,73 @@ def _figure3(axes: Axes, fit: LambdaFit | None) -> None:
     axes.set(xlabel=RESIDUALS[fit.residual], ylabel="best lambda")
     if fit.r_squared is not None:
         axes.set_title(f"{axes.get_title()}, R² = {fit.r_squared:.2f}")
+
+
+LINES: dict[str, dict[str, Any]] = {
+    "clean": {"color": "0.7", "ls": "-", "lw": 1.2},
+    "transfer": {"color": "tab:blue", "ls": "--", "marker": "s", "mfc": "white"},
+    "ensemble": {"color": "tab:orange", "ls": ":", "marker": "^", "mfc": "white"},
+    "matched": {"color": "tab:red", "ls": "-", "marker": "o"},
+    "union": {"color": "black", "ls": "-.", "marker": "x", "lw": 1.0},
+}
+"""How what a network meets is drawn: told apart in black and white too."""
+
+
+def _robust_lambda(axes: Axes, robustness: Robustness) -> None:
+    """Accuracy against lambda, a line for each kind of attack; upright: the tuned lambda."""
+    for column, style in LINES.items():
+        found = [(at, robustness.accuracy(column, at)) for at in robustness.lambdas]
+        _line(axes, [(at, value) for at, value in found if value], column, style)
+    tuned = robustness.judges.get("tuned")
+    if isinstance(tuned, float):
+        axes.axvline(tuned, color="black", lw=0.8, ls=(0, (1, 2)), label=f"tuned: {tuned:g}")
+    axes.set(xlabel="lambda", ylabel=f"accuracy (%), n = {robustness.records[0].n:,}", ylim=(-2, 100))
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _line(axes: Axes, values: Sequence[tuple[float, Value]], label: str, style: dict[str, Any]) -> None:
+    """With its interval; nothing where there are no values."""
+    if values:
+        at, accuracies = zip(*values, strict=True)
+        _, low, high, *_ = zip(*accuracies, strict=True)
+        axes.plot(at, [value.value for value in accuracies], label=label, **({"lw": 1.4, "ms": 4} | style))
+        axes.fill_between(at, low, high, color=style["color"], alpha=0.15, lw=0)
+
+
+class EpsPanel(NamedTuple):
+    """Accuracy against the radius of the attack."""
+
+    norm: str
+    lines: dict[str, list[tuple[float, Value]]]
+    """Points (eps, accuracy) of each network, by what tells it from the others."""
+    n: int
+    chance: float
+    """Accuracy (%) of a guess."""
+
+
+def _eps_panel(robustness: Robustness, chance: float) -> EpsPanel | None:
+    """None where there are less than three radii."""
+    judges = {choice: robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges}
+    names = {judge: "matched" if judge is None else f"lambda {judge:g}, {choice}" for choice, judge in judges.items()}
+    lines = {name: robustness.against_eps(judge) for judge, name in names.items()}
+    radii = {eps for line in lines.values() for eps, _ in line if eps}
+    return EpsPanel(robustness.attack.norm, lines, robustness.records[0].n, chance) if len(radii) >= 3 else None
+
+
+EPS_LINES = ({"color": "tab:red", "ls": "-", "marker": "o"}, {"color": "tab:blue", "ls": "--", "marker": "s"})
+
+
+def _robust_eps(axes: Axes, panel: EpsPanel) -> None:
+    """Accuracy against eps, a line for each network; dashed: a guess."""
+    scale, unit = (255, "eps (1/255)") if panel.norm == "linf" else (1, "eps")
+    for (name, line), style in zip(panel.lines.items(), EPS_LINES, strict=False):
+        _line(axes, [(scale * eps, value) for eps, value in line], name, style)
+    axes.axhline(panel.chance, color="black", lw=0.8, ls="--", label=f"chance: {panel.chance:g}")
+    radii = sorted({scale * eps for line in panel.lines.values() for eps, _ in line})
+    axes.set_xscale("symlog", base=2, linthresh=radii[1], linscale=0.5)
+    axes.set_xticks(radii, [f"{radius:.3g}" for radius in radii], fontsize=7)
+    axes.set_xticks([], minor=True)
+    axes.set(
+        xlabel=unit, xlim=(-0.3 * radii[1], 1.2 * radii[-1]), ylabel=f"accuracy (%), n = {panel.n:,}", ylim=(-2, 100)
+    )
+    axes.legend(frameon=False, fontsize=7)

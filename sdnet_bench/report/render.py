@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UnknownNameError
 from ..files import replacing
-from .statistics import Value
+from .statistics import Value, show_p
 from .tables import Entry, Table
 
 
@@ -77,13 +77,7 @@ def _model_lines(title: str, model: Sequence[Entry], gaps: dict[str, int]) -> It
     if any(entry.difference is not None for entry in model):
         yield ["", "difference", *(_signed(entry.difference) for entry in model)]
     if any(entry.p is not None for entry in model):
-        yield ["", f"p against {model[0].against}", *(_chance(entry.p) for entry in model)]
-
-
-def _chance(p: float | None) -> str:
-    if p is None:
-        return ""
-    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+        yield ["", f"p against {model[0].against}", *("" if entry.p is None else show_p(entry.p) for entry in model)]
 
 
 def _signed(difference: float | None) -> str:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from ..config import MODELS, ModelConfig
 from ..data import NOISES, SEVERITIES, Severity
 from ..engine.checkpoint import find_model
-from ..records import AttackSetting, Cell, Record, RecordStore
-from ..studies.adversarial import best_lambda
-from ..studies.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
+from ..records import REVISION, Cell, Record, RecordStore
+from ..studies.lambda_fit import LambdaFit, PerImage, can_pool, fit_name, pool, read_fits
+from .robustness import THREATS, Robustness
 from .statistics import Value, percent
 
 Wanted = Callable[[Cell], bool]
@@ -52,7 +52,8 @@ class Results:
         store = RecordStore.of_model(folder, runs_dir / name)
         weights = config.weights_sha256
         fits = read_fits([folder, runs_dir / name], weights) if weights else {}
-        return cls(name, config, tuple(r for r in store if r.cell.weights == weights), fits)
+        found = (record for record in store if record.cell.weights == weights and _is_current(record.cell))
+        return cls(name, config, tuple(found), fits)
 
     @cached_property
     def trained_lambda(self) -> float | None:
@@ -118,24 +119,14 @@ class Results:
         found = [fit for fit in map(self.fit, NOISES) if fit]
         return pool(found) if len(found) == len(NOISES) and can_pool(found) else None
 
-    def attacked(self, norm: str, eps: float, protocol: str) -> Value | None:
-        """Robust accuracy (%): "trained" (at lambda_0), or at the tuned lambda "transfer", "matched" or "clean"."""
-        if protocol == "trained":
-            return percent([self._attacked(norm, eps, self.trained_lambda, self.trained_lambda)])
-        tuned = self.tuned_lambda(norm, eps)
-        if tuned is None:
-            return None
-        if protocol == "clean":
-            images = {record.cell.images for record in [self._strongest(norm, eps)] if record}
-            return percent([self._find(lambda c: c.images in images and self._is_clean(c) and c.lambda_ == tuned)])
-        return percent([self._attacked(norm, eps, self.trained_lambda if protocol == "transfer" else tuned, tuned)])
-
-    def tuned_lambda(self, norm: str, eps: float) -> float | None:
-        """The lambda that stands best against attacks made at lambda_0 on validation images."""
-        setting = self._setting(norm, eps)
-        tuning = [r for r in self.records if r.cell.split == "validation" and _made_at(r.cell, None) == setting]
-        largest = max((record.n for record in tuning), default=0)
-        return best_lambda([record for record in tuning if record.n == largest]) if setting and tuning else None
+    @cached_property
+    def robustness(self) -> dict[str, Robustness]:
+        """By the names of the paper's threats; those that PGD was not measured under are left out."""
+        rule = PerImage(self.pooled).rule if self.pooled else None
+        found = {
+            name: Robustness.find(self.records, *threat, self.trained_lambda, rule) for name, threat in THREATS.items()
+        }
+        return {name: robustness for name, robustness in found.items() if robustness}
 
     def conditions(self) -> str:
         """Its size, and how long it was trained."""
@@ -143,15 +134,6 @@ class Results:
         width = f"width {self.config.backbone.options.get('width', 64)}"
         epochs = training.metrics.get("epochs") if training else None
         return width if epochs is None else f"{width}, {epochs:.0f} epochs"
-
-    def attack_conditions(self, norm: str, eps: float) -> str | None:
-        """The attack behind `attacked`."""
-        record = self._strongest(norm, eps)
-        if record is None or record.cell.attack is None:
-            return None
-        attack = record.cell.attack
-        steps = f"{attack.steps} steps of {attack.step_size:.4f}, {attack.restarts} random start(s)"
-        return f"{norm} {eps:.4f}: {attack.name}, {steps}, {record.n:,} test images, {record.cell.precision}"
 
     def sweep(self, corruption: str) -> list[Curve]:
         """What `sweep-lambda` found, by severity."""
@@ -166,23 +148,6 @@ class Results:
                 adaptive = self.adaptive(corruption, severity)
                 curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
         return curves
-
-    def _attacked(self, norm: str, eps: float, crafted: float | None, scored: float | None) -> Record | None:
-        setting = self._setting(norm, eps)
-        wanted = setting and setting.model_copy(update={"crafted_at": crafted})
-        if wanted is None:
-            return None
-        return self._find(lambda cell: cell.split == "test" and cell.attack == wanted and cell.lambda_ == scored)
-
-    def _setting(self, norm: str, eps: float) -> AttackSetting | None:
-        """The attack that `attacked` is about; `crafted_at` left open."""
-        strongest = self._strongest(norm, eps)
-        return _made_at(strongest.cell, None) if strongest else None
-
-    def _strongest(self, norm: str, eps: float) -> Record | None:
-        """A record of the attack under this threat with the most images, then steps, behind it."""
-        found = [r for r in self.records if r.cell.split == "test" and _is_attack(r.cell, norm, eps)]
-        return max(found, key=lambda record: (record.n, _steps(record.cell)), default=None)
 
     def _find(self, wanted: Wanted) -> Record | None:
         """The record of the wanted cells with the most images behind it; of equals the latest."""
@@ -205,9 +170,6 @@ class Results:
         return lambda cell: (
             cell.lambda_ == at_lambda_0 and cell.rule is None and self._is_plain(cell, corruption, severity, steps)
         )
-
-    def _is_clean(self, cell: Cell) -> bool:
-        return self._is_plain(cell, None, None, None)
 
     def _is_chosen(self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
         return lambda cell: cell.rule == rule and self._is_plain(cell, corruption, severity, steps)
@@ -237,19 +199,9 @@ def _alike(records: Sequence[Record]) -> list[Record]:
     return max(groups.values(), key=lambda group: (len(group), group[0].n), default=[])
 
 
-def _made_at(cell: Cell, lambda_: float | None) -> AttackSetting | None:
-    """The cell's attack as it would be made at another lambda."""
-    return cell.attack and cell.attack.model_copy(update={"crafted_at": lambda_})
-
-
-def _steps(cell: Cell) -> int:
-    return cell.attack.steps * cell.attack.restarts if cell.attack else 0
-
-
-def _is_attack(cell: Cell, norm: str, eps: float) -> bool:
-    """PGD, which is what the paper's Table 4 is about."""
-    attack = cell.attack
-    return attack is not None and attack.name == "pgd" and attack.norm == norm and abs(attack.eps - eps) < 1e-9
+def _is_current(cell: Cell) -> bool:
+    """Whether this version of the attacks would measure a cell alike."""
+    return cell.attack is None or cell.attack.revision == REVISION
 
 
 def find_results(names: Sequence[str], runs_dir: Path) -> list[Results]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..records import Cell, Record
+from ..records import Cell, Outcomes, Record
 
 
 class Value(NamedTuple):
@@ -18,13 +19,15 @@ class Value(NamedTuple):
     high: float | None = None
     n: int | None = None
     records: tuple[Record, ...] = ()
-    """What a proportion is the mean of."""
+    """What a proportion comes from, all on the same images."""
+    hits: tuple[int, ...] = ()
+    """For each image: how often it was classified correctly."""
 
     @property
     def complement(self) -> Value:
         """The error (%) of an accuracy (%)."""
         low, high = (None if bound is None else 100 - bound for bound in (self.high, self.low))
-        return Value(100 - self.value, low, high, self.n, self.records)
+        return self._replace(value=100 - self.value, low=low, high=high)
 
 
 def percent(records: Sequence[Record | None]) -> Value | None:
@@ -36,18 +39,35 @@ def percent(records: Sequence[Record | None]) -> Value | None:
     For a mean over severities the images are not independent, so the interval counts each image once: it is
     wider than it would have to be.
     """
-    from scipy.stats import binomtest
-
     found = [record for record in records if record is not None]
     if not found or len(found) < len(records) or len({_conditions(record.cell) for record in found}) > 1:
         return None
     parts = {(record.cell.corruption, record.cell.archive) for record in found}
     if len(parts) > len({corruption for corruption, _ in parts}):
         return None
-    n = min(record.n for record in found)
-    mean = float(np.mean([record.accuracy for record in found]))
+    return _proportion(np.sum([record.correct for record in found], axis=0), len(found), found)
+
+
+def share(outcomes: Outcomes, records: Sequence[Record]) -> Value:
+    """Share (%) of true outcomes `(n,)`, with Wilson's 95 % interval, found in records of the same n images."""
+    return _proportion(outcomes.astype(int), 1, records)
+
+
+def standing(records: Sequence[Record]) -> Value | None:
+    """Share (%) of images that are classified correctly in every one of these records of the same images.
+
+    None where there is no record.
+    """
+    return share(np.logical_and.reduce([record.correct for record in records]), records) if records else None
+
+
+def _proportion(hits: NDArray[np.int_], of: int, records: Sequence[Record]) -> Value:
+    """From how often, of so many times, each image was classified correctly; an image counts once."""
+    from scipy.stats import binomtest
+
+    n, mean = len(hits), float(hits.mean()) / of
     low, high = binomtest(round(mean * n), n).proportion_ci(0.95, method="wilson")
-    return Value(100 * mean, 100 * low, 100 * high, n, tuple(found))
+    return Value(100 * mean, 100 * low, 100 * high, n, tuple(records), tuple(hits.tolist()))
 
 
 def mcnemar(one: Value, other: Value) -> float | None:
@@ -58,18 +78,27 @@ def mcnemar(one: Value, other: Value) -> float | None:
     """
     from scipy.stats import binomtest
 
-    if not one.records or [_images(record.cell) for record in one.records] != [
-        _images(record.cell) for record in other.records
-    ]:
+    if not one.records or _pixels(one) != _pixels(other):
         return None
-    ours, theirs = (sum(record.correct.astype(int) for record in side.records) for side in (one, other))
-    wins, losses = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
+    difference = np.subtract(one.hits, other.hits)
+    wins, losses = int(np.sum(difference > 0)), int(np.sum(difference < 0))
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
-def _images(cell: Cell) -> tuple[object, ...]:
-    """What two cells share that were measured on the very same pixels."""
-    return (cell.images, cell.archive, cell.corruption, cell.level, cell.severity, cell.seed, cell.precision)
+def show_p(p: float) -> str:
+    """ "0.013", or "< 0.0001"."""
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def _pixels(value: Value) -> list[tuple[object, ...]]:
+    """What two numbers share that were measured on the very same pixels, whatever was done to attack them."""
+    cells = [record.cell for record in value.records]
+    return list(
+        dict.fromkeys(
+            (cell.images, cell.archive, cell.corruption, cell.level, cell.severity, cell.seed, cell.precision)
+            for cell in cells
+        )
+    )
 
 
 def _conditions(cell: Cell) -> tuple[object, ...]:

@@ -18,10 +18,10 @@ from ..studies.lambda_fit import PerImage, PerImageOfType
 from ..studies.plans import ON_ARCHIVES
 from .paper import PaperRow, PaperTable, alexnet, published
 from .results import Results
+from .robustness import THREATS
 from .statistics import Value, mcnemar, percent
 
 OF_THE_MACHINE = ("Memory", "Speed")
-EPS = {"linf 8/255": ("linf", 8 / 255), "l2 0.5": ("l2", 0.5)}
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def _notes(name: str, models: Sequence[Results], entries: Sequence[Entry]) -> It
     for model in models:
         values = [entry.ours for entry in entries if entry.model == model.name and entry.ours]
         records = [record for value in values for record in value.records]
-        attacks = [model.attack_conditions(*threat) for threat in EPS.values()] if name == "table4" else []
-        fits = _fits_behind(model, records)
-        yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *fits, *filter(None, attacks)])
+        yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])
+        for robustness in model.robustness.values() if name == "table4" else ():
+            yield f"{model.name}, {'; '.join(robustness.conditions())}"
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
@@ -132,7 +132,10 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
 def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
     """How the lambdas of these records were fitted."""
     rules = {record.cell.rule for record in records if record.cell.rule}
-    found = {fit.found for fit in model.fits.values() if {fit.rule, PerImage(fit).rule} & rules and fit.found}
+    fits = [fit for fit in model.fits.values() if {fit.rule, PerImage(fit).rule} & rules]
+    if model.pooled and {model.pooled.rule, PerImage(model.pooled).rule} & rules:
+        fits += filter(None, map(model.fit, NOISES))
+    found = {fit.found for fit in fits if fit.found}
     if found:
         yield f"lambda fitted by {', '.join(sorted(found))}"
 
@@ -186,10 +189,19 @@ def _table3(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _table4(model: Results, row: PaperRow, column: str) -> Value | None:
-    if row.shows == "lambda":
-        tuned = model.tuned_lambda(*EPS[column])
-        return None if tuned is None else Value(tuned)
-    return model.attacked(*EPS[column], row.rule or "trained")
+    threat, _, meets = column.rpartition(" ")
+    robustness, choice = model.robustness.get(threat), row.rule or "trained"
+    if robustness is None:
+        return None
+    if row.shows == "accuracy":
+        return robustness.value(meets, choice)
+    judge = robustness.judges.get(choice)
+    return Value(judge) if isinstance(judge, float) and _has_lambda(column) else None
+
+
+def _has_lambda(column: str) -> bool:
+    """Table 4 shows lambda once for each threat."""
+    return column.endswith(" transfer")
 
 
 def _table5(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -251,6 +263,8 @@ CELLS: dict[str, Lookup] = {
 
 def _command(table: str, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
     """What fills a cell, ready to be typed; None where nothing does."""
+    if table == "table4" and row.shows == "lambda" and not _has_lambda(column):
+        return None
     if model is None:
         recipe = f"{row.backbone}-{dataset}"
         return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
@@ -258,7 +272,9 @@ def _command(table: str, row: PaperRow, column: str, dataset: str, model: Result
         clean = column.startswith("Top-1")
         return f"sdnet-bench evaluate {model.name}" if clean else f"sdnet-bench train {model.name} --overwrite"
     if table == "table4":
-        return f"sdnet-bench attack {model.name} --norm {EPS[column][0]}"
+        if row.rule == "adaptive" and model.pooled is None:
+            return f"sdnet-bench fit-lambda {model.name} --corruption all"
+        return f"sdnet-bench attack {model.name} --norm {THREATS[column.rpartition(' ')[0]][0]}"
     if table == "inference" and column.startswith(UNKNOWN) and row.rule in KNOWN_TYPE:
         return None
     if column == "mCE" and dataset != "imagenet":

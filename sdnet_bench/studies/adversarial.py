@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..attacks import ATTACKS, Threat
-from ..config import LAMBDAS
 from ..csc import csc_layers
 from ..data import UNKNOWN
 from ..data.datasets import Which
 from ..engine.survive import SUITES
 from ..errors import ModelError, UnknownNameError
 from ..records import REVISION, AttackSetting, Cell, Record
-from .adaptive_lambda import require_fits
+from .adaptive_lambda import full_grid, require_fits
 from .lambda_fit import PerImage
-from .lambda_sweep import best_record, parse_lambdas
+from .lambda_sweep import best_record
 from .workbench import Workbench
 
 Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
@@ -100,7 +99,7 @@ def run_attack(
     title = f"{setting.name} {setting.norm} attack"
     if not csc_layers(bench.model.net):
         return bench.measure(matched_cells(bench, setting, [None], limit), title, save=save)
-    grid = sorted({bench.trained_lambda, *(parse_lambdas(LAMBDAS) if lambdas is None else lambdas)})
+    grid = full_grid(bench, lambdas)
     if "transfer" in protocols:  # the tuned lambda is chosen among its records
         tune_lambda(bench, setting, grid, limit)
     records: list[Record] = []
@@ -110,12 +109,13 @@ def run_attack(
     return list({record.cell.key: record for record in records}.values())  # at lambda_0 two protocols are one
 
 
-def sweep_eps(bench: Workbench, setting: AttackSetting, *, limit: int | None = IMAGES) -> list[Record]:
+def sweep_eps(
+    bench: Workbench, setting: AttackSetting, lambdas: Sequence[float] | None = None, *, limit: int | None = IMAGES
+) -> list[Record]:
     """Matched attacks of every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
-        grid = sorted({bench.trained_lambda, *parse_lambdas(LAMBDAS)})
-        at = sorted({bench.trained_lambda, tune_lambda(bench, setting, grid, limit)})
+        at = sorted({bench.trained_lambda, tune_lambda(bench, setting, full_grid(bench, lambdas), limit)})
     settings = [with_radius(setting, setting.eps * factor) for factor in RADII]
     cells = [cell for radius in settings for cell in matched_cells(bench, radius, at, limit)]
     return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")

@@ -19,6 +19,7 @@ from .workbench import Workbench
 RECIPES = ("resnet18-digits", "sdnet18-digits")
 GRID = "0.1:1.5:0.2"
 TRAINING_IMAGES = 300
+ATTACKED = 150
 
 
 def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: Progress) -> list[Workbench]:
@@ -32,10 +33,7 @@ def run_demo(runs_dir: Path, data_dir: Path, device: str, seed: int, progress: P
         measure_corrupted(bench, NOISES)
         if csc_layers(bench.model.net):
             _tune(bench)
-        for norm, eps in DEFAULT_EPS.items():
-            setting = attack_setting(Threat(norm, eps))
-            run_attack(bench, setting, lambdas=parse_lambdas(GRID))
-            sweep_eps(bench, setting)
+        _attack(bench)
         benches.append(bench)
     return benches
 
@@ -45,3 +43,11 @@ def _tune(bench: Workbench) -> None:
     sweep_lambda(bench, "gaussian", lambdas=grid)
     fits = [fit_lambda(bench, name, grid, limit=TRAINING_IMAGES) for name in NOISES]
     measure_adaptive(bench, fits)
+
+
+def _attack(bench: Workbench) -> None:
+    grid = parse_lambdas(GRID)
+    for norm, eps in DEFAULT_EPS.items():
+        setting = attack_setting(Threat(norm, eps))
+        run_attack(bench, setting, lambdas=grid, limit=ATTACKED)
+        sweep_eps(bench, setting, grid, limit=ATTACKED)

@@ -1,16 +1,19 @@
-"""Figures 2 and 3: which are drawn, what their curves are, and that the files are pictures."""
+"""Figures: which are drawn, what their curves are, and that the files are pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from sdnet_bench.config import Backbone, ModelConfig
-from sdnet_bench.records import Cell, Record
-from sdnet_bench.report.figures import write_figures
+from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.report.figures import LINES, write_figures
 from sdnet_bench.report.results import Results
 from sdnet_bench.studies.lambda_fit import LambdaFit, find_points, fit_line
 
@@ -23,10 +26,9 @@ def record(right: int, n: int = 10, **cell: object) -> Record:
     return Record.of("net", whole.model_copy(update=cell), np.arange(n) < right, metrics=metrics)
 
 
-def results(*records: Record, fits: Sequence[LambdaFit] = ()) -> Results:
-    training = Record(
-        model="net", cell=Cell(kind="training", weights="w", dataset="d", split="train", images="i", lambda_=0.1), n=1
-    )
+def results(*records: Record, fits: Sequence[LambdaFit] = (), lambda_: float | None = 0.1) -> Results:
+    cell = Cell(kind="training", weights="w", dataset="d", split="train", images="i", lambda_=lambda_)
+    training = Record(model="net", cell=cell, n=1)
     config = ModelConfig(backbone=Backbone(name="sdnet18"), num_classes=10, dataset="digits", weights_sha256="w")
     return Results("net", config, (training, *records), {fit.name: fit for fit in fits})
 
@@ -96,3 +98,92 @@ def test_the_lambda_that_algorithm_1_chose_has_a_ring(tmp_path: Path) -> None:
 
 def test_a_model_without_a_sweep_has_no_figure(tmp_path: Path) -> None:
     assert write_figures([results()], tmp_path) == []
+
+
+def attacked(
+    right: int, made_at: float | None, scored_at: float | None, eps: float = 8 / 255, **cell: object
+) -> Record:
+    attack = AttackSetting(norm="linf", eps=eps, steps=10, step_size=eps / 4, crafted_at=made_at)
+    return record(right, corruption=None, lambda_=scored_at, attack=attack, **cell)
+
+
+def besieged() -> list[Record]:
+    """Transferred and matched PGD at three lambdas; lambda is tuned to 0.5."""
+    by_lambda = list(zip(LAMBDAS, (1, 6, 4), strict=True))
+    return [
+        *(attacked(right, 0.1, lambda_, split="validation") for lambda_, right in by_lambda),
+        *(attacked(right, 0.1, lambda_) for lambda_, right in by_lambda),
+        *(attacked(2, lambda_, lambda_) for lambda_ in LAMBDAS[1:]),
+    ]
+
+
+def widened() -> list[Record]:
+    """Two more radii at lambda_0 and at the tuned lambda."""
+    return [attacked(1, at, at, eps / 255) for at in LAMBDAS[:2] for eps in (4, 16)]
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, folder: Path, *records: Record, without_lambda: bool = False) -> list[Axes]:
+    """The panels of the last figure that is written to `folder`."""
+    axes: list[Axes] = []
+    save = Figure.savefig
+
+    def remember(figure: Figure, *args: Any, **options: Any) -> None:
+        axes[:] = figure.axes
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    write_figures([results(*records, lambda_=None if without_lambda else 0.1)], folder)
+    return axes
+
+
+def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
+    """Points by label, rounded."""
+    return {
+        str(line.get_label()): [(round(float(x), 6), round(float(y), 6)) for x, y in line.get_xydata()]
+        for line in axes.get_lines()
+    }
+
+
+def test_robust_accuracy_is_drawn_against_lambda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (axes,) = drawn(monkeypatch, tmp_path, *besieged())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net-robust-lambda.png", "net-robust-lambda.svg"]
+    assert axes.get_title() == "linf 8/255"
+    assert lines(axes) == {
+        "clean": [(0.1, 100), (0.5, 100), (0.9, 100)],
+        "transfer": [(0.1, 10), (0.5, 60), (0.9, 40)],
+        "matched": [(0.1, 10), (0.5, 20), (0.9, 20)],
+        "union": [(0.1, 10), (0.5, 20), (0.9, 20)],
+        "tuned: 0.5": [(0.5, 0), (0.5, 1)],
+    }
+
+
+def test_no_two_curves_look_alike_without_colour() -> None:
+    looks = [(style["ls"], style.get("marker")) for style in LINES.values()]
+    assert len(set(looks)) == len(looks)
+    assert LINES["transfer"]["ls"] != LINES["matched"]["ls"]
+
+
+def test_robust_accuracy_is_drawn_against_eps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (axes,) = drawn(monkeypatch, tmp_path, *besieged(), *widened())
+    assert [path.name for path in sorted(tmp_path.glob("*-eps.*"))] == ["net-robust-eps.png", "net-robust-eps.svg"]
+    assert axes.get_title() == "linf"
+    found = lines(axes)
+    assert found.pop("chance: 10") == [(0, 10), (1, 10)]
+    assert found == {
+        "lambda 0.1, trained": [(0, 100), (4, 10), (8, 10), (16, 10)],
+        "lambda 0.5, tuned": [(0, 100), (4, 10), (8, 20), (16, 10)],
+    }
+
+
+def test_a_network_without_lambda_has_one_line_against_eps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain = [attacked(right, None, None, eps / 255) for right, eps in ((5, 4), (3, 8), (0, 16))]
+    (axes,) = drawn(monkeypatch, tmp_path, *plain, without_lambda=True)
+    assert {path.stem for path in tmp_path.iterdir()} == {"net-robust-eps"}
+    assert set(lines(axes)) == {"matched", "chance: 10"}
+    assert lines(axes)["matched"] == [(0, 100), (4, 50), (8, 30), (16, 0)]
+
+
+def test_two_radii_are_no_curve(tmp_path: Path) -> None:
+    two = [record for record in widened() if record.cell.attack and record.cell.attack.eps < 8 / 255]
+    names = {path.stem for path in write_figures([results(*besieged(), *two)], tmp_path)}
+    assert names == {"net-robust-lambda"}

@@ -13,10 +13,10 @@ import pytest
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.errors import UnknownNameError
-from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.records import REVISION, AttackSetting, Cell, Record, RecordStore
 from sdnet_bench.report.results import Results, find_results
-from sdnet_bench.report.statistics import Value, mcnemar, percent
-from sdnet_bench.studies.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
+from sdnet_bench.report.statistics import Value, mcnemar, percent, share, standing
+from sdnet_bench.studies.lambda_fit import LambdaFit, PerImage, Point, fit_line, pool, save_fit
 
 EPS = 8 / 255
 Fits = Sequence[LambdaFit]
@@ -34,9 +34,18 @@ def training(lambda_: float | None = 0.1) -> Record:
     return Record(model="mine", cell=cell, n=1237, metrics=metrics)
 
 
-def attacked(right: int, made_at: float | None, scored_at: float | None, split: str = "test", **rest: Any) -> Record:
-    setting = {"norm": "linf", "eps": EPS, "step_size": 0.01, "steps": 10, "crafted_at": made_at} | rest
-    return record(right, lambda_=scored_at, split=split, attack=AttackSetting(**setting))
+def attacked(right: int, made_at: float | None, scored_at: float | None, of: int = 100, **rest: Any) -> Record:
+    """PGD at 8/255; `rest` goes to the attack where it has such a field, else to the cell."""
+    attack: dict[str, Any] = {
+        "norm": "linf",
+        "eps": EPS,
+        "step_size": 0.01,
+        "steps": 10,
+        "crafted_at": made_at,
+        "revision": REVISION,
+    }
+    attack |= {name: rest.pop(name) for name in list(rest) if name in AttackSetting.model_fields}
+    return record(right, of, lambda_=scored_at, attack=AttackSetting(**attack), **rest)
 
 
 def results(*records: Record, backbone: str = "sdnet18", lambda_: float | None = 0.1, fits: Fits = ()) -> Results:
@@ -150,58 +159,35 @@ def test_a_mean_over_severities_needs_all_five() -> None:
     assert found.value == pytest.approx(70)
 
 
-SIEGE = [
-    attacked(30, 0.1, 0.1, split="validation"),
-    attacked(60, 0.1, 0.5, split="validation"),
-    attacked(50, 0.1, 0.9, split="validation"),
-    attacked(10, 0.1, 0.1),
-    attacked(55, 0.1, 0.5),
-    attacked(80, 0.1, 0.9),
-    attacked(20, 0.5, 0.5),
-    record(75, lambda_=0.5),
-    record(90),
-]
-
-
-@pytest.mark.parametrize(("protocol", "value"), [("trained", 10), ("transfer", 55), ("matched", 20), ("clean", 75)])
-def test_robust_accuracy_by_protocol(protocol: str, value: float) -> None:
-    found = results(*SIEGE).attacked("linf", EPS, protocol)
-    assert found is not None
-    assert found.value == pytest.approx(value)
-
-
-def test_lambda_is_tuned_on_validation_images() -> None:
-    """Test images would have chosen 0.9."""
-    assert results(*SIEGE).tuned_lambda("linf", EPS) == 0.5
-
-
-@pytest.mark.parametrize(("norm", "eps"), [("l2", EPS), ("linf", 0.5)])
-def test_attacks_under_another_threat_do_not_count(norm: str, eps: float) -> None:
-    assert results(*SIEGE).attacked(norm, eps, "trained") is None
-    assert results(*SIEGE).tuned_lambda(norm, eps) is None
-
-
-def test_attacks_of_different_strength_are_not_mixed() -> None:
-    """Where there are ten steps and fifty, every number of the table is that of fifty."""
-    strong = [
-        attacked(25, 0.1, 0.1, split="validation", steps=50),
-        attacked(35, 0.1, 0.9, split="validation", steps=50),
-        attacked(5, 0.1, 0.1, steps=50),
-        attacked(15, 0.1, 0.9, steps=50),
-        attacked(8, 0.9, 0.9, steps=50),
-    ]
-    for mine in (results(*SIEGE, *strong), results(*strong, *SIEGE)):
-        assert mine.tuned_lambda("linf", EPS) == 0.9
-        found = [mine.attacked("linf", EPS, protocol) for protocol in ("trained", "transfer", "matched")]
-        assert [value and round(value.value, 6) for value in found] == [5, 15, 8]
-
-
-def test_a_network_without_lambda_is_attacked_as_it_is() -> None:
-    mine = results(attacked(33, None, None), backbone="resnet18", lambda_=None)
-    found = mine.attacked("linf", EPS, "trained")
+def test_robustness_is_found_under_the_papers_threats() -> None:
+    mine = results(attacked(33, 0.1, 0.1), attacked(44, 0.1, 0.1, eps=0.5))
+    assert list(mine.robustness) == ["linf 8/255"]
+    found = mine.robustness["linf 8/255"].value("transfer", "trained")
     assert found is not None
     assert found.value == 33
-    assert mine.attacked("linf", EPS, "matched") is None
+
+
+def test_robust_inference_is_by_the_pooled_line() -> None:
+    fits = [line(name, slope) for name, slope in zip(NOISY, (0.1, 0.2, 0.3, 0.4), strict=True)]
+    by_rule = attacked(21, 0.1, None, rule=PerImage(pool(fits)).rule)
+    for known, value in ((fits, 21), (fits[:3], None)):
+        (robustness,) = results(attacked(33, 0.1, 0.1), by_rule, fits=known).robustness.values()
+        found = robustness.value("transfer", "adaptive")
+        assert (found and found.value) == value
+
+
+def test_what_older_attacks_measured_is_not_read(runs: Path) -> None:
+    """A stronger attack on more images, by the code of an earlier revision."""
+    folder = runs / "sdnet18-tiny"
+    weights, store = ModelConfig.read(folder).weights_sha256, RecordStore(folder)
+    stale = attacked(5, 0.1, 0.1, of=500, weights=weights, steps=50, revision=REVISION - 1)
+    for each in (attacked(33, 0.1, 0.1, weights=weights), stale):
+        store.append(each)
+    mine = Results.read(folder, runs)
+    assert stale not in mine.records
+    found = mine.robustness["linf 8/255"].value("transfer", "trained")
+    assert found is not None
+    assert (found.value, found.n) == (33, 100)
 
 
 NOISY = ("gaussian", "shot", "speckle", "impulse")
@@ -281,6 +267,28 @@ def test_other_pixels_have_no_p(change: dict[str, Any]) -> None:
 
 def test_numbers_without_images_have_no_p() -> None:
     assert mcnemar(Value(11.2), Value(11.2)) is None
+
+
+def test_what_stands_stands_in_every_record() -> None:
+    """Each image on its own: no record is as bad as all of them."""
+    found = standing([*value("110100").records, *value("011100").records])
+    assert found is not None
+    assert found[:4] == value("010100")[:4]
+    assert found.hits == (0, 1, 0, 1, 0, 0)
+    assert standing([]) is None
+
+
+def test_p_of_what_stands_in_several_records_is_that_of_its_images() -> None:
+    one, several = value("1111111100"), standing([*value("1111100000").records, *value("0111111100").records])
+    assert several is not None
+    assert mcnemar(one, several) == mcnemar(one, value("0111100000"))
+    assert mcnemar(several, value("1100", images="j")) is None
+
+
+def test_a_share_has_the_interval_of_its_images() -> None:
+    outcomes = np.arange(263) < 81
+    found = share(outcomes, [record(200, 263)])
+    assert found[:4] == pytest.approx((100 * 81 / 263, 25.5, 36.6, 263), abs=0.06)
 
 
 @pytest.mark.parametrize("change", [{"images": "j"}, {"seed": 1}, {"precision": "bfloat16"}, {"rule": "x"}], ids=str)
