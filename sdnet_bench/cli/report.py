@@ -20,7 +20,7 @@ def report(
     ] = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
-    """Write the paper's tables with its numbers, ours, and the differences; and Figures 2 and 3."""
+    """Write the paper's tables with its numbers, ours, and the differences; and the figures."""
     from ..report.figures import write_figures
     from ..report.render import check_formats, to_markdown, write_tables
     from ..report.results import find_results

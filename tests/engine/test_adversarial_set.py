@@ -1,0 +1,139 @@
+"""Adversarial sets on disk: inside their budget as uint8, as strong as they were, refused when they are not whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdnet_bench.attacks import Threat
+from sdnet_bench.engine.adversarial_set import Keeper, open_adversarial
+from sdnet_bench.engine.evaluate import evaluate
+from sdnet_bench.errors import DataError
+from sdnet_bench.records import CLEAN, Record
+from sdnet_bench.studies.adversarial import attack_setting, matched_cells, run_attack, transfer_cells
+from sdnet_bench.studies.workbench import Workbench
+
+LIMIT = 60
+EPS = {"linf": 16 / 255, "l2": 1.5}
+SETTINGS = {norm: attack_setting(Threat(norm, eps), steps=4, restarts=2) for norm, eps in EPS.items()}
+
+
+def save(bench: Workbench, norm: str) -> tuple[Record, Path]:
+    """An attack that knows lambda, with its images."""
+    (cell,) = matched_cells(bench, SETTINGS[norm], [bench.model.trained_lambda], LIMIT)
+    (record,) = bench.measure([cell], "attack", save=True)
+    return record, bench.adversarial_folder(cell)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_saved_set_is_inside_its_budget(sdnet: Workbench, norm: str) -> None:
+    _, folder = save(sdnet, norm)
+    clean = sdnet.split("test", LIMIT)
+    saved, setting = open_adversarial(folder, clean)
+    assert setting.eps == EPS[norm]
+    ours, theirs = (next(saved.batches(LIMIT, torch.device("cpu"))), next(clean.batches(LIMIT, torch.device("cpu"))))
+    moved = (ours.images.double() - theirs.images.double()).flatten(1) / 255
+    furthest = float(moved.abs().max() if norm == "linf" else moved.norm(dim=1).max())
+    assert 0.5 * EPS[norm] < furthest <= EPS[norm] + 1e-9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_saved_set_breaks_what_the_attack_broke(sdnet: Workbench, norm: str) -> None:
+    """But for a few images at the border, which rounding to whole levels takes back."""
+    record, folder = save(sdnet, norm)
+    saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
+    standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
+    assert (~record.correct).sum() > record.lost(CLEAN).sum() + 10
+    assert (standing != record.correct).sum() <= 3
+
+
+def test_images_that_nobody_attacked_are_as_they_were(sdnet: Workbench) -> None:
+    record, folder = save(sdnet, "linf")
+    clean = next(sdnet.split("test", LIMIT).batches(LIMIT, torch.device("cpu"))).images
+    saved = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
+    same = (saved == clean).flatten(1).all(1).numpy()
+    assert np.array_equal(same, record.lost(CLEAN))
+
+
+def test_saving_changes_no_outcome(sdnet: Workbench, resnet: Workbench) -> None:
+    for bench in (sdnet, resnet):
+        (cell,) = matched_cells(bench, SETTINGS["linf"], [bench.model.trained_lambda], LIMIT)
+        (plain,) = bench.measure([cell], "attack")
+        (kept,) = bench.measure([cell], "attack", save=True)
+        assert np.array_equal(plain.correct, kept.correct)
+
+
+def test_a_record_without_images_is_attacked_again_and_with_images_is_not(sdnet: Workbench, told: Any) -> None:
+    (cell,) = matched_cells(sdnet, SETTINGS["linf"], [0.1], LIMIT)
+    sdnet.measure([cell], "attack")
+    told.images = 0
+    sdnet.measure([cell], "attack", save=True)
+    assert told.images == LIMIT
+    sdnet.measure([cell], "attack", save=True)
+    assert told.images == LIMIT
+
+
+def test_a_transferred_set_holds_the_images_that_every_lambda_was_shown(sdnet: Workbench) -> None:
+    setting = SETTINGS["linf"].model_copy(update={"restarts": 1})
+    cells = transfer_cells(sdnet, setting, "test", [0.1, 0.5], LIMIT)
+    records = sdnet.measure(cells, "attack", save=True)
+    saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
+    outcomes = evaluate(sdnet.model.net, saved, sdnet.runtime, lambdas=[0.1, 0.5])
+    for record in records:
+        lost = record.lost("pgd")
+        assert (outcomes[record.cell.lambda_].correct[lost]).sum() <= 2
+
+
+def test_the_command_says_where_the_images_are(sdnet: Workbench, told: Any) -> None:
+    run_attack(sdnet, SETTINGS["linf"], ["matched"], [0.1], limit=LIMIT, save=True)
+    assert any(note.startswith("adversarial images in") and "rounded to uint8" in note for note in told.notes)
+
+
+def test_a_set_that_was_begun_is_gone_on_with(sdnet: Workbench, tmp_path: Path) -> None:
+    clean = sdnet.split("test", LIMIT)
+    batch = next(clean.batches(10, torch.device("cpu")))
+    black = torch.zeros(10, 3, *batch.images.shape[2:])
+    wide = SETTINGS["linf"].model_copy(update={"eps": 1.0})
+    Keeper(tmp_path, clean, wide)(batch, black, [True] * 5 + [False] * 5)
+    again = Keeper(tmp_path, clean, wide)
+    again.seal()
+    saved, _ = open_adversarial(tmp_path, clean)
+    assert int(saved.images[:5].sum()) == 0
+    assert torch.equal(saved.images[5:10], batch.images[5:])
+
+
+def spoil(folder: Path, name: str, content: Any) -> None:
+    np.save(folder / f"{name}.npy", content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "attack.json").unlink(), "no adversarial set"),
+        (lambda folder: (folder / "images.npy").write_bytes(b"torn"), "no adversarial set"),
+        (lambda folder: (folder / "attack.json").write_text("{"), "attack.json"),
+        (lambda folder: spoil(folder, "images", np.zeros((LIMIT, 3, 8, 8), np.uint8)), "is damaged"),
+        (lambda folder: spoil(folder, "labels", np.zeros(LIMIT, np.int64)), "made of other images"),
+        (lambda folder: spoil(folder, "images", 255 - np.load(folder / "images.npy")), "leaves its budget"),
+    ],
+    ids=["unfinished", "torn", "no JSON", "another layout", "other labels", "out of its ball"],
+)
+def test_a_set_that_is_not_whole_is_refused(sdnet: Workbench, damage: Any, message: str) -> None:
+    _, folder = save(sdnet, "linf")
+    damage(folder)
+    with pytest.raises(DataError, match=message):
+        open_adversarial(folder, sdnet.split("test", LIMIT))
+
+
+def test_a_larger_ball_written_into_the_seal_is_checked_too(sdnet: Workbench) -> None:
+    """The seal says what the images have to keep to."""
+    _, folder = save(sdnet, "linf")
+    seal = json.loads((folder / "attack.json").read_text())
+    (folder / "attack.json").write_text(json.dumps(seal | {"eps": 1 / 255}))
+    with pytest.raises(DataError, match=r"leaves its budget, expected linf <= 0\.0039"):
+        open_adversarial(folder, sdnet.split("test", LIMIT))
