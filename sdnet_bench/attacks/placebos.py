@@ -7,9 +7,12 @@ placebo gains against a transferred attack is what any mismatch gains.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 Placebo = Callable[[Tensor], Tensor]
@@ -38,11 +41,17 @@ def bit_depth(images: Tensor) -> Tensor:
 
 def jpeg(images: Tensor) -> Tensor:
     """JPEG at quality 75 and back."""
-    from torchvision.io import decode_jpeg, encode_jpeg
+    raw = (images.cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    back = torch.from_numpy(np.stack([_compressed(image) for image in raw]))
+    return back.permute(0, 3, 1, 2).to(images.device).float() / 255
 
-    raw = (images.cpu() * 255).round().to(torch.uint8)
-    back = torch.stack([decode_jpeg(encode_jpeg(image.contiguous(), quality=75)) for image in raw])
-    return back.to(images.device).float() / 255
+
+def _compressed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    with BytesIO() as file:
+        Image.fromarray(image).save(file, "JPEG", quality=75)
+        return np.asarray(Image.open(file))
 
 
 PLACEBOS: dict[str, Placebo] = {"blur": blur, "median": median, "bit depth": bit_depth, "jpeg": jpeg}
