@@ -10,7 +10,7 @@ import typer
 
 from ..errors import BenchError, InterruptError
 from ..version import __version__
-from . import attack, data, demo, evaluate, fit_lambda, report, sweep_lambda, train
+from . import attack, audit, data, demo, evaluate, fit_lambda, report, sweep_lambda, train
 from .screen import fail
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("sweep-lambda")(sweep_lambda.sweep_lambda)
 app.command("fit-lambda")(fit_lambda.fit_lambda)
 app.command("attack")(attack.attack)
+app.command("audit")(audit.audit)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")

@@ -1,0 +1,49 @@
+"""`sdnet-bench audit`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import BenchError
+from . import options
+
+
+def audit(
+    model: options.Model = None,
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Test images to attack; 500 by default, 100 with --quick.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small budgets and no AutoAttack: a few minutes.")] = False,
+    other: Annotated[
+        str | None, typer.Option(help="A network to transfer to; by default the ResNet of an SDNet and vice versa.")
+    ] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Check what a robust accuracy is worth: twelve checks; exit status 1 where one fails."""
+    from ..attacks import Threat, parse_eps
+    from ..report.audit import to_markdown, write_audit
+    from ..studies.audit import FULL, QUICK, run_audit
+    from .screen import say
+    from .shared import open_bench, publish
+
+    threat, usual = Threat(norm, parse_eps(eps, norm)), QUICK if quick else FULL
+    budget = usual.model_copy(update={"images": limit or usual.images})
+    bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
+    found = run_audit(bench, threat, budget, other=other)
+    publish(bench)
+    if bench.runtime.processes.is_main_process:
+        written = write_audit(bench.folder, found)
+        bench.progress.note(f"written: {', '.join(map(str, written))}")
+    if found.accuracies.autoattack is None:
+        bench.progress.note("no AutoAttack here, so the export for RobustBench has no autoattack_acc")
+    say(found.model_dump_json(indent=1) if json else to_markdown(found).rstrip())
+    if found.failed:
+        raise BenchError(f"the audit of {found.model} failed {', '.join(found.failed)}")

@@ -1,0 +1,84 @@
+"""An audit as RobustBench lists networks: one JSON object per network, its `model_info` (Croce et al., 2021)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..studies.adversarial import BUDGETS
+from ..studies.audit import Audit
+
+PAPER = {
+    "link": "https://arxiv.org/abs/2210.12945",
+    "name": "Revisiting Sparse Convolutional Model for Visual Recognition",
+    "authors": "Xili Dai, Mingyang Li, Pengyuan Zhai, Shengbang Tong, Xingjian Gao, Shao-Lun Huang, Zhihui Zhu, "
+    "Chong You, Yi Ma",
+    "venue": "NeurIPS 2022",
+}
+"""Where an SDNet comes from."""
+TITLES = {"sdnet": "SDNet", "resnet": "ResNet", "scn": "SCN", "mdeq": "MDEQ"}
+
+
+def model_info(audit: Audit) -> dict[str, Any]:
+    """The keys and the spelling of RobustBench; accuracies are percent as text, with two decimals.
+
+    clean_acc       at the tuned lambda
+    reported        PGD that looks at the network as it is, at the tuned lambda: never the transfer figure
+    autoattack_acc  left out where AutoAttack was not run
+    external        of the images that no attack on record broke: the lowest that is known
+    unreliable      `Audit.unreliable`: the figure is not to be relied on
+    """
+    known = audit.accuracies
+    standard = {} if known.autoattack is None else {"autoattack_acc": _text(known.autoattack)}
+    return {
+        **_origin(audit),
+        "additional_data": False,
+        "number_forward_passes": 1,
+        "dataset": audit.dataset,
+        "architecture": _architecture(audit),
+        "eps": eps_text(audit.norm, audit.eps),
+        "clean_acc": _text(known.clean),
+        "reported": _text(known.pgd),
+        **standard,
+        "external": _text(known.lowest),
+        "footnote": " ".join(_footnote(audit)),
+        "unreliable": audit.unreliable,
+    }
+
+
+def eps_text(norm: str, eps: float) -> str:
+    """ "8/255" for whole numbers of the 255 steps of a pixel under linf; "0.5"."""
+    steps = 255 * eps
+    return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
+
+
+def _origin(audit: Audit) -> dict[str, str]:
+    if audit.architecture.startswith("sdnet"):
+        return PAPER
+    return {"link": "", "name": audit.model, "authors": "", "venue": "N/A"}
+
+
+def _architecture(audit: Audit) -> str:
+    """ "SDNet-18, width 16" for "sdnet18, width 16"."""
+    family, rest = re.fullmatch(r"([a-z]*)(.*)", audit.architecture, re.DOTALL).groups()  # type: ignore[union-attr]
+    return f"{TITLES[family]}{'-' if rest[:1].isdigit() else ''}{rest}" if family in TITLES else audit.architecture
+
+
+def _footnote(audit: Audit) -> list[str]:
+    known = audit.accuracies
+    at = "" if audit.tuned_lambda is None else f" at lambda {audit.tuned_lambda:g}, tuned on validation images"
+    said = [f"Measured on {audit.images} test images{at}, by sdnet-bench on weights of its own ({audit.weights[:12]})."]
+    said.append(f"Reported is PGD with {BUDGETS['pgd'][0]} steps on the network itself.")
+    if known.transfer is not None:
+        said.append(
+            f"PGD on the network at lambda {audit.trained_lambda:g}, the protocol of the paper, leaves "
+            f"{_text(known.transfer)} %: a transfer figure, no robust accuracy."
+        )
+    if known.autoattack is None:
+        said.append("AutoAttack was not run.")
+    said.append(f"External is what {known.attacks} attacks together leave.")
+    return [*said, f"Failed checks: {', '.join(audit.failed)}."] if audit.failed else said
+
+
+def _text(percent: float) -> str:
+    return f"{percent:.2f}"

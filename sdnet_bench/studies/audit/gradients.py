@@ -1,0 +1,167 @@
+"""Whether gradients lead anywhere: C7 and C8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...csc import csc_layers, using_lambda
+from ...engine.evaluate import BATCH_SIZE
+from ...records import Record
+from .evidence import exceeds, percent
+from .scope import Scope
+from .transfer import union_attacks
+from .verdict import Check, Question, Verdict
+
+SOME_ZERO, MANY_ZERO = 1.0, 10.0
+"""Images (%) without a gradient. AutoAttack warns of a single one; an image in a hundred may lie on a plateau."""
+DLR = 1.0
+"""Points by which a loss that does not saturate may beat the cross-entropy (Croce & Hein, 2020)."""
+SURROGATE = 0.5
+"""Points by which a detour may beat the straight way: as many as more steps may (Carlini et al., 2019)."""
+EVERY = 3
+"""Which lambdas of the grid are looked at, besides that of training and the tuned one."""
+
+HEALTH = Question(
+    "C7",
+    "Gradients",
+    f"Fails where more than {MANY_ZERO:g} % of the images have no gradient, at the lambda of training or the tuned "
+    f"one; warns above {SOME_ZERO:g} %, or where APGD with DLR beats that with cross-entropy by more than {DLR:g} "
+    "point.",
+)
+SURROGATES = Question(
+    "C8",
+    "Detours around the sparse code",
+    f"Fails where one beats PGD on the network itself by more than {SURROGATE:g} points.",
+    needs="lambda",
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """The network at one lambda, on clean images."""
+
+    lambda_: float | None
+    zero_gradients: float
+    """Images (%) for which the gradient of the cross-entropy is zero in every pixel, or undefined."""
+    zero_codes: float | None
+    """Entries (%) of all sparse codes that are zero; None without CSC-layers."""
+    logit_scale: float
+    """Mean over images of the largest logit minus the mean of all."""
+
+
+def check_health(scope: Scope) -> Check:
+    """C7: gradients are probed without records; APGD is on record."""
+    lambdas = [scope.bench.model.trained_lambda, scope.tuned, *scope.grid[::EVERY]]
+    found = [probe(scope, lambda_) for lambda_ in sorted({at for at in lambdas if at is not None})]
+    attacks = union_attacks(scope)
+    counted = {scope.bench.model.trained_lambda, scope.tuned}
+    return judge_health(found or [probe(scope, None)], counted, attacks["apgd-ce"], attacks.get("apgd-dlr"))
+
+
+def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record, dlr: Record | None) -> Check:
+    """From probes at several lambdas, those of which the verdict speaks, and APGD with either loss at lambda*."""
+    zero = max(health.zero_gradients for health in found if health.lambda_ in counted)
+    gain = 0.0 if dlr is None else percent(ce) - percent(dlr)
+    beaten = exceeds(gain, DLR, ce.n)
+    verdict: Verdict = "fail" if zero > MANY_ZERO else "warn" if zero > SOME_ZERO or beaten else "pass"
+    figures = {f"{name}{_at(health)}": value for health in found for name, value in _figures(health).items()}
+    figures |= {"apgd-ce": percent(ce), "DLR beats CE by": gain, "images": ce.n}
+    where = " or ".join(f"{at:g}" for at in sorted({at for at in counted if at is not None}))
+    at = f" at lambda {where}" if where else ""
+    says = f"The gradient of the cross-entropy vanishes on {zero:.1f} % of the images{at}; {_says_scale(found)}; "
+    if dlr is None:
+        return HEALTH.answer(verdict, f"{says}DLR needs three classes.", figures)
+    says += f"APGD leaves {percent(ce):.1f} % with the cross-entropy and {percent(dlr):.1f} % with DLR."
+    return HEALTH.answer(verdict, says, figures | {"apgd-dlr": percent(dlr)})
+
+
+def _figures(health: Health) -> dict[str, float]:
+    codes = {} if health.zero_codes is None else {"zero codes": health.zero_codes}
+    return {"zero gradients": health.zero_gradients, **codes, "logit scale": health.logit_scale}
+
+
+def _at(health: Health) -> str:
+    return "" if health.lambda_ is None else f" at lambda {health.lambda_:g}"
+
+
+def _says_scale(found: Sequence[Health]) -> str:
+    """How logits and codes change from the smallest lambda to the largest."""
+    first, last = found[0], found[-1]
+    if first.zero_codes is None or last.zero_codes is None:
+        return f"the largest logit leads the mean by {first.logit_scale:.1f}"
+    return (
+        f"from lambda {first.lambda_:g} to {last.lambda_:g} the share of zero codes goes from {first.zero_codes:.0f} % "
+        f"to {last.zero_codes:.0f} %, the lead of the largest logit over the mean from {first.logit_scale:.1f} "
+        f"to {last.logit_scale:.1f}"
+    )
+
+
+def probe(scope: Scope, lambda_: float | None) -> Health:
+    """Gradients, codes and logits of the clean test images at one lambda."""
+    net, runtime = scope.bench.model.net.eval(), scope.runtime
+    lost, scales = [], []
+    with using_lambda(net, lambda_), zero_codes(net) as codes:
+        for batch in scope.images.batches(BATCH_SIZE, runtime.device):
+            gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
+            lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN is no direction either
+            scales.append(logits.amax(1) - logits.mean(1))
+    zeros = 100 * float(torch.stack(codes).mean()) if codes else None
+    return Health(lambda_, 100 * float(torch.cat(lost).float().mean()), zeros, float(torch.cat(scales).mean()))
+
+
+def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each image's cross-entropy, `(N, 3, H, W)`; and the logits."""
+    pixels = pixels.requires_grad_(True)
+    logits = net(pixels)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
+    return gradient, logits.detach()
+
+
+@contextmanager
+def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
+    """The share of zeros in every code that a CSC-layer hands out during a block."""
+    found: list[Tensor] = []
+
+    def observe(layer: nn.Module, inputs: tuple[Tensor, ...], code: Tensor) -> None:
+        found.append((code == 0).float().mean())
+
+    hooks = [layer.register_forward_hook(observe) for layer in csc_layers(net)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_surrogates(scope: Scope) -> Check:
+    """C8: images made for networks with more FISTA iterations, or with a smooth threshold."""
+    own = {layer.steps for layer in csc_layers(scope.bench.model.net)}
+    more = [steps for steps in scope.budget.surrogate_steps if steps not in own]
+    changes = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
+    settings = {name: scope.pgd.model_copy(update=change) for name, change in changes.items()}
+    settings["a smooth threshold"] = scope.pgd.model_copy(update={"smooth": True})
+    cells = [scope.white_box(setting) for setting in (scope.pgd, *settings.values())]
+    matched, *records = scope.measure(cells, "surrogates")
+    return judge_surrogates(matched, dict(zip(settings, records, strict=True)))
+
+
+def judge_surrogates(matched: Record, surrogates: Mapping[str, Record]) -> Check:
+    """From PGD on the network itself, and on surrogates by name, all judged by the network itself.
+
+    Of PGD on itself every image on the way counts, of a detour the last alone.
+    """
+    best = min(surrogates, key=lambda name: percent(surrogates[name]))
+    gain = percent(matched) - percent(surrogates[best])
+    says = (
+        f"PGD on the network itself leaves {percent(matched):.1f} %; the best detour, {best}, leaves "
+        f"{percent(surrogates[best]):.1f} %, {abs(gain):.1f} points {'less' if gain > 0 else 'more'}."
+    )
+    figures = {"matched": percent(matched), "gain": gain, "images": matched.n}
+    figures |= {name: percent(record) for name, record in surrogates.items()}
+    return SURROGATES.answer("fail" if exceeds(gain, SURROGATE, matched.n) else "pass", says, figures)

@@ -1,0 +1,140 @@
+"""Whether the attack is strong enough to say anything: C10.
+
+The sides of it are those of the checklist of Carlini et al. (2019).."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...attacks import Threat
+from ...records import AttackSetting, Record
+from ..adversarial import attack_setting
+from .evidence import exceeds, percent, share, standing, wilson
+from .scope import Scope
+from .transfer import union_attacks
+from .verdict import BLACK_BOX, MASKING, Check, Question
+
+RADII = (0.25, 0.5, 1, 2, 4, 8, 16)
+"""Times eps: accuracy must fall with the radius, and at the end nothing may be left but chance."""
+CONVERGED = 0.5
+"""Points that more steps or more restarts may still gain."""
+RISE = 1.0
+"""Points that accuracy may rise with the radius: a larger ball holds the smaller one, an attack may still miss."""
+RESTARTS = 5
+
+POWER = Question(
+    "C10",
+    "Power of the attack",
+    f"Fails where more steps or restarts gain more than {CONVERGED:g} points, where accuracy rises with eps by more "
+    f"than {RISE:g} point or does not reach chance, where Square breaks more than {BLACK_BOX:g} % of the images that "
+    "no white-box attack does, or where noise is stronger than PGD.",
+)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Attacks on the same images at the same lambda."""
+
+    pgd: Record
+    harder: Mapping[str, Record]
+    """PGD with more of something, in words."""
+    radii: Mapping[float, Record]
+    """PGD by eps, ascending."""
+    white_box: Sequence[Record]
+    square: Record
+    noise: Record
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one side of C10 found."""
+
+    figures: dict[str, float]
+    says: str
+    fault: str | None
+    """What is wrong, in words; None where nothing is."""
+
+
+def check_power(scope: Scope) -> Check:
+    """C10: the same attack with more of everything, and with less."""
+    attacks, harder = union_attacks(scope), _harder(scope)
+    radii = [attack_setting(threat) for threat in widening(scope.threat)]
+    settings = [*harder.values(), *radii, attack_setting(scope.threat, name="noise")]
+    *records, noise = scope.measure([scope.white_box(setting) for setting in settings], "power")
+    runs = Runs(
+        pgd=attacks["pgd"],
+        harder=dict(zip(harder, records[: len(harder)], strict=True)),
+        radii={setting.eps: record for setting, record in zip(radii, records[len(harder) :], strict=True)},
+        white_box=[record for name, record in attacks.items() if name != "square"],
+        square=attacks["square"],
+        noise=noise,
+    )
+    return judge_power(runs, scope.bench.dataset.num_classes)
+
+
+def _harder(scope: Scope) -> dict[str, AttackSetting]:
+    steps = {
+        f"{factor} x the steps": attack_setting(scope.threat, factor * scope.pgd.steps)
+        for factor in scope.budget.step_factors
+    }
+    return steps | {f"{RESTARTS} restarts": attack_setting(scope.threat, restarts=RESTARTS)}
+
+
+def widening(threat: Threat) -> list[Threat]:
+    """Balls from a quarter of the radius to sixteen times it; under linf none is larger than the range of a pixel."""
+    most = 1.0 if threat.norm == "linf" else math.inf
+    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
+
+
+def judge_power(runs: Runs, num_classes: int) -> Check:
+    """All sides of it; what fails apart from more steps and restarts is a sign that gradients mislead."""
+    parts = [
+        _converged(runs.pgd, runs.harder),
+        _falling(runs.radii, num_classes),
+        _black_box(runs.white_box, runs.square),
+        _beats_noise(runs.pgd, runs.noise),
+    ]
+    figures = {name: value for part in parts for name, value in part.figures.items()} | {"images": runs.pgd.n}
+    faults = [part for part in parts if part.fault]
+    figures[MASKING] = sum(part.fault is not None for part in parts[1:])
+    if faults:
+        return POWER.answer("fail", " ".join(f"{part.fault}: {part.says}." for part in faults), figures)
+    return POWER.answer("pass", f"{'; '.join(part.says for part in parts)}.", figures)
+
+
+def _converged(pgd: Record, harder: Mapping[str, Record]) -> Part:
+    gains = {name: percent(pgd) - percent(record) for name, record in harder.items()}
+    best = max(gains, key=lambda name: gains[name])
+    figures = {"pgd": percent(pgd)} | {f"gain of {name}": gain for name, gain in gains.items()}
+    says = f"PGD leaves {percent(pgd):.1f} %, with {best} {percent(harder[best]):.1f} %"
+    fault = "PGD has not converged" if exceeds(gains[best], CONVERGED, pgd.n) else None
+    return Part(figures, says, fault)
+
+
+def _falling(radii: Mapping[float, Record], num_classes: int) -> Part:
+    accuracies = [percent(record) for record in radii.values()]
+    rise = max(now - min(accuracies[: at + 1]) for at, now in enumerate(accuracies))
+    final = radii[max(radii)]
+    above = wilson(final.correct)[0] > 100 / num_classes
+    figures = {f"eps {eps:.4g}": percent(record) for eps, record in radii.items()} | {"largest rise": rise}
+    says = (
+        f"from eps {min(radii):.3g} to {max(radii):.3g} accuracy goes from {accuracies[0]:.1f} % to "
+        f"{accuracies[-1]:.1f} % (chance: {100 / num_classes:.3g} %) and rises by {rise:.1f} points on the way"
+    )
+    fault = "Accuracy does not fall to chance as eps grows" if above or exceeds(rise, RISE, final.n) else None
+    return Part(figures, says, fault)
+
+
+def _black_box(white_box: Sequence[Record], square: Record) -> Part:
+    only = share(standing(white_box) & ~square.correct)
+    says = f"Square alone breaks {only:.1f} % of the images, and leaves {percent(square):.1f} %"
+    fault = "A random search finds what gradients do not" if exceeds(only, BLACK_BOX, square.n) else None
+    return Part({"square": percent(square), "Square alone": only}, says, fault)
+
+
+def _beats_noise(pgd: Record, noise: Record) -> Part:
+    says = f"random noise of the same size leaves {percent(noise):.1f} %"
+    weaker = exceeds(percent(pgd) - percent(noise), CONVERGED, pgd.n)
+    return Part({"noise": percent(noise)}, says, "Noise is stronger than PGD" if weaker else None)

@@ -1,0 +1,100 @@
+"""An audit from beginning to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ...attacks import Threat
+from ...records import Record
+from ..adversarial import attack_setting
+from ..workbench import Workbench
+from . import adaptive, determinism, gradients, power, transfer
+from .evidence import clean_percent, on_same_network, percent, share, standing
+from .scope import Scope
+from .verdict import Accuracies, Audit, Budget, Check, Question
+
+CHECKS: tuple[tuple[Question, Callable[[Scope], Check]], ...] = (
+    (transfer.MATCHED, transfer.check_matched),
+    (transfer.UNION, transfer.check_union),
+    (transfer.ENSEMBLE, transfer.check_ensemble),
+    (adaptive.PIPELINE, adaptive.check_pipeline),
+    (transfer.ORACLE, transfer.check_oracle),
+    (adaptive.BATCHES, adaptive.check_batches),
+    (gradients.HEALTH, gradients.check_health),
+    (gradients.SURROGATES, gradients.check_surrogates),
+    (transfer.PLACEBO, transfer.check_placebos),
+    (power.POWER, power.check_power),
+    (determinism.STATE, determinism.check_state),
+    (transfer.COST, transfer.check_cost),
+)
+PREPROCESSING = ("mean", "std")
+"""Options of a backbone that are no architecture."""
+TARGETS = 4
+"""Classes that AutoAttack's targeted loss compares."""
+
+
+def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, other: str | None = None) -> Audit:
+    """Measures what is missing and judges it.
+
+    Args:
+        budget: `QUICK`, `FULL`, or another one.
+        other: a network of the same data set, by name or path, that transferred images are scored through; by default
+            the partner of this one (resnet18-digits for sdnet18-digits) where there is one.
+    """
+    started = time.perf_counter()
+    scope = Scope.open(bench, threat, budget, other)
+    checks = tuple(ask(scope, question, check) for question, check in CHECKS)
+    accuracies = measure_accuracies(scope)
+    backbone = bench.model.config.backbone
+    options = [f"{name} {value}" for name, value in backbone.options.items() if name not in PREPROCESSING]
+    return Audit(
+        model=bench.model.name,
+        architecture=", ".join([backbone.name, *options]),
+        weights=bench.model.weights,
+        dataset=bench.dataset.name,
+        norm=threat.norm,
+        eps=threat.eps,
+        images=len(scope.images),
+        seed=bench.seed,
+        trained_lambda=bench.model.trained_lambda,
+        tuned_lambda=scope.tuned,
+        usable_lambdas=scope.usable,
+        budget=budget,
+        accuracies=accuracies,
+        checks=checks,
+        provenance=scope.runtime.provenance() | {"seconds": round(time.perf_counter() - started, 1)},
+    )
+
+
+def ask(scope: Scope, question: Question, check: Callable[[Scope], Check]) -> Check:
+    """The answer to one question, or why it makes no sense here."""
+    if question.needs and scope.tuned is None:
+        return question.not_applicable("This network has no lambda.")
+    if question.needs == "fits" and not scope.rules:
+        command = f"sdnet-bench fit-lambda {scope.bench.model.name} --corruption all"
+        return question.not_applicable(f"There are no fits of lambda(r): `{command}` makes them.")
+    return check(scope)
+
+
+def measure_accuracies(scope: Scope) -> Accuracies:
+    """What is left of the network under the attacks on record."""
+    (pgd,) = scope.measure([scope.white_box(scope.pgd)], "matched")
+    autoattack = _autoattack(scope)
+    known = on_same_network(scope.bench.store, pgd.cell)
+    return Accuracies(
+        clean=clean_percent(pgd),
+        transfer=None if scope.tuned is None else percent(scope.transferred(scope.tuned)),
+        pgd=percent(pgd),
+        autoattack=None if autoattack is None else percent(autoattack),
+        lowest=share(standing(known)),
+        attacks=len(known),
+    )
+
+
+def _autoattack(scope: Scope) -> Record | None:
+    """At the tuned lambda, if the budget allows it or it is on record; None for fewer classes than it compares."""
+    cell = scope.white_box(attack_setting(scope.threat, name="autoattack"))
+    if scope.bench.dataset.num_classes < TARGETS or not (scope.budget.autoattack or cell in scope.bench.store):
+        return None
+    return scope.measure([cell], "AutoAttack")[0]

@@ -1,0 +1,119 @@
+"""`sdnet-bench audit` from end to end on the small networks: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sdnet_bench.attacks import Threat
+from sdnet_bench.cli.app import app
+from sdnet_bench.errors import BenchError, UnknownNameError, UsageError
+from sdnet_bench.report.audit import read_audit, to_markdown
+from sdnet_bench.studies import audit as studies
+from sdnet_bench.studies.audit import Accuracies, Audit, Budget, Check, Verdict
+from sdnet_bench.studies.workbench import Workbench
+
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")  # JPEG placebo
+SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
+
+
+@pytest.fixture
+def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run, and budgets for networks of seconds."""
+    monkeypatch.chdir(runs.parent)
+    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(studies, "QUICK", studies.QUICK.model_copy(update={"apgd_steps": 3, "queries": 20}))
+    return runs
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, ["audit", *words])
+
+
+def test_an_sdnet_is_audited_and_leaves_its_files(at: Path) -> None:
+    result = call("sdnet18-tiny", "--norm", "l2", *SMALL)
+    folder = at / "sdnet18-tiny"
+    audit = read_audit(folder / "audit-l2.json")
+    assert result.stdout == to_markdown(audit) == (folder / "audit-l2.md").read_text(encoding="utf-8")
+    assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 12, 12)
+    assert json.loads((folder / "robustbench-l2.json").read_text(encoding="utf-8"))["dataset"] == "digits"
+    assert bool(result.exception) is bool(audit.failed)
+    assert (folder / "results.json").exists()  # published, like all that is measured
+
+
+def test_json_is_the_audit_and_nothing_else(at: Path) -> None:
+    result = call("resnet18-tiny", "--eps", "0.06", "--json", "--seed", "3", *SMALL)
+    audit = Audit.model_validate_json(result.stdout)
+    assert audit == read_audit(at / "resnet18-tiny" / "audit-linf.json")
+    assert (audit.norm, audit.eps, audit.seed) == ("linf", 0.06, 3)
+
+
+def given(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> dict[str, Any]:
+    """An audit that comes to this verdict; what it was asked for is found in the answer."""
+    asked: dict[str, Any] = {}
+
+    def run(bench: Workbench, threat: Threat, budget: Budget, other: str | None = None) -> Audit:
+        asked.update(threat=threat, budget=budget, other=other)
+        check = Check(id="C12", title="t", verdict=verdict, says="s", threshold="t")
+        known = Accuracies(clean=80, transfer=None, pgd=0, autoattack=None, lowest=0, attacks=9)
+        return Audit(
+            model=bench.model.name,
+            architecture="resnet18",
+            weights=bench.model.weights,
+            dataset="digits",
+            norm=threat.norm,
+            eps=threat.eps,
+            images=20,
+            seed=bench.seed,
+            trained_lambda=None,
+            tuned_lambda=None,
+            usable_lambdas=(),
+            budget=budget,
+            accuracies=known,
+            checks=(check,),
+            provenance={},
+        )
+
+    monkeypatch.setattr(studies, "run_audit", run)
+    return asked
+
+
+@pytest.mark.parametrize("verdict", ["pass", "warn", "not applicable"])
+def test_without_a_failure_the_exit_status_is_0(at: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
+    given(monkeypatch, verdict)
+    result = call("resnet18-tiny", *SMALL)
+    assert (result.exit_code, result.exception) == (0, None)
+
+
+def test_a_failure_is_printed_written_and_raised(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, "fail")
+    result = call("resnet18-tiny", *SMALL)
+    assert isinstance(result.exception, BenchError)
+    assert result.exception.exit_status == 1
+    assert str(result.exception) == "the audit of resnet18-tiny failed C12"
+    assert "**Failed: C12.**" in result.stdout
+    assert read_audit(at / "resnet18-tiny" / "audit-linf.json").failed == ["C12"]
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "autoattack"), [([], 500, True), (["--quick"], 100, False), (["--limit", "7"], 7, True)]
+)
+def test_budgets_go_by_name(
+    at: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], images: int, autoattack: bool
+) -> None:
+    asked = given(monkeypatch, "pass")
+    call("resnet18-tiny", "--norm", "l2", "--other", "sdnet18-tiny", "--device", "cpu", *words)
+    assert (asked["budget"].images, asked["budget"].autoattack) == (images, autoattack)
+    assert (asked["threat"], asked["other"]) == (Threat("l2", 0.5), "sdnet18-tiny")
+
+
+def test_wrong_requests_are_refused_before_anything_runs(at: Path) -> None:
+    assert isinstance(call("resnet18-tiny", "--norm", "l3").exception, UnknownNameError)
+    assert isinstance(call("resnet18-tiny", "--eps", "much").exception, UsageError)
+    assert isinstance(call("resnet18-tiny", "--other", "nobody", *SMALL).exception, UnknownNameError)
+    assert not list(at.glob("*/audit-*"))

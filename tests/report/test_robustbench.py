@@ -1,0 +1,131 @@
+"""The export for RobustBench: its keys and spelling, and no transfer figure where a robust accuracy belongs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sdnet_bench.report.robustbench import PAPER, eps_text, model_info
+from sdnet_bench.studies.audit import FULL, Accuracies, Audit, Check
+
+REQUIRED = {
+    "link",
+    "name",
+    "authors",
+    "additional_data",
+    "number_forward_passes",
+    "dataset",
+    "venue",
+    "architecture",
+    "eps",
+    "clean_acc",
+    "reported",
+    "autoattack_acc",
+    "external",
+    "footnote",
+    "unreliable",
+}
+SDNET = Audit(
+    model="sdnet18-x",
+    architecture="sdnet18, width 16",
+    weights="0123456789abcdef",
+    dataset="cifar10",
+    norm="linf",
+    eps=8 / 255,
+    images=500,
+    seed=0,
+    trained_lambda=0.1,
+    tuned_lambda=1.2,
+    usable_lambdas=(0.1, 0.2),
+    budget=FULL,
+    accuracies=Accuracies(clean=49.2, transfer=35.4, pgd=1.4, autoattack=0.8, lowest=0.8, attacks=17),
+    checks=(),
+    provenance={},
+)
+
+
+def changed(audit: Audit = SDNET, *, failed: tuple[str, ...] = (), **accuracies: Any) -> Audit:
+    checks = tuple(Check(id=name, title="t", verdict="fail", says="s", threshold="t") for name in failed)
+    known = audit.accuracies.model_copy(update=accuracies)
+    return audit.model_copy(update={"accuracies": known, "checks": checks})
+
+
+def test_all_keys_are_those_of_robustbench() -> None:
+    info = model_info(SDNET)
+    assert set(info) == REQUIRED
+    assert (info["additional_data"], info["number_forward_passes"], info["unreliable"]) == (False, 1, False)
+
+
+def test_accuracies_are_text_with_two_decimals() -> None:
+    info = model_info(SDNET)
+    figures = {name: info[name] for name in ("clean_acc", "reported", "autoattack_acc", "external")}
+    assert figures == {"clean_acc": "49.20", "reported": "1.40", "autoattack_acc": "0.80", "external": "0.80"}
+
+
+def test_the_transfer_figure_stands_in_the_footnote_alone() -> None:
+    info = model_info(SDNET)
+    assert "35.40" not in [value for name, value in info.items() if name != "footnote"]
+    assert "leaves 35.40 %: a transfer figure, no robust accuracy" in info["footnote"]
+    assert "at lambda 1.2, tuned on validation images" in info["footnote"]
+    assert "500 test images" in info["footnote"]
+
+
+def test_without_autoattack_there_is_no_such_figure() -> None:
+    info = model_info(changed(autoattack=None))
+    assert set(info) == REQUIRED - {"autoattack_acc"}
+    assert "AutoAttack was not run." in info["footnote"]
+
+
+@pytest.mark.parametrize(
+    ("audit", "unreliable"),
+    [
+        (changed(failed=("C1", "C9")), False),
+        (changed(failed=("C7",)), True),
+        (changed(failed=("C11",)), True),
+        (changed(lowest=0.2), True),
+        (changed(lowest=0.6), False),
+    ],
+)
+def test_unreliable_is_what_the_audit_says(audit: Audit, unreliable: bool) -> None:
+    info = model_info(audit)
+    assert info["unreliable"] is unreliable
+    assert all(name in info["footnote"] for name in audit.failed)
+
+
+def test_an_sdnet_is_that_of_its_paper_and_a_resnet_is_nobodys() -> None:
+    info = model_info(SDNET)
+    assert {key: info[key] for key in PAPER} == PAPER
+    assert info["link"] == "https://arxiv.org/abs/2210.12945"
+    bare = {"trained_lambda": None, "tuned_lambda": None, "usable_lambdas": (), "architecture": "resnet18"}
+    info = model_info(changed(transfer=None).model_copy(update={**bare, "model": "resnet18-x"}))
+    assert (info["link"], info["name"], info["authors"], info["venue"]) == ("", "resnet18-x", "", "N/A")
+    assert "lambda" not in info["footnote"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "text"),
+    [
+        ("sdnet18, width 16", "SDNet-18, width 16"),
+        ("resnet34", "ResNet-34"),
+        ("sdnet18_all", "SDNet-18_all"),
+        ("mine, depth 3", "mine, depth 3"),
+        ("MyNet", "MyNet"),
+    ],
+)
+def test_architectures_are_spelt_as_papers_do(architecture: str, text: str) -> None:
+    assert model_info(SDNET.model_copy(update={"architecture": architecture}))["architecture"] == text
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "text"),
+    [
+        ("linf", 8 / 255, "8/255"),
+        ("linf", 0.031, "0.031"),
+        ("linf", 1.0, "255/255"),
+        ("l2", 0.5, "0.5"),
+        ("l2", 1.0, "1"),
+    ],
+)
+def test_eps_is_written_as_it_is_said(norm: str, eps: float, text: str) -> None:
+    assert eps_text(norm, eps) == text
