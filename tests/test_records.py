@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdnet_bench.errors import RecordError
-from sdnet_bench.records import AttackSetting, Cell, Record, RecordStore, load, read_results, write_results
+from sdnet_bench.records import (
+    CLEAN,
+    AttackSetting,
+    Cell,
+    Record,
+    RecordStore,
+    load,
+    read_results,
+    write_results,
+)
 
 ATTACK = AttackSetting(norm="linf", eps=8 / 255, step_size=2 / 255, steps=10)
 CELL = Cell(weights="aa", dataset="digits", split="test", images="bb", lambda_=0.1, attack=ATTACK)
@@ -35,6 +44,7 @@ CELL_CHANGES: dict[str, Any] = {
     "severity": 3,
     "archive": "cd",
     "attack": None,
+    "defence": "blur",
     "rule": "algorithm-1",
     "precision": "bfloat16",
     "seed": 1,
@@ -47,6 +57,10 @@ ATTACK_CHANGES: dict[str, Any] = {
     "steps": 20,
     "restarts": 2,
     "crafted_at": 0.1,
+    "through": "attached",
+    "inference_steps": 4,
+    "smooth": True,
+    "revision": 7,
 }
 
 APPENDER = """
@@ -106,6 +120,46 @@ def test_outcomes_come_back_bit_by_bit(outcomes: list[bool]) -> None:
 @pytest.mark.parametrize(("outcomes", "accuracy"), [([1, 1, 1], 1.0), ([0, 0], 0.0), ([1, 0, 0, 1, 0], 0.4)])
 def test_accuracy_is_the_share_of_correct_images(outcomes: list[int], accuracy: float) -> None:
     assert Record.of("m", CELL, np.array(outcomes, dtype=bool)).accuracy == accuracy
+
+
+def bits(*places: int) -> np.ndarray[Any, Any]:
+    return np.isin(np.arange(11), places)
+
+
+def test_under_attack_those_stand_that_fell_to_nothing() -> None:
+    found = Record.of_attack("m", CELL, {CLEAN: bits(0, 9), "pgd": bits(2, 10), "square": bits(3)})
+    assert np.flatnonzero(found.correct).tolist() == [1, 4, 5, 6, 7, 8]
+    assert found.accuracy == pytest.approx(6 / 11)
+    assert found.n == 11
+
+
+@given(st.lists(st.sampled_from(["", CLEAN, "pgd", "fab-t"]), min_size=1, max_size=40))
+def test_what_images_fell_to_comes_back_bit_by_bit(fate: list[str]) -> None:
+    losses = {name: np.array([what == name for what in fate]) for name in (CLEAN, "pgd", "fab-t")}
+    stored = Record.of_attack("m", CELL, losses, metrics={"residual": 1.0}).model_dump_json()
+    found = Record.model_validate_json(stored)
+    assert {name: found.lost(name).tolist() for name in losses} == {
+        name: lost.tolist() for name, lost in losses.items()
+    }
+    assert found.correct.tolist() == [not what for what in fate]
+    assert found.metrics == {"residual": 1.0}
+
+
+def test_what_nothing_fell_to_is_not_written_down() -> None:
+    found = Record.of_attack("m", CELL, {CLEAN: bits(1), "pgd": bits()})
+    assert set(found.lost_to) == {CLEAN}
+    assert found.lost("pgd").tolist() == found.lost("never run").tolist() == [False] * 11
+
+
+def test_a_record_of_no_attack_has_lost_nothing_to_any() -> None:
+    assert record().lost_to == {}
+    assert record().lost(CLEAN).tolist() == [False] * 3
+
+
+def test_what_images_fell_to_is_not_in_the_key() -> None:
+    one, other = (Record.of_attack("m", CELL, {"pgd": bits(place)}) for place in (1, 2))
+    assert one.cell.key == other.cell.key
+    assert one != other
 
 
 def test_a_new_store_is_empty_and_writes_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..csc import csc_layers, feeding_lambda, residuals, using_lambda, using_steps
+from ..errors import UsageError
 from ..records import AttackSetting
 
 LambdaOfResidual = Callable[[Tensor], Tensor]
@@ -85,7 +86,9 @@ def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | N
     """
     lambda_ = setting.crafted_at
     with using_steps(net, setting.inference_steps), _threshold(net, setting.smooth):
-        if setting.through and rule:
+        if setting.through:
+            if rule is None:
+                raise UsageError("the attack looks through a choice of lambda", expected="a rule lambda(r)")
             yield AdaptiveNet(net, rule, attached=setting.through == "attached")
         elif isinstance(lambda_, tuple):
             yield LambdaEnsemble(net, lambda_)

@@ -169,7 +169,8 @@ def survive(
     for entry in journal:
         standing.apply(entry)
     processes.wait_for_everyone()  # nobody writes before all have read
-    settled = 0
+    settled = standing.settled(len(plan))
+    task.advance(settled)
     for number in range(len(plan) + 1):
         queue = deque(standing.left(number, mine))
         while queue:

@@ -1,165 +1,266 @@
-"""Attacks leave the world as they found it, keep to their budget, and are a function of their seed."""
+"""The attacks against torchattacks' own, where that is right, and against their definitions, where it is not."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torchattacks
 from torch import Tensor, nn
 
-from sdnet_bench.attacks import ATTACKS, Threat
-from sdnet_bench.backbones import build
-from sdnet_bench.errors import UnknownNameError, UsageError
-from sdnet_bench.records import AttackSetting
+from sdnet_bench.attacks import Stage, Threat, craft
+from sdnet_bench.attacks.draws import ImageDraws
+from sdnet_bench.attacks.victim import guarded
+from sdnet_bench.errors import UsageError
 from sdnet_bench.studies.adversarial import attack_setting
 
 NORMS = ["linf", "l2"]
+EPS = {"linf": 0.06, "l2": 0.8}
+TORCHATTACKS = {"linf": "Linf", "l2": "L2"}
 
 
-def victim() -> nn.Sequential:
-    torch.manual_seed(0)
-    layers = nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 5)
-    return nn.Sequential(*layers)
+def stage(name: str, norm: str, steps: int = 8, restart: int = 0) -> Stage:
+    return Stage(attack_setting(Threat(norm, EPS[norm]), steps, name=name), restart)
+
+
+def common(at: Stage) -> dict[str, Any]:
+    return {"norm": TORCHATTACKS[at.setting.norm], "eps": at.setting.eps, "steps": at.setting.steps}
+
+
+def own_pgd(net: nn.Module, images: Tensor, labels: Tensor, at: Stage) -> Tensor:
+    setting = at.setting
+    kind = torchattacks.PGD if setting.norm == "linf" else torchattacks.PGDL2
+    return kind(net, eps=setting.eps, alpha=setting.step_size, steps=setting.steps)(images, labels)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("norm", NORMS)
+def test_pgd_is_that_of_torchattacks(net: nn.Sequential, images: Tensor, labels: Tensor, norm: str, count: int) -> None:
+    """From the same random starts, on a network that is sure of nothing: there their averaged loss does no harm."""
+    at, images, labels = stage("pgd", norm), images[:count], labels[:count]
+    ours = craft(net, images, labels, at, range(count)).last
+    draws = ImageDraws([at.seed(0, index) for index in range(count)])
+    with guarded(net, images.device, 0, draws):
+        theirs = own_pgd(net, images, labels, at)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    assert not torch.equal(ours, images)
+
+
+def pgd_by_hand(net: nn.Module, image: Tensor, label: Tensor, at: Stage, index: int) -> Tensor:
+    """Madry et al. (2018), for one image."""
+    setting, generator = at.setting, torch.Generator().manual_seed(at.seed(0, index))
+    if setting.norm == "linf":
+        delta = torch.empty(image.shape[1:]).uniform_(-setting.eps, setting.eps, generator=generator)
+    else:
+        direction = torch.empty(image.shape[1:]).normal_(generator=generator)
+        delta = direction / direction.norm() * torch.empty(1).uniform_(0, 1, generator=generator) * setting.eps
+    moved = (image + delta).clamp(0, 1)
+    for _ in range(setting.steps):
+        moved.requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        step = gradient.sign() if setting.norm == "linf" else gradient / gradient.norm()
+        delta = moved.detach() + (setting.step_size or 0) * step - image
+        if setting.norm == "linf":
+            delta = delta.clamp(-setting.eps, setting.eps)
+        elif delta.norm() > setting.eps:
+            delta = delta / delta.norm() * setting.eps
+        moved = (image + delta).clamp(0, 1)
+    return moved.detach()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pgd_is_its_definition(net: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> None:
+    at = stage("pgd", norm)
+    ours = craft(net, images, labels, at, range(8)).last
+    by_hand = [pgd_by_hand(net, images[[row]], labels[[row]], at, row) for row in range(8)]
+    torch.testing.assert_close(ours, torch.cat(by_hand), atol=1e-5, rtol=0)
+
+
+class Louder(nn.Module):
+    """Logits times a number: the same classes, and gradients of the cross-entropy that almost vanish."""
+
+    def __init__(self, net: nn.Module, volume: float) -> None:
+        super().__init__()
+        self.net, self.volume = net, volume
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images) * self.volume  # type: ignore[no-any-return]
+
+
+def lead(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """By how many nats the true class is ahead of the next."""
+    logits = net(images)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return logits.gather(1, labels[:, None])[:, 0] - others  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def net() -> nn.Sequential:
-    return victim()
+def confident(net: nn.Sequential, images: Tensor, labels: Tensor) -> Louder:
+    """Sure of the first image by 25 nats: its gradients are e^-25 of what they could be."""
+    return Louder(net, 25 / float(lead(net, images[:1], labels[:1]).detach()))
 
 
-IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-LABELS = torch.arange(6) % 5
-
-
-def make(net: nn.Module, setting: AttackSetting, seed: int = 0, images: Tensor = IMAGES) -> Tensor:
-    return ATTACKS[setting.name](net, images, LABELS, setting, seed)
-
-
-def setting(norm: str, eps: float = 0.1, steps: int = 3) -> AttackSetting:
-    return attack_setting(Threat(norm, eps), steps)
-
-
-def state_of(net: nn.Module) -> dict[str, object]:
-    return {
-        "modes": [module.training for module in net.modules()],
-        "gradients": [parameter.requires_grad for parameter in net.parameters()],
-        "grad": [parameter.grad for parameter in net.parameters()],
-        "weights": [tensor.tolist() for tensor in net.state_dict().values()],
-        "rng": torch.get_rng_state().tolist(),
-        "enabled": torch.is_grad_enabled(),
-    }
+NEAR = 1e-3
+"""Too small a budget to fool anybody."""
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_leaves_the_world_as_it_was(net: nn.Sequential, norm: str) -> None:
-    net.train()
-    net[1].eval()  # frozen statistics inside a net that trains
-    net[0].weight.requires_grad_(False)
-    before = state_of(net)
-    make(net, setting(norm))
-    assert state_of(net) == before
+def test_confident_images_take_steps_of_full_length(
+    net: nn.Sequential, confident: Louder, images: Tensor, labels: Tensor, norm: str
+) -> None:
+    image, label = images[:1].repeat(64, 1, 1, 1), labels[:1].repeat(64)
+    last = craft(confident, image, label, Stage(attack_setting(Threat(norm, NEAR), 8, name="pgd")), range(64)).last
+    assert float(Threat(norm, NEAR).distance(image, last).min()) > 0.9 * NEAR
+    assert (lead(net, last, label) < lead(net, image, label)).all()
 
 
-class Fails(nn.Module):
-    """Raises at its second forward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = victim()
-        self.calls = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.calls += 1
-        if self.calls == 2:
-            raise ValueError("out of order")
-        return self.net(images)  # type: ignore[no-any-return]
+def test_torchattacks_own_steps_fall_short_there(confident: Louder, images: Tensor, labels: Tensor) -> None:
+    """It averages gradients over the batch, and its 1e-10 is more than they are: why both are dealt with."""
+    image, label = images[:1].repeat(64, 1, 1, 1), labels[:1].repeat(64)
+    attack = torchattacks.PGDL2(confident, eps=NEAR, alpha=2.5 * NEAR / 8, steps=8, random_start=False)
+    assert float(Threat("l2", NEAR).distance(image, attack(image, label)).max()) < 0.5 * NEAR
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_that_fails_leaves_the_world_as_it_was(norm: str) -> None:
-    net = Fails().train()
-    net.net[1].eval()
-    before = state_of(net)
-    with pytest.raises(ValueError, match="out of order"):
-        make(net, setting(norm))
-    assert state_of(net) == before
+def run_theirs(attack: Any, net: nn.Module, image: Tensor, label: Tensor, at: Stage, index: int) -> Tensor:
+    """One image by a single run of torchattacks' own, with the random numbers of our stage."""
+    draws = ImageDraws([at.seed(0, index)])
+    with guarded(net, image.device, at.seed(0), draws):
+        return attack(image, label)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_is_a_function_of_its_seed(net: nn.Sequential, norm: str) -> None:
-    first = make(net, setting(norm), seed=1)
-    torch.manual_seed(99)
-    assert torch.equal(first, make(net, setting(norm), seed=1))
-    assert not torch.equal(first, make(net, setting(norm), seed=2))
+@pytest.mark.parametrize("restart", [0, 1, 3])
+def test_targeted_apgd_is_that_of_torchattacks_for_one_image(
+    net: nn.Sequential, images: Tensor, labels: Tensor, restart: int, norm: str
+) -> None:
+    """With more images theirs takes the step size of the first for all under L2."""
+    at, fooled = Stage(attack_setting(Threat(norm, 2 * EPS[norm]), 10, name="apgd-t"), restart), 0
+    theirs = torchattacks.APGDT(net, **common(at))
+    theirs.target_class = restart + 2
+    for row in range(4):
+        image, label = images[[row]], labels[[row]]
+        _, standing, _, best = run_theirs(theirs.attack_single_run, net, image, label, at, row)
+        ours = craft(net, image, label, at, [row])
+        torch.testing.assert_close(ours.last, image if standing.all() else best)
+        fooled += int(not standing.all())
+    assert fooled > 0
+
+
+def test_targeted_apgd_is_that_of_torchattacks_for_many_images_under_linf(
+    net: nn.Sequential, images: Tensor, labels: Tensor
+) -> None:
+    at = stage("apgd-t", "linf", steps=20)
+    theirs = torchattacks.APGDT(net, n_classes=2, seed=3, **common(at))
+    with guarded(net, images.device, 0, ImageDraws([at.seed(0, row) for row in range(8)])):
+        expected = theirs(images, labels)
+    torch.testing.assert_close(craft(net, images, labels, at, range(8)).last, expected)
+
+
+def test_step_sizes_of_targeted_apgd_are_those_of_each_image(
+    one_by_one: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    """What torchattacks has wrong under L2: an image in a batch walks as it does alone."""
+    at = stage("apgd-t", "l2", steps=20)
+    alone = [craft(one_by_one, images[[row]], labels[[row]], at, [row]).last for row in range(8)]
+    assert torch.equal(craft(one_by_one, images, labels, at, range(8)).last, torch.cat(alone))
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_sees_the_network_in_eval_mode(net: nn.Sequential, norm: str) -> None:
-    """Dropout would make two attacks with one seed differ, and batch norm would learn from the images."""
-    in_training = make(net.train(), setting(norm))
-    assert torch.equal(in_training, make(net.eval(), setting(norm)))
+@pytest.mark.parametrize(("name", "loss"), [("apgd-ce", "ce"), ("apgd-dlr", "dlr")])
+def test_apgd_is_that_of_torchattacks(
+    net: nn.Sequential, images: Tensor, labels: Tensor, name: str, loss: str, norm: str
+) -> None:
+    at = stage(name, norm, steps=20)
+    theirs = torchattacks.APGD(net, loss=loss, seed=3, **common(at))
+    with guarded(net, images.device, 0, ImageDraws([at.seed(0, row) for row in range(8)])):
+        expected = theirs(images, labels)
+    torch.testing.assert_close(craft(net, images, labels, at, range(8)).last, expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_works_where_gradients_are_switched_off(net: nn.Sequential, norm: str) -> None:
-    with torch.no_grad():
-        assert torch.equal(make(net, setting(norm)), make(net, setting(norm)))
+def test_square_is_that_of_torchattacks_for_one_image(
+    net: nn.Sequential, images: Tensor, labels: Tensor, norm: str
+) -> None:
+    at = stage("square", norm, steps=60)
+    options = common(at)
+    theirs = torchattacks.Square(net, n_queries=options.pop("steps"), seed=at.seed(0), **options)
+    theirs.init_hyperparam(images)
+    for row in range(4):
+        _, expected = run_theirs(theirs.attack_single_run, net, images[[row]], labels[[row]], at, row)
+        torch.testing.assert_close(craft(net, images[[row]], labels[[row]], at, [row]).last, expected)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_an_attack_raises_the_loss(net: nn.Sequential, norm: str) -> None:
-    net.eval()
-    adversarial = make(net, setting(norm, 0.5, steps=10))
-    assert F.cross_entropy(net(adversarial), LABELS) > F.cross_entropy(net(IMAGES), LABELS) + 0.05
+@pytest.mark.parametrize("name", ["fab", "fab-t"])
+def test_fab_is_that_of_torchattacks_where_it_came_near_enough(
+    net: nn.Sequential, images: Tensor, labels: Tensor, name: str, norm: str
+) -> None:
+    at = stage(name, norm, steps=10)
+    theirs = torchattacks.FAB(net, n_classes=5, multi_targeted=name == "fab-t", **common(at))
+    theirs.target_class = 2
+    run = theirs.attack_single_run_targeted if name == "fab-t" else theirs.attack_single_run
+    expected = run(images, labels)
+    near = Threat(norm, EPS[norm]).distance(images, expected) <= EPS[norm] + 1e-6
+    ours = craft(net, images, labels, at, range(8)).last
+    torch.testing.assert_close(ours[near], expected[near])
+    assert torch.equal(ours[~near], images[~near])
+    assert near.any()
+
+
+def test_fab_finds_the_border_of_a_linear_network() -> None:
+    """Closed form: the nearest adversarial image is |logit difference| / |weights| away."""
+    linear = nn.Linear(3, 2, bias=False)
+    linear.weight.data = torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
+    net = nn.Sequential(nn.Flatten(), linear).eval()
+    image = torch.tensor([0.5, 0.25, 0.5]).view(1, 3, 1, 1)
+    label = torch.tensor([0])  # ahead by 0.5; the difference of the weights is 5 long
+    for eps, fallen in ((0.09, False), (0.11, True)):
+        at = Stage(attack_setting(Threat("l2", eps), 20, name="fab"))
+        crafted = craft(net, image, label, at, [0])
+        assert crafted.fallen.tolist() == [fallen]
+    assert float(Threat("l2", 1).distance(image, crafted.last)) == pytest.approx(0.1, rel=0.06)  # it overshoots by 5 %
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_images_of_the_caller_stay_as_they_are(net: nn.Sequential, norm: str) -> None:
-    mine = IMAGES.clone()
-    adversarial = make(net, setting(norm), images=mine)
-    assert torch.equal(mine, IMAGES)
-    assert (adversarial.shape, adversarial.dtype, adversarial.requires_grad) == (mine.shape, mine.dtype, False)
+def test_noise_is_as_far_away_as_it_may_be(net: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> None:
+    grey = torch.full_like(images, 0.5)
+    crafted = craft(net, grey, labels, stage("noise", norm), range(8))
+    assert Threat(norm, 1).distance(grey, crafted.last).tolist() == pytest.approx([EPS[norm]] * 8, rel=1e-5)
+    assert not crafted.fallen.any()
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", ["sdnet18", "resnet18"])
-def test_attacks_work_on_networks_of_any_layout(name: str, norm: str, layout: torch.memory_format) -> None:
-    net = build(name, num_classes=5, width=2).to(memory_format=layout)  # type: ignore[call-overload]
-    images = IMAGES.contiguous(memory_format=layout)
-    adversarial = make(net, setting(norm), images=images)
-    assert bool(Threat(norm, 0.1).allows(images, adversarial).all())
-    assert not torch.equal(images, adversarial)
+def test_noise_has_no_preferred_direction(net: nn.Sequential, norm: str) -> None:
+    grey, labels = torch.full((400, 3, 8, 8), 0.5), torch.zeros(400, dtype=torch.int64)
+    moved = craft(net, grey, labels, stage("noise", norm), range(400)).last - grey
+    assert abs(float(moved.sign().mean())) < 4 / (400 * 192) ** 0.5
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    norm=st.sampled_from(NORMS),
-    eps=st.floats(1e-4, 3),
-    seed=st.integers(0, 2**63 - 1),
-    steps=st.integers(1, 4),
-    black=st.booleans(),
-)
-def test_no_attack_leaves_its_ball(norm: str, eps: float, seed: int, steps: int, black: bool) -> None:
-    images = torch.zeros_like(IMAGES) if black else IMAGES
-    adversarial = make(victim(), setting(norm, eps, steps), seed, images)
-    assert bool(Threat(norm, eps).allows(images, adversarial).all())
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"])
+def test_an_image_that_is_wrong_already_is_left_as_it_is(
+    net: nn.Sequential, images: Tensor, labels: Tensor, name: str
+) -> None:
+    labels[3] = (labels[3] + 1) % 5
+    last = craft(net, images, labels, stage(name, "linf"), range(8)).last
+    assert torch.equal(last[3], images[3])
+    wrong = (labels + 1) % 5
+    assert torch.equal(craft(net, images, wrong, stage(name, "linf"), range(8)).last, images)
 
 
-class Talkative(nn.Module):
-    def forward(self, images: Tensor) -> tuple[Tensor, None]:
-        return images.flatten(1)[:, :5], None
+@pytest.mark.parametrize(("name", "least"), [("apgd-dlr", 3), ("apgd-t", 4)])
+def test_the_dlr_loss_asks_for_classes_to_compare(images: Tensor, name: str, least: int) -> None:
+    def run(classes: int) -> Any:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(192, classes)).eval()
+        return craft(net, images, net(images).argmax(1), stage(name, "linf", 2), range(8))
+
+    with pytest.raises(UsageError, match=f"the DLR loss compares logits, expected {least} classes, got {least - 1}"):
+        run(least - 1)
+    assert run(least).finished
 
 
-def test_a_network_that_returns_more_than_logits_is_refused_with_advice() -> None:
-    with pytest.raises(
-        UsageError, match=r"more than logits, .* got tuple\. Wrap it in a module that returns the logits"
-    ):
-        make(Talkative(), setting("linf"))
-
-
-def test_a_misspelt_attack_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown attack 'pgdd'\. Did you mean 'pgd'"):
-        ATTACKS["pgdd"]
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce", "fab", "fab-t", "square"])
+def test_two_classes_are_enough_for_the_others(images: Tensor, name: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).eval()
+    assert craft(net, images, net(images).argmax(1), stage(name, "linf", 2), range(8)).finished

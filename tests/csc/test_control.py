@@ -15,6 +15,7 @@ from sdnet_bench.csc import (
     CSCConv2d,
     DictionaryProjection,
     csc_layers,
+    feeding_lambda,
     get_lambda,
     residuals,
     set_lambda,
@@ -158,6 +159,45 @@ def test_borrowing_nothing_leaves_a_network_as_it_is(net: nn.Sequential) -> None
 def test_borrowing_nothing_needs_no_csc_layer() -> None:
     with using_lambda(nn.Conv2d(3, 6, 3), None):
         pass
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_fed_lambdas_are_those_of_the_images(net: nn.Sequential, images: Tensor, count: int) -> None:
+    lambdas = torch.tensor([0.0, 0.1, 0.4, 1.5])[:count]
+    images = images[:count]
+    with using_lambda(net.eval(), lambdas):
+        expected = net(images)
+    with feeding_lambda(net, lambdas):
+        assert all(layer.lambda_ is lambdas for layer in csc_layers(net))
+        assert torch.equal(net(images), expected)
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_gradients_flow_through_fed_lambdas(nonnegative: bool) -> None:
+    """Those of finite differences, in double precision; `set_lambda` would cut them off."""
+    layer = CSCConv2d(2, 3, steps=3, nonnegative=nonnegative).double()
+    images, lambdas = torch.randn(2, 2, 5, 5, dtype=torch.float64), torch.tensor([0.1, 0.3], dtype=torch.float64)
+
+    def energy(at: Tensor) -> Tensor:
+        with feeding_lambda(layer, at):
+            return layer(images).square().sum((1, 2, 3))  # type: ignore[no-any-return]
+
+    assert energy(lambdas).gt(0).all()
+    assert torch.autograd.gradcheck(energy, lambdas.requires_grad_())
+
+
+def test_fed_lambdas_make_room_for_the_buffers_that_were_there(net: nn.Sequential) -> None:
+    set_lambda(net[2], torch.tensor([0.3, 0.4]))
+    before = [layer.lambda_ for layer in csc_layers(net)]
+    with pytest.raises(ZeroDivisionError), feeding_lambda(net, torch.tensor([0.5])):
+        raise ZeroDivisionError
+    assert all(layer.lambda_ is old for layer, old in zip(csc_layers(net), before, strict=True))
+    assert "0.lambda_" in net.state_dict()
+
+
+def test_a_network_without_csc_layers_cannot_be_fed() -> None:
+    with pytest.raises(UsageError, match="no CSC-layer"), feeding_lambda(nn.Conv2d(3, 6, 3), torch.ones(1)):
+        pytest.fail("the block was entered")
 
 
 @pytest.fixture
@@ -340,6 +380,25 @@ def test_residuals_hold_no_graph(net: nn.Sequential, images: Tensor) -> None:
     with residuals(net) as meter:
         net(images.requires_grad_())
     assert not meter.per_image().requires_grad
+
+
+def test_attached_residuals_are_the_same_numbers(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net) as loose, residuals(net, attached=True) as attached:
+        net(images)
+    assert torch.equal(loose.per_image(), attached.per_image())
+
+
+def test_gradients_flow_through_attached_residuals(net: nn.Sequential) -> None:
+    """Those of finite differences, in double precision."""
+    images = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    net.double().eval()
+
+    def measured(at: Tensor) -> Tensor:
+        with residuals(net, attached=True) as meter:
+            net(at)
+        return meter.per_image()
+
+    assert torch.autograd.gradcheck(measured, images)
 
 
 def test_atoms_keep_unit_norm_through_training(net: nn.Sequential, images: Tensor) -> None:

@@ -1,122 +1,279 @@
-"""The two protocols, and a tuned lambda that the test split has no say in."""
+"""The protocols, a tuned lambda that the test split has no say in, and an attack that goes on where it was."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sdnet_bench.attacks import Threat
-from sdnet_bench.errors import UnknownNameError
-from sdnet_bench.records import AttackSetting, Cell, Record
-from sdnet_bench.studies.adversarial import attack_setting, best_lambda, check_protocol, run_attack
-from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.attacks import ATTACKS, Threat
+from sdnet_bench.data import NOISES
+from sdnet_bench.engine import survive as loop
+from sdnet_bench.engine.survive import SUITES
+from sdnet_bench.errors import RecordError, UnknownNameError
+from sdnet_bench.journal import Entry, Journal
+from sdnet_bench.records import CLEAN, REVISION, AttackSetting, Cell, Record
+from sdnet_bench.studies.adversarial import (
+    PROTOCOLS,
+    USABLE,
+    Protocol,
+    adaptive_cells,
+    adaptive_rules,
+    attack_setting,
+    best_lambda,
+    check_protocols,
+    matched_cells,
+    protocol_cells,
+    protocol_of,
+    run_attack,
+    transfer_cells,
+    tune_lambda,
+    usable_lambdas,
+)
+from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
+from sdnet_bench.studies.workbench import Workbench, sees_itself
 
+Open = Callable[[str], Workbench]
 GRID = [0.1, 0.5, 1.0]
-LIMIT = 40
-SETTING = attack_setting(Threat("linf", 0.06), steps=3)
+LIMIT = 30
+SETTING = attack_setting(Threat("linf", 0.06), steps=2)
 
 
-def attacks(records: Any, split: str) -> list[Record]:
+@pytest.fixture
+def fitted(sdnet: Workbench) -> Workbench:
+    """The SDNet with a line for every noise, which reaches over all its residuals."""
+    for name in NOISES:
+        points = [Point(0.1, r, 0.05 * r, 0.5) for r in (0.0, 100.0)]
+        save_fit(sdnet.folder, fit_line(name, sdnet.model.weights, points))
+    return sdnet
+
+
+def attacks(records: Iterable[Record], split: str) -> list[Record]:
     return [record for record in records if record.cell.attack and record.cell.split == split]
+
+
+def attack_of(record: Record) -> AttackSetting:
+    assert record.cell.attack
+    return record.cell.attack
+
+
+# settings and names
 
 
 def test_pgd_walks_two_and_a_half_radii() -> None:
     setting = attack_setting(Threat("l2", 0.5), steps=20, restarts=3)
-    assert setting == AttackSetting(name="pgd", norm="l2", eps=0.5, step_size=0.0625, steps=20, restarts=3)
+    assert setting == AttackSetting(
+        name="pgd", norm="l2", eps=0.5, step_size=0.0625, steps=20, restarts=3, revision=REVISION
+    )
 
 
-@pytest.mark.parametrize("name", ["matched", "transfer", "all"])
-def test_protocols_by_name(name: str) -> None:
-    assert check_protocol(name) == name
+@pytest.mark.parametrize(
+    ("name", "steps", "restarts"),
+    [
+        ("pgd", 10, 1),
+        ("apgd-ce", 100, 1),
+        ("apgd-dlr", 100, 1),
+        ("apgd-t", 100, 9),
+        ("fab", 100, 1),
+        ("fab-t", 100, 9),
+        ("square", 5000, 1),
+        ("noise", 1, 10),
+        ("autoattack", 100, 1),
+    ],
+)
+def test_each_attack_has_its_usual_budget(name: str, steps: int, restarts: int) -> None:
+    setting = attack_setting(Threat("linf", 0.03), name=name)
+    assert (setting.name, setting.steps, setting.restarts) == (name, steps, restarts)
+    assert (setting.step_size is None) == (name != "pgd")
+    other = attack_setting(Threat("linf", 0.03), 7, 2, name=name)
+    assert (other.steps, other.restarts) == (7, 2)
 
 
-def test_a_misspelt_protocol_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown protocol 'mached'\. Did you mean 'matched'"):
-        check_protocol("mached")
+def test_every_attack_has_a_budget_and_a_name_of_its_own() -> None:
+    assert not {*ATTACKS} & {*SUITES}
+    for name in [*ATTACKS, *SUITES]:
+        assert attack_setting(Threat("l2", 0.5), name=name).revision == REVISION
+
+
+def test_a_misspelt_attack_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown attack 'autoatack'\. Did you mean 'autoattack'\?"):
+        attack_setting(Threat("linf", 0.1), name="autoatack")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("all", list(PROTOCOLS)),
+        ("matched", ["matched"]),
+        ("matched,transfer", ["transfer", "matched"]),
+        ("adaptive,ensemble,adaptive", ["ensemble", "adaptive"]),
+    ],
+)
+def test_protocols_by_name(text: str, meant: list[str]) -> None:
+    assert check_protocols(text) == meant
+
+
+@pytest.mark.parametrize(("text", "typed"), [("mached", "mached"), ("transfer,mached", "mached")])
+def test_a_misspelt_protocol_is_answered_with_the_nearest(text: str, typed: str) -> None:
+    with pytest.raises(UnknownNameError, match=rf"unknown protocol '{typed}'\. Did you mean 'matched'"):
+        check_protocols(text)
+
+
+# the cells of each protocol
 
 
 def test_transferred_images_are_made_at_lambda_0_and_scored_at_every_lambda(sdnet: Workbench) -> None:
-    records = run_attack(sdnet, SETTING, "transfer", GRID, limit=LIMIT)
-    assert [record.cell.lambda_ for record in records] == GRID
-    assert {record.cell.attack.crafted_at for record in records if record.cell.attack} == {0.1}
-    assert {record.cell.split for record in records} == {"test"}
+    cells = transfer_cells(sdnet, SETTING, "test", GRID, LIMIT)
+    assert [cell.lambda_ for cell in cells] == GRID
+    assert {cell.attack.crafted_at for cell in cells if cell.attack} == {0.1}
+    assert [protocol_of(cell) for cell in cells] == ["matched", "transfer", "transfer"]
+    assert [sees_itself(cell) for cell in cells] == [True, False, False]
 
 
 def test_matched_images_are_made_at_the_lambda_they_are_scored_at(sdnet: Workbench) -> None:
-    records = run_attack(sdnet, SETTING, "matched", GRID, limit=LIMIT)
-    for record in records:
-        assert record.cell.attack
-        assert record.cell.attack.crafted_at == record.cell.lambda_
-    tuned = best_lambda(attacks(sdnet.store, "validation"))
-    assert [record.cell.lambda_ for record in records] == sorted({0.1, tuned})
+    cells = matched_cells(sdnet, SETTING, GRID, LIMIT)
+    assert [(cell.lambda_, cell.attack and cell.attack.crafted_at) for cell in cells] == [(at, at) for at in GRID]
+    assert {protocol_of(cell) for cell in cells} == {"matched"}
+    assert all(sees_itself(cell) for cell in cells)
+
+
+def test_an_ensemble_is_made_at_the_usable_lambdas(sdnet: Workbench) -> None:
+    cells = protocol_cells(sdnet, SETTING, "ensemble", GRID, LIMIT)
+    assert [cell.lambda_ for cell in cells] == GRID
+    assert {cell.attack.crafted_at for cell in cells if cell.attack} == {usable_lambdas(sdnet, GRID, LIMIT)}
+    assert {protocol_of(cell) for cell in cells} == {"ensemble"}
+    assert not any(sees_itself(cell) for cell in cells)
+
+
+def test_an_adaptive_attack_looks_through_the_choice_of_lambda(fitted: Workbench) -> None:
+    (rule,) = adaptive_rules(fitted)
+    cells = adaptive_cells(fitted, SETTING, LIMIT)
+    assert [(cell.attack.through, cell.attack.crafted_at) for cell in cells if cell.attack] == [
+        ("detached", None),
+        ("attached", None),
+    ]
+    assert {(cell.rule, cell.lambda_) for cell in cells} == {(rule, None)}
+    assert {protocol_of(cell) for cell in cells} == {"adaptive"}
+    assert all(sees_itself(cell) for cell in cells)
+
+
+def test_where_there_are_fits_robust_inference_is_scored_on_transferred_images_too(fitted: Workbench) -> None:
+    (rule,) = adaptive_rules(fitted)
+    *_, last = transfer_cells(fitted, SETTING, "test", GRID, LIMIT)
+    assert (last.rule, last.lambda_, protocol_of(last)) == (rule, None, "transfer")
+    assert last.attack
+    assert last.attack.crafted_at == 0.1
+    assert all(cell.rule is None for cell in transfer_cells(fitted, SETTING, "validation", GRID, LIMIT))
+
+
+def test_without_fits_there_is_no_adaptive_attack_and_a_hint(sdnet: Workbench, told: Any) -> None:
+    assert adaptive_rules(sdnet) == {}
+    assert run_attack(sdnet, SETTING, ["adaptive"], GRID, limit=LIMIT) == []
+    hint = "sdnet18-tiny has no fits; `sdnet-bench fit-lambda sdnet18-tiny --corruption all`"
+    assert any(hint in note for note in told.notes)
+
+
+@pytest.mark.parametrize(
+    "change", [{"defence": "blur"}, {"defence": "net:00"}, {"attack": None}], ids=["placebo", "net", "none"]
+)
+def test_another_judge_or_none_is_no_protocol(sdnet: Workbench, change: dict[str, Any]) -> None:
+    (cell,) = matched_cells(sdnet, SETTING, [0.5], LIMIT)
+    assert protocol_of(cell.model_copy(update=change)) is None
+    assert not sees_itself(cell.model_copy(update=change))
+
+
+@pytest.mark.parametrize("change", [{"smooth": True}, {"inference_steps": 4}])
+def test_another_surrogate_is_no_protocol(sdnet: Workbench, change: dict[str, Any]) -> None:
+    (cell,) = matched_cells(sdnet, SETTING.model_copy(update=change), [0.5], LIMIT)
+    assert protocol_of(cell) is None
+    assert not sees_itself(cell)
+
+
+def test_a_lambda_that_a_rule_chose_for_the_set_is_transferred_to(sdnet: Workbench) -> None:
+    (cell,) = matched_cells(sdnet, SETTING, [0.5], LIMIT)
+    assert protocol_of(cell.model_copy(update={"rule": "algorithm-1"})) == "transfer"
+
+
+# measured
+
+
+def test_all_protocols_are_measured(fitted: Workbench) -> None:
+    records = run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT)
+    found = [(protocol_of(record.cell), record.cell.lambda_) for record in records]
+    assert len({record.cell.key for record in records}) == len(records)
+    by_rule: list[tuple[Protocol | None, float | None]] = [("transfer", None), ("adaptive", None), ("adaptive", None)]
+    assert sorted(found, key=str) == sorted(
+        [("transfer", at) for at in GRID[1:]]
+        + [("matched", at) for at in GRID]
+        + [("ensemble", at) for at in GRID]
+        + by_rule,
+        key=str,
+    )
+    assert {record.cell.split for record in records} == {"test"}
 
 
 def test_both_protocols_agree_at_lambda_0(sdnet: Workbench) -> None:
-    records = run_attack(sdnet, SETTING, "all", GRID, limit=LIMIT)
-    assert len([record for record in records if record.cell.lambda_ == 0.1]) == 1
-    transfer, matched = (
-        run_attack(sdnet, SETTING, protocol, GRID, limit=LIMIT) for protocol in ("transfer", "matched")
-    )
+    transfer, matched = (run_attack(sdnet, SETTING, [name], GRID, limit=LIMIT) for name in ("transfer", "matched"))
     assert transfer[0] == matched[0]
     assert transfer[0].cell.lambda_ == 0.1
 
 
-def test_lambda_is_tuned_on_validation_images_alone(sdnet: Workbench, told: Any) -> None:
-    run_attack(sdnet, SETTING, "all", GRID, limit=LIMIT)
-    tuning = attacks(sdnet.store, "validation")
-    assert [record.cell.lambda_ for record in tuning] == GRID
-    assert {record.cell.images for record in tuning} == {sdnet.split("validation", LIMIT).digest}
-    best = max(record.accuracy for record in tuning)
-    smallest = min(float(record.cell.lambda_ or 0) for record in tuning if record.accuracy == best)
-    assert f"lambda tuned on validation images: {smallest:g}" in told.notes
+@pytest.mark.parametrize("protocol", ["transfer", "matched", "ensemble"])
+def test_what_is_misclassified_clean_is_lost_to_nobody(sdnet: Workbench, protocol: Protocol) -> None:
+    """An attack's records know clean accuracy at each lambda."""
+    for record in run_attack(sdnet, SETTING, [protocol], GRID, limit=LIMIT):
+        (clean,) = sdnet.measure([sdnet.cell("test", LIMIT, record.cell.lambda_)], "clean")
+        assert np.array_equal(~record.lost(CLEAN), clean.correct)
+        assert not (record.correct & ~clean.correct).any()
+        assert np.array_equal(~record.correct, record.lost(CLEAN) | record.lost("pgd"))
+        assert not (record.lost(CLEAN) & record.lost("pgd")).any()
 
 
-def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lambda stays where validation images put it when every test image stands at another lambda."""
-    from sdnet_bench.studies.workbench import Workbench as Bench
-
-    honest = Bench._measure_group
-
-    def rigged(bench: Workbench, group: Any, task: Any, rules: Any) -> None:
-        if group[0].split == "test":
-            for cell in group:
-                standing = np.full(LIMIT, cell.lambda_ == 1.0)
-                bench.store.append(Record.of("m", cell, standing))
-        elif group[0].split == "validation":
-            for cell in group:
-                bench.store.append(Record.of("m", cell, np.full(LIMIT, cell.lambda_ == 0.5)))
-        else:
-            honest(bench, group, task, rules)
-
-    monkeypatch.setattr(Bench, "_measure_group", rigged)
-    records = run_attack(sdnet, SETTING, "matched", GRID, limit=LIMIT)
-    assert [record.cell.lambda_ for record in records] == [0.1, 0.5]
+def test_an_outcome_does_not_depend_on_the_cells_measured_beside_it(fitted: Workbench, tmp_path: Path) -> None:
+    cells = transfer_cells(fitted, SETTING, "test", GRID, LIMIT)
+    cells.append(cells[0].model_copy(update={"defence": "median"}))
+    together = fitted.measure(cells, "together", adaptive_rules(fitted))
+    for cell, record in zip(cells, together, strict=True):
+        bench = replace(fitted, folder=tmp_path / cell.key)
+        (alone,) = bench.measure([cell], "alone", adaptive_rules(fitted))
+        assert (alone.outcomes, alone.lost_to) == (record.outcomes, record.lost_to)
 
 
-def test_the_tuned_lambda_is_measured_without_an_attack_too(sdnet: Workbench) -> None:
-    run_attack(sdnet, SETTING, "matched", GRID, limit=LIMIT)
-    tuned = best_lambda(attacks(sdnet.store, "validation"))
-    assert sdnet.cell("test", LIMIT, tuned) in sdnet.store
+def test_another_network_may_be_the_judge(sdnet: Workbench, resnet: Workbench) -> None:
+    """Of clean images it says what it always says."""
+    attack = SETTING.model_copy(update={"crafted_at": 0.1})
+    cell = sdnet.cell("test", LIMIT, attack=attack, defence=f"net:{resnet.model.weights}")
+    sdnet.others[resnet.model.weights] = resnet.model.net
+    (record,) = sdnet.measure([cell], "transfer to another network")
+    (clean,) = resnet.measure([resnet.cell("test", LIMIT)], "clean")
+    assert np.array_equal(~record.lost(CLEAN), clean.correct)
+    (own,) = resnet.measure(matched_cells(resnet, SETTING, [None], LIMIT), "own")
+    assert own.accuracy <= record.accuracy < clean.accuracy
 
 
-@pytest.mark.parametrize("protocol", ["matched", "transfer", "all"])
-def test_a_network_without_lambda_has_one_protocol(resnet: Workbench, protocol: Any) -> None:
-    (record,) = run_attack(resnet, SETTING, protocol, GRID, limit=LIMIT)
-    assert record.cell.attack
-    assert (record.cell.lambda_, record.cell.attack.crafted_at) == (None, None)
+@pytest.mark.parametrize("protocols", [["matched"], ["transfer"], PROTOCOLS])
+def test_a_network_without_lambda_has_one_protocol(resnet: Workbench, protocols: list[Protocol]) -> None:
+    (record,) = run_attack(resnet, SETTING, protocols, GRID, limit=LIMIT)
+    assert (record.cell.lambda_, attack_of(record).crafted_at) == (None, None)
+    assert protocol_of(record.cell) == "matched"
     assert attacks(resnet.store, "validation") == []
 
 
-def test_nothing_on_record_is_attacked_again(sdnet: Workbench, told: Any) -> None:
-    first = run_attack(sdnet, SETTING, "all", GRID, limit=LIMIT)
+def test_nothing_on_record_is_attacked_again(fitted: Workbench, open_bench: Open, told: Any) -> None:
+    first = run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT)
     told.images = 0
-    assert run_attack(sdnet, SETTING, "all", GRID, limit=LIMIT) == first
+    assert run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT) == first
+    assert run_attack(open_bench("sdnet18-tiny"), SETTING, PROTOCOLS, GRID, limit=LIMIT) == first
     assert told.images == 0
 
 
-@pytest.mark.parametrize("change", [{"steps": 4}, {"eps": 0.05}, {"restarts": 2}, {"step_size": 0.01}])
+@pytest.mark.parametrize(
+    "change", [{"steps": 4}, {"eps": 0.05}, {"restarts": 2}, {"step_size": 0.01}, {"revision": REVISION - 1}]
+)
 def test_another_attack_is_another_record(resnet: Workbench, told: Any, change: dict[str, Any]) -> None:
     run_attack(resnet, SETTING, limit=LIMIT)
     told.images = 0
@@ -125,8 +282,6 @@ def test_another_attack_is_another_record(resnet: Workbench, told: Any, change: 
 
 
 def test_attacks_run_in_single_precision_whatever_the_runtime(resnet: Workbench) -> None:
-    from dataclasses import replace
-
     resnet.runtime = replace(resnet.runtime, precision="bfloat16")
     (record,) = run_attack(resnet, SETTING, limit=LIMIT)
     assert (record.cell.precision, record.provenance["precision"]) == ("float32", "float32")
@@ -138,6 +293,76 @@ def test_attacked_images_are_those_of_the_limit(resnet: Workbench) -> None:
     assert record.cell.images == resnet.split("test", LIMIT).digest
 
 
+# lambda after tuning
+
+
+def rig(monkeypatch: pytest.MonkeyPatch, stands: Callable[[Cell], float]) -> None:
+    """Nothing is measured; of the images of a cell a share stands."""
+
+    def rigged(bench: Workbench, group: list[Cell], *_: Any) -> None:
+        for cell in group:
+            bench.store.append(Record.of("m", cell, np.arange(LIMIT) < stands(cell) * LIMIT))
+
+    monkeypatch.setattr(Workbench, "_measure_group", rigged)
+
+
+def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda stays where validation images put it when every test image stands at another one."""
+    rig(monkeypatch, lambda cell: float(cell.lambda_ == (0.5 if cell.split == "validation" else 1.0)))
+    square = attack_setting(Threat("linf", 0.06), name="square")
+    records = run_attack(sdnet, square, ["matched"], GRID, limit=LIMIT)
+    assert [record.cell.lambda_ for record in records] == [0.1, 0.5]
+    assert tune_lambda(sdnet, SETTING, GRID, LIMIT) == 0.5
+
+
+def test_lambda_is_tuned_on_transferred_validation_images_alone(sdnet: Workbench, told: Any) -> None:
+    tuned = tune_lambda(sdnet, SETTING, GRID, LIMIT)
+    tuning = attacks(sdnet.store, "validation")
+    assert [record.cell.lambda_ for record in tuning] == GRID
+    assert {attack_of(record).crafted_at for record in tuning} == {0.1}
+    assert {record.cell.images for record in tuning} == {sdnet.split("validation", LIMIT).digest}
+    assert attacks(sdnet.store, "test") == []
+    best = max(record.accuracy for record in tuning)
+    assert tuned == min(float(record.cell.lambda_ or 0) for record in tuning if record.accuracy == best)
+    assert told.notes[-1].startswith(f"lambda tuned on validation images: {tuned:g}")
+
+
+@pytest.mark.parametrize(("best", "is_edge"), [(0.5, False), (1.0, True)])
+def test_a_tuned_lambda_at_the_edge_is_told(
+    sdnet: Workbench, told: Any, monkeypatch: pytest.MonkeyPatch, best: float, is_edge: bool
+) -> None:
+    rig(monkeypatch, lambda cell: float(cell.lambda_ == best))
+    assert tune_lambda(sdnet, SETTING, GRID, LIMIT) == best
+    assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
+
+
+def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
+    sdnet: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Cell] = []
+
+    def stands(cell: Cell) -> float:
+        seen.append(cell)
+        return {0.1: 2 / 3, 0.5: 2 / 3 * USABLE, 1.0: 2 / 3 * USABLE - 1 / LIMIT}[cell.lambda_ or 0]
+
+    rig(monkeypatch, stands)
+    assert usable_lambdas(sdnet, GRID, LIMIT) == (0.1, 0.5)
+    assert {(cell.split, cell.attack) for cell in seen} == {("validation", None)}
+
+
+@pytest.mark.parametrize("name", sorted({*ATTACKS, *SUITES}))
+def test_expensive_attacks_are_matched_at_lambda_0_and_the_tuned_lambda_alone(
+    sdnet: Workbench, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Which is tuned against PGD, whatever the attack."""
+    rig(monkeypatch, lambda cell: float(cell.lambda_ == 0.5))
+    setting = attack_setting(Threat("l2", 1.0), name=name)
+    records = run_attack(sdnet, setting, ["matched"], GRID, limit=LIMIT)
+    assert [record.cell.lambda_ for record in records] == (GRID if name == "pgd" else [0.1, 0.5])
+    assert {attack_of(record).name for record in records} == {name}
+    assert {attack_of(record).name for record in attacks(sdnet.store, "validation")} <= {"pgd"}
+
+
 def score(lambda_: float, right: int) -> Record:
     cell = Cell(weights="w", dataset="d", split="validation", images="i", lambda_=lambda_)
     return Record.of("m", cell, np.arange(10) < right)
@@ -147,7 +372,68 @@ def test_the_best_lambda_is_the_smallest_of_equals() -> None:
     assert best_lambda([score(0.1, 3), score(0.7, 6), score(0.5, 6), score(0.9, 5)]) == 0.5
 
 
-def test_an_attack_goes_by_name() -> None:
-    assert attack_setting(Threat("linf", 0.1), name="pgd").name == "pgd"
-    with pytest.raises(UnknownNameError, match=r"unknown attack 'pgdd'\. Did you mean 'pgd'\?"):
-        attack_setting(Threat("linf", 0.1), name="pgdd")
+# going on after a crash
+
+
+class Killed(BaseException):
+    """As Ctrl-C, or worse."""
+
+
+def journals(bench: Workbench) -> list[Path]:
+    return [path for path in bench.folder.glob("journal*") if path.is_dir()]
+
+
+def content(records: Iterable[Record]) -> list[Any]:
+    return [(record.cell, record.outcomes, record.lost_to, record.n) for record in records]
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_a_killed_attack_goes_on_to_the_same_records(
+    sdnet: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_torn: bool
+) -> None:
+    monkeypatch.setattr(loop, "BATCH_SIZE", 8)
+    setting = attack_setting(Threat("linf", 0.06), steps=2, restarts=2)
+    cells = transfer_cells(sdnet, setting, "test", GRID, LIMIT) + matched_cells(sdnet, setting, GRID[1:], LIMIT)
+    expected = content(replace(sdnet, folder=tmp_path / "at once").measure(cells, "at once"))
+    append, left = Journal.append, 0
+
+    def mortal(journal: Journal, entry: Entry) -> None:
+        nonlocal left
+        if not left:
+            raise Killed
+        left -= 1
+        append(journal, entry)
+
+    monkeypatch.setattr(Journal, "append", mortal)
+    for _ in range(100):
+        left, bench = 6, replace(sdnet)
+        try:
+            records = bench.measure(cells, "again")
+            break
+        except Killed:
+            (folder,) = journals(bench)
+            if is_torn:
+                with (folder / "0.jsonl").open("ab") as file:
+                    file.write(b'{"stage": 1, "pla')
+    assert content(records) == expected
+    assert journals(sdnet) == []
+
+
+def test_records_that_cannot_be_written_cost_no_attack(resnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when all is done."""
+    append, calls = type(resnet.store).append, []
+
+    def full(store: Any, record: Record) -> None:
+        calls.append(record)
+        if len(calls) == 1:
+            raise RecordError("cannot write: no space left on device")
+        append(store, record)
+
+    monkeypatch.setattr(type(resnet.store), "append", full)
+    cells = matched_cells(resnet, SETTING, [None], LIMIT)
+    with pytest.raises(RecordError):
+        resnet.measure(cells, "full")
+    monkeypatch.setattr(loop, "craft", lambda *_, **__: pytest.fail("it was attacked again"))
+    (record,) = resnet.measure(cells, "room again")
+    assert content([record]) == content(calls[:1])
+    assert journals(resnet) == []

@@ -252,6 +252,19 @@ def test_c10_lets_small_things_pass(changes: dict[str, Any]) -> None:
     assert judge_power(runs(**changes), 10).verdict == "pass"
 
 
+def test_c10_counts_what_square_finds_after_the_rest_of_autoattack() -> None:
+    """PGD breaks all but the first 90 images; AutoAttack's gradients 80 of these, its Square five more."""
+    place = np.arange(N)
+    by_gradients, by_search = place >= 10, (place >= 5) & (place < 10)
+    suite = Record.of_attack("m", kept(10).cell, {"apgd-t": by_gradients, "square": by_search})
+    check = judge_power(runs(autoattack=suite), 10)
+    assert check.verdict == "fail"
+    assert check.figures["Square alone"] == 0.5
+    overruled = runs(autoattack=suite, white_box=[only(range(6))])
+    assert judge_power(overruled, 10).figures["Square alone"] == 0.1
+    assert judge_power(runs(square=only([]), autoattack=suite), 10).figures["Square alone"] == 1
+
+
 def test_c10_widens_the_ball_as_far_as_pixels_go() -> None:
     assert [threat.eps for threat in widening(Threat("linf", 0.1))] == [0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
     assert [threat.eps for threat in widening(Threat("linf", 5.0))] == [1.0]

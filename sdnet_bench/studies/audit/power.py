@@ -13,7 +13,7 @@ from ...records import AttackSetting, Record
 from ..adversarial import attack_setting
 from .evidence import exceeds, percent, share, standing, wilson
 from .scope import Scope
-from .transfer import union_attacks
+from .transfer import autoattack, union_attacks
 from .verdict import BLACK_BOX, MASKING, Check, Question
 
 RADII = (0.25, 0.5, 1, 2, 4, 8, 16)
@@ -45,6 +45,7 @@ class Runs:
     white_box: Sequence[Record]
     square: Record
     noise: Record
+    autoattack: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def check_power(scope: Scope) -> Check:
         white_box=[record for name, record in attacks.items() if name != "square"],
         square=attacks["square"],
         noise=noise,
+        autoattack=autoattack(scope),
     )
     return judge_power(runs, scope.bench.dataset.num_classes)
 
@@ -93,7 +95,7 @@ def judge_power(runs: Runs, num_classes: int) -> Check:
     parts = [
         _converged(runs.pgd, runs.harder),
         _falling(runs.radii, num_classes),
-        _black_box(runs.white_box, runs.square),
+        _black_box(runs),
         _beats_noise(runs.pgd, runs.noise),
     ]
     figures = {name: value for part in parts for name, value in part.figures.items()} | {"images": runs.pgd.n}
@@ -127,11 +129,16 @@ def _falling(radii: Mapping[float, Record], num_classes: int) -> Part:
     return Part(figures, says, fault)
 
 
-def _black_box(white_box: Sequence[Record], square: Record) -> Part:
-    only = share(standing(white_box) & ~square.correct)
-    says = f"Square alone breaks {only:.1f} % of the images, and leaves {percent(square):.1f} %"
-    fault = "A random search finds what gradients do not" if exceeds(only, BLACK_BOX, square.n) else None
-    return Part({"square": percent(square), "Square alone": only}, says, fault)
+def _black_box(runs: Runs) -> Part:
+    """Images that fall to Square, here or in AutoAttack, and to no attack that follows gradients."""
+    searched, followed = ~runs.square.correct, ~standing(runs.white_box)
+    if runs.autoattack:
+        last = runs.autoattack.lost("square")
+        searched, followed = searched | last, followed | ~(runs.autoattack.correct | last)
+    only = share(searched & ~followed)
+    says = f"Square alone breaks {only:.1f} % of the images, and leaves {percent(runs.square):.1f} %"
+    fault = "A random search finds what gradients do not" if exceeds(only, BLACK_BOX, runs.square.n) else None
+    return Part({"square": percent(runs.square), "Square alone": only}, says, fault)
 
 
 def _beats_noise(pgd: Record, noise: Record) -> Part:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 
 from ...attacks import Threat
-from ...records import Record
-from ..adversarial import attack_setting
 from ..workbench import Workbench
 from . import adaptive, determinism, gradients, power, transfer
 from .evidence import clean_percent, on_same_network, percent, share, standing
@@ -30,8 +28,6 @@ CHECKS: tuple[tuple[Question, Callable[[Scope], Check]], ...] = (
 )
 PREPROCESSING = ("mean", "std")
 """Options of a backbone that are no architecture."""
-TARGETS = 4
-"""Classes that AutoAttack's targeted loss compares."""
 
 
 def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, other: str | None = None) -> Audit:
@@ -80,7 +76,7 @@ def ask(scope: Scope, question: Question, check: Callable[[Scope], Check]) -> Ch
 def measure_accuracies(scope: Scope) -> Accuracies:
     """What is left of the network under the attacks on record."""
     (pgd,) = scope.measure([scope.white_box(scope.pgd)], "matched")
-    autoattack = _autoattack(scope)
+    autoattack = transfer.autoattack(scope)
     known = on_same_network(scope.bench.store, pgd.cell)
     return Accuracies(
         clean=clean_percent(pgd),
@@ -90,11 +86,3 @@ def measure_accuracies(scope: Scope) -> Accuracies:
         lowest=share(standing(known)),
         attacks=len(known),
     )
-
-
-def _autoattack(scope: Scope) -> Record | None:
-    """At the tuned lambda, if the budget allows it or it is on record; None for fewer classes than it compares."""
-    cell = scope.white_box(attack_setting(scope.threat, name="autoattack"))
-    if scope.bench.dataset.num_classes < TARGETS or not (scope.budget.autoattack or cell in scope.bench.store):
-        return None
-    return scope.measure([cell], "AutoAttack")[0]

@@ -16,6 +16,8 @@ images of an audit two points are ten images, about one standard error of an acc
 SIGNIFICANT = 0.05
 SMALL_GAP = 1.0
 """Points that the choice of lambda on test images, or lambda itself on clean images, may cost without a word."""
+TARGETS = 4
+"""Classes that AutoAttack's targeted loss compares."""
 
 MATCHED = Question(
     "C1",
@@ -84,6 +86,14 @@ def union_attacks(scope: Scope) -> dict[str, Record]:
     ]
     records = scope.measure([scope.white_box(setting) for setting in settings], "several attacks")
     return {setting.name: record for setting, record in zip(settings, records, strict=True)}
+
+
+def autoattack(scope: Scope) -> Record | None:
+    """At the tuned lambda, if the budget allows it or it is on record; None for fewer classes than it compares."""
+    cell = scope.white_box(attack_setting(scope.threat, name="autoattack"))
+    if scope.bench.dataset.num_classes < TARGETS or not (scope.budget.autoattack or cell in scope.bench.store):
+        return None
+    return scope.measure([cell], "AutoAttack")[0]
 
 
 def check_union(scope: Scope) -> Check:
