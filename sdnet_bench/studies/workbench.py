@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from ..attacks import PLACEBOS
-from ..csc import check_lambda, require_csc_layers, using_steps
-from ..data import Batch, Dataset, Noise, Split, limited, open_dataset, stream_of
+from ..csc import check_lambda, require_csc_layers
+from ..data import Dataset, Split, limited, open_dataset
 from ..data.archives import open_archive
 from ..data.datasets import Which
-from ..engine.adversarial_set import Keeper, is_whole, open_adversarial
+from ..engine.adversarial_set import is_whole
 from ..engine.checkpoint import Model, load_model
-from ..engine.evaluate import BATCH_SIZE, Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
+from ..engine.evaluate import LambdaRule
 from ..engine.runtime import Runtime
-from ..engine.survive import Judge, Siege, survive
 from ..files import make_folder
 from ..journal import Journal
 from ..progress import Progress, Task
 from ..records import Cell, Record, RecordStore
+from .measuring import measure_group
 
 Block = tuple[int, int]
-OTHER = "net:"
-"""What a cell's `defence` begins with where another network classifies; its sha256 follows."""
 
 
 @dataclass
@@ -148,12 +143,27 @@ class Workbench:
             )
             with self.progress.task(title, total) as task:
                 for group in _grouped(missing):
-                    self._measure_group(group, task, rules or {}, save)
+                    self._measure_group(group, rules or {}, task, save)
         return [self.store[cell] for cell in cells]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those that are not on record, each once."""
         return [cell for cell in dict.fromkeys(cells) if cell not in self.store]
+
+    def _measure_group(self, group: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
+        """Measures cells that share their images; of several processes the first alone writes records."""
+        is_first, rank = self.runtime.processes.is_main_process, self.runtime.processes.process_index
+        journal = Journal(self._journal_folder(group, save), rank)
+        file = self.store.append if is_first else self.store.keep
+        for record in measure_group(self, group, rules, task, journal, save=save):
+            file(record)
+        if is_first:
+            journal.close()
+
+    def _journal_folder(self, group: Sequence[Cell], save: bool) -> Path:
+        """Where the measurement of these cells, with or without their images, leaves its traces."""
+        content = " ".join([*(cell.key for cell in group), str(save)])
+        return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
     def _unsaved(self, cells: Sequence[Cell]) -> list[Cell]:
         """Those of the groups that lack a record or their adversarial images."""
@@ -169,138 +179,13 @@ class Workbench:
 
     def work(self, cells: Iterable[Cell]) -> int:
         """How many images have to be classified, or attacked, for these cells."""
-        return sum(len(self._split(group[0])) * (1 if group[0].attack else len(group)) for group in _grouped(cells))
+        return sum(len(self.split_of(group[0])) * (1 if group[0].attack else len(group)) for group in _grouped(cells))
 
-    def _measure_group(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], save: bool) -> None:
-        """Measures cells that differ in how lambda is chosen alone, on the same images."""
-        started = time.perf_counter()
-        first, processes = group[0], self.runtime.processes
-        journal = Journal(self._journal_folder(group, save) if first.attack else None, processes.process_index)
-        measure = partial(self._attack, journal=journal, save=save) if first.attack else self._evaluate
-        with using_steps(self.model.net, first.steps):
-            records = measure(group, task, rules)
-        seconds = round((time.perf_counter() - started) / len(group), 3)
-        file = self.store.append if processes.is_main_process else self.store.keep
-        for record in records:
-            file(record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}))
-        if processes.is_main_process:
-            journal.close()
-
-    def _journal_folder(self, group: Iterable[Cell], save: bool) -> Path:
-        """Of one measurement: the same cells, with or without their images."""
-        content = " ".join([*(cell.key for cell in group), str(save)])
-        return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-
-    def _evaluate(self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule]) -> list[Record]:
-        cell, choices = group[0], [_choice(cell, rules) for cell in group]
-        view, split = self._view(cell), self._split(cell)
-        outcomes = evaluate(self.model.net, split, self.runtime, lambdas=choices, view=view, task=task)
-        return [
-            Record.of(
-                self.model.name,
-                cell,
-                outcomes[choice].correct,
-                metrics=_metrics(outcomes[choice]),
-                provenance=self._provenance(cell),
-            )
-            for cell, choice in zip(group, choices, strict=True)
-        ]
-
-    def _attack(
-        self, group: Sequence[Cell], task: Task, rules: Mapping[str, LambdaRule], *, journal: Journal, save: bool
-    ) -> list[Record]:
-        """Adversarial images made once, and judged as each cell says."""
-        first = group[0]
-        assert first.attack
-        keeper = self._keeper(first) if save else None
-        siege = Siege(
-            net=self.model.net,
-            setting=first.attack,
-            judges={cell: self._judge(cell, rules) for cell in group},
-            own=next((cell for cell in group if sees_itself(cell)), None),
-            runtime=replace(self.runtime, precision=first.precision),
-            num_classes=self.dataset.num_classes,
-            rule=rules[first.rule] if first.attack.through and first.rule else None,
-            seed=first.seed,
-            keep=keeper,
-        )
-        lost = survive(siege, self._split(first), journal=journal, task=task)
-        if keeper and self.runtime.processes.is_main_process:
-            keeper.seal()
-            self._check_saved(siege)
-        return [
-            Record.of_attack(self.model.name, cell, lost[cell], provenance=self._provenance(cell)) for cell in group
-        ]
-
-    def _check_saved(self, siege: Siege[Cell]) -> None:
-        """Reads an adversarial set back, and says what is left of accuracy on it as it lies there."""
-        cell, judge = next(iter(siege.judges.items()))
-        folder = self.adversarial_folder(cell)
-        saved, _ = open_adversarial(folder, self._split(cell))
-        batches = saved.batches(BATCH_SIZE, self.runtime.device)
-        right = sum(int(judge(self.runtime.to_pixels(batch.images), batch).sum()) for batch in batches)
-        at = "" if cell.lambda_ is None else f" at lambda {cell.lambda_:g}"
-        self.progress.note(f"adversarial images in {folder}: rounded to uint8, {right / len(saved):.1%} correct{at}")
-
-    def _keeper(self, cell: Cell) -> Keeper:
-        """What keeps the adversarial images of a cell; the first process lays out the files."""
-        assert cell.attack
-        with self.runtime.processes.main_process_first():
-            return Keeper(self.adversarial_folder(cell), self._split(cell), cell.attack)
-
-    def _judge(self, cell: Cell, rules: Mapping[str, LambdaRule]) -> Judge:
-        """Whether an image is classified correctly as a cell says."""
-        choice, runtime = _choice(cell, rules), replace(self.runtime, precision=cell.precision)
-        other = self.others[cell.defence[len(OTHER) :]] if cell.defence and cell.defence.startswith(OTHER) else None
-        net, placebo = other or self.model.net, PLACEBOS.get(cell.defence or "")
-
-        def judge(pixels: Tensor, batch: Batch) -> Tensor:
-            seen = placebo(pixels) if placebo else pixels
-            lambda_ = choose(net, seen, batch, choice, runtime)
-            return is_correct(net, seen, batch.labels, None if other else lambda_, runtime)
-
-        return judge
-
-    def _view(self, cell: Cell) -> View:
-        if cell.corruption is None or cell.archive:
-            return clean
-        if cell.level is None and cell.severity is not None:
-            return stream_of(cell.corruption, cell.severity, self.dataset.family, cell.seed)
-        return Noise(cell.corruption, cell.level or 0.0, cell.seed)
-
-    def _split(self, cell: Cell) -> Split:
+    def split_of(self, cell: Cell) -> Split:
+        """The images of a cell, before anything is done to them."""
         if cell.archive and cell.corruption and isinstance(cell.severity, int):
             return self.archived(cell.corruption, cell.severity, cell.limit)
         return self.split(cell.split, cell.limit, cell.block)
-
-    def _provenance(self, cell: Cell) -> dict[str, Any]:
-        return self.runtime.provenance() | {"precision": cell.precision}
-
-
-def sees_itself(cell: Cell) -> bool:
-    """Whether the attack of a cell looks at exactly what classifies its images."""
-    attack = cell.attack
-    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
-        return False
-    if attack.through:
-        return True
-    return cell.rule is None and cell.lambda_ == attack.crafted_at
-
-
-def _metrics(outcome: Outcome) -> dict[str, float]:
-    """Means over the images of what was measured beside the classes."""
-    residual, lambda_ = outcome.residual, outcome.lambda_
-    found: dict[str, float] = {}
-    if residual is not None:
-        found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
-    if lambda_ is not None:
-        found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
-    return found
-
-
-def _choice(cell: Cell, rules: Mapping[str, LambdaRule]) -> Choice:
-    """The lambda of a cell, or the rule that chooses one for every image of it."""
-    return rules[cell.rule] if cell.rule and cell.lambda_ is None else cell.lambda_
 
 
 def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:

@@ -51,7 +51,7 @@ def test_the_threat_model_comes_first() -> None:
         assert said in head
     assert "Lambda was 0.1 in training. 1.2 stood best" in head
     assert "on 500 validation images; usable (90 % of clean accuracy) are 0.1, 0.2." in head
-    assert "Square with 5,000 queries, AutoAttack (standard)" in head
+    assert "Square with 1,000 queries, AutoAttack (standard)" in head
 
 
 def test_every_check_is_a_line_and_has_its_threshold() -> None:

@@ -35,7 +35,8 @@ from sdnet_bench.studies.adversarial import (
     usable_lambdas,
 )
 from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
-from sdnet_bench.studies.workbench import Workbench, sees_itself
+from sdnet_bench.studies.measuring import sees_itself
+from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
 GRID = [0.1, 0.5, 1.0]

@@ -18,7 +18,8 @@ from ...records import AttackSetting, Cell, Record
 from ..adversarial import adaptive_rules, attack_setting, transfer_cells, tune_lambda, usable_lambdas
 from ..lambda_fit import PerImage
 from ..lambda_sweep import parse_lambdas
-from ..workbench import OTHER, Workbench
+from ..measuring import OTHER
+from ..workbench import Workbench
 from .verdict import Budget
 
 PARTNERS = {"sdnet": "resnet", "resnet": "sdnet"}

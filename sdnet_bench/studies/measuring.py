@@ -1,0 +1,160 @@
+"""How a group of cells is measured: those on the same images, clean, corrupted or attacked, in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..attacks import PLACEBOS
+from ..csc import using_steps
+from ..data import Batch, Noise, stream_of
+from ..engine.adversarial_set import Keeper, open_adversarial
+from ..engine.evaluate import BATCH_SIZE, Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
+from ..engine.survive import Judge, Siege, survive
+from ..journal import Journal
+from ..progress import Task
+from ..records import Cell, Record
+
+if TYPE_CHECKING:
+    from .workbench import Workbench
+
+OTHER = "net:"
+"""What a cell's `defence` begins with where another network classifies; its sha256 follows."""
+
+Rules = Mapping[str, LambdaRule]
+"""By the name that cells give."""
+
+
+def measure_group(
+    bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task, journal: Journal, *, save: bool = False
+) -> list[Record]:
+    """The records of cells that differ in what classifies their images alone.
+
+    Args:
+        journal: of an attack, so that it goes on where it was.
+        save: keep adversarial images.
+    """
+    started = time.perf_counter()
+    with using_steps(bench.model.net, group[0].steps):
+        if group[0].attack:
+            records = _attack(bench, group, rules, task, journal, save)
+        else:
+            records = _evaluate(bench, group, rules, task)
+    seconds = round((time.perf_counter() - started) / len(group), 3)
+    return [record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}) for record in records]
+
+
+def _evaluate(bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task) -> list[Record]:
+    cell, choices = group[0], [_choice(cell, rules) for cell in group]
+    net, split, view = bench.model.net, bench.split_of(cell), _view(bench, cell)
+    outcomes = evaluate(net, split, bench.runtime, lambdas=choices, view=view, task=task)
+    return [
+        Record.of(
+            bench.model.name,
+            cell,
+            outcomes[choice].correct,
+            metrics=_metrics(outcomes[choice]),
+            provenance=_provenance(bench, cell),
+        )
+        for cell, choice in zip(group, choices, strict=True)
+    ]
+
+
+def _view(bench: Workbench, cell: Cell) -> View:
+    if cell.corruption is None or cell.archive:
+        return clean
+    if cell.level is None and cell.severity is not None:
+        return stream_of(cell.corruption, cell.severity, bench.dataset.family, cell.seed)
+    return Noise(cell.corruption, cell.level or 0.0, cell.seed)
+
+
+def _metrics(outcome: Outcome) -> dict[str, float]:
+    """Means over the images of what was measured beside the classes."""
+    residual, lambda_ = outcome.residual, outcome.lambda_
+    found: dict[str, float] = {}
+    if residual is not None:
+        found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
+    if lambda_ is not None:
+        found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
+    return found
+
+
+def _attack(
+    bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task, journal: Journal, save: bool
+) -> list[Record]:
+    """Adversarial images made once, and judged as each cell says."""
+    siege = _siege(bench, group, rules, _keeper(bench, group[0]) if save else None)
+    lost = survive(siege, bench.split_of(group[0]), journal=journal, task=task)
+    if isinstance(siege.keep, Keeper) and bench.runtime.processes.is_main_process:
+        siege.keep.seal()
+        _check_saved(bench, siege)
+    return [Record.of_attack(bench.model.name, cell, lost[cell], provenance=_provenance(bench, cell)) for cell in group]
+
+
+def _siege(bench: Workbench, group: Sequence[Cell], rules: Rules, keeper: Keeper | None) -> Siege[Cell]:
+    first = group[0]
+    assert first.attack
+    return Siege(
+        net=bench.model.net,
+        setting=first.attack,
+        judges={cell: _judge(bench, cell, rules) for cell in group},
+        own=next((cell for cell in group if sees_itself(cell)), None),
+        runtime=replace(bench.runtime, precision=first.precision),
+        num_classes=bench.dataset.num_classes,
+        rule=rules[first.rule] if first.attack.through and first.rule else None,
+        seed=first.seed,
+        keep=keeper,
+    )
+
+
+def sees_itself(cell: Cell) -> bool:
+    """Whether the attack of a cell looks at exactly what classifies its images."""
+    attack = cell.attack
+    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
+        return False
+    return bool(attack.through) or (cell.rule is None and cell.lambda_ == attack.crafted_at)
+
+
+def _judge(bench: Workbench, cell: Cell, rules: Rules) -> Judge:
+    """Whether an image is classified correctly as a cell says."""
+    choice, runtime = _choice(cell, rules), replace(bench.runtime, precision=cell.precision)
+    other = bench.others[cell.defence[len(OTHER) :]] if cell.defence and cell.defence.startswith(OTHER) else None
+    net, placebo = other or bench.model.net, PLACEBOS.get(cell.defence or "")
+
+    def judge(pixels: Tensor, batch: Batch) -> Tensor:
+        seen = placebo(pixels) if placebo else pixels
+        lambda_ = None if other else choose(net, seen, batch, choice, runtime)
+        return is_correct(net, seen, batch.labels, lambda_, runtime)
+
+    return judge
+
+
+def _keeper(bench: Workbench, cell: Cell) -> Keeper:
+    """What keeps the adversarial images of a cell; the first process lays out the files."""
+    assert cell.attack
+    with bench.runtime.processes.main_process_first():
+        return Keeper(bench.adversarial_folder(cell), bench.split_of(cell), cell.attack)
+
+
+def _check_saved(bench: Workbench, siege: Siege[Cell]) -> None:
+    """Reads an adversarial set back, and says what is left of accuracy on it as it lies there."""
+    cell, judge = next(iter(siege.judges.items()))
+    folder = bench.adversarial_folder(cell)
+    saved, _ = open_adversarial(folder, bench.split_of(cell))
+    batches = saved.batches(BATCH_SIZE, bench.runtime.device)
+    right = sum(int(judge(bench.runtime.to_pixels(batch.images), batch).sum()) for batch in batches)
+    at = "" if cell.lambda_ is None else f" at lambda {cell.lambda_:g}"
+    bench.progress.note(f"adversarial images in {folder}: rounded to uint8, {right / len(saved):.1%} correct{at}")
+
+
+def _choice(cell: Cell, rules: Rules) -> Choice:
+    """The lambda of a cell, or the rule that chooses one for every image of it."""
+    return rules[cell.rule] if cell.rule and cell.lambda_ is None else cell.lambda_
+
+
+def _provenance(bench: Workbench, cell: Cell) -> dict[str, Any]:
+    return bench.runtime.provenance() | {"precision": cell.precision}
