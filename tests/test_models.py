@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from sdnet_bench.attacks import DEFAULT_EPS
 from sdnet_bench.config import MODELS, ModelConfig, Recipe
 from sdnet_bench.data import Dataset
 from sdnet_bench.data.datasets import DATASETS
@@ -14,13 +16,17 @@ from sdnet_bench.engine.checkpoint import WEIGHTS, build_net, file_digest, read_
 from sdnet_bench.engine.train import configure
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import read_results
+from sdnet_bench.report.audit import read_audits, to_markdown
 from sdnet_bench.report.card import card
 from sdnet_bench.report.results import Results
+from sdnet_bench.report.robustbench import model_info
 from sdnet_bench.studies.lambda_fit import FILE as FITS
 
 FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())
 IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Classes, mean and standard deviation: its images are needed to open it."""
+
+AUDIT_FILES = [("audit", ".json"), ("audit", ".md"), ("robustbench", ".json")]
 
 every_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
@@ -46,7 +52,18 @@ def test_nothing_but_folders_of_models_is_there() -> None:
 @every_model
 def test_a_model_is_data_only(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
-    assert names - {WEIGHTS, FITS, "figure2.png"} == {"recipe.toml", "README.md", "config.json", "results.json"}
+    audits = {f"{name}-{norm}{kind}" for norm in DEFAULT_EPS for name, kind in AUDIT_FILES}
+    figures = {"figure2.png", "robust-lambda.png", "robust-eps.png"}
+    expected = {"recipe.toml", "README.md", "config.json", "results.json"}
+    assert names - {WEIGHTS, FITS} - audits - figures == expected
+
+
+@every_model
+def test_an_audit_is_of_these_weights(folder: Path) -> None:
+    for audit in read_audits(folder):
+        assert (audit.model, audit.weights) == (folder.name, ModelConfig.read(folder).weights_sha256)
+        assert (folder / f"audit-{audit.norm}.md").read_text(encoding="utf-8") == to_markdown(audit)
+        assert json.loads((folder / f"robustbench-{audit.norm}.json").read_text(encoding="utf-8")) == model_info(audit)
 
 
 @every_model

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdnet_bench.config import MODELS
-from sdnet_bench.report.card import inference, summary
+from sdnet_bench.report.audit import overview, read_audits
+from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.results import Results
 
 README = Path(__file__).parents[1] / "README.md"
@@ -36,6 +37,15 @@ def test_the_table_of_results_is_that_of_the_records(text: str, tmp_path: Path) 
 
 def test_the_table_of_robust_inference_is_that_of_the_records(text: str, tmp_path: Path) -> None:
     assert block(text, "inference") == inference(read("sdnet18-cifar10-small", runs=tmp_path))
+
+
+def test_table_4_is_that_of_the_records(text: str, tmp_path: Path) -> None:
+    shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", runs=tmp_path)
+    assert block(text, "table4") == robustness(shipped)
+
+
+def test_the_audit_is_that_of_its_file(text: str) -> None:
+    assert block(text, "audit") == overview(read_audits(MODELS / "sdnet18-cifar10-small"))
 
 
 def test_the_table_of_seeds_is_that_of_its_records(text: str) -> None:

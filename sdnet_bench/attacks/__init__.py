@@ -13,7 +13,7 @@ from .adapter import ATTACKS, Attack
 from .craft import Crafted, Stage, craft
 from .placebos import PLACEBOS
 from .surrogates import surrogate
-from .threat import DEFAULT_EPS, Threat, parse_eps
+from .threat import DEFAULT_EPS, Threat, parse_eps, show_eps
 
 __all__ = [
     "ATTACKS",
@@ -25,5 +25,6 @@ __all__ = [
     "Threat",
     "craft",
     "parse_eps",
+    "show_eps",
     "surrogate",
 ]

@@ -64,13 +64,18 @@ def smooth_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     return F.softplus(code - threshold, beta=SHARPNESS)
 
 
+def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
+    """The same for both signs."""
+    return smooth_threshold(code, threshold) - smooth_threshold(-code, threshold)
+
+
 @contextmanager
 def smoothed(net: nn.Module) -> Iterator[None]:
     """`smooth_threshold` in every CSC-layer for the length of a block."""
     before = [(layer, layer.prox) for layer in csc_layers(net)]
     try:
         for layer, _ in before:
-            layer.prox = smooth_threshold
+            layer.prox = smooth_threshold if layer.nonnegative else smooth_signed_threshold
         yield
     finally:
         for layer, prox in before:

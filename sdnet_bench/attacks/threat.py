@@ -77,3 +77,9 @@ def parse_eps(text: str | None, norm: str) -> float:
         return float(numerator) / float(denominator or 1)
     except (ValueError, ZeroDivisionError):
         raise UsageError("eps is no number", expected="a number or a fraction, such as 8/255", got=text) from None
+
+
+def show_eps(eps: float) -> str:
+    """As one would type it: "8/255" where eps is such a fraction and no short decimal, "0.5" elsewhere."""
+    short, pixels = f"{eps:g}", 255 * eps
+    return f"{pixels:.0f}/255" if float(short) != eps and abs(pixels - round(pixels)) < 1e-6 else short

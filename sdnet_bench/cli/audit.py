@@ -38,10 +38,10 @@ def audit(
     budget = usual.model_copy(update={"images": limit or usual.images})
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
     found = run_audit(bench, threat, budget, other=other)
-    publish(bench)
     if bench.runtime.processes.is_main_process:
         written = write_audit(bench.folder, found)
         bench.progress.note(f"written: {', '.join(map(str, written))}")
+    publish(bench)
     if found.accuracies.autoattack is None:
         bench.progress.note("no AutoAttack here, so the export for RobustBench has no autoattack_acc")
     say(found.model_dump_json(indent=1) if json else to_markdown(found).rstrip())

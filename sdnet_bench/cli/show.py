@@ -58,7 +58,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
     """Who attacks, within which ball, and what the attack looks at."""
-    from ..report.robustness import show_eps
+    from ..attacks import show_eps
 
     restarts = f" x {attack.restarts}" if attack.restarts > 1 else ""
     return {

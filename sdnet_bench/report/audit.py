@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..attacks import show_eps
 from ..config import first_fault
 from ..errors import RecordError
 from ..files import replacing
 from ..studies.adversarial import BUDGETS
 from ..studies.audit import Audit
-from .robustbench import eps_text, model_info
+from .robustbench import model_info
 
 HEAD = ["check", "verdict", "what was found"]
 
@@ -21,7 +22,7 @@ HEAD = ["check", "verdict", "what was found"]
 def to_markdown(audit: Audit) -> str:
     """The threat model, accuracies, a line for every check, and the thresholds."""
     parts = [
-        f"# Audit of {audit.model}, {audit.norm} {eps_text(audit.norm, audit.eps)}",
+        f"# Audit of {audit.model}, {audit.norm} {show_eps(audit.eps)}",
         "\n".join(f"- {line}" for line in _threat_model(audit)),
         _table(["accuracy under", "%"], _accuracies(audit)),
         f"**{_sum(audit)}** {_warrant(audit)}",
@@ -31,6 +32,21 @@ def to_markdown(audit: Audit) -> str:
         "A difference that one image makes counts as none. Intervals are Wilson's at 95 %, p is McNemar's.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def overview(audits: Sequence[Audit]) -> str:
+    """Audits of one network under several threats, side by side: accuracies (%), then a verdict for each check."""
+    found = [dict(_accuracies(audit)) for audit in audits]
+    names = dict.fromkeys(name for values in found for name in values)
+    lines = [[name, *(values.get(name, "—") for values in found)] for name in names]
+    for checks in zip(*(audit.checks for audit in audits), strict=True):
+        lines.append([f"{checks[0].id} {checks[0].title}", *(check.verdict for check in checks)])
+    return _table(["", *(f"{audit.norm} {show_eps(audit.eps)}" for audit in audits)], lines)
+
+
+def read_audits(folder: Path) -> list[Audit]:
+    """Those that lie in a model's folder, Linf before L2."""
+    return [read_audit(path) for path in sorted(folder.glob("audit-*.json"), reverse=True)]
 
 
 def write_audit(folder: Path, audit: Audit) -> list[Path]:
@@ -61,7 +77,7 @@ def _threat_model(audit: Audit) -> Iterator[str]:
     ball = (
         "every pixel moves by at most" if audit.norm == "linf" else "an image moves by a Euclidean distance of at most"
     )
-    yield f"Threat: {ball} {eps_text(audit.norm, audit.eps)} and stays in [0, 1]; {many}, seed {audit.seed}."
+    yield f"Threat: {ball} {show_eps(audit.eps)} and stays in [0, 1]; {many}, seed {audit.seed}."
     yield "The attacker knows the weights and, unless an attack is called transfer, the lambda that it is scored at."
     if audit.tuned_lambda is not None:
         usable = ", ".join(f"{lambda_:g}" for lambda_ in audit.usable_lambdas)
@@ -82,7 +98,7 @@ def _accuracies(audit: Audit) -> Iterator[list[str]]:
         "PGD that looks at the lambda of training (transfer)": known.transfer,
         "PGD that looks at the network itself": known.pgd,
         "AutoAttack": known.autoattack,
-        f"all {known.attacks} attacks on record": known.lowest,
+        "all attacks on record": known.lowest,
     }
     yield from ([name, f"{value:.2f}"] for name, value in values.items() if value is not None)
 

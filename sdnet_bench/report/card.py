@@ -10,6 +10,8 @@ from ..data import NOISES
 from ..engine.checkpoint import WEIGHTS
 from ..files import replacing
 from ..records import write_results
+from ..studies.audit import Audit
+from .audit import overview, read_audits
 from .render import grid, markdown_table, show
 from .results import Results
 from .robustness import THREATS
@@ -50,6 +52,14 @@ scored at ("matched"); "union" counts the images that withstand every attack on 
 images, and clean accuracy at it stands beside."""
 
 
+AUDIT = """\
+## Audit
+
+What these robust accuracies are worth, on {images:,} test images, at the lambda tuned for each threat; the figures
+behind each verdict are in {files}.
+
+{table}
+"""
 INFERENCE = """\
 ## Robust inference
 
@@ -69,6 +79,17 @@ def summary(results: Sequence[Results]) -> str:
 def inference(results: Sequence[Results]) -> str | None:
     """The table of robust inference; None where it was not measured."""
     return next((grid(table) for table in build_tables(results) if table.name == "inference"), None)
+
+
+def robustness(results: Sequence[Results]) -> str:
+    """Table 4."""
+    return next(grid(table) for table in build_tables(results) if table.name == "table4")
+
+
+def audited(audits: Sequence[Audit]) -> str:
+    """The section on audits."""
+    files = " and ".join(f"[audit-{audit.norm}.md](audit-{audit.norm}.md)" for audit in audits)
+    return AUDIT.format(images=audits[0].images, files=files, table=overview(audits))
 
 
 def _lines(result: Results) -> Iterator[list[str]]:
@@ -116,6 +137,8 @@ def card(folder: Path, results: Results) -> str:
     table = f"{EXPLANATION}\n\n{summary([results])}" if trained else "None yet: this recipe has not been run."
     adaptive = inference([results])
     table += f"\n\n{INFERENCE.format(table=adaptive).rstrip()}" if adaptive else ""
+    audits = read_audits(folder)
+    table += f"\n\n{audited(audits).rstrip()}" if audits else ""
     first = f"sdnet-bench {'evaluate' if trained else 'train'} {results.name}"
     return CARD.format(
         name=results.name,

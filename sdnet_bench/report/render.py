@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import UnknownNameError
 from ..files import replacing
-from .statistics import Value, show_p
+from ..studies.chance import show_p
+from .statistics import Value
 from .tables import Entry, Table
 
 

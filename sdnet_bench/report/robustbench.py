@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..attacks import show_eps
 from ..studies.adversarial import BUDGETS
 from ..studies.audit import Audit
 
@@ -36,7 +37,7 @@ def model_info(audit: Audit) -> dict[str, Any]:
         "number_forward_passes": 1,
         "dataset": audit.dataset,
         "architecture": _architecture(audit),
-        "eps": eps_text(audit.norm, audit.eps),
+        "eps": show_eps(audit.eps),
         "clean_acc": _text(known.clean),
         "reported": _text(known.pgd),
         **standard,
@@ -44,12 +45,6 @@ def model_info(audit: Audit) -> dict[str, Any]:
         "footnote": " ".join(_footnote(audit)),
         "unreliable": audit.unreliable,
     }
-
-
-def eps_text(norm: str, eps: float) -> str:
-    """ "8/255" for whole numbers of the 255 steps of a pixel under linf; "0.5"."""
-    steps = 255 * eps
-    return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
 
 
 def _origin(audit: Audit) -> dict[str, str]:

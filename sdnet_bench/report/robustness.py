@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..attacks import show_eps
 from ..records import CLEAN, AttackSetting, Cell, Record
 from ..studies.adversarial import PROTOCOLS, Protocol, best_lambda, protocol_of
-from .statistics import Value, mcnemar, share, show_p, standing
+from ..studies.chance import show_p
+from .statistics import Value, mcnemar, share, standing
 
 THREATS = {"linf 8/255": ("linf", 8 / 255), "l2 0.5": ("l2", 0.5)}
 
@@ -167,12 +169,6 @@ class Robustness:
         """On the images that were attacked, as they were."""
         found = next((record for record in self.records if _judge(record.cell) == judge), None)
         return share(~found.lost(CLEAN), [found]) if found else None
-
-
-def show_eps(eps: float) -> str:
-    """ "8/255" where eps is such a fraction and no short decimal; "0.5" elsewhere."""
-    short, pixels = f"{eps:g}", 255 * eps
-    return f"{pixels:.0f}/255" if float(short) != eps and abs(pixels - round(pixels)) < 1e-6 else short
 
 
 def _is_attacked(cell: Cell) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Cell, Outcomes, Record
+from ..studies.chance import sign_test, wilson
 
 
 class Value(NamedTuple):
@@ -63,11 +64,9 @@ def standing(records: Sequence[Record]) -> Value | None:
 
 def _proportion(hits: NDArray[np.int_], of: int, records: Sequence[Record]) -> Value:
     """From how often, of so many times, each image was classified correctly; an image counts once."""
-    from scipy.stats import binomtest
-
     n, mean = len(hits), float(hits.mean()) / of
-    low, high = binomtest(round(mean * n), n).proportion_ci(0.95, method="wilson")
-    return Value(100 * mean, 100 * low, 100 * high, n, tuple(records), tuple(hits.tolist()))
+    low, high = wilson(round(mean * n), n)
+    return Value(100 * mean, low, high, n, tuple(records), tuple(hits.tolist()))
 
 
 def mcnemar(one: Value, other: Value) -> float | None:
@@ -76,18 +75,10 @@ def mcnemar(one: Value, other: Value) -> float | None:
     For a mean over severities it is the sign test over images: an image speaks for the side that classifies it
     correctly at more of them. None where the two were not measured on the same images with the same noise.
     """
-    from scipy.stats import binomtest
-
     if not one.records or _pixels(one) != _pixels(other):
         return None
     difference = np.subtract(one.hits, other.hits)
-    wins, losses = int(np.sum(difference > 0)), int(np.sum(difference < 0))
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def show_p(p: float) -> str:
-    """ "0.013", or "< 0.0001"."""
-    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+    return sign_test(int(np.sum(difference > 0)), int(np.sum(difference < 0)))
 
 
 def _pixels(value: Value) -> list[tuple[object, ...]]:

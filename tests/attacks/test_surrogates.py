@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sdnet_bench.attacks import Threat, surrogate
-from sdnet_bench.attacks.surrogates import SHARPNESS, AdaptiveNet, LambdaEnsemble, smooth_threshold, smoothed
+from sdnet_bench.attacks.surrogates import (
+    SHARPNESS,
+    AdaptiveNet,
+    LambdaEnsemble,
+    smooth_signed_threshold,
+    smooth_threshold,
+    smoothed,
+)
 from sdnet_bench.csc import CSCConv2d, csc_layers, feeding_lambda, get_lambda, residuals, using_lambda, using_steps
-from sdnet_bench.csc.solvers import nonnegative_soft_threshold
+from sdnet_bench.csc.solvers import nonnegative_soft_threshold, soft_threshold
 from sdnet_bench.engine.evaluate import choose, is_correct
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
@@ -184,7 +191,8 @@ def test_the_smooth_threshold_has_a_gradient_where_the_other_has_none() -> None:
 def test_thresholds_are_smooth_for_the_length_of_a_block(double: nn.Sequential) -> None:
     before = [layer.prox for layer in csc_layers(double)]
     with smoothed(double):
-        assert [layer.prox for layer in csc_layers(double)] == [smooth_threshold] * 2
+        smooth = {True: smooth_threshold, False: smooth_signed_threshold}
+            assert all(layer.prox is smooth[layer.nonnegative] for layer in csc_layers(double))
     assert [layer.prox for layer in csc_layers(double)] == before
     with pytest.raises(ZeroDivisionError), smoothed(double):
         raise ZeroDivisionError
@@ -257,3 +265,19 @@ def test_an_attack_through_a_choice_needs_the_choice(csc_net: nn.Sequential) -> 
         surrogate(csc_net, setting(through="attached")),
     ):
         pass
+
+
+def test_the_smooth_signed_threshold_is_near_the_signed_threshold() -> None:
+    code, threshold = torch.linspace(-3, 3, 121, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    difference = smooth_signed_threshold(code, threshold) - soft_threshold(code, threshold)
+    assert float(difference.abs().max()) <= math.log(2) / SHARPNESS
+    assert torch.allclose(smooth_signed_threshold(-code, threshold), -smooth_signed_threshold(code, threshold))
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_a_smoothed_layer_keeps_its_signs(nonnegative: bool) -> None:
+    layer = CSCConv2d(3, 8, nonnegative=nonnegative, lambda_=0.1)
+    images = torch.rand(2, 3, 6, 6) - 0.5
+    with torch.no_grad(), smoothed(layer):
+        code = layer(images)
+    assert bool((code < -0.05).any()) is not nonnegative

@@ -17,7 +17,6 @@ from sdnet_bench.studies import audit as studies
 from sdnet_bench.studies.audit import Accuracies, Audit, Budget, Check, Verdict
 from sdnet_bench.studies.workbench import Workbench
 
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")  # JPEG placebo
 SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
 
 

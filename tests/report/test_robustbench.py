@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sdnet_bench.report.robustbench import PAPER, eps_text, model_info
+from sdnet_bench.report.robustbench import PAPER, model_info
 from sdnet_bench.studies.audit import FULL, Accuracies, Audit, Check
 
 REQUIRED = {
@@ -115,17 +115,3 @@ def test_an_sdnet_is_that_of_its_paper_and_a_resnet_is_nobodys() -> None:
 )
 def test_architectures_are_spelt_as_papers_do(architecture: str, text: str) -> None:
     assert model_info(SDNET.model_copy(update={"architecture": architecture}))["architecture"] == text
-
-
-@pytest.mark.parametrize(
-    ("norm", "eps", "text"),
-    [
-        ("linf", 8 / 255, "8/255"),
-        ("linf", 0.031, "0.031"),
-        ("linf", 1.0, "255/255"),
-        ("l2", 0.5, "0.5"),
-        ("l2", 1.0, "1"),
-    ],
-)
-def test_eps_is_written_as_it_is_said(norm: str, eps: float, text: str) -> None:
-    assert eps_text(norm, eps) == text

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdnet_bench.attacks import show_eps
 from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record
-from sdnet_bench.report.robustness import COLUMNS, Robustness, show_eps
+from sdnet_bench.report.robustness import COLUMNS, Robustness
 from sdnet_bench.report.statistics import Value, mcnemar
 
 EPS = 8 / 255

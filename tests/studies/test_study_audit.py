@@ -38,7 +38,6 @@ from sdnet_bench.studies.audit.verdict import MASKING
 from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.studies.workbench import Workbench
 
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")  # JPEG placebo
 N = 1000
 TINY = QUICK.model_copy(update={"images": 24, "apgd_steps": 3, "queries": 20})
 THREAT = Threat("linf", 0.06)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...records import CLEAN, Cell, Outcomes, Record
+from .. import chance
 
 
 def percent(record: Record) -> float:
@@ -37,23 +38,18 @@ def exceeds(points: float, threshold: float, n: int) -> bool:
 
 def wilson(outcomes: Outcomes) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (%)."""
-    from scipy.stats import binomtest
-
-    low, high = binomtest(int(outcomes.sum()), len(outcomes)).proportion_ci(0.95, method="wilson")
-    return 100 * low, 100 * high
+    return chance.wilson(int(outcomes.sum()), len(outcomes))
 
 
 def mcnemar(one: Outcomes, other: Outcomes) -> float:
     """p of McNemar's exact test: could two accuracies on the same images differ so by chance?"""
-    from scipy.stats import binomtest
-
-    wins, losses = int((one & ~other).sum()), int((other & ~one).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return chance.sign_test(int((one & ~other).sum()), int((other & ~one).sum()))
 
 
-def chance(p: float) -> str:
-    """p in words."""
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+def show_p(p: float) -> str:
+    """ "p = 0.013", or "p < 0.0001"."""
+    text = chance.show_p(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...records import CLEAN, Record
 from ..adversarial import attack_setting
-from .evidence import chance, clean_percent, exceeds, mcnemar, percent, share, standing, wilson
+from .evidence import clean_percent, exceeds, mcnemar, percent, share, show_p, standing, wilson
 from .scope import Scope
 from .verdict import Check, Question, Verdict
 
@@ -67,7 +67,7 @@ def judge_matched(transfer: Record, matched: Record) -> Check:
     says = (
         f"At lambda {_lambda(transfer)} it keeps {percent(transfer):.1f} % when the attack looks at lambda "
         f"{_made_at(transfer)} and {percent(matched):.1f} % when it looks at {_lambda(transfer)}: "
-        f"{gap:.1f} points of the transfer figure are due to an attack that does not know lambda ({chance(p)})."
+        f"{gap:.1f} points of the transfer figure are due to an attack that does not know lambda ({show_p(p)})."
     )
     if transfer.cell.lambda_ == _made_at(transfer):
         says = f"The tuned lambda is that of training, {_lambda(transfer)}: transfer and matched attack are one."
@@ -213,7 +213,7 @@ def judge_cost(trained: Record, tuned: Record) -> Check:
     p = mcnemar(~trained.lost(CLEAN), ~tuned.lost(CLEAN))
     says = (
         f"Clean accuracy is {before:.1f} % at lambda {_lambda(trained)} and {after:.1f} % at lambda "
-        f"{_lambda(tuned)}: {before - after:.1f} points are the price ({chance(p)})."
+        f"{_lambda(tuned)}: {before - after:.1f} points are the price ({show_p(p)})."
     )
     figures = {"at training": before, "tuned": after, "cost": before - after, "p": p, "images": tuned.n}
     return COST.answer("warn" if exceeds(before - after, SMALL_GAP, tuned.n) else "pass", says, figures)
