@@ -192,7 +192,7 @@ def test_thresholds_are_smooth_for_the_length_of_a_block(double: nn.Sequential) 
     before = [layer.prox for layer in csc_layers(double)]
     with smoothed(double):
         smooth = {True: smooth_threshold, False: smooth_signed_threshold}
-            assert all(layer.prox is smooth[layer.nonnegative] for layer in csc_layers(double))
+        assert all(layer.prox is smooth[layer.nonnegative] for layer in csc_layers(double))
     assert [layer.prox for layer in csc_layers(double)] == before
     with pytest.raises(ZeroDivisionError), smoothed(double):
         raise ZeroDivisionError
