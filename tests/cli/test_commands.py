@@ -21,6 +21,7 @@ from sdnet_bench.records import RecordStore
 
 SMALL = ["--epochs", "2", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
 CPU = ["--device", "cpu"]
+COMMANDS = ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "audit", "report", "demo")
 
 
 def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
@@ -73,11 +74,11 @@ def test_help_imports_no_torch_and_answers_at_once(tmp_path: Path) -> None:
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert time.perf_counter() - started < 2
-    for command in ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "report", "demo"):
+    for command in COMMANDS:
         assert command in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "report", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     text = call(command, "--help").stdout
     assert "--runs-dir" in text
@@ -170,13 +171,42 @@ def test_fit_lambda_then_evaluate_adaptively(at: Path) -> None:
         assert chosen["lambda_"] == pytest.approx(wanted, abs=2e-4)
 
 
-def test_attack_goes_through_both_protocols(at: Path) -> None:
-    words = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "20", "--lambdas", "0.1,0.5"]
-    found = rows(*words)
-    assert [row["lambda_"] for row in found if row["attack"]["crafted_at"] == 0.1][:2] == [0.1, 0.5]
+ATTACK = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "20", "--lambdas", "0.1,0.5"]
+
+
+def test_attack_goes_through_all_protocols(at: Path) -> None:
+    found = rows(*ATTACK)
+    assert [row["lambda_"] for row in found if row["protocol"] == "transfer"] == [0.5]
+    assert [row["lambda_"] for row in found if row["protocol"] == "matched"] == [0.1, 0.5]
+    assert {row["lambda_"] for row in found if row["protocol"] == "ensemble"} <= {0.1, 0.5}
     assert {row["attack"]["norm"] for row in found} == {"l2"}
-    again = call(*words, *CPU)
-    assert again.stdout.splitlines()[0].split()[:1] == ["norm"]
+    again = call(*ATTACK, *CPU)
+    assert again.stdout.splitlines()[0].split()[:2] == ["attack", "norm"]
+
+
+def test_attack_looks_through_the_choice_of_lambda_where_it_is_fitted(at: Path) -> None:
+    assert "no adaptive attack: sdnet18-tiny has no fits" in call(*ATTACK, "--protocol", "adaptive", *CPU).stderr
+    call("fit-lambda", "sdnet18-tiny", "--corruption", "all", "--limit", "30", "--lambdas", "0.1,0.5", *CPU)
+    found = rows(*ATTACK, "--protocol", "adaptive")
+    assert [row["attack"]["through"] for row in found] == ["detached", "attached"]
+
+
+def test_attack_keeps_its_images(at: Path) -> None:
+    told = call(*ATTACK, "--protocol", "matched", "--save", *CPU).stderr
+    assert told.count("adversarial images in") == 2
+    assert len(list((at / "runs/sdnet18-tiny/adversarial").glob("l2-pgd-*/images.npy"))) == 2
+
+
+def test_attack_sweeps_eps(at: Path) -> None:
+    found = rows(*ATTACK, "--sweep-eps")
+    assert sorted({row["attack"]["eps"] for row in found}) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
+
+
+def test_autoattack_is_matched_at_lambda_0_and_at_the_tuned_lambda(at: Path) -> None:
+    words = [word if word != "2" else "4" for word in ATTACK]
+    found = rows(*words, "--attack", "autoattack", "--protocol", "matched")
+    assert {row["protocol"] for row in found} == {"matched"}
+    assert {row["lambda_"] for row in found} <= {0.1, 0.5}
 
 
 def test_measuring_brings_card_and_results_up_to_date(at: Path) -> None:

@@ -97,6 +97,10 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--eps=-8/255"], r"eps out of range, expected a finite number > 0"),
     (["attack", "--eps", "nan"], r"eps out of range, expected a finite number > 0"),
     (["attack", "--eps", "eight"], r"eps is no number, expected a number or a fraction, such as 8/255, got eight"),
+    (["attack", "--attack", "autoatack"], r"unknown attack 'autoatack'\. Did you mean 'autoattack'\?"),
+    (["audit", "--norm", "l1"], r"unknown norm 'l1'"),
+    (["audit", "--other", "nobody"], r"unknown model 'nobody'"),
+    (["attack", "--protocol", "transfer,mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),
     (["report", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
@@ -143,7 +147,7 @@ def test_fits_of_another_model_are_one_line(at: Path) -> None:
     assert "lambda_fit.json belongs to another model. Remove it, or fit anew" in str(error)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sweep-lambda", "fit-lambda", "attack"])
+@pytest.mark.parametrize("command", ["evaluate", "sweep-lambda", "fit-lambda", "attack", "audit"])
 def test_without_a_model_the_way_to_one_is_shown(at: Path, command: str) -> None:
     error = complaint(command, "--runs-dir", "empty")
     assert error.exit_status == 2
