@@ -124,9 +124,9 @@ class Robustness:
         }
         return [(eps, value) for eps, value in sorted({0.0: self._clean(judge), **found}.items()) if value]
 
-    def members(self, *judges: Judge) -> dict[str, list[Protocol]]:
-        """What the unions of these judges are made of: attacks by name, each with its protocols."""
-        united = [record for record in self.records if _judge(record.cell) in judges]
+    def members(self, judge: Judge) -> dict[str, list[Protocol]]:
+        """What the union of a judge is made of: attacks by name, each with its protocols."""
+        united = [record for record in self.records if _judge(record.cell) == judge]
         made = {(_attack(record).name, protocol_of(record.cell)) for record in united}
         return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
 
@@ -137,15 +137,24 @@ class Robustness:
             f"{attack.norm} {show_eps(attack.eps)}: {attack.name}, {attack.steps} steps of {attack.step_size:.4f}, "
             f"{attack.restarts} random start(s), {first.n:,} test images, {first.cell.precision}"
         )
-        united = self.members(*(judge for judge in self.judges.values() if self._union(judge)))
-        if united:
-            yield "union of " + ", ".join(f"{name} ({', '.join(protocols)})" for name, protocols in united.items())
+        yield from self._unions()
         if "oracle" in self.judges:
             yield f"the oracle's lambda {self.judges['oracle']:g}"
         matched, transfer = self.value("matched", "tuned"), self.value("transfer", "tuned")
         p = mcnemar(matched, transfer) if matched and transfer else None
         if p is not None:
             yield f"p of matched against transfer after tuning {show_p(p)}"
+
+    def _unions(self) -> Iterator[str]:
+        """What the unions are made of, those of the same attacks together."""
+        at: dict[str, list[str]] = {}
+        for choice, judge in self.judges.items():
+            if self._union(judge):
+                members = ", ".join(f"{name} ({', '.join(by)})" for name, by in self.members(judge).items())
+                at.setdefault(members, []).append(choice)
+        for members, choices in at.items():
+            where = f" ({', '.join(choices)})" if len(self.judges) > 1 else ""
+            yield f"union{where} of {members}"
 
     def _by(self, protocol: str) -> list[Record]:
         """The paper's attack by a protocol. Made and scored at lambda_0 it is transferred and matched at once."""

@@ -239,7 +239,8 @@ def test_accuracy_by_radius_is_that_of_matched_pgd_with_as_many_steps() -> None:
 def test_the_conditions_name_the_attack_the_members_of_the_unions_and_p() -> None:
     text = "; ".join(robustness(*RECORDS).conditions())
     assert "linf 8/255: pgd, 10 steps of 0.0100, 1 random start(s), 10 test images, float32" in text
-    assert "union of apgd-ce (matched), pgd (transfer, matched, ensemble, adaptive)" in text
+    assert "union (tuned) of apgd-ce (matched), pgd (transfer, matched, ensemble)" in text
+    assert "union (adaptive) of pgd (transfer, adaptive)" in text
     assert "the oracle's lambda 0.9" in text
     assert "p of matched against transfer after tuning 0.25" in text
     assert "union" not in "; ".join(robustness(*TRANSFER[1:]).conditions())

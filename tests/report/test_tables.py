@@ -246,7 +246,7 @@ def test_a_table_says_how_its_numbers_were_got() -> None:
     note, attack = build_tables([results(*RECORDS)])[3].notes
     assert "mine: width " in note
     assert re.search(r"linf 8/255: pgd, \d+ steps of 0\.\d+, \d+ random start\(s\), 1,000 test images, float32", attack)
-    assert "union of pgd (transfer, matched)" in attack
+    assert "union (tuned) of pgd (transfer, matched)" in attack
     assert "p of matched against transfer after tuning < 0.0001" in attack
 
 
