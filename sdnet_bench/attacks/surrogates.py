@@ -16,8 +16,8 @@ from ..records import AttackSetting
 LambdaOfResidual = Callable[[Tensor], Tensor]
 """Residuals `(N,)` at the network's own lambda to the lambdas `(N,)` of the images."""
 
-SHARPNESS = 20.0
-"""Of the softplus that stands in for the threshold: it differs from it by log(2) / SHARPNESS at most."""
+SHARPNESS = 5.0
+"""Of the softplus that stands in for a threshold t: the two differ by log(2) / SHARPNESS of t at most."""
 
 
 class LambdaEnsemble(nn.Module):
@@ -61,7 +61,8 @@ class AdaptiveNet(nn.Module):
 
 def smooth_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     """A softplus in the place of the non-negative soft threshold: it has a gradient where that one has none."""
-    return F.softplus(code - threshold, beta=SHARPNESS)
+    width = (threshold / SHARPNESS).clamp_min(torch.finfo(code.dtype).tiny)
+    return width * F.softplus((code - threshold) / width)
 
 
 def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
