@@ -25,10 +25,14 @@ class Journal:
         self._folder, self._writer = folder, writer
 
     def __iter__(self) -> Iterator[Entry]:
-        """What all processes wrote so far; a line torn by a crash is left out."""
+        """What all processes wrote so far; a line torn by a crash is left out. A `RecordError` for any other damage."""
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
             lines = path.read_bytes().split(b"\n")
-            yield from map(json.loads, lines[:-1])  # what follows the last line break is torn
+            try:
+                yield from map(json.loads, lines[:-1])  # what follows the last line break is torn
+            except ValueError:
+                hint = "Remove it; what it told of is measured again."
+                raise RecordError(f"{path} is damaged", hint=hint) from None
 
     def append(self, entry: Entry) -> None:
         """Adds an entry; it is on its way to the disk when this returns."""

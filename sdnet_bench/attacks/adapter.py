@@ -8,6 +8,7 @@ or does after everything has fallen is dealt with here and in `victim`; its inne
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ def on_correct(attack: Attack) -> Attack:
     where the victim was not fooled, so a transferred attack of these kinds is weaker than a transferred PGD.
     """
 
+    @wraps(attack)
     def attack_correct(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
         with torch.no_grad():
             right = (victim.logits(images).argmax(1) == labels).nonzero().flatten()

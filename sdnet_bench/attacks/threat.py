@@ -74,9 +74,12 @@ def parse_eps(text: str | None, norm: str) -> float:
         return DEFAULT_EPS.get(norm, math.nan)
     try:
         numerator, _, denominator = text.partition("/")
-        return float(numerator) / float(denominator or 1)
+        eps = float(numerator) / float(denominator or 1)
     except (ValueError, ZeroDivisionError):
         raise UsageError("eps is no number", expected="a number or a fraction, such as 8/255", got=text) from None
+    if norm == "linf" and eps > 1:
+        raise UsageError("eps out of range", expected="at most 1, the range of a pixel, such as 8/255", got=text)
+    return eps
 
 
 def show_eps(eps: float) -> str:

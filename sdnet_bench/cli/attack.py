@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..config import LAMBDAS
+from ..errors import UsageError
 from . import options
 
 
@@ -14,12 +15,22 @@ def attack(
     model: options.Model = None,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
-    name: Annotated[str, typer.Option("--attack", help="autoattack, pgd, apgd-ce, apgd-dlr, fab, square, ...")] = "pgd",
-    steps: Annotated[int | None, typer.Option(min=1, help="Iterations, or queries; by default the usual.")] = None,
-    restarts: Annotated[int | None, typer.Option(min=1, help="By default the usual.")] = None,
+    name: Annotated[
+        str, typer.Option("--attack", help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.")
+    ] = "pgd",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Iterations; by default 10 of pgd, 100 of others, 5000 queries of square.")
+    ] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=1, help="By default 1, and 9 targets of apgd-t and fab-t.")
+    ] = None,
     protocol: Annotated[
-        str, typer.Option(help="transfer (the paper's), matched, ensemble, adaptive, several with commas, or all.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="transfer (the paper's), matched, ensemble, adaptive, several with commas, or all; "
+            "by default all for pgd, matched for the others."
+        ),
+    ] = None,
     by_eps: Annotated[
         bool, typer.Option("--sweep-eps", help="Matched attacks at seven radii, from a quarter of eps to 16 times eps.")
     ] = False,
@@ -41,12 +52,18 @@ def attack(
     from .shared import open_bench, publish
     from .show import show_records
 
-    threat, chosen, grid = Threat(norm, parse_eps(eps, norm)), check_protocols(protocol), parse_lambdas(lambdas)
+    if by_eps and (protocol or save):
+        raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
+    threat, chosen, grid = (
+        Threat(norm, parse_eps(eps, norm)),
+        protocol and check_protocols(protocol),
+        parse_lambdas(lambdas),
+    )
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
     if by_eps:
         records = sweep_eps(bench, setting, grid, limit=limit)
     else:
-        records = run_attack(bench, setting, chosen, grid, limit=limit, save=save)
+        records = run_attack(bench, setting, chosen or None, grid, limit=limit, save=save)
     publish(bench)
     show_records(records, as_json=json)

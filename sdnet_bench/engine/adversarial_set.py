@@ -31,8 +31,8 @@ SEAL = "attack.json"
 class Keeper:
     """Writes the adversarial images of a split as they are made; what nobody attacked stays as it was.
 
-    Images are rounded to uint8 towards the clean ones, so that no budget is left. One that was made before is
-    replaced, and a set that was begun is gone on with.
+    Images are rounded to uint8 inside their budget. One that was made before is replaced, and a set that was begun is
+    gone on with.
 
     Args:
         folder: of this one set.
@@ -42,17 +42,20 @@ class Keeper:
 
     def __init__(self, folder: Path, split: Split, setting: AttackSetting) -> None:
         self.folder, self.setting = make_folder(folder), setting
-        if not all((folder / f"{name}.npy").exists() for name in ARRAYS):
+        (folder / SEAL).unlink(missing_ok=True)
+        self.is_new = not all((folder / f"{name}.npy").exists() for name in ARRAYS)
+        """Whether nobody has begun this set before."""
+        if self.is_new:
             _copy(split, folder)
         self._images = open_memmap(folder / "images.npy", mode="r+")
         self._row = {int(index): row for row, index in enumerate(np.load(folder / "index.npy"))}
 
-    def __call__(self, batch: Batch, adversarial: Tensor, ended: Sequence[bool]) -> None:
-        """Keeps those of a batch, `(N, 3, H, W)` in [0, 1], for which the attack is over."""
+    def __call__(self, batch: Batch, adversarial: Tensor, wanted: Sequence[bool]) -> None:
+        """Keeps those wanted of a batch, `(N, 3, H, W)` in [0, 1]."""
         threat = Threat(self.setting.norm, self.setting.eps)
         pixels = threat.quantize(batch.images, adversarial).permute(0, 2, 3, 1).numpy()
-        for index, image, is_over in zip(batch.index.tolist(), pixels, ended, strict=True):
-            if is_over:
+        for index, image, is_wanted in zip(batch.index.tolist(), pixels, wanted, strict=True):
+            if is_wanted:
                 self._images[self._row[index]] = image
         self._images.flush()
 

@@ -3,7 +3,7 @@
 An attack is a sequence of stages: restarts, targets, or the attacks of a suite. An image that is misclassified as it
 is is never attacked; one that falls is not attacked again. A stage sees those that are left in full batches; when most
 of a batch has fallen it is abandoned, and those who stand are attacked anew among others. As the random numbers of an
-image depend on nothing but the image, that changes no outcome.
+image depend on nothing but the image, that changes no outcome, but for what the order of sums does to the last digits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUERIES = 50
 """How many queries of a random search a suite allows for each of its iterations: 5,000 for 100."""
 
 Keep = Callable[[Batch, Tensor, Sequence[bool]], None]
-"""`(batch, adversarial, ended)`: told of every batch what was made of its images, and for which the stage is over."""
+"""`(batch, adversarial, wanted)`: told of every batch what was made of its images, and for which this is to be kept."""
 
 
 def stages(setting: AttackSetting, num_classes: int) -> list[Stage]:
@@ -88,6 +88,11 @@ class Siege(Generic[Key]):
     rule: LambdaRule | None = None
     seed: int = 0
     keep: Keep | None = None
+
+    @property
+    def own_place(self) -> int | None:
+        """Where `own` stands among the judges."""
+        return None if self.own is None else list(self.judges).index(self.own)
 
     def attack(self, stage: Stage, batch: Batch) -> Crafted:
         """One stage on a batch of images that are left."""
@@ -148,6 +153,10 @@ class Standing:
         open_ = (self.done[places] < stage) & (self.lost_to[:, places] < 0).any(0)
         return [int(place) for place in places[open_]]
 
+    def stands(self, judge: int | None, places: Sequence[int]) -> list[bool]:
+        """Which images no stage has broken yet for a judge, by its place; all where there is none."""
+        return [judge is None or bool(self.lost_to[judge, place] < 0) for place in places]
+
     def settled(self, stages: int) -> int:
         """How many images nothing can happen to any more."""
         return int(((self.done >= stages) | (self.lost_to >= 0).all(0)).sum())
@@ -175,7 +184,7 @@ def survive(
         queue = deque(standing.left(number, mine))
         while queue:
             places = [queue.popleft() for _ in range(min(BATCH_SIZE, len(queue)))]
-            entry = _run(siege, plan[number - 1] if number else None, number, split, places)
+            entry = _run(siege, plan[number - 1] if number else None, number, split, places, standing)
             journal.append(entry)
             standing.apply(entry)
             queue.extend(sorted(set(places) - set(entry["places"])))
@@ -185,7 +194,9 @@ def survive(
     return _losses(siege, standing, plan, mine)
 
 
-def _run(siege: Siege[Key], stage: Stage | None, number: int, split: Split, places: list[int]) -> Entry:
+def _run(
+    siege: Siege[Key], stage: Stage | None, number: int, split: Split, places: list[int], standing: Standing
+) -> Entry:
     """What a stage, or a first look at the clean images, did to those of a batch that it came to an end with."""
     batch = next(iter(split.subset(places).batches(len(places), siege.runtime.device)))
     if stage is None:
@@ -195,7 +206,12 @@ def _run(siege: Siege[Key], stage: Stage | None, number: int, split: Split, plac
     broken = siege.broken(batch, crafted.first, crafted.last)
     ended = [crafted.finished or fallen for fallen in crafted.fallen.tolist()]
     if siege.keep:
-        siege.keep(batch, siege.stronger(batch, crafted), ended)
+        stood = standing.stands(siege.own_place, places)
+        siege.keep(
+            batch,
+            siege.stronger(batch, crafted),
+            [is_over and left for is_over, left in zip(ended, stood, strict=True)],
+        )
     return {
         "stage": number,
         "places": _those(places, ended),

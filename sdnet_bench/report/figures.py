@@ -121,8 +121,7 @@ LINES: dict[str, dict[str, Any]] = {
 def _robust_lambda(axes: Axes, robustness: Robustness) -> None:
     """Accuracy against lambda, a line for each kind of attack; upright: the tuned lambda."""
     for column, style in LINES.items():
-        found = [(at, robustness.accuracy(column, at)) for at in robustness.lambdas]
-        _line(axes, [(at, value) for at, value in found if value], column, style)
+        _line(axes, robustness.against_lambda(column), column, style)
     tuned = robustness.judges.get("tuned")
     if isinstance(tuned, float):
         axes.axvline(tuned, color="black", lw=0.8, ls=(0, (1, 2)), label=f"tuned: {tuned:g}")

@@ -111,6 +111,27 @@ class Robustness:
             return self._adaptive(judge)
         return standing([record for record in self._by(column) if _judge(record.cell) == judge])
 
+    def against_lambda(self, column: str) -> list[tuple[float, Value]]:
+        """Accuracy (%) by lambda, ascending; "union" is that of those attacks alone that every lambda has met."""
+        find = self._common_union if column == "union" else lambda at: self.accuracy(column, at)
+        return [(at, value) for at in self.lambdas if (value := find(at))]
+
+    def _common_union(self, lambda_: float) -> Value | None:
+        attacked = [set(self._kinds(at)) for at in self.lambdas if self._union(at)]
+        if not self._union(lambda_):
+            return None
+        common = set.intersection(*attacked)
+        return standing([record for kind, record in self._kinds(lambda_).items() if kind in common])
+
+    def _kinds(self, judge: Judge) -> dict[tuple[AttackSetting, str], Record]:
+        """Attacks on a judge by what they are. Made and scored at lambda_0 one is transferred and matched at once."""
+        found: dict[tuple[AttackSetting, str], Record] = {}
+        for record in (record for record in self.records if _judge(record.cell) == judge):
+            found[_bare(record), str(protocol_of(record.cell))] = record
+            if _is_made_at(record, self.trained):
+                found[_bare(record), "transfer"] = record
+        return found
+
     def against_eps(self, judge: Judge) -> list[tuple[float, Value]]:
         """Accuracy (%) by the radius of matched PGD with as many steps and starts, ascending; at 0 that of clean
         images."""

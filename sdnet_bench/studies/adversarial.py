@@ -10,6 +10,7 @@ Lambda "after tuning" is the one that scores best against transferred images of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -79,10 +80,15 @@ def check_protocols(text: str) -> list[Protocol]:
     return [protocol for protocol in PROTOCOLS if protocol in text.split(",")]
 
 
+def usual_protocols(name: str) -> Sequence[Protocol]:
+    """All for PGD. Transferred, other attacks are weaker by construction, and dear: they are matched alone."""
+    return PROTOCOLS if name == "pgd" else ("matched",)
+
+
 def run_attack(
     bench: Workbench,
     setting: AttackSetting,
-    protocols: Sequence[Protocol] = PROTOCOLS,
+    protocols: Sequence[Protocol] | None = None,
     lambdas: Sequence[float] | None = None,
     *,
     limit: int | None = IMAGES,
@@ -91,15 +97,21 @@ def run_attack(
     """Attacks the test split by the given protocols; a network without lambda has just one, "matched".
 
     Args:
+        protocols: by default the `usual_protocols`.
         lambdas: that are scored, with lambda_0, by default those of the paper's Figure 2. The tuned lambda is found
             among them first, on as many validation images as there are test images. An attack other than PGD is
             matched at lambda_0 and at the tuned lambda alone.
         save: keep the adversarial images, beside the records.
     """
     title = f"{setting.name} {setting.norm} attack"
+    protocols = usual_protocols(setting.name) if protocols is None else protocols
     if not csc_layers(bench.model.net):
+        if set(protocols) != {"matched"}:
+            bench.progress.note(f"{bench.model.name} has no lambda: matched is the only protocol")
         return bench.measure(matched_cells(bench, setting, [None], limit), title, save=save)
     grid = full_grid(bench, lambdas)
+    if list(protocols) == ["adaptive"]:
+        require_fits(bench, [UNKNOWN])
     if "transfer" in protocols:  # the tuned lambda is chosen among its records
         tune_lambda(bench, setting, grid, limit)
     records: list[Record] = []
@@ -116,9 +128,15 @@ def sweep_eps(
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
         at = sorted({bench.trained_lambda, tune_lambda(bench, setting, full_grid(bench, lambdas), limit)})
-    settings = [with_radius(setting, setting.eps * factor) for factor in RADII]
+    settings = [with_radius(setting, threat.eps) for threat in widening(Threat(setting.norm, setting.eps))]
     cells = [cell for radius in settings for cell in matched_cells(bench, radius, at, limit)]
     return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
+
+
+def widening(threat: Threat) -> list[Threat]:
+    """Balls from a quarter of the radius to sixteen times it; under Linf none is larger than the range of a pixel."""
+    most = 1.0 if threat.norm == "linf" else math.inf
+    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
 def with_radius(setting: AttackSetting, eps: float) -> AttackSetting:

@@ -87,10 +87,11 @@ def _attack(
     bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task, journal: Journal, save: bool
 ) -> list[Record]:
     """Adversarial images made once, and judged as each cell says."""
-    siege = _siege(bench, group, rules, _keeper(bench, group[0]) if save else None)
+    keeper = _keeper(bench, group[0], journal) if save else None
+    siege = _siege(bench, group, rules, keeper)
     lost = survive(siege, bench.split_of(group[0]), journal=journal, task=task)
-    if isinstance(siege.keep, Keeper) and bench.runtime.processes.is_main_process:
-        siege.keep.seal()
+    if keeper and bench.runtime.processes.is_main_process:
+        keeper.seal()
         _check_saved(bench, siege)
     return [Record.of_attack(bench.model.name, cell, lost[cell], provenance=_provenance(bench, cell)) for cell in group]
 
@@ -122,8 +123,9 @@ def sees_itself(cell: Cell) -> bool:
 def _judge(bench: Workbench, cell: Cell, rules: Rules) -> Judge:
     """Whether an image is classified correctly as a cell says."""
     choice, runtime = _choice(cell, rules), replace(bench.runtime, precision=cell.precision)
-    other = bench.others[cell.defence[len(OTHER) :]] if cell.defence and cell.defence.startswith(OTHER) else None
-    net, placebo = other or bench.model.net, PLACEBOS.get(cell.defence or "")
+    defence = cell.defence or ""
+    other = bench.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
+    net, placebo = other or bench.model.net, PLACEBOS[defence] if defence and not other else None
 
     def judge(pixels: Tensor, batch: Batch) -> Tensor:
         seen = placebo(pixels) if placebo else pixels
@@ -133,11 +135,14 @@ def _judge(bench: Workbench, cell: Cell, rules: Rules) -> Judge:
     return judge
 
 
-def _keeper(bench: Workbench, cell: Cell) -> Keeper:
+def _keeper(bench: Workbench, cell: Cell, journal: Journal) -> Keeper:
     """What keeps the adversarial images of a cell; the first process lays out the files."""
     assert cell.attack
     with bench.runtime.processes.main_process_first():
-        return Keeper(bench.adversarial_folder(cell), bench.split_of(cell), cell.attack)
+        keeper = Keeper(bench.adversarial_folder(cell), bench.split_of(cell), cell.attack)
+        if keeper.is_new:
+            journal.close()  # the images that it tells of are gone
+        return keeper
 
 
 def _check_saved(bench: Workbench, siege: Siege[Cell]) -> None:

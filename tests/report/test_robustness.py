@@ -251,3 +251,20 @@ def test_the_conditions_name_the_attack_the_members_of_the_unions_and_p() -> Non
 )
 def test_eps_is_written_as_it_is_typed(eps: float, text: str) -> None:
     assert show_eps(eps) == text
+
+
+def test_a_curve_unites_the_attacks_that_every_lambda_has_met() -> None:
+    """An attack that one lambda alone was put to would make a dip there that is none of the network."""
+    plain = robustness(*VALIDATION, *TRANSFER, *MATCHED)
+    more = robustness(*VALIDATION, *TRANSFER, *MATCHED, OTHER)
+    assert percent(more.accuracy("union", 0.5)) < percent(plain.accuracy("union", 0.5))
+    assert [(at, value.value) for at, value in more.against_lambda("union")] == [
+        (at, value.value) for at, value in plain.against_lambda("union")
+    ]
+    assert len(more.against_lambda("union")) > 1
+
+
+@pytest.mark.parametrize("column", ["transfer", "matched", "clean"])
+def test_a_curve_is_what_the_table_shows(column: str) -> None:
+    found = robustness(*RECORDS)
+    assert all(value == found.accuracy(column, at) for at, value in found.against_lambda(column))
