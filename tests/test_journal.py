@@ -91,3 +91,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"cannot write .*Name another --runs-dir\.") as caught:
         Journal(tmp_path / "run").append(ENTRIES[0])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"\x00" * 40, b'{"stage": 0, "pla'], ids=["zeros", "half a line"])
+def test_a_damaged_entry_in_the_middle_is_an_error_that_names_the_file(folder: Path, damage: bytes) -> None:
+    written(folder)
+    path = folder / "0.jsonl"
+    path.write_bytes(damage + b"\n" + path.read_bytes())
+    with pytest.raises(RecordError, match=r"0\.jsonl is damaged\. Remove it"):
+        list(Journal(folder))

@@ -153,9 +153,9 @@ class Standing:
         open_ = (self.done[places] < stage) & (self.lost_to[:, places] < 0).any(0)
         return [int(place) for place in places[open_]]
 
-    def stands(self, judge: int | None, places: Sequence[int]) -> list[bool]:
-        """Which images no stage has broken yet for a judge, by its place; all where there is none."""
-        return [judge is None or bool(self.lost_to[judge, place] < 0) for place in places]
+    def withstands(self, judge: int | None, places: Sequence[int]) -> list[bool]:
+        """Which images no attack has broken yet for a judge, by its place; all where there is none."""
+        return [judge is None or bool(self.lost_to[judge, place] <= 0) for place in places]
 
     def settled(self, stages: int) -> int:
         """How many images nothing can happen to any more."""
@@ -206,7 +206,7 @@ def _run(
     broken = siege.broken(batch, crafted.first, crafted.last)
     ended = [crafted.finished or fallen for fallen in crafted.fallen.tolist()]
     if siege.keep:
-        stood = standing.stands(siege.own_place, places)
+        stood = standing.withstands(siege.own_place, places)
         siege.keep(
             batch,
             siege.stronger(batch, crafted),

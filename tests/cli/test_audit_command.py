@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def call(*words: str) -> Result:
 def test_an_sdnet_is_audited_and_leaves_its_files(at: Path) -> None:
     result = call("sdnet18-tiny", "--norm", "l2", *SMALL)
     folder = at / "sdnet18-tiny"
-    audit = read_audit(folder / "audit-l2.json")
-    assert result.stdout == to_markdown(audit) == (folder / "audit-l2.md").read_text(encoding="utf-8")
+    audit = read_audit(folder / "audit-l2-quick.json")
+    assert result.stdout == to_markdown(audit) == (folder / "audit-l2-quick.md").read_text(encoding="utf-8")
     assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 12, 12)
-    assert json.loads((folder / "robustbench-l2.json").read_text(encoding="utf-8"))["dataset"] == "digits"
+    assert json.loads((folder / "robustbench-l2-quick.json").read_text(encoding="utf-8"))["dataset"] == "digits"
     assert bool(result.exception) is bool(audit.failed)
     assert (folder / "results.json").exists()  # published, like all that is measured
 
@@ -48,7 +49,7 @@ def test_an_sdnet_is_audited_and_leaves_its_files(at: Path) -> None:
 def test_json_is_the_audit_and_nothing_else(at: Path) -> None:
     result = call("resnet18-tiny", "--eps", "0.06", "--json", "--seed", "3", *SMALL)
     audit = Audit.model_validate_json(result.stdout)
-    assert audit == read_audit(at / "resnet18-tiny" / "audit-linf.json")
+    assert audit == read_audit(at / "resnet18-tiny" / "audit-linf-quick.json")
     assert (audit.norm, audit.eps, audit.seed) == ("linf", 0.06, 3)
 
 
@@ -56,8 +57,8 @@ def given(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> dict[str, Any]:
     """An audit that comes to this verdict; what it was asked for is found in the answer."""
     asked: dict[str, Any] = {}
 
-    def run(bench: Workbench, threat: Threat, budget: Budget, other: str | None = None) -> Audit:
-        asked.update(threat=threat, budget=budget, other=other)
+    def run(bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Audit:
+        asked.update(threat=threat, budget=budget, others=others)
         check = Check(id="C12", title="t", verdict=verdict, says="s", threshold="t")
         known = Accuracies(clean=80, transfer=None, pgd=0, autoattack=None, lowest=0, attacks=9)
         return Audit(
@@ -96,7 +97,7 @@ def test_a_failure_is_printed_written_and_raised(at: Path, monkeypatch: pytest.M
     assert result.exception.exit_status == 1
     assert str(result.exception) == "the audit of resnet18-tiny failed C12"
     assert "**Failed: C12.**" in result.stdout
-    assert read_audit(at / "resnet18-tiny" / "audit-linf.json").failed == ["C12"]
+    assert read_audit(at / "resnet18-tiny" / "audit-linf-quick.json").failed == ["C12"]
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,15 @@ def test_budgets_go_by_name(
     at: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], images: int, autoattack: bool
 ) -> None:
     asked = given(monkeypatch, "pass")
-    call("resnet18-tiny", "--norm", "l2", "--other", "sdnet18-tiny", "--device", "cpu", *words)
+    call("resnet18-tiny", "--norm", "l2", "--device", "cpu", *words)
     assert (asked["budget"].images, asked["budget"].autoattack) == (images, autoattack)
-    assert (asked["threat"], asked["other"]) == (Threat("l2", 0.5), "sdnet18-tiny")
+    assert (asked["threat"], asked["others"]) == (Threat("l2", 0.5), [])
+
+
+def test_other_networks_may_be_several(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = given(monkeypatch, "pass")
+    call("resnet18-tiny", "--other", "sdnet18-tiny", "--other", "sdnet18-digits", *SMALL)
+    assert asked["others"] == ["sdnet18-tiny", "sdnet18-digits"]
 
 
 def test_wrong_requests_are_refused_before_anything_runs(at: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -287,3 +288,17 @@ def test_two_processes_share_a_training_and_agree_with_one_on_the_outcome(at: Pa
     assert json.loads(shared.stdout) == rows(*evaluate[:-3])
     for record in RecordStore(at / "runs" / "shared"):
         assert two[record.cell].correct.tolist() == record.correct.tolist()
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
+    words = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
+    shared = launch(*words, cwd=at)
+    assert shared.returncode == 0, shared.stderr
+    images = {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
+    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
+    (at / "runs" / "sdnet18-tiny" / "records.jsonl").unlink()
+    (at / "runs" / "sdnet18-tiny" / "results.json").unlink()
+    assert json.loads(shared.stdout) == rows(*words[:-3])
+    assert images == {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
+    assert len(images) == 2  # at lambda_0 the matched images are the transferred ones

@@ -95,6 +95,8 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--norm", "linff"], r"unknown norm 'linff'\. Did you mean 'linf'\?"),
     (["attack", "--eps", "0"], r"eps out of range, expected a finite number > 0, such as 8/255, got 0"),
     (["attack", "--eps=-8/255"], r"eps out of range, expected a finite number > 0"),
+    (["attack", "--eps", "8"], r"eps out of range, expected at most 1, the range of a pixel, such as 8/255, got 8"),
+    (["attack", "--sweep-eps", "--save"], r"--sweep-eps is matched and keeps no images\. Leave out"),
     (["attack", "--eps", "nan"], r"eps out of range, expected a finite number > 0"),
     (["attack", "--eps", "eight"], r"eps is no number, expected a number or a fraction, such as 8/255, got eight"),
     (["attack", "--attack", "autoatack"], r"unknown attack 'autoatack'\. Did you mean 'autoattack'\?"),

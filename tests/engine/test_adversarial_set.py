@@ -89,6 +89,42 @@ def test_a_transferred_set_holds_the_images_that_every_lambda_was_shown(sdnet: W
         assert (outcomes[record.cell.lambda_].correct[lost]).sum() <= 2
 
 
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
+def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, name: str) -> None:
+    """Later restarts go on for other judges; they do not replace what has broken this one."""
+    setting = attack_setting(Threat("linf", EPS["linf"] / 2), steps=4, restarts=3, name=name)
+    cells = transfer_cells(sdnet, setting, "test", [0.1, 1.0], LIMIT)
+    record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.cell.lambda_ == 0.1)
+    saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
+    standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
+    assert record.lost(name).sum() > 10
+    assert standing[record.lost(name)].sum() <= 2
+
+
+def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
+    sdnet: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = matched_cells(sdnet, SETTINGS["linf"], [0.1], LIMIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "seal", lambda keeper: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sdnet.measure([cell], "attack", save=True)
+    folder = sdnet.adversarial_folder(cell)
+    for path in folder.iterdir():
+        path.unlink()
+    (record,) = sdnet.measure([cell], "attack", save=True)
+    saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
+    standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
+    assert (standing != record.correct).sum() <= 3
+
+
+def test_a_set_that_is_rewritten_is_not_whole_meanwhile(sdnet: Workbench) -> None:
+    _, folder = save(sdnet, "linf")
+    Keeper(folder, sdnet.split("test", LIMIT), SETTINGS["linf"])
+    with pytest.raises(DataError, match="no adversarial set"):
+        open_adversarial(folder, sdnet.split("test", LIMIT))
+
+
 def test_the_command_says_where_the_images_are(sdnet: Workbench, told: Any) -> None:
     run_attack(sdnet, SETTINGS["linf"], ["matched"], [0.1], limit=LIMIT, save=True)
     assert any(note.startswith("adversarial images in") and "rounded to uint8" in note for note in told.notes)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sdnet_bench.errors import RecordError
-from sdnet_bench.report.audit import read_audit, to_markdown, write_audit
-from sdnet_bench.studies.audit import FULL, Accuracies, Audit, Check
+from sdnet_bench.report.audit import overview, read_audit, read_audits, to_markdown, write_audit
+from sdnet_bench.report.card import audited, card
+from sdnet_bench.report.results import Results
+from sdnet_bench.studies.audit import FULL, QUICK, Accuracies, Audit, Check
+from sdnet_bench.studies.workbench import Workbench
 
 CHECKS = (
     Check(id="C1", title="One", verdict="fail", says="Too much.", figures={"gap": 34.0}, threshold="Fails above 2."),
@@ -44,6 +48,10 @@ RESNET = AUDIT.model_copy(
 )
 
 
+def changed(audit: Audit, **accuracies: Any) -> Audit:
+    return audit.model_copy(update={"accuracies": audit.accuracies.model_copy(update=accuracies)})
+
+
 def test_the_threat_model_comes_first() -> None:
     head = to_markdown(AUDIT).split("\n|")[0]
     assert head.startswith("# Audit of sdnet18-x, linf 8/255\n")
@@ -69,10 +77,31 @@ def test_failures_and_warnings_are_named_and_the_transfer_figure_is_called_what_
 
 
 def test_an_unreliable_figure_is_not_praised() -> None:
-    lower = AUDIT.accuracies.model_copy(update={"lowest": 0.2})
-    text = to_markdown(AUDIT.model_copy(update={"accuracies": lower}))
+    text = to_markdown(changed(AUDIT, lowest=0.2))
     assert "0.80 %, is not to be relied on" in text
     assert "stands up" not in text
+
+
+def test_without_autoattack_nothing_stands_up() -> None:
+    text = to_markdown(changed(AUDIT, autoattack=None))
+    assert "AutoAttack was not run: the 1.40 % under PGD that looks at the network itself are an upper bound" in text
+    assert "stands up" not in text
+
+
+def test_few_images_say_nothing() -> None:
+    text = to_markdown(AUDIT.model_copy(update={"images": 99}))
+    assert "99 are too few images to say what its robust accuracy is: 100 are the least." in text
+    assert "stands up" not in text
+    assert "stands up" in to_markdown(AUDIT.model_copy(update={"images": 100}))
+
+
+def test_accuracies_have_their_intervals() -> None:
+    """Four of five hundred images; the interval is Wilson's, by hand."""
+    z, n, share = 1.959964, 500, 0.008
+    middle, half = share + z**2 / (2 * n), z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = (100 * (middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    assert f"| AutoAttack | 0.8 [{low:.1f}, {high:.1f}] |" in to_markdown(AUDIT)
+    assert f"| AutoAttack | 0.8 [{low:.1f}, {high:.1f}] |" in overview([AUDIT])
 
 
 def test_a_network_without_lambda_hears_nothing_of_it() -> None:
@@ -81,7 +110,7 @@ def test_a_network_without_lambda_hears_nothing_of_it() -> None:
     assert "in training" not in text
     assert "| AutoAttack" not in text
     assert "The transfer figure" not in text
-    assert "PGD that looks at the network itself, 0.00 %, stands up" in text
+    assert "AutoAttack was not run: the 0.00 % under PGD" in text
 
 
 def test_files_are_named_by_the_norm_and_read_back(tmp_path: Path) -> None:
@@ -90,6 +119,59 @@ def test_files_are_named_by_the_norm_and_read_back(tmp_path: Path) -> None:
     assert read_audit(written[0]) == AUDIT
     assert written[1].read_text(encoding="utf-8") == to_markdown(AUDIT)
     assert json.loads(written[2].read_text(encoding="utf-8"))["autoattack_acc"] == "0.80"
+
+
+QUICK_ONE = changed(AUDIT, autoattack=None).model_copy(update={"budget": QUICK, "images": 100})
+L2 = AUDIT.model_copy(update={"norm": "l2", "eps": 0.5, "images": 1000})
+
+
+def test_a_quick_audit_leaves_a_full_one_alone(tmp_path: Path) -> None:
+    for audit in (L2, AUDIT, QUICK_ONE):
+        written = write_audit(tmp_path, audit)
+    names = ["audit-linf-quick.json", "audit-linf-quick.md", "robustbench-linf-quick.json"]
+    assert [path.name for path in written] == names
+    assert read_audit(written[0]) == QUICK_ONE
+    assert read_audits(tmp_path) == [AUDIT, L2]
+
+
+def test_quick_audits_alone_are_none(tmp_path: Path) -> None:
+    write_audit(tmp_path, QUICK_ONE)
+    assert read_audits(tmp_path) == []
+
+
+def lines(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+
+
+def test_an_overview_counts_images_and_joins_checks_by_id() -> None:
+    fewer = L2.model_copy(update={"checks": (CHECKS[2], CHECKS[0].model_copy(update={"verdict": "pass"}))})
+    head, _, *found = lines(overview([AUDIT, fewer]))
+    assert head == ["", "linf 8/255, n = 500", "l2 0.5, n = 1,000"]
+    assert found[-3:] == [
+        ["C1 One", "fail", "pass"],
+        ["C2 Two", "warn", "—"],
+        ["C11 Three", "not applicable", "not applicable"],
+    ]
+
+
+def test_an_overview_keeps_the_order_of_accuracies() -> None:
+    rows = [line[0] for line in lines(overview([RESNET, AUDIT]))[2:7]]
+    assert rows == [line[0] for line in lines(overview([AUDIT]))[2:7]]
+    assert lines(overview([RESNET, AUDIT]))[5][:2] == ["AutoAttack", "—"]
+    assert "AutoAttack" not in overview([RESNET])
+
+
+def test_a_card_shows_audits_of_its_weights_alone(sdnet: Workbench) -> None:
+    folder = sdnet.folder
+    write_audit(folder, AUDIT)
+    foreign = card(folder, Results.read(folder, folder.parent))
+    assert "## Audit" not in foreign
+    ours = L2.model_copy(update={"weights": sdnet.model.weights})
+    write_audit(folder, ours)
+    text = card(folder, Results.read(folder, folder.parent))
+    assert audited([ours]).rstrip() in text
+    assert "[audit-l2.md](audit-l2.md)" in text
+    assert "audit-linf" not in text
 
 
 def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:

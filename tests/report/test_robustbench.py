@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sdnet_bench.report.robustbench import PAPER, model_info
+from sdnet_bench.report.robustbench import model_info
 from sdnet_bench.studies.audit import FULL, Accuracies, Audit, Check
 
 REQUIRED = {
@@ -20,7 +20,6 @@ REQUIRED = {
     "architecture",
     "eps",
     "clean_acc",
-    "reported",
     "autoattack_acc",
     "external",
     "footnote",
@@ -59,8 +58,8 @@ def test_all_keys_are_those_of_robustbench() -> None:
 
 def test_accuracies_are_text_with_two_decimals() -> None:
     info = model_info(SDNET)
-    figures = {name: info[name] for name in ("clean_acc", "reported", "autoattack_acc", "external")}
-    assert figures == {"clean_acc": "49.20", "reported": "1.40", "autoattack_acc": "0.80", "external": "0.80"}
+    figures = {name: info[name] for name in ("clean_acc", "autoattack_acc", "external")}
+    assert figures == {"clean_acc": "49.20", "autoattack_acc": "0.80", "external": "0.80"}
 
 
 def test_the_transfer_figure_stands_in_the_footnote_alone() -> None:
@@ -74,6 +73,7 @@ def test_the_transfer_figure_stands_in_the_footnote_alone() -> None:
 def test_without_autoattack_there_is_no_such_figure() -> None:
     info = model_info(changed(autoattack=None))
     assert set(info) == REQUIRED - {"autoattack_acc"}
+    assert info["unreliable"] is True
     assert "AutoAttack was not run." in info["footnote"]
 
 
@@ -85,6 +85,7 @@ def test_without_autoattack_there_is_no_such_figure() -> None:
         (changed(failed=("C11",)), True),
         (changed(lowest=0.2), True),
         (changed(lowest=0.6), False),
+        (SDNET.model_copy(update={"images": 99}), True),
     ],
 )
 def test_unreliable_is_what_the_audit_says(audit: Audit, unreliable: bool) -> None:
@@ -93,14 +94,20 @@ def test_unreliable_is_what_the_audit_says(audit: Audit, unreliable: bool) -> No
     assert all(name in info["footnote"] for name in audit.failed)
 
 
-def test_an_sdnet_is_that_of_its_paper_and_a_resnet_is_nobodys() -> None:
+def test_weights_are_our_own_and_an_sdnet_names_the_paper_of_its_architecture() -> None:
     info = model_info(SDNET)
-    assert {key: info[key] for key in PAPER} == PAPER
-    assert info["link"] == "https://arxiv.org/abs/2210.12945"
+    assert (info["link"], info["name"], info["authors"], info["venue"]) == ("", "sdnet18-x", "", "N/A")
+    assert "Architecture of Dai et al., NeurIPS 2022, https://arxiv.org/abs/2210.12945;" in info["footnote"]
     bare = {"trained_lambda": None, "tuned_lambda": None, "usable_lambdas": (), "architecture": "resnet18"}
     info = model_info(changed(transfer=None).model_copy(update={**bare, "model": "resnet18-x"}))
     assert (info["link"], info["name"], info["authors"], info["venue"]) == ("", "resnet18-x", "", "N/A")
     assert "lambda" not in info["footnote"]
+    assert "Dai et al." not in info["footnote"]
+
+
+@pytest.mark.parametrize(("norm", "eps", "said"), [("linf", 8 / 255, "Linf, eps 8/255."), ("l2", 0.5, "L2, eps 0.5.")])
+def test_the_footnote_names_the_threat(norm: str, eps: float, said: str) -> None:
+    assert f"Threat model: {said}" in model_info(SDNET.model_copy(update={"norm": norm, "eps": eps}))["footnote"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sdnet_bench.attacks import ATTACKS, Threat
 from sdnet_bench.data import NOISES
 from sdnet_bench.engine import survive as loop
 from sdnet_bench.engine.survive import SUITES
-from sdnet_bench.errors import RecordError, UnknownNameError
+from sdnet_bench.errors import ModelError, RecordError, UnknownNameError
 from sdnet_bench.journal import Entry, Journal
 from sdnet_bench.records import CLEAN, REVISION, AttackSetting, Cell, Record
 from sdnet_bench.studies.adversarial import (
@@ -33,6 +33,8 @@ from sdnet_bench.studies.adversarial import (
     transfer_cells,
     tune_lambda,
     usable_lambdas,
+    usual_protocols,
+    widening,
 )
 from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.studies.measuring import sees_itself
@@ -173,9 +175,35 @@ def test_where_there_are_fits_robust_inference_is_scored_on_transferred_images_t
 
 def test_without_fits_there_is_no_adaptive_attack_and_a_hint(sdnet: Workbench, told: Any) -> None:
     assert adaptive_rules(sdnet) == {}
-    assert run_attack(sdnet, SETTING, ["adaptive"], GRID, limit=LIMIT) == []
+    records = run_attack(sdnet, SETTING, ["transfer", "adaptive"], GRID, limit=LIMIT)
+    assert {protocol_of(record.cell) for record in records} == {"transfer", "matched"}  # at lambda_0 both are one
     hint = "sdnet18-tiny has no fits; `sdnet-bench fit-lambda sdnet18-tiny --corruption all`"
     assert any(hint in note for note in told.notes)
+
+
+def test_an_adaptive_attack_that_was_asked_for_needs_fits(sdnet: Workbench) -> None:
+    with pytest.raises(ModelError, match=r"no fit of lambda for gaussian noise .* fit-lambda sdnet18-tiny"):
+        run_attack(sdnet, SETTING, ["adaptive"], GRID, limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols"), [("pgd", PROTOCOLS), ("apgd-ce", ("matched",)), ("autoattack", ("matched",))]
+)
+def test_other_attacks_than_pgd_are_matched_where_nothing_is_said(name: str, protocols: tuple[str, ...]) -> None:
+    assert tuple(usual_protocols(name)) == protocols
+
+
+def test_a_network_without_lambda_says_that_it_has_one_protocol(resnet: Workbench, told: Any) -> None:
+    run_attack(resnet, SETTING, ["adaptive"], limit=LIMIT)
+    assert "resnet18-tiny has no lambda: matched is the only protocol" in told.notes
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8 / 255), ("linf", 0.2), ("l2", 0.5)])
+def test_balls_widen_to_the_range_of_a_pixel(norm: str, eps: float) -> None:
+    radii = [threat.eps for threat in widening(Threat(norm, eps))]
+    assert radii == sorted(set(radii))
+    assert radii[0] == eps / 4
+    assert radii[-1] == (min(1.0, 16 * eps) if norm == "linf" else 16 * eps)
 
 
 @pytest.mark.parametrize(
