@@ -19,7 +19,11 @@ def audit(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small budgets and no AutoAttack: a few minutes.")] = False,
     other: Annotated[
-        str | None, typer.Option(help="A network to transfer to; by default the ResNet of an SDNet and vice versa.")
+        list[str] | None,
+        typer.Option(
+            help="A network to transfer to; may be given several times. By default the ResNet of an SDNet and vice "
+            "versa."
+        ),
     ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -37,7 +41,7 @@ def audit(
     threat, usual = Threat(norm, parse_eps(eps, norm)), QUICK if quick else FULL
     budget = usual.model_copy(update={"images": limit or usual.images})
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
-    found = run_audit(bench, threat, budget, other=other)
+    found = run_audit(bench, threat, budget, others=other or [])
     if bench.runtime.processes.is_main_process:
         written = write_audit(bench.folder, found)
         bench.progress.note(f"written: {', '.join(map(str, written))}")

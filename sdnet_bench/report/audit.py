@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..attacks import show_eps
+from ..attacks import DEFAULT_EPS, show_eps
 from ..config import first_fault
 from ..errors import RecordError
 from ..files import replacing
 from ..studies.adversarial import BUDGETS
-from ..studies.audit import Audit
+from ..studies.audit import FEWEST, Audit
+from ..studies.chance import wilson
+from .render import show
 from .robustbench import model_info
+from .statistics import Value
 
 HEAD = ["check", "verdict", "what was found"]
+ACCURACIES = {
+    "no attack": "clean",
+    "PGD that looks at the lambda of training (transfer)": "transfer",
+    "PGD that looks at the network itself": "pgd",
+    "AutoAttack": "autoattack",
+    "all attacks on record": "lowest",
+}
+"""Fields of `Accuracies`, in words."""
 
 
 def to_markdown(audit: Audit) -> str:
@@ -24,7 +35,7 @@ def to_markdown(audit: Audit) -> str:
     parts = [
         f"# Audit of {audit.model}, {audit.norm} {show_eps(audit.eps)}",
         "\n".join(f"- {line}" for line in _threat_model(audit)),
-        _table(["accuracy under", "%"], _accuracies(audit)),
+        _table(["accuracy under", "%"], [[name, show(value)] for name, value in _accuracies(audit).items()]),
         f"**{_sum(audit)}** {_warrant(audit)}",
         _table(HEAD, [[f"{each.id} {each.title}", each.verdict, each.says] for each in audit.checks]),
         "## Thresholds",
@@ -36,25 +47,30 @@ def to_markdown(audit: Audit) -> str:
 
 def overview(audits: Sequence[Audit]) -> str:
     """Audits of one network under several threats, side by side: accuracies (%), then a verdict for each check."""
-    found = [dict(_accuracies(audit)) for audit in audits]
-    names = dict.fromkeys(name for values in found for name in values)
-    lines = [[name, *(values.get(name, "—") for values in found)] for name in names]
-    for checks in zip(*(audit.checks for audit in audits), strict=True):
-        lines.append([f"{checks[0].id} {checks[0].title}", *(check.verdict for check in checks)])
-    return _table(["", *(f"{audit.norm} {show_eps(audit.eps)}" for audit in audits)], lines)
+    accuracies = [{name: show(value) for name, value in _accuracies(audit).items()} for audit in audits]
+    verdicts = [{check.id: check.verdict for check in audit.checks} for audit in audits]
+    titles = {check.id: f"{check.id} {check.title}" for audit in audits for check in audit.checks}
+    known = {name: name for name in ACCURACIES if any(name in column for column in accuracies)}
+    head = ["", *(f"{audit.norm} {show_eps(audit.eps)}, n = {audit.images:,}" for audit in audits)]
+    return _table(head, [*_side_by_side(known, accuracies), *_side_by_side(titles, verdicts)])
+
+
+def _side_by_side(names: Mapping[str, str], columns: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
+    """A line for each key of `names`, which begins with the name; a dash where a column does not have the key."""
+    yield from ([name, *(column.get(key, "—") for column in columns)] for key, name in names.items())
 
 
 def read_audits(folder: Path) -> list[Audit]:
-    """Those that lie in a model's folder, Linf before L2."""
-    return [read_audit(path) for path in sorted(folder.glob("audit-*.json"), reverse=True)]
+    """The full ones that lie in a model's folder, Linf before L2."""
+    return [read_audit(path) for norm in DEFAULT_EPS if (path := folder / f"audit-{norm}.json").exists()]
 
 
 def write_audit(folder: Path, audit: Audit) -> list[Path]:
-    """`audit-<norm>.json`, `audit-<norm>.md` and `robustbench-<norm>.json` in a folder."""
+    """`audit-<name>.json`, `audit-<name>.md` and `robustbench-<name>.json` in a folder, by the name of the audit."""
     texts = {
-        f"audit-{audit.norm}.json": audit.model_dump_json(indent=1) + "\n",
-        f"audit-{audit.norm}.md": to_markdown(audit),
-        f"robustbench-{audit.norm}.json": json.dumps(model_info(audit), indent=2) + "\n",
+        f"audit-{audit.name}.json": audit.model_dump_json(indent=1) + "\n",
+        f"audit-{audit.name}.md": to_markdown(audit),
+        f"robustbench-{audit.name}.json": json.dumps(model_info(audit), indent=2) + "\n",
     }
     for name, text in texts.items():
         with replacing(folder / name) as path:
@@ -91,16 +107,14 @@ def _threat_model(audit: Audit) -> Iterator[str]:
     )
 
 
-def _accuracies(audit: Audit) -> Iterator[list[str]]:
-    known = audit.accuracies
-    values = {
-        "no attack": known.clean,
-        "PGD that looks at the lambda of training (transfer)": known.transfer,
-        "PGD that looks at the network itself": known.pgd,
-        "AutoAttack": known.autoattack,
-        "all attacks on record": known.lowest,
-    }
-    yield from ([name, f"{value:.2f}"] for name, value in values.items() if value is not None)
+def _accuracies(audit: Audit) -> dict[str, Value]:
+    """Those that were measured, by what they are of, with their intervals."""
+    values = {name: getattr(audit.accuracies, field) for name, field in ACCURACIES.items()}
+    return {name: _with_interval(value, audit.images) for name, value in values.items() if value is not None}
+
+
+def _with_interval(percent: float, n: int) -> Value:
+    return Value(percent, *wilson(round(percent * n / 100), n), n)
 
 
 def _sum(audit: Audit) -> str:
@@ -111,15 +125,24 @@ def _sum(audit: Audit) -> str:
 
 def _warrant(audit: Audit) -> str:
     """What the figure is worth that one would quote, and the one that the paper quotes."""
+    transfer, worth = audit.accuracies.transfer, _worth(audit)
+    misleads = transfer is not None and not {"C1", "C3"}.isdisjoint(audit.failed)
+    return f"{worth} The transfer figure, {transfer:.2f} %, is no robust accuracy." if misleads else worth
+
+
+def _worth(audit: Audit) -> str:
     known = audit.accuracies
-    name, quoted = ("PGD", known.pgd) if known.autoattack is None else ("AutoAttack", known.autoattack)
-    figure = f"The robust accuracy under {name} that looks at the network itself, {quoted:.2f} %,"
+    if audit.images < FEWEST:
+        return f"{audit.images} are too few images to say what its robust accuracy is: {FEWEST} are the least."
+    if known.autoattack is None:
+        return (
+            f"AutoAttack was not run: the {known.pgd:.2f} % under PGD that looks at the network itself are an upper "
+            "bound, and not to be relied on."
+        )
+    figure = f"The robust accuracy under AutoAttack that looks at the network itself, {known.autoattack:.2f} %,"
     if audit.unreliable:
-        worth = f"{figure} is not to be relied on: other attacks are stronger, or attacks do not work as they should."
-    else:
-        worth = f"{figure} stands up to the checks."
-    misleads = known.transfer is not None and not {"C1", "C3"}.isdisjoint(audit.failed)
-    return f"{worth} The transfer figure, {known.transfer:.2f} %, is no robust accuracy." if misleads else worth
+        return f"{figure} is not to be relied on: other attacks are stronger, or attacks do not work as they should."
+    return f"{figure} stands up to the checks."
 
 
 def _table(head: Sequence[str], lines: Iterator[list[str]] | Sequence[list[str]]) -> str:

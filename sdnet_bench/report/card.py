@@ -55,8 +55,8 @@ images, and clean accuracy at it stands beside."""
 AUDIT = """\
 ## Audit
 
-What these robust accuracies are worth, on {images:,} test images, at the lambda tuned for each threat; the figures
-behind each verdict are in {files}.
+What these robust accuracies are worth, on n test images, at the lambda tuned for each threat; the figures behind each
+verdict are in {files}.
 
 {table}
 """
@@ -88,8 +88,8 @@ def robustness(results: Sequence[Results]) -> str:
 
 def audited(audits: Sequence[Audit]) -> str:
     """The section on audits."""
-    files = " and ".join(f"[audit-{audit.norm}.md](audit-{audit.norm}.md)" for audit in audits)
-    return AUDIT.format(images=audits[0].images, files=files, table=overview(audits))
+    files = " and ".join(f"[audit-{audit.name}.md](audit-{audit.name}.md)" for audit in audits)
+    return AUDIT.format(files=files, table=overview(audits))
 
 
 def _lines(result: Results) -> Iterator[list[str]]:
@@ -137,7 +137,7 @@ def card(folder: Path, results: Results) -> str:
     table = f"{EXPLANATION}\n\n{summary([results])}" if trained else "None yet: this recipe has not been run."
     adaptive = inference([results])
     table += f"\n\n{INFERENCE.format(table=adaptive).rstrip()}" if adaptive else ""
-    audits = read_audits(folder)
+    audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
     table += f"\n\n{audited(audits).rstrip()}" if audits else ""
     first = f"sdnet-bench {'evaluate' if trained else 'train'} {results.name}"
     return CARD.format(

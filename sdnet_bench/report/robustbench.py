@@ -6,17 +6,10 @@ import re
 from typing import Any
 
 from ..attacks import show_eps
-from ..studies.adversarial import BUDGETS
 from ..studies.audit import Audit
 
-PAPER = {
-    "link": "https://arxiv.org/abs/2210.12945",
-    "name": "Revisiting Sparse Convolutional Model for Visual Recognition",
-    "authors": "Xili Dai, Mingyang Li, Pengyuan Zhai, Shengbang Tong, Xingjian Gao, Shao-Lun Huang, Zhihui Zhu, "
-    "Chong You, Yi Ma",
-    "venue": "NeurIPS 2022",
-}
-"""Where an SDNet comes from."""
+PAPER = "Architecture of Dai et al., NeurIPS 2022, https://arxiv.org/abs/2210.12945; trained by sdnet-bench."
+"""Where an SDNet comes from. Its weights are not the paper's, so neither are name, authors and venue."""
 TITLES = {"sdnet": "SDNet", "resnet": "ResNet", "scn": "SCN", "mdeq": "MDEQ"}
 
 
@@ -24,33 +17,30 @@ def model_info(audit: Audit) -> dict[str, Any]:
     """The keys and the spelling of RobustBench; accuracies are percent as text, with two decimals.
 
     clean_acc       at the tuned lambda
-    reported        PGD that looks at the network as it is, at the tuned lambda: never the transfer figure
     autoattack_acc  left out where AutoAttack was not run
     external        of the images that no attack on record broke: the lowest that is known
     unreliable      `Audit.unreliable`: the figure is not to be relied on
+
+    `reported` is what authors claim of their network; nobody claims anything here, so it is left out.
     """
     known = audit.accuracies
     standard = {} if known.autoattack is None else {"autoattack_acc": _text(known.autoattack)}
     return {
-        **_origin(audit),
+        "link": "",
+        "name": audit.model,
+        "authors": "",
+        "venue": "N/A",
         "additional_data": False,
         "number_forward_passes": 1,
         "dataset": audit.dataset,
         "architecture": _architecture(audit),
         "eps": show_eps(audit.eps),
         "clean_acc": _text(known.clean),
-        "reported": _text(known.pgd),
         **standard,
         "external": _text(known.lowest),
         "footnote": " ".join(_footnote(audit)),
         "unreliable": audit.unreliable,
     }
-
-
-def _origin(audit: Audit) -> dict[str, str]:
-    if audit.architecture.startswith("sdnet"):
-        return PAPER
-    return {"link": "", "name": audit.model, "authors": "", "venue": "N/A"}
 
 
 def _architecture(audit: Audit) -> str:
@@ -62,8 +52,9 @@ def _architecture(audit: Audit) -> str:
 def _footnote(audit: Audit) -> list[str]:
     known = audit.accuracies
     at = "" if audit.tuned_lambda is None else f" at lambda {audit.tuned_lambda:g}, tuned on validation images"
-    said = [f"Measured on {audit.images} test images{at}, by sdnet-bench on weights of its own ({audit.weights[:12]})."]
-    said.append(f"Reported is PGD with {BUDGETS['pgd'][0]} steps on the network itself.")
+    said = [PAPER] if audit.architecture.startswith("sdnet") else []
+    said.append(f"Threat model: {audit.norm.capitalize()}, eps {show_eps(audit.eps)}.")
+    said.append(f"Measured on {audit.images} test images{at}, by sdnet-bench (weights {audit.weights[:12]}).")
     if known.transfer is not None:
         said.append(
             f"PGD on the network at lambda {audit.trained_lambda:g}, the protocol of the paper, leaves "
@@ -71,7 +62,7 @@ def _footnote(audit: Audit) -> list[str]:
         )
     if known.autoattack is None:
         said.append("AutoAttack was not run.")
-    said.append(f"External is what {known.attacks} attacks together leave.")
+    said.append(f"External is what {known.attacks} runs of attacks together leave.")
     return [*said, f"Failed checks: {', '.join(audit.failed)}."] if audit.failed else said
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from ...records import CLEAN, Cell, Outcomes, Record
 from .. import chance
 
+CONTROL = "noise"
+"""What looks like an attack and is none: it follows nothing."""
+
 
 def percent(record: Record) -> float:
     """Accuracy (%)."""
@@ -53,12 +56,15 @@ def show_p(p: float) -> str:
 
 
 def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:
-    """Those of attacks on the images of `cell`, judged by the same network at the same lambda, within its radius."""
+    """Those of attacks on the images of `cell`, judged by the same network at the same lambda, within its radius.
+
+    Noise is a control, and no attack.
+    """
     return [record for record in records if _same(record.cell, cell)]
 
 
 def _same(cell: Cell, wanted: Cell) -> bool:
-    if cell.attack is None or wanted.attack is None or cell.defence:
+    if cell.attack is None or wanted.attack is None or cell.defence or cell.attack.name == CONTROL:
         return False
     within = cell.attack.norm == wanted.attack.norm and cell.attack.eps <= wanted.attack.eps
     return within and _judge(cell) == _judge(wanted)

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...attacks.surrogates import surrogate
 from ...csc import csc_layers, using_lambda
-from ...engine.evaluate import BATCH_SIZE
-from ...records import Record
-from .evidence import exceeds, percent
+from ...engine.evaluate import BATCH_SIZE, evaluate
+from ...records import AttackSetting, Record
+from .evidence import clean_percent, exceeds, percent, share
 from .scope import Scope
 from .transfer import union_attacks
 from .verdict import Check, Question, Verdict
@@ -140,7 +141,10 @@ def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def check_surrogates(scope: Scope) -> Check:
-    """C8: images made for networks with more FISTA iterations, or with a smooth threshold."""
+    """C8: images made for networks with more FISTA iterations, or with a smooth threshold.
+
+    What these networks are worth themselves, on clean images, is probed without records.
+    """
     own = {layer.steps for layer in csc_layers(scope.bench.model.net)}
     more = [steps for steps in scope.budget.surrogate_steps if steps not in own]
     changes = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
@@ -148,20 +152,34 @@ def check_surrogates(scope: Scope) -> Check:
     settings["a smooth threshold"] = scope.pgd.model_copy(update={"smooth": True})
     cells = [scope.white_box(setting) for setting in (scope.pgd, *settings.values())]
     matched, *records = scope.measure(cells, "surrogates")
-    return judge_surrogates(matched, dict(zip(settings, records, strict=True)))
+    clean = {name: accuracy_of_surrogate(scope, setting) for name, setting in settings.items()}
+    return judge_surrogates(matched, dict(zip(settings, records, strict=True)), clean)
 
 
-def judge_surrogates(matched: Record, surrogates: Mapping[str, Record]) -> Check:
+def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
+    """Accuracy (%) on the clean test images of the network that an attack looks at, at the tuned lambda."""
+    crafted = setting.model_copy(update={"crafted_at": scope.tuned})
+    with surrogate(scope.bench.model.net, crafted) as net:
+        return share(evaluate(net, scope.images, scope.runtime)[None].correct)
+
+
+def judge_surrogates(matched: Record, surrogates: Mapping[str, Record], clean: Mapping[str, float]) -> Check:
     """From PGD on the network itself, and on surrogates by name, all judged by the network itself.
 
     Of PGD on itself every image on the way counts, of a detour the last alone.
+
+    Args:
+        clean: accuracy (%) of each surrogate itself on clean images: where little of it is left, the surrogate is
+            another network, and that its images transfer badly is no evidence.
     """
     best = min(surrogates, key=lambda name: percent(surrogates[name]))
     gain = percent(matched) - percent(surrogates[best])
     says = (
         f"PGD on the network itself leaves {percent(matched):.1f} %; the best detour, {best}, leaves "
-        f"{percent(surrogates[best]):.1f} %, {abs(gain):.1f} points {'less' if gain > 0 else 'more'}."
+        f"{percent(surrogates[best]):.1f} %, {abs(gain):.1f} points {'less' if gain > 0 else 'more'}. Of the clean "
+        f"images that detour's own network gets {clean[best]:.1f} % right, this one {clean_percent(matched):.1f} %."
     )
-    figures = {"matched": percent(matched), "gain": gain, "images": matched.n}
-    figures |= {name: percent(record) for name, record in surrogates.items()}
+    figures = {"matched": percent(matched), "clean": clean_percent(matched), "gain": gain, "images": matched.n}
+    for name, record in surrogates.items():
+        figures |= {name: percent(record), f"{name}, clean": clean[name]}
     return SURROGATES.answer("fail" if exceeds(gain, SURROGATE, matched.n) else "pass", says, figures)

@@ -4,22 +4,18 @@ The sides of it are those of the checklist of Carlini et al. (2019).."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...attacks import Threat
 from ...records import AttackSetting, Record
-from ..adversarial import attack_setting
+from ..adversarial import attack_setting, widening
 from .evidence import exceeds, percent, share, standing, wilson
 from .scope import Scope
 from .transfer import autoattack, union_attacks
-from .verdict import BLACK_BOX, MASKING, Check, Question
+from .verdict import BLACK_BOX, Check, Question, Verdict
 
-RADII = (0.25, 0.5, 1, 2, 4, 8, 16)
-"""Times eps: accuracy must fall with the radius, and at the end nothing may be left but chance."""
 CONVERGED = 0.5
-"""Points that more steps or more restarts may still gain."""
+"""Points that more steps or more restarts may still gain, and that noise may be ahead."""
 RISE = 1.0
 """Points that accuracy may rise with the radius: a larger ball holds the smaller one, an attack may still miss."""
 RESTARTS = 5
@@ -27,9 +23,10 @@ RESTARTS = 5
 POWER = Question(
     "C10",
     "Power of the attack",
-    f"Fails where more steps or restarts gain more than {CONVERGED:g} points, where accuracy rises with eps by more "
-    f"than {RISE:g} point or does not reach chance, where Square breaks more than {BLACK_BOX:g} % of the images that "
-    "no white-box attack does, or where noise is stronger than PGD.",
+    f"Fails where accuracy rises with eps by more than {RISE:g} point or does not reach chance, where Square breaks "
+    f"more than {BLACK_BOX:g} % of the images that no white-box attack does, or where noise is stronger than PGD by "
+    f"more than {CONVERGED:g} points. Warns where more steps or restarts gain more than {CONVERGED:g} points: that is "
+    "the budget's fault and not the network's.",
 )
 
 
@@ -84,26 +81,16 @@ def _harder(scope: Scope) -> dict[str, AttackSetting]:
     return steps | {f"{RESTARTS} restarts": attack_setting(scope.threat, restarts=RESTARTS)}
 
 
-def widening(threat: Threat) -> list[Threat]:
-    """Balls from a quarter of the radius to sixteen times it; under linf none is larger than the range of a pixel."""
-    most = 1.0 if threat.norm == "linf" else math.inf
-    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
-
-
 def judge_power(runs: Runs, num_classes: int) -> Check:
-    """All sides of it; what fails apart from more steps and restarts is a sign that gradients mislead."""
-    parts = [
-        _converged(runs.pgd, runs.harder),
-        _falling(runs.radii, num_classes),
-        _black_box(runs),
-        _beats_noise(runs.pgd, runs.noise),
-    ]
+    """All sides of it. More steps and restarts show that PGD is weak; the rest, that gradients mislead."""
+    signs = [_falling(runs.radii, num_classes), _black_box(runs), _beats_noise(runs.pgd, runs.noise)]
+    parts = [_converged(runs.pgd, runs.harder), *signs]
     figures = {name: value for part in parts for name, value in part.figures.items()} | {"images": runs.pgd.n}
-    faults = [part for part in parts if part.fault]
-    figures[MASKING] = sum(part.fault is not None for part in parts[1:])
-    if faults:
-        return POWER.answer("fail", " ".join(f"{part.fault}: {part.says}." for part in faults), figures)
-    return POWER.answer("pass", f"{'; '.join(part.says for part in parts)}.", figures)
+    faults, masking = [part for part in parts if part.fault], any(part.fault for part in signs)
+    if not faults:
+        return POWER.answer("pass", f"{'; '.join(part.says for part in parts)}.", figures)
+    verdict: Verdict = "fail" if masking else "warn"
+    return POWER.answer(verdict, " ".join(f"{part.fault}: {part.says}." for part in faults), figures, masking=masking)
 
 
 def _converged(pgd: Record, harder: Mapping[str, Record]) -> Part:
@@ -111,8 +98,8 @@ def _converged(pgd: Record, harder: Mapping[str, Record]) -> Part:
     best = max(gains, key=lambda name: gains[name])
     figures = {"pgd": percent(pgd)} | {f"gain of {name}": gain for name, gain in gains.items()}
     says = f"PGD leaves {percent(pgd):.1f} %, with {best} {percent(harder[best]):.1f} %"
-    fault = "PGD has not converged" if exceeds(gains[best], CONVERGED, pgd.n) else None
-    return Part(figures, says, fault)
+    fault = "PGD has not converged, so quote a stronger attack (AutoAttack)"
+    return Part(figures, says, fault if exceeds(gains[best], CONVERGED, pgd.n) else None)
 
 
 def _falling(radii: Mapping[float, Record], num_classes: int) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...attacks import Threat
 from ..workbench import Workbench
@@ -30,16 +30,16 @@ PREPROCESSING = ("mean", "std")
 """Options of a backbone that are no architecture."""
 
 
-def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, other: str | None = None) -> Audit:
+def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Sequence[str] = ()) -> Audit:
     """Measures what is missing and judges it.
 
     Args:
         budget: `QUICK`, `FULL`, or another one.
-        other: a network of the same data set, by name or path, that transferred images are scored through; by default
+        others: networks of the same data set, by name or path, that transferred images are scored through; by default
             the partner of this one (resnet18-digits for sdnet18-digits) where there is one.
     """
     started = time.perf_counter()
-    scope = Scope.open(bench, threat, budget, other)
+    scope = Scope.open(bench, threat, budget, others)
     checks = tuple(ask(scope, question, check) for question, check in CHECKS)
     accuracies = measure_accuracies(scope)
     backbone = bench.model.config.backbone

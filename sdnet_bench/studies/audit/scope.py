@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -48,9 +49,9 @@ class Scope:
     others: Mapping[str, str] | None = None
 
     @classmethod
-    def open(cls, bench: Workbench, threat: Threat, budget: Budget, other: str | None = None) -> Scope:
-        """Tunes lambda, and puts another network beside this one: `other`, or its partner where there is one."""
-        bare = cls(bench, threat, budget, others=_lend(bench, other))
+    def open(cls, bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Scope:
+        """Tunes lambda, and puts other networks beside this one: `others`, or its partner where there is one."""
+        bare = cls(bench, threat, budget, others=_lend(bench, others))
         if not csc_layers(bench.model.net):
             return bare
         grid = sorted({bench.trained_lambda, *parse_lambdas(LAMBDAS)})
@@ -115,30 +116,31 @@ class Scope:
         return self.bench.cell("test", self.budget.images, lambda_, **rest)
 
 
-def _lend(bench: Workbench, other: str | None) -> dict[str, str]:
-    """Puts another network on the bench, if there is one; its name and the sha256 of its weights."""
-    model = (
-        _find_partner(bench) if other is None else _check_other(bench, load_model(other, runs_dir=bench.folder.parent))
-    )
-    if model is None:
-        return {}
-    bench.others[model.weights] = bench.runtime.place(model.net)
-    return {model.name: model.weights}
+def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
+    """Puts other networks on the bench; the sha256 of their weights by name, which tells namesakes apart."""
+    models = [_open_other(bench, other) for other in others] if others else _find_partner(bench)
+    found = {model.weights: model for model in models}
+    bench.others |= {weights: bench.runtime.place(model.net) for weights, model in found.items()}
+    names = Counter(model.name for model in (bench.model, *found.values()))
+    return {
+        model.name if names[model.name] == 1 else f"{model.name} ({weights[:8]})": weights
+        for weights, model in found.items()
+    }
 
 
-def _find_partner(bench: Workbench) -> Model | None:
-    """`resnet18-digits` for `sdnet18-digits`, trained here or shipped; None where there is no such network."""
+def _find_partner(bench: Workbench) -> list[Model]:
+    """`resnet18-digits` for `sdnet18-digits`, trained here or shipped; none where there is no such network."""
     ours = bench.model.name
     names = [ours.replace(old, new, 1) for old, new in PARTNERS.items() if ours.startswith(old)]
     try:
-        return _check_other(bench, load_model(names[0], runs_dir=bench.folder.parent)) if names else None
+        return [_open_other(bench, name) for name in names]
     except (UnknownNameError, ModelError, UsageError):
-        return None
+        return []
 
 
-def _check_other(bench: Workbench, model: Model) -> Model:
-    """A `UsageError` for a network of another data set, or for this one itself."""
-    ours = bench.model
+def _open_other(bench: Workbench, name: str) -> Model:
+    """A `UsageError` for a network of another data set, or for the one under audit itself."""
+    model, ours = load_model(name, runs_dir=bench.folder.parent), bench.model
     if model.config.dataset != ours.config.dataset:
         what = f"{model.name} cannot judge the images of {ours.name}"
         raise UsageError(what, expected=f"a network of {ours.config.dataset}", got=model.config.dataset)

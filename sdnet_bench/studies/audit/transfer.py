@@ -167,26 +167,34 @@ def check_placebos(scope: Scope) -> Check:
     """C9: the same adversarial images, behind defences that are none."""
     placebos = {name: scope.transferred(defence=defence) for name, defence in scope.defences.items()}
     tuned = scope.transferred(scope.tuned) if scope.tuned is not None else None
-    return judge_placebos(scope.transferred(), tuned, placebos)
+    return judge_placebos(scope.transferred(), tuned, placebos, list(scope.others or {}))
 
 
-def judge_placebos(undefended: Record, tuned: Record | None, placebos: Mapping[str, Record]) -> Check:
-    """From PGD on the network as it was trained, scored there, at lambda* (None where there is none), and behind
-    placebos by name."""
+def judge_placebos(
+    undefended: Record, tuned: Record | None, placebos: Mapping[str, Record], networks: Sequence[str] = ()
+) -> Check:
+    """From PGD on the network as it was trained, scored there, at lambda* (None where there is none: then there is
+    nothing to judge), and behind placebos by name.
+
+    Args:
+        networks: which of the placebos are other networks, by their own names.
+    """
     best = max(placebos, key=lambda name: percent(placebos[name]))
     scores = [f"{name} {percent(each):.1f} % (clean {clean_percent(each):.1f})" for name, each in placebos.items()]
     figures = {"undefended": percent(undefended), "images": undefended.n}
     for name, record in placebos.items():
         figures |= {name: percent(record), f"{name}, clean": clean_percent(record)}
+    scored = f"Other networks that scored them: {', '.join(networks) or 'none'}."
     if tuned is None:
         says = f"The network itself keeps {percent(undefended):.1f} % of the images"
-        return PLACEBO.answer("pass", f"{says}; behind placebos: {', '.join(scores)}.", figures)
+        says += f", and has no lambda to gain by; behind placebos: {', '.join(scores)}. {scored}"
+        return PLACEBO.answer("not applicable", says, figures)
     gain, theirs = (percent(record) - percent(undefended) for record in (tuned, placebos[best]))
     verdict, comparison = compare_gains(gain, theirs, best, tuned.n)
     says = (
         f"Lambda {_lambda(tuned)} keeps {percent(tuned):.1f} % of the transferred images (clean "
         f"{clean_percent(tuned):.1f}), {gain:.1f} points more than {_lambda(undefended)}. {comparison}: "
-        f"{', '.join(scores)}."
+        f"{', '.join(scores)}. {scored}"
     )
     figures |= {"tuned": percent(tuned), "tuned, clean": clean_percent(tuned), "gain": gain, "best placebo's": theirs}
     return PLACEBO.answer(verdict, says, figures)

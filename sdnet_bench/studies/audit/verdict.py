@@ -16,8 +16,8 @@ Needs = Literal["lambda", "fits"]
 
 SHAKEN_BY = ("C7", "C8", "C11")
 """A failure of one of these says that attacks do not work on the network as they should: no figure of them counts."""
-MASKING = "signs of masked gradients"
-"""How many sides of C10 failed, apart from that of more steps and restarts: those say that PGD is weak, and no more."""
+FEWEST = 100
+"""Images that a robust accuracy must rest on: an interval around 50 % is then about twenty points wide."""
 BLACK_BOX = 0.2
 """Points by which a later attack may lower a figure before it is unreliable: the limit of AutoAttack's own warning
 for Square (Croce & Hein, 2020, `check_square_sr`)."""
@@ -36,6 +36,8 @@ class Check(Frozen):
     """All that was measured for it; percent and points where the name says nothing else."""
     threshold: str
     """When it fails or warns, in words."""
+    masking: bool = False
+    """Whether it found signs of masked gradients, on which attacks only seem to fail."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,16 @@ class Question:
     threshold: str
     needs: Needs | None = None
 
-    def answer(self, verdict: Verdict, says: str, figures: Mapping[str, float]) -> Check:
+    def answer(self, verdict: Verdict, says: str, figures: Mapping[str, float], *, masking: bool = False) -> Check:
         """A check with this outcome; figures are rounded to 1e-4."""
-        rounded = {name: round(float(value), 4) for name, value in figures.items()}
         return Check(
-            id=self.id, title=self.title, verdict=verdict, says=says, figures=rounded, threshold=self.threshold
+            id=self.id,
+            title=self.title,
+            verdict=verdict,
+            says=says,
+            figures={name: round(float(value), 4) for name, value in figures.items()},
+            threshold=self.threshold,
+            masking=masking,
         )
 
     def not_applicable(self, why: str) -> Check:
@@ -98,7 +105,7 @@ class Accuracies(Frozen):
     lowest: float
     """Of the images that no attack on record broke within this radius."""
     attacks: int
-    """How many are on record."""
+    """How many runs of attacks are on record; noise is none."""
 
 
 class Audit(Frozen):
@@ -125,19 +132,26 @@ class Audit(Frozen):
     provenance: dict[str, Any]
 
     @property
+    def name(self) -> str:
+        """ "linf", or "linf-quick" where the budget has no AutoAttack: that of its files."""
+        return self.norm if self.budget.autoattack else f"{self.norm}-quick"
+
+    @property
     def failed(self) -> list[str]:
         """The ids of the checks that failed."""
         return [check.id for check in self.checks if check.verdict == "fail"]
 
     @property
     def unreliable(self) -> bool:
-        """Whether the robust accuracy that one would quote, AutoAttack's or else PGD's, is not to be relied on.
+        """Whether there is no robust accuracy to be relied on.
 
-        That is so where gradients or forwards are not what attacks need them to be (C7, C8, C11, all of C10 but more
-        steps and restarts), or where all attacks on record together leave less of it.
+        That is so without AutoAttack, with fewer than a hundred images, where gradients or forwards are not what
+        attacks need them to be (C7, C8, C11, a failure of C10), or where all attacks on record together leave less
+        than AutoAttack does.
         """
         known = self.accuracies
-        quoted = known.pgd if known.autoattack is None else known.autoattack
-        masked = any(check.figures.get(MASKING) for check in self.checks)
+        if known.autoattack is None or self.images < FEWEST:
+            return True
+        masked = any(check.masking for check in self.checks)
         shaken = not set(self.failed).isdisjoint(SHAKEN_BY)
-        return masked or shaken or exceeds(quoted - known.lowest, BLACK_BOX, self.images)
+        return masked or shaken or exceeds(known.autoattack - known.lowest, BLACK_BOX, self.images)
