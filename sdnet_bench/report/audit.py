@@ -99,7 +99,7 @@ def _threat_model(audit: Audit) -> Iterator[str]:
         usable = ", ".join(f"{lambda_:g}" for lambda_ in audit.usable_lambdas)
         yield (
             f"Lambda was {audit.trained_lambda:g} in training. {audit.tuned_lambda:g} stood best against transferred "
-            f"PGD on {audit.budget.images} validation images; usable (90 % of clean accuracy) are {usable}."
+            f"PGD on {audit.budget.tuning:,} validation images; usable (90 % of clean accuracy) are {usable}."
         )
     yield (
         f"Attacks: PGD with {BUDGETS['pgd'][0]} steps, APGD with {budget.apgd_steps}, Square with {budget.queries:,} "

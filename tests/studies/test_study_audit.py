@@ -189,12 +189,20 @@ def test_c7_judges_the_lambdas_that_attacks_look_at() -> None:
 def test_c8_fails_where_a_detour_is_better(steps: float, smooth: float, verdict: str) -> None:
     surrogates = {"8 FISTA iterations": kept(steps), "a smooth threshold": kept(smooth)}
     clean = dict.fromkeys(surrogates, 80.0)
-    assert judge_surrogates(kept(40, made_at=1.0), surrogates, clean).verdict == verdict
+    assert judge_surrogates({"pgd": kept(40, made_at=1.0)}, surrogates, clean).verdict == verdict
+
+
+def test_c8_compares_with_the_strongest_of_the_straight_attacks() -> None:
+    """A detour that beats a weak PGD alone says nothing of the network."""
+    straight = {"pgd": kept(40, made_at=1.0), "apgd-ce": kept(38, made_at=1.0)}
+    check = judge_surrogates(straight, {"a smooth threshold": kept(38)}, {"a smooth threshold": 80.0})
+    assert check.verdict == "pass"
+    assert "pgd, apgd-ce leave 38.0 %" in check.says
 
 
 def test_c8_says_what_the_best_detour_is_worth_itself() -> None:
     surrogates = {"8 FISTA iterations": kept(50), "a smooth threshold": kept(60)}
-    check = judge_surrogates(kept(40), surrogates, {"8 FISTA iterations": 45.0, "a smooth threshold": 85.0})
+    check = judge_surrogates({"pgd": kept(40)}, surrogates, {"8 FISTA iterations": 45.0, "a smooth threshold": 85.0})
     assert "that detour's own network gets 45.0 % right, this one 90.0 %." in check.says
     assert (check.figures["8 FISTA iterations, clean"], check.figures["a smooth threshold, clean"]) == (45, 85)
     assert check.figures["clean"] == 90

@@ -14,7 +14,7 @@ from ...attacks.surrogates import surrogate
 from ...csc import csc_layers, using_lambda
 from ...engine.evaluate import BATCH_SIZE, evaluate
 from ...records import AttackSetting, Record
-from .evidence import clean_percent, exceeds, percent, share
+from .evidence import clean_percent, exceeds, percent, share, standing
 from .scope import Scope
 from .transfer import union_attacks
 from .verdict import Check, Question, Verdict
@@ -38,7 +38,7 @@ HEALTH = Question(
 SURROGATES = Question(
     "C8",
     "Detours around the sparse code",
-    f"Fails where one beats PGD on the network itself by more than {SURROGATE:g} points.",
+    f"Fails where one beats PGD and APGD on the network itself by more than {SURROGATE:g} points.",
     needs="lambda",
 )
 
@@ -150,10 +150,11 @@ def check_surrogates(scope: Scope) -> Check:
     changes = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
     settings = {name: scope.pgd.model_copy(update=change) for name, change in changes.items()}
     settings["a smooth threshold"] = scope.pgd.model_copy(update={"smooth": True})
-    cells = [scope.white_box(setting) for setting in (scope.pgd, *settings.values())]
-    matched, *records = scope.measure(cells, "surrogates")
+    cells = [scope.white_box(setting) for setting in settings.values()]
+    records = scope.measure(cells, "surrogates")
     clean = {name: accuracy_of_surrogate(scope, setting) for name, setting in settings.items()}
-    return judge_surrogates(matched, dict(zip(settings, records, strict=True)), clean)
+    straight = {name: record for name, record in union_attacks(scope).items() if name != "square"}
+    return judge_surrogates(straight, dict(zip(settings, records, strict=True)), clean)
 
 
 def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
@@ -163,23 +164,26 @@ def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
         return share(evaluate(net, scope.images, scope.runtime)[None].correct)
 
 
-def judge_surrogates(matched: Record, surrogates: Mapping[str, Record], clean: Mapping[str, float]) -> Check:
-    """From PGD on the network itself, and on surrogates by name, all judged by the network itself.
+def judge_surrogates(
+    straight: Mapping[str, Record], surrogates: Mapping[str, Record], clean: Mapping[str, float]
+) -> Check:
+    """From attacks on the network itself, and PGD on surrogates by name, all judged by the network itself.
 
-    Of PGD on itself every image on the way counts, of a detour the last alone.
+    Of a straight attack every image on the way counts, of a detour the last alone.
 
     Args:
         clean: accuracy (%) of each surrogate itself on clean images: where little of it is left, the surrogate is
             another network, and that its images transfer badly is no evidence.
     """
     best = min(surrogates, key=lambda name: percent(surrogates[name]))
-    gain = percent(matched) - percent(surrogates[best])
+    left, some = share(standing(straight.values())), next(iter(straight.values()))
+    gain = left - percent(surrogates[best])
     says = (
-        f"PGD on the network itself leaves {percent(matched):.1f} %; the best detour, {best}, leaves "
+        f"On the network itself {', '.join(straight)} leave {left:.1f} %; the best detour, {best}, leaves "
         f"{percent(surrogates[best]):.1f} %, {abs(gain):.1f} points {'less' if gain > 0 else 'more'}. Of the clean "
-        f"images that detour's own network gets {clean[best]:.1f} % right, this one {clean_percent(matched):.1f} %."
+        f"images that detour's own network gets {clean[best]:.1f} % right, this one {clean_percent(some):.1f} %."
     )
-    figures = {"matched": percent(matched), "clean": clean_percent(matched), "gain": gain, "images": matched.n}
+    figures = {"straight": left, "clean": clean_percent(some), "gain": gain, "images": some.n}
     for name, record in surrogates.items():
         figures |= {name: percent(record), f"{name}, clean": clean[name]}
-    return SURROGATES.answer("fail" if exceeds(gain, SURROGATE, matched.n) else "pass", says, figures)
+    return SURROGATES.answer("fail" if exceeds(gain, SURROGATE, some.n) else "pass", says, figures)

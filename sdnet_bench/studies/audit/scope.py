@@ -55,8 +55,8 @@ class Scope:
         if not csc_layers(bench.model.net):
             return bare
         grid = sorted({bench.trained_lambda, *parse_lambdas(LAMBDAS)})
-        tuned = tune_lambda(bench, bare.pgd, grid, budget.images)
-        usable = usable_lambdas(bench, grid, budget.images)
+        tuned = tune_lambda(bench, bare.pgd, grid, budget.tuning)
+        usable = usable_lambdas(bench, grid, budget.tuning)
         return replace(bare, grid=tuple(grid), tuned=tuned, usable=usable, rules=adaptive_rules(bench))
 
     @property

@@ -75,7 +75,9 @@ class Budget(Frozen):
     """How much an audit spends."""
 
     images: int
-    """Of the test split, and of the validation split that lambda is tuned on."""
+    """Of the test split: those under attack."""
+    tuning: int
+    """Of the validation split: those that lambda is tuned on."""
     apgd_steps: int
     queries: int
     """Of Square, on all images; AutoAttack's own has 5,000 for those that its other attacks leave."""
@@ -87,9 +89,17 @@ class Budget(Frozen):
 
 
 FULL = Budget(
-    images=500, apgd_steps=100, queries=1000, step_factors=(2, 10), surrogate_steps=(4, 8, 16), autoattack=True
+    images=500,
+    tuning=1000,
+    apgd_steps=100,
+    queries=1000,
+    step_factors=(2, 10),
+    surrogate_steps=(4, 8, 16),
+    autoattack=True,
 )
-QUICK = Budget(images=100, apgd_steps=20, queries=200, step_factors=(2,), surrogate_steps=(8,), autoattack=False)
+QUICK = Budget(
+    images=100, tuning=100, apgd_steps=20, queries=200, step_factors=(2,), surrogate_steps=(8,), autoattack=False
+)
 
 
 class Accuracies(Frozen):
