@@ -58,7 +58,7 @@ def test_the_threat_model_comes_first() -> None:
     for said in ("at most 8/255", "500 images", "test split of cifar10", "seed 3", "The attacker knows the weights"):
         assert said in head
     assert "Lambda was 0.1 in training. 1.2 stood best" in head
-    assert "on 500 validation images; usable (90 % of clean accuracy) are 0.1, 0.2." in head
+    assert "on 1,000 validation images; usable (90 % of clean accuracy) are 0.1, 0.2." in head
     assert "Square with 1,000 queries, AutoAttack (standard)" in head
 
 
