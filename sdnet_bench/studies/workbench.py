@@ -138,9 +138,8 @@ class Workbench:
         if missing:
             total = self.work(missing)
             make_folder(self.folder)
-            self.progress.note(
-                f"{title}: {len(missing)} of {len(cells)} cells to measure, {total:,} images to classify"
-            )
+            verb = "attack" if missing[0].attack else "classify"
+            self.progress.note(f"{title}: {len(missing)} of {len(cells)} cells to measure, {total:,} images to {verb}")
             with self.progress.task(title, total) as task:
                 for group in _grouped(missing):
                     self._measure_group(group, rules or {}, task, save)
