@@ -61,7 +61,7 @@ class AdaptiveNet(nn.Module):
 
 def smooth_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     """A softplus in the place of the non-negative soft threshold: it has a gradient where that one has none."""
-    width = (threshold / SHARPNESS).clamp_min(torch.finfo(code.dtype).tiny)
+    width = (threshold / SHARPNESS).clamp_min(torch.finfo(code.dtype).eps)
     return width * F.softplus((code - threshold) / width)
 
 

@@ -90,9 +90,8 @@ def _attack(
     keeper = _keeper(bench, group[0], journal) if save else None
     siege = _siege(bench, group, rules, keeper)
     lost = survive(siege, bench.split_of(group[0]), journal=journal, task=task)
-    if keeper and bench.runtime.processes.is_main_process:
-        keeper.seal()
-        _check_saved(bench, siege)
+    if keeper:
+        _seal(bench, keeper, siege)
     return [Record.of_attack(bench.model.name, cell, lost[cell], provenance=_provenance(bench, cell)) for cell in group]
 
 
@@ -143,6 +142,14 @@ def _keeper(bench: Workbench, cell: Cell, journal: Journal) -> Keeper:
         if keeper.is_new:
             journal.close()  # the images that it tells of are gone
         return keeper
+
+
+def _seal(bench: Workbench, keeper: Keeper, siege: Siege[Cell]) -> None:
+    """The first process seals a set; the others wait, as they look next at which sets are whole."""
+    if bench.runtime.processes.is_main_process:
+        keeper.seal()
+        _check_saved(bench, siege)
+    bench.runtime.processes.wait_for_everyone()
 
 
 def _check_saved(bench: Workbench, siege: Siege[Cell]) -> None:

@@ -186,7 +186,7 @@ def test_attack_goes_through_all_protocols(at: Path) -> None:
 
 
 def test_attack_looks_through_the_choice_of_lambda_where_it_is_fitted(at: Path) -> None:
-    assert "no adaptive attack: sdnet18-tiny has no fits" in call(*ATTACK, "--protocol", "adaptive", *CPU).stderr
+    assert "no adaptive attack: sdnet18-tiny has no fits" in call(*ATTACK, "--protocol", "all", *CPU).stderr
     call("fit-lambda", "sdnet18-tiny", "--corruption", "all", "--limit", "30", "--lambdas", "0.1,0.5", *CPU)
     found = rows(*ATTACK, "--protocol", "adaptive")
     assert [row["attack"]["through"] for row in found] == ["detached", "attached"]
