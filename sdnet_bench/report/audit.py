@@ -83,7 +83,8 @@ def read_audit(path: Path) -> Audit:
     try:
         return Audit.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise RecordError(f"{path}: {first_fault(error)}") from None
+        hint = "It is of another version: run the audit again, or remove it."
+        raise RecordError(f"{path}: {first_fault(error)}", hint=hint) from None
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error}") from None
 
