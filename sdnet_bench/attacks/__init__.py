@@ -9,7 +9,7 @@ craft        one run of one attack on one batch
 placebos     defences that are none
 """
 
-from .adapter import ATTACKS, Attack
+from .adapter import ATTACKS, TARGETED, Attack
 from .craft import Crafted, Stage, craft
 from .placebos import PLACEBOS
 from .surrogates import surrogate
@@ -19,6 +19,7 @@ __all__ = [
     "ATTACKS",
     "DEFAULT_EPS",
     "PLACEBOS",
+    "TARGETED",
     "Attack",
     "Crafted",
     "Stage",

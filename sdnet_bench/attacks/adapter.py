@@ -29,6 +29,8 @@ Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
 
 ATTACKS: Registry[Attack] = Registry("attack")
 NORMS = {"linf": "Linf", "l2": "L2"}
+TARGETED = ("apgd-t", "fab-t")
+"""Attacks whose restarts are targets."""
 
 
 @ATTACKS.register("pgd")

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..attacks import Crafted, Stage, craft, surrogate
+from ..attacks import TARGETED, Crafted, Stage, craft, surrogate
 from ..data import Batch, Split
 from ..journal import Entry, Journal
 from ..progress import Task
@@ -60,7 +60,7 @@ def _budget(setting: AttackSetting, name: str) -> int:
 
 def _restarts(name: str, wanted: int, num_classes: int) -> int:
     """Targeted attacks have as many restarts as there are wrong classes, at most."""
-    return min(wanted, num_classes - 1) if name.endswith("-t") else wanted
+    return min(wanted, num_classes - 1) if name in TARGETED else wanted
 
 
 @dataclass(frozen=True, eq=False)
