@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,7 @@ def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | N
         rule: that the setting looks `through`, if it does.
     """
     lambda_ = setting.crafted_at
-    with using_steps(net, setting.inference_steps), _threshold(net, setting.smooth):
+    with using_steps(net, setting.inference_steps), smoothed(net) if setting.smooth else nullcontext():
         if setting.through:
             if rule is None:
                 raise UsageError("the attack looks through a choice of lambda", expected="a rule lambda(r)")
@@ -101,12 +101,3 @@ def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | N
         else:
             with using_lambda(net, lambda_):
                 yield net
-
-
-@contextmanager
-def _threshold(net: nn.Module, smooth: bool) -> Iterator[None]:
-    if not smooth:
-        yield
-        return
-    with smoothed(net):
-        yield

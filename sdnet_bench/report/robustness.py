@@ -117,11 +117,14 @@ class Robustness:
         return [(at, value) for at in self.lambdas if (value := find(at))]
 
     def _common_union(self, lambda_: float) -> Value | None:
-        attacked = [set(self._kinds(at)) for at in self.lambdas if self._union(at)]
         if not self._union(lambda_):
             return None
-        common = set.intersection(*attacked)
-        return standing([record for kind, record in self._kinds(lambda_).items() if kind in common])
+        return standing([record for kind, record in self._kinds(lambda_).items() if kind in self._common])
+
+    @cached_property
+    def _common(self) -> set[tuple[AttackSetting, str]]:
+        """The attacks that every lambda has met for which there is a union."""
+        return set.intersection(*(set(self._kinds(at)) for at in self.lambdas if self._union(at)))
 
     def _kinds(self, judge: Judge) -> dict[tuple[AttackSetting, str], Record]:
         """Attacks on a judge by what they are. Made and scored at lambda_0 one is transferred and matched at once."""
