@@ -12,7 +12,6 @@ from functools import wraps
 from typing import Any
 
 import torch
-import torchattacks
 from torch import Tensor, nn
 
 from ..errors import UsageError
@@ -36,6 +35,8 @@ TARGETED = ("apgd-t", "fab-t")
 @ATTACKS.register("pgd")
 def pgd(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Projected gradient ascent on the cross-entropy from a random start (Madry et al., 2018)."""
+    import torchattacks
+
     options = {"eps": setting.eps, "alpha": setting.step_size, "steps": setting.steps}
     net = _Summed(victim)
     if setting.norm == "linf":
@@ -89,6 +90,8 @@ def on_correct(attack: Attack) -> Attack:
 @on_correct
 def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Auto-PGD on the cross-entropy (Croce & Hein, 2020, ICML)."""
+    import torchattacks
+
     return torchattacks.APGD(victim, loss="ce", **_common(setting))(images, labels)  # type: ignore[no-any-return]
 
 
@@ -96,36 +99,18 @@ def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetti
 @on_correct
 def apgd_dlr(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Auto-PGD on the difference of logits ratio, which does not saturate as logits grow; three classes or more."""
+    import torchattacks
+
     _require_classes(victim, images, 3)
     return torchattacks.APGD(victim, loss="dlr", **_common(setting))(images, labels)  # type: ignore[no-any-return]
-
-
-class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
-    """Auto-PGD on the targeted DLR loss; torchattacks' own takes the step size of the first image for all under L2.
-
-    Args:
-        rank: of the class that it aims at on the clean image: 2 for the most likely wrong one.
-    """
-
-    def __init__(self, victim: Victim, rank: int, **options: Any) -> None:
-        super().__init__(victim, loss="dlr", **options)
-        self._rank = rank
-
-    def attack_single_run(self, images: Tensor, labels: Tensor) -> Any:
-        with torch.no_grad():
-            self._target = self.get_logits(images).sort(dim=1)[1][:, -self._rank]
-        return super().attack_single_run(images, labels)
-
-    def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        ranked, image = logits.sort(dim=1)[0], torch.arange(len(logits), device=logits.device)
-        spread = ranked[:, -1] - (ranked[:, -3] + ranked[:, -4]) / 2 + 1e-12
-        return (logits[image, self._target] - logits[image, labels]) / spread
 
 
 @ATTACKS.register("apgd-t")
 @on_correct
 def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Targeted Auto-PGD; one target for each restart, the most likely wrong class first; four classes or more."""
+    from .library import TargetedAPGD
+
     _require_classes(victim, images, 4)
     return TargetedAPGD(victim, restart + 2, **_common(setting))(images, labels)  # type: ignore[no-any-return]
 
@@ -134,6 +119,8 @@ def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
 @on_correct
 def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Fast adaptive boundary: the nearest adversarial image, counted where it is near enough (Croce & Hein, 2020)."""
+    import torchattacks
+
     attack = torchattacks.FAB(victim, n_classes=_classes(victim, images), **_common(setting))
     return _near(images, attack.attack_single_run(images, labels, use_rand_start=restart > 0), setting)
 
@@ -143,27 +130,21 @@ def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, 
 def fab_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """FAB towards one class for each restart, the most likely wrong class first: two gradients instead of one per
     class."""
+    import torchattacks
+
     attack = torchattacks.FAB(victim, multi_targeted=True, **_common(setting))
     attack.target_class = restart + 2
     return _near(images, attack.attack_single_run_targeted(images, labels), setting)
-
-
-class _Square(torchattacks.Square):  # type: ignore[misc]
-    """Tells the victim which images the search goes on with: those that are not yet fooled."""
-
-    def margin_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        margin, loss = super().margin_and_loss(images, labels)
-        draws = self.model.draws
-        draws.rows = draws.rows[(margin > 0).cpu()]
-        return margin, loss
 
 
 @ATTACKS.register("square")
 @on_correct
 def square(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Square attack: a random search that sees logits alone; `steps` are its queries (Andriushchenko et al., 2020)."""
+    from .library import WatchedSquare
+
     options = _common(setting)
-    attack = _Square(victim, n_queries=options.pop("steps"), **options)
+    attack = WatchedSquare(victim, n_queries=options.pop("steps"), **options)
     attack.init_hyperparam(images)
     return attack.attack_single_run(images, labels)[1]  # type: ignore[no-any-return]
 
