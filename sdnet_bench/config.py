@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag, ValidationError
 
 from .errors import ModelError, UsageError
 
@@ -36,19 +36,40 @@ class Backbone(Frozen):
     options: dict[str, Any] = {}
 
 
-class Optimizer(Frozen):
+class SGD(Frozen):
     """Stochastic gradient descent with Nesterov momentum (paper, Section 4)."""
 
+    name: Literal["sgd"] = "sgd"
     lr: PositiveFloat = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     nesterov: bool = True
 
 
+class Adam(Frozen):
+    """Adam with the usual decay rates of its moments."""
+
+    name: Literal["adam"]
+    lr: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+def _optimizer_name(content: Any) -> Any:
+    """The optimiser that is meant: SGD where none is named."""
+    return content.get("name", "sgd") if isinstance(content, dict) else getattr(content, "name", None)
+
+
+Optimizer = Annotated[
+    Annotated[SGD, Tag("sgd")] | Annotated[Adam, Tag("adam")],
+    Discriminator(_optimizer_name, "unknown_optimizer", "there are sgd and adam"),
+]
+
+
 class Cosine(Frozen):
-    """Cosine decay to zero, stepped per batch."""
+    """Cosine decay to `final_lr`, stepped per batch."""
 
     name: Literal["cosine"] = "cosine"
+    final_lr: Annotated[float, Field(ge=0)] = 0.0
 
 
 class MultiStep(Frozen):
@@ -80,7 +101,7 @@ class Recipe(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     limit: PositiveInt | None = None
     """Train on this many images only, spread evenly over the training split."""
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
 
     @classmethod

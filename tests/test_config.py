@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sdnet_bench.config import MODELS, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Optimizer, Recipe
+from sdnet_bench.config import MODELS, SGD, Adam, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Recipe
 from sdnet_bench.errors import ModelError, UsageError
 
 SHIPPED = sorted(MODELS.glob("*/recipe.toml"))
@@ -53,7 +53,7 @@ def test_the_name_of_a_shipped_recipe_says_backbone_and_data(path: Path) -> None
 def test_cifar_recipes_are_those_of_the_paper(backbone: str, dataset: str) -> None:
     recipe = Recipe.read(MODELS / f"{backbone}-{dataset}" / "recipe.toml")
     assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (220, 128, Cosine())
-    assert recipe.optimizer == Optimizer(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    assert recipe.optimizer == SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "sdnet18", "sdnet34"])
@@ -91,19 +91,35 @@ def test_the_schedule_is_chosen_by_name(tmp_path: Path, schedule: str, expected:
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("lr = 0.2", SGD(lr=0.2)),
+        ('name = "sgd"\nnesterov = false', SGD(nesterov=False)),
+        ('name = "adam"\nlr = 0.01', Adam(name="adam", lr=0.01)),
+    ],
+)
+def test_the_optimizer_is_chosen_by_name_and_is_sgd_without_one(
+    tmp_path: Path, optimizer: str, expected: object
+) -> None:
+    assert Recipe.read(write(tmp_path, f"{GOOD}[optimizer]\n{optimizer}")).optimizer == expected
+
+
+@pytest.mark.parametrize(
     ("content", "field"),
     [
         ("epoch = 3" + GOOD, "epoch: extra inputs are not permitted, got 3"),
-        (GOOD + "[optimizer]\nlearning_rate = 1.0", "optimizer.learning_rate: extra inputs"),
+        (GOOD + "[optimizer]\nlearning_rate = 1.0", "optimizer.sgd.learning_rate: extra inputs"),
         (GOOD.replace("epochs = 3", ""), "epochs: field required"),
         (GOOD.replace("epochs = 3", "epochs = 0"), "epochs: input should be greater than 0, got 0"),
         (GOOD.replace("epochs = 3", 'epochs = "many"'), "epochs: input should be a valid integer"),
         (GOOD.replace("epochs = 3", "epochs = 2.5"), "epochs: input should be a valid integer"),
         (GOOD.replace("batch_size = 16", "batch_size = -1"), "batch_size: input should be greater than 0"),
         (GOOD.replace('name = "sdnet18"', "name = 18"), "backbone.name: input should be a valid string"),
-        (GOOD + "[optimizer]\nlr = 0", "optimizer.lr: input should be greater than 0"),
-        (GOOD + "[optimizer]\nlr = nan", "optimizer.lr: "),
-        (GOOD + "[optimizer]\nmomentum = 1.0", "optimizer.momentum: input should be less than 1"),
+        (GOOD + "[optimizer]\nlr = 0", "optimizer.sgd.lr: input should be greater than 0"),
+        (GOOD + "[optimizer]\nlr = nan", "optimizer.sgd.lr: "),
+        (GOOD + "[optimizer]\nmomentum = 1.0", "optimizer.sgd.momentum: input should be less than 1"),
+        (GOOD + '[optimizer]\nname = "sdg"', "optimizer: there are sgd and adam, got .*sdg"),
+        (GOOD + '[optimizer]\nname = "adam"\nmomentum = 0.9', "optimizer.adam.momentum: extra inputs"),
         (GOOD + '[schedule]\nname = "cosin"', "schedule: .*'cosin'"),
         (GOOD + '[schedule]\nname = "multistep"', "schedule.multistep.milestones: field required"),
         (GOOD + '[schedule]\nname = "onecycle"\nwarmup = 1.5', "schedule.onecycle.warmup: "),

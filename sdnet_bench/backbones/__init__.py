@@ -2,8 +2,9 @@
 
 A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Module`. The module maps images
 `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input itself with the given mean and
-standard deviation per channel, and is deterministic in eval mode. A plugin
-adds one as an entry point of the group `sdnet_bench.backbones`.
+standard deviation per channel, is deterministic in eval mode, and passes gradients to its input there too. A
+module in it that has to do something after every step of the optimiser is a `Follower`. A plugin adds a backbone as
+an entry point of the group `sdnet_bench.backbones`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -21,6 +22,14 @@ from .resnet import ResNet
 from .sdnet import sdnet
 
 Builder = Callable[..., nn.Module]
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A module that follows the optimiser: training calls it after every step, before the next batch."""
+
+    def after_step(self) -> None: ...
+
 
 BACKBONES: Registry[Builder] = Registry("backbone")
 for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
@@ -47,4 +56,4 @@ def count_parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
-__all__ = ["BACKBONES", "Builder", "build", "count_parameters"]
+__all__ = ["BACKBONES", "Builder", "Follower", "build", "count_parameters"]

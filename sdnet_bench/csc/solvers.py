@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,9 +29,19 @@ def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     return F.relu(code - threshold)
 
 
+class Problem(Protocol):
+    """What a solver needs to know of a sparse coding problem."""
+
+    def descend(self, point: Tensor) -> Tensor:
+        """One proximal gradient step from a code, `(N, C, h, w)` both."""
+
+    def descend_from_zero(self) -> Tensor:
+        """The same from the zero code."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lasso:
-    """One instance of equation (4).
+    """One instance of equation (4): a `Problem`.
 
     Args:
         image: x, `(N, M, H, W)`.
@@ -81,15 +91,15 @@ class Iterate(NamedTuple):
     """m of equation (6)."""
 
 
-Step = Callable[[Lasso, Iterate], Iterate]
+Step = Callable[[Problem, Iterate], Iterate]
 
 
-def ista_step(problem: Lasso, at: Iterate) -> Iterate:
+def ista_step(problem: Problem, at: Iterate) -> Iterate:
     """The gradient is taken at the code."""
     return Iterate(problem.descend(at.code), at.code, at.momentum)
 
 
-def fista_step(problem: Lasso, at: Iterate) -> Iterate:
+def fista_step(problem: Problem, at: Iterate) -> Iterate:
     """Equation (6): the gradient is taken at the extrapolated point y."""
     momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
     beta = (at.momentum - 1) / momentum
@@ -97,7 +107,7 @@ def fista_step(problem: Lasso, at: Iterate) -> Iterate:
     return Iterate(problem.descend(point), at.code, momentum)
 
 
-def solve(problem: Lasso, steps: int, step: Step = fista_step) -> Tensor:
+def solve(problem: Problem, steps: int, step: Step = fista_step) -> Tensor:
     """The code after `steps >= 1` iterations from z = 0, `(N, C, h, w)`, differentiable by unrolling.
 
     The second step has no momentum yet: m_1 = 1, so y_2 = z_1 for both solvers.

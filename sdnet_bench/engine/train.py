@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
+from ..backbones import Follower
 from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
@@ -34,6 +35,7 @@ from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
 STATE = "training.pt"
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 
 @dataclass
@@ -41,17 +43,21 @@ class Training:
     """All that changes while a model is trained."""
 
     net: nn.Module
-    optimizer: SGD
+    optimizer: Optimizer
     scheduler: LRScheduler
     projection: DictionaryProjection
+    followers: list[Callable[[], None]]
+    """What modules do after a step: their `after_step`."""
     history: list[Row] = field(default_factory=list)
     """One row per finished epoch."""
 
     @classmethod
     def start(cls, recipe: Recipe, net: nn.Module, steps_per_epoch: int) -> Training:
-        optimizer = SGD(net.parameters(), **recipe.optimizer.model_dump())
+        settings = recipe.optimizer.model_dump()
+        optimizer = OPTIMIZERS[settings.pop("name")](net.parameters(), **settings)
         scheduler = _schedule(recipe, optimizer, steps_per_epoch)
-        return cls(net, optimizer, scheduler, DictionaryProjection(net))
+        followers = [module.after_step for module in net.modules() if isinstance(module, Follower)]
+        return cls(net, optimizer, scheduler, DictionaryProjection(net), followers)
 
     def step(self, loss: Tensor) -> None:
         """One step of projected SGD; nothing in it waits for the device."""
@@ -59,6 +65,8 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.projection()
+        for follow in self.followers:
+            follow()
         self.scheduler.step()
 
     def save(self, folder: Path, recipe: Recipe) -> None:
@@ -160,7 +168,7 @@ def _loss(forward: nn.Module, batch: Batch, runtime: Runtime) -> tuple[Tensor, T
     return F.cross_entropy(logits.float(), batch.labels), (logits.argmax(1) == batch.labels).sum()
 
 
-def _schedule(recipe: Recipe, optimizer: SGD, steps_per_epoch: int) -> LRScheduler:
+def _schedule(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int) -> LRScheduler:
     """The recipe's schedule, stepped once per batch."""
     schedule, steps = recipe.schedule, recipe.epochs * steps_per_epoch
     if isinstance(schedule, MultiStep):
@@ -174,7 +182,7 @@ def _schedule(recipe: Recipe, optimizer: SGD, steps_per_epoch: int) -> LRSchedul
             anneal_strategy="linear",
             cycle_momentum=False,
         )
-    return CosineAnnealingLR(optimizer, steps)
+    return CosineAnnealingLR(optimizer, steps, schedule.final_lr)
 
 
 def _epoch_seed(*words: int) -> int:
