@@ -29,6 +29,12 @@ class PaperRow(Frozen):
     against: str | None = None
     """The row that a reader compares it with."""
 
+    def of(self, backbone: str, title: str, template: str) -> PaperRow:
+        """The same row of another architecture, without the paper's values; `template` is what titles call ours."""
+        name = self.name.replace(template, title) if template in self.name else f"{self.name}, {title}"
+        against = self.against and self.against.replace(template, title)
+        return self.model_copy(update={"backbone": backbone, "name": name, "against": against, "values": ()})
+
 
 class PaperTable(Frozen):
     """One published table."""
@@ -48,6 +54,13 @@ def published() -> dict[str, PaperTable]:
     """The paper's tables, and the rows and columns of those that it does not have, by name."""
     content: dict[str, Any] = tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
     return {name: PaperTable.model_validate(table) for name, table in content.items()}
+
+
+@cache
+def titles() -> dict[str, str]:
+    """What the paper calls the architectures, by their names here."""
+    rows = [row for name in ("table1", "table6") for row in published()[name].rows]
+    return {row.backbone: row.name for row in rows}
 
 
 @cache

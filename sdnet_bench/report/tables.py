@@ -16,7 +16,7 @@ from ..data import MIXED, NOISES, UNKNOWN
 from ..records import Record
 from ..studies.lambda_fit import PerImage, PerImageOfType
 from ..studies.plans import ON_ARCHIVES
-from .paper import PaperRow, PaperTable, alexnet, published
+from .paper import PaperRow, PaperTable, alexnet, published, titles
 from .results import Results
 from .robustness import THREATS
 from .statistics import Value, mcnemar, percent
@@ -90,8 +90,31 @@ def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
     models = [result for result in results if result.config.dataset == dataset]
     if name in ON_ARCHIVES:  # there a model has a line for each origin
         models += [archived for model in models for archived in model.on_archives()]
-    entries = _compared([entry for row in rows for entry in _entries(name, paper, row, dataset, models)])
+    found = [entry for row in rows for entry in _entries(name, paper, row, dataset, models)]
+    if name not in CLOSED:
+        guests = [entry for row in _guests(rows, models) for entry in _entries(name, paper, row, dataset, models)]
+        found += _shown(guests)
+    entries = _compared(found)
     return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
+
+
+def _guests(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[PaperRow]:
+    """Rows for architectures that the table does not name, after those of an SDNet-18 or, without lambda, a ResNet-18.
+
+    So every backbone, a plugin's too, stands in every table that it was measured for.
+    """
+    named = {row.backbone for row in rows}
+    guests = {model.config.backbone.name: model for model in models if model.config.backbone.name not in named}
+    for backbone, model in sorted(guests.items()):
+        host = "resnet18" if model.trained_lambda is None else "sdnet18"
+        title = titles().get(backbone, backbone)
+        yield from (row.of(backbone, title, titles()[host]) for row in rows if row.backbone == host)
+
+
+def _shown(entries: Sequence[Entry]) -> list[Entry]:
+    """Those of rows in which anything was measured."""
+    measured = {entry.row for entry in entries if entry.ours}
+    return [entry for entry in entries if entry.row in measured]
 
 
 def _compared(entries: Sequence[Entry]) -> list[Entry]:
@@ -101,7 +124,7 @@ def _compared(entries: Sequence[Entry]) -> list[Entry]:
     compared = []
     for entry in entries:
         p = None
-        if entry.against and entry.model:
+        if entry.against in backbones and entry.model:
             partner = entry.model.replace(entry.backbone, backbones[entry.against])
             other = values.get((entry.against, entry.column, partner))
             p = mcnemar(entry.ours, other) if entry.ours and other else None
@@ -143,7 +166,7 @@ def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
 def _entries(table: str, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
     """A row once for every model of its architecture; once without a model where there is none."""
     own: list[Results | None] = [model for model in models if model.config.backbone.name == row.backbone]
-    for model in own or [None]:
+    for model in own or [None] * bool(row.values):  # a row of ours alone needs a model of ours
         for column, value in zip(paper.columns, row.values or [math.nan] * len(paper.columns), strict=True):
             yield Entry(
                 row=row.name,
@@ -250,12 +273,16 @@ def _corruptions(model: Results, row: PaperRow, column: str) -> Value | None:
 OPTIONAL = ("table5", "inference", "corruptions")
 """Tables that are left out while there is nothing to show in them."""
 
+CLOSED = ("table6",)
+"""Tables that compare certain architectures, and take in no other."""
+
 CELLS: dict[str, Lookup] = {
     "table1": _table1,
     "table2": _table2,
     "table3": _table3,
     "table4": _table4,
     "table5": _table5,
+    "table6": _table1,
     "inference": _inference,
     "corruptions": _corruptions,
 }
@@ -268,7 +295,7 @@ def _command(table: str, row: PaperRow, column: str, dataset: str, model: Result
     if model is None:
         recipe = f"{row.backbone}-{dataset}"
         return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
-    if table == "table1":
+    if table in ("table1", "table6"):
         clean = column.startswith("Top-1")
         return f"sdnet-bench evaluate {model.name}" if clean else f"sdnet-bench train {model.name} --overwrite"
     if table == "table4":

@@ -58,6 +58,11 @@ PRINTED = [
     ("table4", "cifar10", "SDNet-18 w/ lambda = 0.1", "l2 0.5 transfer", 29.95),
     ("table4", "cifar10", "SDNet-18 (after tuning lambda)", "linf 8/255 transfer", 35.18),
     ("table4", "cifar10", "SDNet-18 (after tuning lambda)", "l2 0.5 transfer", 62.80),
+    ("table6", "cifar10", "SDNet-18-all", "Top-1 Acc (%)", 95.18),
+    ("table6", "cifar100", "SDNet-18-all", "Memory (GB)", 4.1),
+    ("table6", "imagenet", "SDNet-18-all", "Speed (n/s)", 490),
+    ("table6", "imagenet", "SDNet-34-all", "Top-1 Acc (%)", 72.54),
+    ("table6", "imagenet", "SDNet-34-all", "Memory (GB)", 157.7),
 ]
 
 
@@ -75,7 +80,7 @@ def test_published_tables_are_complete() -> None:
     assert sizes["table1"] == (7 + 7 + 5, 4)
     assert sizes["table2"] == (5, 5)
     assert sizes["table3"] == (4 + 3, 4)
-    assert (sizes["table4"], sizes["table5"]) == ((6, 8), (3, 4))
+    assert (sizes["table4"], sizes["table5"], sizes["table6"]) == ((6, 8), (3, 4), (4 + 4 + 4, 4))
     for table in published().values():
         assert all(len(row.values) in (0, len(table.columns)) for row in table.rows)
 
@@ -408,4 +413,38 @@ def test_a_mean_error_needs_all_fifteen() -> None:
 
 def test_tables_of_studies_that_nobody_ran_are_left_out() -> None:
     """Accuracy on clean images and the noises, as every model has it, is no inference study and no Table 5."""
-    assert [t.name for t in build_tables([results(*RECORDS)])] == ["table1", "table2", "table3", "table4"]
+    assert [t.name for t in build_tables([results(*RECORDS)])] == ["table1", "table2", "table3", "table4", "table6"]
+
+
+def test_an_architecture_that_no_row_is_about_gets_rows_of_its_own() -> None:
+    """A plugin's too: after those of SDNet-18 where it has a lambda, of ResNet-18 where it has none."""
+    records = [record.model_copy(update={"model": "mine"}) for record in RECORDS]
+    tables = build_tables([results(*records, backbone="sdnet18_all")])
+    assert (
+        entry(tables, "table3", "SDNet-18-all w/ lambda = 0.1", "gaussian").ours
+        == entry(build_tables([results(*RECORDS)]), "table3", FIXED, "gaussian").ours
+    )
+    assert entry(tables, "table2", "lambda from linear fitting, SDNet-18-all", "3").ours is not None
+    assert entry(tables, "table1", "SDNet-18-all", "Top-1 Acc (%)").paper is None
+    plain = build_tables([results(record(950, lambda_=None), backbone="perceptron", fits=())])
+    assert entry(plain, "table1", "perceptron", "Top-1 Acc (%)").ours is not None
+
+
+def test_a_guest_is_compared_with_the_same_architecture() -> None:
+    tables = build_tables([results(*RECORDS, backbone="sdnet18_all")])
+    tuned = entry(tables, "table4", "SDNet-18-all (after tuning lambda)", "linf 8/255 transfer")
+    assert tuned.against == "SDNet-18-all w/ lambda = 0.1"
+    assert tuned.p is not None
+
+
+def test_a_guest_has_no_row_where_nothing_was_measured() -> None:
+    tables = build_tables([results(record(950, lambda_=None), backbone="perceptron", fits=())])
+    rows = {table.name: {entry.row for entry in table.entries} for table in tables}
+    assert "perceptron" in rows["table1"]
+    assert "perceptron" not in rows["table2"] | rows["table3"] | rows["table6"]
+
+
+def test_a_row_of_ours_alone_needs_a_model_of_ours() -> None:
+    rows = {entry.row for table in build_tables([results(*RECORDS)]) for entry in table.entries if not entry.model}
+    assert "SDNet-34-all" not in rows
+    assert "SDNet-18-all" in rows
