@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 Outcomes = NDArray[np.bool_]
+Layers = Literal["all", "stem"]
 
 CLEAN = "misclassified"
 """What images are lost to that are classified wrongly before anybody attacks them."""
@@ -54,8 +55,15 @@ class AttackSetting(Frozen):
     """FISTA iterations of the network that the attack looks at, where they are not those of the cell."""
     smooth: bool = False
     """The attack looks at a network whose threshold is a softplus."""
+    gradient: str | None = None
+    """How solved layers of the network that the attack looks at are differentiated, where not in their own way."""
     revision: int = 1
     """Of the code of attacks: what an older one measured is measured again."""
+
+    @property
+    def is_detour(self) -> bool:
+        """Whether the attack looks at a network that somebody changed so that gradients pass it better."""
+        return self.smooth or self.inference_steps is not None or self.gradient is not None
 
 
 REVISION = 2
@@ -77,7 +85,9 @@ class Cell(Frozen):
     block: tuple[int, int] | None = None
     """Of those the first to the last but one in the order that `seed` shuffles them into: how a race takes them."""
     lambda_: float | None = None
-    """The trade-off in every CSC-layer; None for a network without one, and where a rule chooses one per image."""
+    """The trade-off; None for a network without a CSC-layer, and where a rule chooses one per image."""
+    layers: Layers = "all"
+    """The CSC-layers with this trade-off; with "stem" the others keep that of training."""
     steps: int | None = None
     """FISTA iterations at inference; None for as many as in training."""
     corruption: str | None = None

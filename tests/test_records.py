@@ -39,6 +39,7 @@ CELL_CHANGES: dict[str, Any] = {
     "block": (0, 250),
     "lambda_": 0.2,
     "steps": 4,
+    "layers": "stem",
     "corruption": "gaussian",
     "level": 0.08,
     "severity": 3,
@@ -60,6 +61,7 @@ ATTACK_CHANGES: dict[str, Any] = {
     "through": "attached",
     "inference_steps": 4,
     "smooth": True,
+    "gradient": "phantom",
     "revision": 7,
 }
 

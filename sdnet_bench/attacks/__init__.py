@@ -5,6 +5,7 @@ draws        random numbers of its own for every image
 victim       a network as an attack sees it: guarded and watched
 adapter      the attacks of torchattacks
 library      those of them that had to be mended
+gradients    other ways to differentiate layers that solve for their output
 surrogates   networks to look at: of several lambdas, with lambda by the residual, with a smooth threshold
 craft        one run of one attack on one batch
 placebos     defences that are none

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..csc import csc_layers, feeding_lambda, residuals, using_lambda, using_steps
 from ..errors import UsageError
 from ..records import AttackSetting
+from .gradients import using_gradient
 
 LambdaOfResidual = Callable[[Tensor], Tensor]
 """Residuals `(N,)` at the network's own lambda to the lambdas `(N,)` of the images."""
@@ -91,7 +92,8 @@ def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | N
         rule: that the setting looks `through`, if it does.
     """
     lambda_ = setting.crafted_at
-    with using_steps(net, setting.inference_steps), smoothed(net) if setting.smooth else nullcontext():
+    smooth = smoothed(net) if setting.smooth else nullcontext()
+    with using_steps(net, setting.inference_steps), using_gradient(net, setting.gradient), smooth:
         if setting.through:
             if rule is None:
                 raise UsageError("the attack looks through a choice of lambda", expected="a rule lambda(r)")

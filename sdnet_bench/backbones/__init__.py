@@ -18,8 +18,10 @@ from torch import nn
 
 from ..errors import UsageError
 from ..registry import Registry
+from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria, mdeq, mdeq_tiny
 from .resnet import ResNet
-from .sdnet import sdnet
+from .scn import SCN, scn18
+from .sdnet import sdnet, sdnet_all
 
 Builder = Callable[..., nn.Module]
 
@@ -35,6 +37,11 @@ BACKBONES: Registry[Builder] = Registry("backbone")
 for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
     BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
     BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
+    BACKBONES.register(f"sdnet{name}_all")(partial(sdnet_all, blocks))
+BACKBONES.register("scn")(SCN)
+BACKBONES.register("scn18")(scn18)
+BACKBONES.register("mdeq")(mdeq)
+BACKBONES.register("mdeq_tiny")(mdeq_tiny)
 
 
 def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
@@ -56,4 +63,14 @@ def count_parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
-__all__ = ["BACKBONES", "Builder", "Follower", "build", "count_parameters"]
+__all__ = [
+    "BACKBONES",
+    "Builder",
+    "Convergence",
+    "ConvergenceMeter",
+    "Follower",
+    "build",
+    "convergence",
+    "count_parameters",
+    "equilibria",
+]

@@ -1,21 +1,32 @@
 """ResNet-18 and ResNet-34 (He et al., 2016) with the stems of CIFAR and ImageNet.
 
-The stem's convolution is an argument, and that is all an SDNet changes.
+The stem's convolution, the blocks and what pools the stem are arguments: an SDNet changes nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..csc import CSCConv2d
 from ..errors import UsageError
 from .normalize import Normalize
 
-StemConv = Callable[[int, int, int, int], nn.Module]
+ConvBuilder = Callable[[int, int, int, int], nn.Module]
 """(in_channels, out_channels, kernel_size, stride) -> a layer with the output shape of a padded convolution."""
+
+BlockBuilder = Callable[[int, int, int], nn.Module]
+"""(in_channels, channels, stride) -> a block with the output shape of a `BasicBlock`."""
+
+PoolBuilder = Callable[[int], nn.Module]
+"""(channels) -> a layer that halves height and width."""
+
+LINKS = (Normalize, CSCConv2d, nn.BatchNorm2d, nn.ReLU, nn.Identity)
+"""What a chain of CSC-layers is made of: layers that an image goes through one after another."""
 
 
 class StemGeometry(NamedTuple):
@@ -33,13 +44,18 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; a 1x1 convolution on the shortcut where the shape changes."""
+def max_pool(_channels: int) -> nn.MaxPool2d:
+    """That of the ImageNet stem."""
+    return nn.MaxPool2d(3, stride=2, padding=1)
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, which `branch_conv` builds, and a shortcut, with a 1x1 one where the shape changes."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, branch_conv: ConvBuilder = conv) -> None:
         super().__init__()
-        self.conv1, self.bn1 = conv(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = conv(channels, channels, 3), nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = branch_conv(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = branch_conv(channels, channels, 3, 1), nn.BatchNorm2d(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(conv(in_channels, channels, 1, stride), nn.BatchNorm2d(channels))
@@ -60,6 +76,8 @@ class ResNet(nn.Module):
         stem_width: channels of the stem, by default `width`; for an SDNet the number of atoms.
         stem_conv: builds the stem's convolution.
         stem_relu: a ReLU after the stem's batch norm.
+        stem_pool: builds what follows on the ImageNet stem.
+        block: builds a block.
         mean, std: normalisation of the pixels, per channel.
     """
 
@@ -71,8 +89,10 @@ class ResNet(nn.Module):
         width: int = 64,
         stem: str = "cifar",
         stem_width: int | None = None,
-        stem_conv: StemConv = conv,
+        stem_conv: ConvBuilder = conv,
         stem_relu: bool = True,
+        stem_pool: PoolBuilder = max_pool,
+        block: BlockBuilder = BasicBlock,
         mean: Sequence[float] = CIFAR10_MEAN,
         std: Sequence[float] = CIFAR10_STD,
     ) -> None:
@@ -86,15 +106,27 @@ class ResNet(nn.Module):
         self.stem = stem_conv(3, channels, geometry.kernel_size, geometry.stride)
         self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU() if stem_relu else nn.Identity()
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if geometry.max_pool else nn.Identity()
+        self.pool = stem_pool(channels) if geometry.max_pool else nn.Identity()
         self.stages = nn.Sequential()
         for stage, count in enumerate(blocks):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                self.stages.append(BasicBlock(channels, width << stage, stride))
+            for place in range(count):
+                stride = 2 if stage > 0 and place == 0 else 1
+                self.stages.append(block(channels, width << stage, stride))
                 channels = width << stage
         self.classifier = nn.Linear(channels, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.pool(self.relu(self.bn(self.stem(self.normalize(image)))))
         return self.classifier(self.stages(features).mean((2, 3)))  # type: ignore[no-any-return]
+
+    def path(self) -> list[nn.Module]:
+        """The layers that an image goes through one after another, as far as they are a chain, in their order.
+
+        From the normalisation at most to the last layer before the average over positions. Ends before the first that
+        is none of `LINKS`, such as an ordinary convolution, a residual block or a max-pool.
+        """
+        return list(takewhile(lambda layer: isinstance(layer, LINKS), self._layers()))
+
+    def _layers(self) -> Iterator[nn.Module]:
+        for part in (self.normalize, self.stem, self.bn, self.relu, self.pool, *self.stages):
+            yield from part if isinstance(part, nn.Sequential) else [part]

@@ -1,4 +1,4 @@
-"""SDNet: a ResNet whose first convolution is a CSC-layer (paper, Section 4, "Network architecture")."""
+"""SDNets: ResNets whose first convolution, or all whose 3x3 convolutions, are CSC-layers (paper, Section 4)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from torch import nn
+
 from ..csc import CSCConv2d
-from .resnet import ResNet
+from .resnet import BasicBlock, BlockBuilder, ConvBuilder, PoolBuilder, ResNet, max_pool
 
 
 def sdnet(
@@ -17,7 +19,9 @@ def sdnet(
     lambda_: float = 0.1,
     steps: int = 2,
     nonnegative: bool = True,
+    gradient_checkpointing: bool = False,
     stem_relu: bool = False,
+    width: int = 64,
     **options: Any,
 ) -> ResNet:
     """A `ResNet` with a CSC-layer as its stem's convolution; it has the same number of parameters.
@@ -28,8 +32,77 @@ def sdnet(
         lambda_: the trade-off that the network is trained with; 0.1 in the paper.
         steps: FISTA iterations; 2 in the paper.
         nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
+        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
         stem_relu: a ReLU after the stem's batch norm: the paper keeps it, the released networks drop it.
+        width: channels of the first stage.
         options: the others of `ResNet`.
     """
-    stem_conv = partial(CSCConv2d, lambda_=lambda_, steps=steps, nonnegative=nonnegative)
-    return ResNet(blocks, num_classes, stem_conv=stem_conv, stem_relu=stem_relu, **options)
+    csc = _csc(lambda_, steps, nonnegative, gradient_checkpointing)
+    return ResNet(blocks, num_classes, stem_conv=csc, stem_relu=stem_relu, width=width, **options)
+
+
+def sdnet_all(
+    blocks: Sequence[int],
+    num_classes: int,
+    *,
+    shortcut: bool = False,
+    lambda_: float = 0.1,
+    steps: int = 2,
+    nonnegative: bool = True,
+    gradient_checkpointing: bool = False,
+    stem_relu: bool | None = None,
+    width: int = 64,
+    **options: Any,
+) -> ResNet:
+    """A `ResNet` with CSC-layers as its stem's convolution and as the 3x3 convolutions of its residual branches.
+
+    With shortcuts it is the network of the paper's text: batch norm, ReLU, max-pool and the 1x1 convolutions on the
+    shortcuts stay as they are, and so does the number of parameters. Without, it is what the released configurations
+    train and what Appendix B can look through: a chain of CSC-layers, each followed by batch norm and by nothing else.
+    The max-pool of the ImageNet stem, which has no inverse, gives way to one more CSC-layer there, 3x3 at stride 2.
+
+    Args:
+        blocks: residual blocks, or pairs of CSC-layers, in each of the four stages.
+        num_classes: length of the logits.
+        shortcut: keep shortcuts and ReLUs.
+        lambda_: the trade-off of every CSC-layer in training; 0.1 in the paper.
+        steps: FISTA iterations of every CSC-layer; 2 in the paper.
+        nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
+        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
+        stem_relu: a ReLU after the stem's batch norm; by default where the others are kept.
+        width: channels of the first stage.
+        options: the others of `ResNet`.
+    """
+    csc = _csc(lambda_, steps, nonnegative, gradient_checkpointing)
+    block, pool = _residual(csc) if shortcut else _chained(csc)
+    relu = shortcut if stem_relu is None else stem_relu
+    return ResNet(
+        blocks, num_classes, stem_conv=csc, stem_relu=relu, stem_pool=pool, block=block, width=width, **options
+    )
+
+
+def _csc(lambda_: float, steps: int, nonnegative: bool, gradient_checkpointing: bool) -> ConvBuilder:
+    return partial(
+        CSCConv2d,
+        lambda_=lambda_,
+        steps=steps,
+        nonnegative=nonnegative,
+        gradient_checkpointing=gradient_checkpointing,
+    )
+
+
+def _residual(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
+    """The blocks and the pool of a ResNet, CSC-layers on the residual branches."""
+    return partial(BasicBlock, branch_conv=csc), max_pool
+
+
+def _chained(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
+    """The same as chains of CSC-layers and batch norms."""
+
+    def link(in_channels: int, channels: int, stride: int) -> list[nn.Module]:
+        return [csc(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)]
+
+    def block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(*link(in_channels, channels, stride), *link(channels, channels, 1))
+
+    return block, lambda channels: nn.Sequential(*link(channels, channels, 2))

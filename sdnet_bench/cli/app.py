@@ -10,7 +10,7 @@ import typer
 
 from ..errors import BenchError, InterruptError
 from ..version import __version__
-from . import attack, audit, data, demo, evaluate, fit_lambda, report, sweep_lambda, train
+from . import attack, audit, bench, data, demo, evaluate, fit_lambda, report, sweep_lambda, train, visualize
 from .screen import fail
 
 app = typer.Typer(
@@ -27,7 +27,9 @@ app.command("fit-lambda")(fit_lambda.fit_lambda)
 app.command("attack")(attack.attack)
 app.command("audit")(audit.audit)
 app.command("report")(report.report)
+app.add_typer(visualize.app, name="visualize")
 app.command("demo")(demo.demo)
+app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 
 

@@ -11,6 +11,7 @@ from . import options
 
 
 def demo(
+    every: Annotated[bool, typer.Option("--all", help="All ten networks instead of two: Tables 1 to 6.")] = False,
     output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -24,7 +25,8 @@ def demo(
     from .shared import publish
 
     screen = Screen()
-    benches = run_demo(runs_dir, data_dir, device, seed, screen)
-    for bench in benches:
+    names = []
+    for bench in run_demo(runs_dir, data_dir, device, seed, screen, every=every):
         publish(bench)
-    report([bench.model.name for bench in benches], output, None, runs_dir)
+        names.append(bench.model.name)
+    report(names, output, None, runs_dir)

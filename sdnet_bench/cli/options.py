@@ -20,6 +20,7 @@ Corruption = Annotated[
 Severity = Annotated[str, typer.Option(help="1 to 5, or all.")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iterations; by default as in training.")]
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
+Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of whatever is drawn at random.")]

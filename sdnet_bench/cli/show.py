@@ -81,6 +81,7 @@ def _made_at(attack: AttackSetting) -> str | None:
         made_at = None if made is None else f"{made:g}"
     changes = [f"{attack.inference_steps} iterations"] if attack.inference_steps else []
     changes += ["smooth"] if attack.smooth else []
+    changes += [f"{attack.gradient} gradient"] if attack.gradient else []
     return ", ".join(filter(None, [made_at, *changes])) or None
 
 
@@ -120,6 +121,7 @@ def _plan_row(bench: Workbench, stage: Stage) -> dict[str, Any]:
 
 def show_sweep(records: Sequence[Record]) -> None:
     """One row per lambda, one column per corruption and severity; the best of each column is marked."""
+    rows = "lambda of the stem" if any(record.cell.layers == "stem" for record in records) else "lambda"
     columns: dict[str, dict[float, float]] = {}
     for record in records:
         column = columns.setdefault(f"{record.cell.corruption} {record.cell.severity}", {})
@@ -127,7 +129,7 @@ def show_sweep(records: Sequence[Record]) -> None:
     best = {name: max(column.values()) for name, column in columns.items()}
     show_rows(
         [
-            {"lambda": lambda_} | {name: _marked(column[lambda_], best[name]) for name, column in columns.items()}
+            {rows: lambda_} | {name: _marked(column[lambda_], best[name]) for name, column in columns.items()}
             for lambda_ in next(iter(columns.values()))
         ],
         as_json=False,

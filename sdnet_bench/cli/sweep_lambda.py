@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..config import LAMBDAS
 from . import options
+
+if TYPE_CHECKING:
+    from ..records import Layers
 
 
 def sweep_lambda(
@@ -11,6 +16,7 @@ def sweep_lambda(
     corruption: options.Corruption = "gaussian",
     severity: options.Severity = "all",
     lambdas: options.Lambdas = LAMBDAS,
+    layers: options.Layers = "all",
     limit: options.Limit = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -30,8 +36,9 @@ def sweep_lambda(
         options.severity_levels(severity),
         parse_lambdas(lambdas),
     )
+    tuned: Layers = options.one_of(layers, "choice of layers", ("all", "stem"))
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
-    records = [record for name in names for record in sweep(bench, name, severities, grid, limit=limit)]
+    records = [record for name in names for record in sweep(bench, name, severities, grid, layers=tuned, limit=limit)]
     publish(bench)
     if json:
         show_records(records, as_json=True)

@@ -41,4 +41,7 @@ def train(
     bench = train_model(chosen, runs_dir, data_dir, runtime, Screen(), resume=resume, overwrite=overwrite)
     publish(bench)
     show_records([bench.store[bench.cell("test")]], as_json=json)
-    bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench sweep-lambda --corruption gaussian")
+    command = (
+        "evaluate --corruption all" if bench.model.trained_lambda is None else "sweep-lambda --corruption gaussian"
+    )
+    bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench {command}")

@@ -1,12 +1,15 @@
-"""Convolutional sparse coding: the paper's Section 3 and Appendix A.
+"""Convolutional sparse coding: the paper's Section 3 and Appendices A and B.
 
 operators   A and A*, the unit-norm projection       equations 2, 3, 5, 7
 solvers     soft threshold, ISTA, FISTA              equations 4, 6, 8
 spectrum    the step size by power iteration         equations 9, 10
 layer       the CSC-layer
+patches     the layer of SCN, patch by patch         Section 4, the baselines
 control     lambda, residuals and the projection, of a whole network
+chain       from a code back to the image            equations 13, 14
 """
 
+from .chain import carry, chain_to, rebuild
 from .control import (
     DictionaryProjection,
     ResidualMeter,
@@ -17,26 +20,33 @@ from .control import (
     residuals,
     set_lambda,
     shared_correlations,
+    tuning,
     using_lambda,
     using_steps,
 )
 from .layer import CSCConv2d, check_lambda
 from .operators import Dictionary, project_to_unit_norm
+from .patches import PatchCodingConv2d
 
 __all__ = [
     "CSCConv2d",
     "Dictionary",
     "DictionaryProjection",
+    "PatchCodingConv2d",
     "ResidualMeter",
+    "carry",
+    "chain_to",
     "check_lambda",
     "csc_layers",
     "feeding_lambda",
     "get_lambda",
     "project_to_unit_norm",
+    "rebuild",
     "require_csc_layers",
     "residuals",
     "set_lambda",
     "shared_correlations",
+    "tuning",
     "using_lambda",
     "using_steps",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,30 @@ def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
     return layers
 
 
+def tuned_layers(net: nn.Module) -> list[CSCConv2d]:
+    """Those of them that lambda is changed in: every one, except in a block of `tuning`."""
+    return [layer for layer in require_csc_layers(net) if layer.is_tuned]
+
+
+@contextmanager
+def tuning(net: nn.Module, layers: Literal["all", "stem"]) -> Iterator[None]:
+    """For the length of a block, lambda of a network is that of the stem, its first CSC-layer, alone; or of all still.
+
+    `get_lambda`, `set_lambda`, `using_lambda` and `feeding_lambda` leave the other layers as they are then.
+    """
+    others = tuned_layers(net)[1:] if layers == "stem" else []
+    try:
+        for layer in others:
+            layer.is_tuned = False
+        yield
+    finally:
+        for layer in others:
+            layer.is_tuned = True
+
+
 def get_lambda(net: nn.Module) -> float:
-    """The lambda that all CSC-layers of the network share."""
-    layers = require_csc_layers(net)
+    """The lambda that the CSC-layers of the network share."""
+    layers = tuned_layers(net)
     if any(layer.lambda_.ndim for layer in layers):
         raise UsageError("the CSC-layers do not share one lambda", got="one per image")
     values = {float(layer.lambda_) for layer in layers}
@@ -49,7 +71,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if wanted.ndim > 1 or not bool(torch.isfinite(wanted).all()) or bool((wanted < 0).any()):
         raise UsageError("lambda out of range", expected="finite numbers >= 0, one or one per image", got=value)
-    for layer in require_csc_layers(net):
+    for layer in tuned_layers(net):
         if layer.lambda_.shape == wanted.shape:
             layer.lambda_.copy_(wanted)  # in place: a compiled network keeps its graph
         else:
@@ -59,7 +81,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
 @contextmanager
 def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]:
     """`set_lambda` for the length of a block; None leaves the network as it is."""
-    before = [] if value is None else [(layer, layer.lambda_.clone()) for layer in require_csc_layers(net)]
+    before = [] if value is None else [(layer, layer.lambda_.clone()) for layer in tuned_layers(net)]
     try:
         if value is not None:
             set_lambda(net, value)
@@ -72,7 +94,7 @@ def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]
 @contextmanager
 def feeding_lambda(net: nn.Module, lambdas: Tensor) -> Iterator[None]:
     """`(N,)` lambdas >= 0 in every CSC-layer for the length of a block, as they are: gradients flow through them."""
-    layers = require_csc_layers(net)
+    layers = tuned_layers(net)
     before = [layer.lambda_ for layer in layers]
     try:
         for layer in layers:
@@ -116,10 +138,11 @@ class RememberedCorrelation:
 def shared_correlations(net: nn.Module) -> Iterator[None]:
     """For a sweep over lambda: A* x of a batch is computed once, however often the batch comes back in the block.
 
-    Weights, precision and step sizes must stay as they are meanwhile. A network without CSC-layers is left alone, and
-    so is one that is in such a block already.
+    That is so in the first CSC-layer: what comes into the others depends on lambda. Weights, precision and step sizes
+    must stay as they are meanwhile. A network without CSC-layers is left alone, and so is one that is in such a block
+    already.
     """
-    fresh = [layer for layer in csc_layers(net) if not isinstance(layer.correlate, RememberedCorrelation)]
+    fresh = [layer for layer in csc_layers(net)[:1] if not isinstance(layer.correlate, RememberedCorrelation)]
     for layer in fresh:
         layer.correlate = RememberedCorrelation(layer)  # type: ignore[method-assign]
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
 from .operators import Dictionary, project_to_unit_norm
@@ -34,6 +36,8 @@ class CSCConv2d(nn.Module):
         lambda_: the trade-off of equation (4), in the units of the input; change it with `set_lambda`.
         steps: FISTA iterations, at least 1.
         nonnegative: constrain the code to z >= 0, as the released networks do and equation (4) does not.
+        gradient_checkpointing: keep the input alone for the backward pass, which takes the steps once more: the same
+            gradients, in less memory and more time.
     """
 
     dictionary: nn.Parameter
@@ -41,6 +45,8 @@ class CSCConv2d(nn.Module):
     """0-dim, or `(N,)`: one trade-off per image of the batch."""
     step_size: Tensor
     """0-dim: 0.9 / L. Refreshed by `settle`, never by `forward`."""
+    is_tuned: bool
+    """Whether lambda of the network is lambda of this layer, see `tuning`."""
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class CSCConv2d(nn.Module):
         lambda_: float = 0.1,
         steps: int = 2,
         nonnegative: bool = True,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0 or kernel_size < 1:
@@ -62,6 +69,8 @@ class CSCConv2d(nn.Module):
             raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size
         self.stride, self.steps, self.nonnegative = stride, steps, nonnegative
+        self.gradient_checkpointing = gradient_checkpointing
+        self.is_tuned = True
         self.prox = nonnegative_soft_threshold if nonnegative else soft_threshold
         self.dictionary = nn.Parameter(torch.randn(atoms, in_channels, kernel_size, kernel_size))
         self.register_buffer("lambda_", torch.tensor(float(check_lambda(lambda_))))
@@ -69,8 +78,10 @@ class CSCConv2d(nn.Module):
         self.settle()
 
     def forward(self, image: Tensor) -> Tensor:
-        lambda_, correlation = self.lambda_.view(-1, 1, 1, 1), self.correlate(image)
-        return solve(Lasso(image, self.operator, lambda_, self.step_size, self.prox, correlation), self.steps)
+        problem = Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox)
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return _solve_twice(problem, self.steps)
+        return solve(replace(problem, correlation=self.correlate(image)), self.steps)
 
     def correlate(self, image: Tensor) -> Tensor:
         """t A* x, `(N, atoms, h, w)`: the share of the first step that does not depend on lambda."""
@@ -102,3 +113,17 @@ class CSCConv2d(nn.Module):
     def extra_repr(self) -> str:
         sizes = f"{self.in_channels}, {self.atoms}, kernel_size={self.kernel_size}, stride={self.stride}"
         return f"{sizes}, steps={self.steps}, nonnegative={self.nonnegative}"
+
+
+def _solve_twice(problem: Lasso, steps: int) -> Tensor:
+    """`solve`, and once more in the backward pass, which finds no trace of the first time but the problem.
+
+    Lambda is copied: it may have been set anew in place by then.
+    """
+    kept = replace(problem, lambda_=problem.lambda_.clone())
+
+    def code(image: Tensor) -> Tensor:
+        return solve(replace(kept, image=image), steps)
+
+    found: Tensor = checkpoint(code, problem.image, use_reentrant=False, preserve_rng_state=False)
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -103,7 +104,7 @@ def fista_step(problem: Problem, at: Iterate) -> Iterate:
     """Equation (6): the gradient is taken at the extrapolated point y."""
     momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
     beta = (at.momentum - 1) / momentum
-    point = at.code + beta * (at.code - at.previous) if beta else at.code
+    point = torch.lerp(at.previous, at.code, 1 + beta) if beta else at.code
     return Iterate(problem.descend(point), at.code, momentum)
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..backbones import Convergence, ConvergenceMeter, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
 from ..progress import Task
@@ -45,6 +46,8 @@ class Outcome:
     Algorithm 1 looks at it: it costs a quarter of a forward."""
     lambda_: NDArray[np.float64] | None = None
     """`(n,)`: what a rule chose."""
+    convergence: Convergence | None = None
+    """Of the equilibria, `(n,)` each, on the CPU; None for a network without."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +57,35 @@ class Tally:
     correct: list[Tensor]
     residual: list[Tensor] | None = None
     lambda_: list[Tensor] | None = None
+    convergence: list[Convergence] | None = None
 
     @classmethod
-    def of(cls, choice: Choice, own: Collection[Choice]) -> Tally:
-        """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them."""
-        return cls([], [] if choice in own else None, [] if callable(choice) else None)
+    def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Tally:
+        """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them, and the
+        convergence of a network that `solves` for equilibria.
+        """
+        wanted = (choice in own, callable(choice), solves)
+        return cls([], *([] if measured else None for measured in wanted))
+
+    def add(self, correct: Tensor, solves: ConvergenceMeter) -> None:
+        """What was seen of one batch, `(N,)` bool, and on the way there."""
+        self.correct.append(correct)
+        if self.convergence is not None and solves.forward is not None:
+            self.convergence.append(solves.forward)
 
     def outcome(self, total: int, runtime: Runtime) -> Outcome:
         """What all processes found about a split of `total` images."""
-        measured = [
+        residual, lambda_ = (
             None if parts is None else gather(parts, total, runtime).double().numpy()
             for parts in (self.residual, self.lambda_)
-        ]
-        return Outcome(gather(self.correct, total, runtime).numpy().astype(bool), *measured)
+        )
+        solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)
+        return Outcome(gather(self.correct, total, runtime).numpy().astype(bool), residual, lambda_, solved)
+
+
+def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) -> Convergence:
+    residual, steps = [part.residual for part in parts], [part.steps for part in parts]
+    return Convergence(gather(residual, total, runtime), gather(steps, total, runtime))
 
 
 def clean(batch: Batch) -> Tensor:
@@ -94,7 +113,7 @@ def evaluate(
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    tallies = {choice: Tally.of(choice, own) for choice in lambdas}
+    tallies = {choice: Tally.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
     with shared_correlations(net) if len(tallies) > 1 else nullcontext():
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
             _classify(net, runtime.to_pixels(view(batch)), batch, tallies, runtime)
@@ -104,18 +123,20 @@ def evaluate(
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, tallies: dict[Choice, Tally], runtime: Runtime) -> None:
     """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
-    correct, residual = torch.empty(0), torch.empty(0)
+    correct, residual, own = torch.empty(0), torch.empty(0), ConvergenceMeter()
     if any(tally.residual is not None or tally.lambda_ is not None for tally in tallies.values()):
-        with residuals(net) as meter:
+        with residuals(net) as meter, convergence(net) as own:
             correct = is_correct(net, pixels, batch.labels, None, runtime)
         residual = meter.per_image()
     for choice, tally in tallies.items():
         if tally.residual is not None:
-            tally.correct.append(correct)
+            tally.add(correct, own)
             tally.residual.append(residual)
             continue
         lambda_ = choice(residual, batch) if callable(choice) else choice
-        tally.correct.append(is_correct(net, pixels, batch.labels, lambda_, runtime))
+        with convergence(net) as solves:
+            found = is_correct(net, pixels, batch.labels, lambda_, runtime)
+        tally.add(found, solves)
         if tally.lambda_ is not None and isinstance(lambda_, Tensor):
             tally.lambda_.append(lambda_)
 

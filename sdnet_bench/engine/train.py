@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from ..backbones import Follower
+from ..backbones import Follower, convergence
 from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
@@ -123,8 +123,10 @@ def train(
     forward = _parallel(net, runtime)
     for epoch in range(len(training.history), recipe.epochs):
         seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
-        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task:
+        seed_everything(seed)  # of what the network draws: dropout
+        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
             row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
+        row |= solves.forward.summary() if solves.forward is not None else {}
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
         if runtime.processes.is_main_process:
@@ -141,7 +143,7 @@ def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch],
     started, images = time.perf_counter(), 0
     losses, hits = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
     for batch in batches:
-        loss, correct = _loss(forward, batch, runtime)
+        loss, correct = loss_of(forward, batch, runtime)
         training.step(loss)
         losses += loss.detach() * len(batch.labels)
         hits += correct
@@ -161,7 +163,7 @@ def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch],
     }
 
 
-def _loss(forward: nn.Module, batch: Batch, runtime: Runtime) -> tuple[Tensor, Tensor]:
+def loss_of(forward: nn.Module, batch: Batch, runtime: Runtime) -> tuple[Tensor, Tensor]:
     """The mean cross-entropy of a batch and how many of its images are classified correctly."""
     with runtime.autocast():
         logits = forward(runtime.to_pixels(batch.images))
@@ -204,7 +206,9 @@ def _parallel(net: nn.Module, runtime: Runtime) -> nn.Module:
 
 
 def _line(row: Row, epochs: int) -> str:
+    solved = "  equilibrium at {equilibrium_residual:.1e} after {equilibrium_steps:.1f} steps"
     return (
         f"epoch {row['epoch']:.0f}/{epochs}  loss {row['loss']:.3f}  train {row['accuracy']:.2%}  "
         f"validation {row['validation_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
+        + (solved.format(**row) if "equilibrium_residual" in row else "")
     )

@@ -70,10 +70,10 @@ def _draw(
         for place, (heading, panel) in enumerate(there.items(), start=1):
             paint(figure.add_subplot(1, len(there), place, title=heading), panel)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        return [_save(figure, path.with_name(f"{path.name}-{name}.{kind}"), kind) for kind in FORMATS]
+        return [save(figure, path.with_name(f"{path.name}-{name}.{kind}"), kind) for kind in FORMATS]
 
 
-def _save(figure: Figure, path: Path, kind: str) -> Path:
+def save(figure: Figure, path: Path, kind: str) -> Path:
     with replacing(path) as scratch:
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(scratch, format=kind, dpi=150, metadata=metadata)

@@ -178,7 +178,7 @@ class Results:
         """Whether a cell is about test images that nobody attacked, from the right source."""
         described = (cell.kind, cell.split, cell.attack, cell.corruption, cell.severity, cell.steps, origin_of(cell))
         origin = self.origin if corruption else None
-        return described == ("accuracy", "test", None, corruption, severity, steps, origin)
+        return cell.layers == "all" and described == ("accuracy", "test", None, corruption, severity, steps, origin)
 
     def on_archives(self) -> list[Results]:
         """The same model on the images of archives, once for each origin that anything was measured on."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from ..csc import check_lambda, require_csc_layers
 from ..data import CORRUPTIONS, MIXED, SEVERITIES, UNKNOWN, Severity
 from ..data.archives import source_of
 from ..data.corruptions import Level
 from ..data.datasets import Which
 from ..errors import DataError, UsageError
-from ..records import Cell, Record
+from ..records import Cell, Layers, Record
 from .workbench import Workbench
 
 
@@ -52,25 +52,22 @@ def corrupted_cells(
     lambdas: Sequence[float | None],
     limit: int | None,
     *,
+    layers: Layers = "all",
     steps: int | None = None,
     archived: bool = False,
 ) -> list[Cell]:
-    """One cell for every severity of a corruption and every lambda."""
+    """One cell for every severity of a corruption and every lambda of these layers."""
     cells = []
     source = _source(bench, corruption) if archived else None
     for severity in severities:
-        level = _level(bench, corruption, severity)
-        cell = bench.cell(which, limit, steps=steps, corruption=corruption, severity=severity, level=level)
-        cell = _in_archive(bench, cell, source) if source else cell
-        cells += [cell.model_copy(update=_with_lambda(bench, lambda_)) for lambda_ in lambdas]
+        noise: dict[str, Any] = {
+            "corruption": corruption,
+            "severity": severity,
+            "level": _level(bench, corruption, severity),
+        }
+        found = [bench.cell(which, limit, lambda_, layers=layers, steps=steps, **noise) for lambda_ in lambdas]
+        cells += [_in_archive(bench, cell, source) for cell in found] if source else found
     return cells
-
-
-def _with_lambda(bench: Workbench, lambda_: float | None) -> dict[str, float]:
-    if lambda_ is None:
-        return {}
-    require_csc_layers(bench.model.net)
-    return {"lambda_": check_lambda(lambda_)}
 
 
 def _source(bench: Workbench, corruption: str) -> str:

@@ -61,7 +61,7 @@ def attack_setting(
 def protocol_of(cell: Cell) -> Protocol | None:
     """By which protocol a cell is attacked; None where nobody attacks, or the judge or the surrogate is another."""
     attack = cell.attack
-    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
+    if attack is None or cell.defence or attack.is_detour:
         return None
     if attack.through:
         return "adaptive"

@@ -9,7 +9,7 @@ from ..config import LAMBDAS
 from ..csc import check_lambda, require_csc_layers
 from ..data import SEVERITIES, Severity
 from ..errors import UsageError
-from ..records import Record
+from ..records import Layers, Record
 from .accuracy import corrupted_cells
 from .workbench import Workbench
 
@@ -20,12 +20,17 @@ def sweep_lambda(
     severities: Iterable[Severity] = SEVERITIES,
     lambdas: Sequence[float] | None = None,
     *,
+    layers: Layers = "all",
     limit: int | None = None,
 ) -> list[Record]:
-    """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers."""
+    """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers.
+
+    Args:
+        layers: that lambda is changed in; with "stem" the other CSC-layers keep lambda_0.
+    """
     require_csc_layers(bench.model.net)
     grid = parse_lambdas(LAMBDAS) if lambdas is None else lambdas
-    cells = corrupted_cells(bench, "test", corruption, severities, grid, limit)
+    cells = corrupted_cells(bench, "test", corruption, severities, grid, limit, layers=layers)
     return bench.measure(cells, f"lambda sweep, {corruption}")
 
 

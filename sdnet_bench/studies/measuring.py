@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..attacks import PLACEBOS
-from ..csc import using_steps
+from ..csc import tuning, using_steps
 from ..data import Batch, Noise, stream_of
 from ..engine.adversarial_set import Keeper, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, LambdaRule, Outcome, View, choose, clean, evaluate, is_correct
@@ -39,7 +39,7 @@ def measure_group(
         save: keep adversarial images.
     """
     started = time.perf_counter()
-    with using_steps(bench.model.net, group[0].steps):
+    with using_steps(bench.model.net, group[0].steps), tuning(bench.model.net, group[0].layers):
         if group[0].attack:
             records = _attack(bench, group, rules, task, journal, save)
         else:
@@ -52,6 +52,7 @@ def _evaluate(bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task)
     cell, choices = group[0], [_choice(cell, rules) for cell in group]
     net, split, view = bench.model.net, bench.split_of(cell), _view(bench, cell)
     outcomes = evaluate(net, split, bench.runtime, lambdas=choices, view=view, task=task)
+    _tell_missed(bench, cell, outcomes[choices[0]])
     return [
         Record.of(
             bench.model.name,
@@ -62,6 +63,15 @@ def _evaluate(bench: Workbench, group: Sequence[Cell], rules: Rules, task: Task)
         )
         for cell, choice in zip(group, choices, strict=True)
     ]
+
+
+def _tell_missed(bench: Workbench, cell: Cell, outcome: Outcome) -> None:
+    """Says for how many images no equilibrium was found."""
+    solved = outcome.convergence
+    if solved is not None and (missed := int(solved.missed.sum())):
+        what = f"{cell.corruption} {cell.severity or cell.level}" if cell.corruption else "clean images"
+        mean = float(solved.residual.mean())
+        bench.progress.note(f"{what}: no equilibrium for {missed} of {len(solved.missed)}, mean residual {mean:.1e}")
 
 
 def _view(bench: Workbench, cell: Cell) -> View:
@@ -80,6 +90,8 @@ def _metrics(outcome: Outcome) -> dict[str, float]:
         found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
     if lambda_ is not None:
         found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
+    if outcome.convergence is not None:
+        found |= outcome.convergence.summary()
     return found
 
 
@@ -114,7 +126,7 @@ def _siege(bench: Workbench, group: Sequence[Cell], rules: Rules, keeper: Keeper
 def sees_itself(cell: Cell) -> bool:
     """Whether the attack of a cell looks at exactly what classifies its images."""
     attack = cell.attack
-    if attack is None or cell.defence or attack.inference_steps or attack.smooth:
+    if attack is None or cell.defence or attack.is_detour:
         return False
     return bool(attack.through) or (cell.rule is None and cell.lambda_ == attack.crafted_at)
 

@@ -23,7 +23,7 @@ from ..engine.runtime import Runtime
 from ..files import make_folder
 from ..journal import Journal
 from ..progress import Progress, Task
-from ..records import Cell, Record, RecordStore
+from ..records import Cell, Layers, Record, RecordStore
 from .measuring import measure_group
 
 Block = tuple[int, int]
@@ -98,14 +98,17 @@ class Workbench:
         lambda_: float | None = None,
         *,
         block: Block | None = None,
+        layers: Layers = "all",
         steps: int | None = None,
         **rest: Any,
     ) -> Cell:
         """A cell of this model; lambda and FISTA steps are by default those that it was trained with.
 
-        Either for a network without CSC-layers is a `UsageError`.
+        Either for a network without CSC-layers is a `UsageError`. At lambda_0, and where the stem is the only
+        CSC-layer, a cell of the stem is one of all `layers`.
         """
-        layers = [] if lambda_ is None and steps is None else require_csc_layers(self.model.net)
+        coding = [] if lambda_ is None and steps is None else require_csc_layers(self.model.net)
+        is_as_trained = lambda_ in (None, self.model.trained_lambda)
         return Cell(
             weights=self.model.weights,
             dataset=self.dataset.name,
@@ -114,7 +117,8 @@ class Workbench:
             limit=limit if limit and limit < len(self.split(which)) else None,
             block=block,
             lambda_=self.model.trained_lambda if lambda_ is None else check_lambda(lambda_),
-            steps=None if steps in {layer.steps for layer in layers} else steps,
+            layers="all" if is_as_trained or len(coding) == 1 else layers,
+            steps=None if steps in {layer.steps for layer in coding} else steps,
             precision="float32" if rest.get("attack") else self.runtime.precision,
             seed=self.seed,
             **rest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from sdnet_bench.backbones import BACKBONES, build, count_parameters
 from sdnet_bench.csc import CSCConv2d, csc_layers, get_lambda
 from sdnet_bench.errors import UnknownNameError, UsageError
 
-EVERY_BACKBONE = pytest.mark.parametrize("name", ["resnet18", "resnet34", "sdnet18", "sdnet34"])
+Settle = Callable[[nn.Module, Tensor], nn.Module]
+
+EVERY_BACKBONE = pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "sdnet18", "sdnet34", "sdnet18_all", "sdnet34_all"]
+)
 
 
 def small(name: str, **options: Any) -> nn.Module:
@@ -21,7 +26,7 @@ def small(name: str, **options: Any) -> nn.Module:
 
 
 def test_the_backbones_are_registered() -> None:
-    assert {"resnet18", "resnet34", "sdnet18", "sdnet34"} <= set(BACKBONES)
+    assert {"resnet18", "resnet34", "sdnet18", "sdnet34", "sdnet18_all", "sdnet34_all"} <= set(BACKBONES)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,9 @@ def test_logits_have_one_entry_per_class(name: str, stem: str, size: tuple[int, 
 
 
 @EVERY_BACKBONE
-def test_eval_mode_is_deterministic(name: str) -> None:
-    net, images = small(name), torch.rand(2, 3, 32, 32)
+def test_eval_mode_is_deterministic(name: str, settle: Settle) -> None:
+    images = torch.rand(2, 3, 32, 32)
+    net = settle(small(name), images)
     assert torch.equal(net(images), net(images))
 
 
@@ -74,15 +80,17 @@ def test_eval_mode_changes_no_state(name: str) -> None:
 
 
 @EVERY_BACKBONE
-def test_logits_do_not_depend_on_the_rest_of_the_batch(name: str) -> None:
-    net, images = small(name), torch.rand(3, 3, 32, 32)
+def test_logits_do_not_depend_on_the_rest_of_the_batch(name: str, settle: Settle) -> None:
+    images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
+    net = settle(small(name).double(), images)
+    assert not torch.equal(net(images)[0], net(images)[1])
     torch.testing.assert_close(net(images[1:2]), net(images)[1:2])
 
 
 @EVERY_BACKBONE
-def test_every_image_gets_a_gradient_in_eval_mode(name: str) -> None:
+def test_every_image_gets_a_gradient_in_eval_mode(name: str, settle: Settle) -> None:
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
-    small(name)(images).square().sum().backward()
+    settle(small(name), images)(images).square().sum().backward()
     assert images.grad is not None
     assert images.grad.flatten(1).any(1).all()
 

@@ -20,6 +20,7 @@ from sdnet_bench.csc import (
     residuals,
     set_lambda,
     shared_correlations,
+    tuning,
     using_lambda,
     using_steps,
 )
@@ -200,6 +201,68 @@ def test_a_network_without_csc_layers_cannot_be_fed() -> None:
         pytest.fail("the block was entered")
 
 
+def lambdas_of(net: nn.Module) -> list[float]:
+    return [round(float(layer.lambda_), 7) for layer in csc_layers(net)]
+
+
+def test_the_stem_can_be_tuned_alone(net: nn.Sequential) -> None:
+    with tuning(net, "stem"):
+        set_lambda(net, 0.5)
+        assert get_lambda(net) == 0.5
+    assert lambdas_of(net) == [0.5, 0.1]
+
+
+def test_a_lambda_borrowed_for_the_stem_is_given_back_to_it(net: nn.Sequential) -> None:
+    set_lambda(net[2], 0.3)
+    with tuning(net, "stem"), using_lambda(net, 0.5):
+        assert lambdas_of(net) == [0.5, 0.3]
+    assert lambdas_of(net) == [0.1, 0.3]
+
+
+def test_lambdas_can_be_fed_to_the_stem_alone(net: nn.Sequential, images: Tensor) -> None:
+    lambdas = torch.tensor([0.0, 0.1, 0.4, 1.5])
+    with tuning(net.eval(), "stem"), feeding_lambda(net, lambdas):
+        assert net[0].lambda_ is lambdas
+        fed = net(images)
+    set_lambda(net[0], lambdas)
+    assert lambdas_of(net[2]) == [0.1]
+    assert torch.equal(net(images), fed)
+
+
+def test_all_layers_are_tuned_where_nothing_else_is_said(net: nn.Sequential) -> None:
+    with tuning(net, "all"):
+        set_lambda(net, 0.5)
+    assert lambdas_of(net) == [0.5, 0.5]
+
+
+def test_after_a_block_all_layers_are_tuned_again(net: nn.Sequential) -> None:
+    with pytest.raises(ZeroDivisionError), tuning(net, "stem"):
+        raise ZeroDivisionError
+    set_lambda(net, 0.5)
+    assert lambdas_of(net) == [0.5, 0.5]
+
+
+def test_blocks_of_tuning_nest(net: nn.Sequential) -> None:
+    with tuning(net, "stem"):
+        with tuning(net, "stem"):
+            pass
+        set_lambda(net, 0.5)
+    assert lambdas_of(net) == [0.5, 0.1]
+
+
+def test_residuals_are_those_of_all_layers_whichever_is_tuned(net: nn.Sequential, images: Tensor) -> None:
+    with residuals(net) as expected:
+        net(images)
+    with tuning(net, "stem"), residuals(net) as found:
+        net(images)
+    assert torch.equal(found.per_image(), expected.per_image())
+
+
+def test_a_network_without_csc_layers_has_no_stem_to_tune() -> None:
+    with pytest.raises(UsageError, match="no CSC-layer"), tuning(nn.Conv2d(3, 6, 3), "stem"):
+        pytest.fail("the block was entered")
+
+
 @pytest.fixture
 def correlated(monkeypatch: pytest.MonkeyPatch) -> list[CSCConv2d]:
     """The layers whose A* x was computed, one entry for each time."""
@@ -228,6 +291,7 @@ def test_a_shared_correlation_changes_no_bit(net: nn.Sequential, images: Tensor,
     with using_steps(net.eval(), steps):
         expected = swept(net, images)
         with shared_correlations(net):
+            assert [("correlate" in vars(layer)) for layer in csc_layers(net)] == [True, False]
             found = swept(net, images)
     assert not torch.equal(found[0], found[1])
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -236,7 +300,7 @@ def test_a_shared_correlation_changes_no_bit(net: nn.Sequential, images: Tensor,
 def test_a_shared_correlation_is_computed_once_for_every_input(
     net: nn.Sequential, images: Tensor, correlated: list[CSCConv2d]
 ) -> None:
-    """What comes into the second layer depends on lambda: it shares nothing."""
+    """What comes into the second layer depends on lambda: it shares nothing, and remembers nothing."""
     with shared_correlations(net.eval()):
         swept(net, images)
         swept(net, images.clone())

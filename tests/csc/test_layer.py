@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
+from torch.autograd.graph import saved_tensors_hooks
 
-from sdnet_bench.csc import CSCConv2d, set_lambda
+from sdnet_bench.csc import CSCConv2d, feeding_lambda, residuals, set_lambda, using_lambda, using_steps
 from sdnet_bench.errors import UsageError
 
 SIGNS = pytest.mark.parametrize("nonnegative", [True, False])
@@ -199,6 +200,121 @@ def test_printing_a_layer_tells_its_settings() -> None:
     assert repr(CSCConv2d(3, 8, 7, 2, steps=4)) == (
         "CSCConv2d(3, 8, kernel_size=7, stride=2, steps=4, nonnegative=True)"
     )
+
+
+class TestGradientCheckpointing:
+    """The steps are taken again in the backward pass: the same numbers, from the input alone."""
+
+    @pytest.fixture(params=[(1, True), (2, False)], ids=["stride-1", "stride-2-signed"])
+    def twins(self, request: pytest.FixtureRequest) -> tuple[CSCConv2d, CSCConv2d]:
+        """A plain layer in double precision, and one that remembers its input alone."""
+        stride, nonnegative = request.param
+        plain = CSCConv2d(3, 8, stride=stride, steps=3, nonnegative=nonnegative).double()
+        lean = copy.deepcopy(plain)
+        lean.gradient_checkpointing = True
+        return plain, lean
+
+    @pytest.fixture
+    def image(self) -> Tensor:
+        return torch.randn(2, 3, 7, 9, dtype=torch.float64)
+
+    def gradients(self, layer: CSCConv2d, image: Tensor) -> list[Tensor]:
+        """The code, and the gradients of a function of it by the input and by the dictionary."""
+        image = image.clone().requires_grad_()
+        code = layer(image)
+        return [code, *torch.autograd.grad(code.float().pow(3).sum(), [image, layer.dictionary])]
+
+    @pytest.mark.parametrize("train", [True, False])
+    def test_codes_and_gradients_are_those_of_plain_autograd(
+        self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor, train: bool
+    ) -> None:
+        plain, lean = (self.gradients(layer.train(train), image) for layer in twins)
+        assert all(value.any() for value in plain)
+        torch.testing.assert_close(lean, plain, rtol=1e-12, atol=1e-12)
+
+    def test_under_autocast_too(self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor) -> None:
+        """The backward pass is outside: what it takes again has to be in the precision of the first time."""
+        found = []
+        for layer in twins:
+            at = image.float().requires_grad_()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                code = layer.float()(at)
+            assert code.dtype == torch.bfloat16
+            found.append([code, *torch.autograd.grad(code.float().pow(3).sum(), [at, layer.dictionary])])
+        torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+    def test_gradients_by_the_lambda_of_each_image(self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor) -> None:
+        found = []
+        for layer in twins:
+            lambdas = torch.tensor([0.1, 0.3], dtype=torch.float64, requires_grad=True)
+            with feeding_lambda(layer, lambdas):
+                energy = layer(image).pow(3).sum()
+            found.append(torch.autograd.grad(energy, [lambdas, layer.dictionary]))
+        assert found[0][0].all()
+        torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+    def test_gradients_through_the_residuals(self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor) -> None:
+        found = []
+        for layer in twins:
+            at = image.clone().requires_grad_()
+            with residuals(layer, attached=True) as meter:
+                layer(at)
+            found.append(torch.autograd.grad(meter.per_image().sum(), [at, layer.dictionary]))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+    def test_gradients_of_gradients(self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor) -> None:
+        found = []
+        for layer in twins:
+            at = image.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(layer(at).pow(3).sum(), at, create_graph=True)
+            found.append(torch.autograd.grad(slope.square().sum(), [at, layer.dictionary]))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize("lambda_", [0.5, torch.tensor([0.2, 0.7])])
+    def test_what_was_borrowed_for_the_forward_pass_counts_in_the_backward_pass(
+        self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor, lambda_: float | Tensor
+    ) -> None:
+        found = []
+        for layer in twins:
+            with using_lambda(layer, lambda_), using_steps(layer, 2):
+                energy = layer(image).pow(3).sum()
+            set_lambda(layer, 0.9)
+            found.append(torch.autograd.grad(energy, [layer.dictionary]))
+        assert found[0][0].any()
+        torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+    def test_a_dictionary_that_is_passed_in_has_the_gradients_of_finite_differences(self) -> None:
+        layer = CSCConv2d(2, 3, steps=3, gradient_checkpointing=True).double()
+
+        def code(image: Tensor, atoms: Tensor) -> Tensor:
+            return torch.func.functional_call(layer, {"dictionary": atoms}, (image,))
+
+        atoms = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+        image = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(code, (image, atoms * 0.3))
+
+    def kept(self, layer: CSCConv2d, image: Tensor) -> list[int]:
+        """Where the tensors lie that a forward pass keeps for the backward pass."""
+        places: list[int] = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            places.append(tensor.data_ptr())
+            return tensor
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            layer(image)
+        return places
+
+    def test_the_input_alone_is_kept(self, twins: tuple[CSCConv2d, CSCConv2d], image: Tensor) -> None:
+        plain, lean = (self.kept(layer, image.requires_grad_()) for layer in twins)
+        assert len(set(plain)) > 3
+        assert lean == [image.data_ptr()]
+
+    def test_a_compiled_layer_has_the_same_gradients(self, image: Tensor) -> None:
+        torch._dynamo.reset()
+        layer = CSCConv2d(3, 8, gradient_checkpointing=True)
+        compiled = torch.compile(layer, backend="eager", fullgraph=True)
+        torch.testing.assert_close(self.gradients(compiled, image.float()), self.gradients(layer, image.float()))
 
 
 class TestTheorem1:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from sdnet_bench.config import Backbone, Recipe
+from sdnet_bench.csc import csc_layers
+from sdnet_bench.data import open_dataset
+from sdnet_bench.engine.checkpoint import build_net, write_model
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.engine.train import configure
 from sdnet_bench.errors import UsageError
+from sdnet_bench.progress import Progress
+from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.lambda_sweep import parse_lambdas, sweep_lambda
 from sdnet_bench.studies.workbench import Workbench
@@ -79,6 +90,66 @@ def test_a_sweep_with_a_lambda_twice_is_a_sweep_with_it_once(sdnet: Workbench, t
     first, second = sweep_lambda(sdnet, "gaussian", [1], [0.2, 0.2], limit=30)
     assert first == second
     assert told.images == 30
+
+
+@pytest.fixture
+def deep(tmp_path: Path, runtime: Runtime, told: Any) -> Workbench:
+    """A network of CSC-layers throughout on the bench, untrained, but for the statistics of its batch norms."""
+    backbone = Backbone(name="sdnet18_all", options={"width": 2, "lambda_": 0.02})
+    recipe = Recipe(name="deep", dataset="digits", backbone=backbone, epochs=1, batch_size=32)
+    dataset = open_dataset("digits", tmp_path, Progress())
+    config = configure(recipe, dataset)
+    net = build_net(config)
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.momentum = 1.0
+    with torch.no_grad():
+        for batch in dataset.open("train").subset(range(100)).batches(100, runtime.device):
+            net.train()(runtime.to_pixels(batch.images))
+    (tmp_path / "deep").mkdir()
+    write_model(tmp_path / "deep", recipe, config, net)
+    return Workbench.open("deep", tmp_path, tmp_path, runtime, told)
+
+
+def lambdas_of(bench: Workbench) -> list[float]:
+    return [round(float(layer.lambda_), 7) for layer in csc_layers(bench.model.net)]
+
+
+def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(deep: Workbench) -> None:
+    seen: list[list[float]] = []
+    deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
+    (record,) = sweep_lambda(deep, "gaussian", [3], [0.4], layers="stem", limit=30)
+    assert record.cell.layers == "stem"
+    assert seen == [[0.4, *16 * [0.02]]]
+    assert lambdas_of(deep) == 17 * [0.02]
+
+
+def test_a_sweep_is_by_default_one_of_all_layers(deep: Workbench) -> None:
+    seen: list[list[float]] = []
+    deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
+    (record,) = sweep_lambda(deep, "gaussian", [3], [0.4], limit=30)
+    assert record.cell.layers == "all"
+    assert seen == [17 * [0.4]]
+
+
+def test_at_lambda_0_every_sweep_is_the_same(deep: Workbench, told: Any) -> None:
+    stem = sweep_lambda(deep, "gaussian", [3], [0.02, 0.4], layers="stem", limit=30)
+    every = sweep_lambda(deep, "gaussian", [3], [0.02, 0.4], limit=30)
+    assert told.images == 3 * 30
+    assert stem[0] == every[0]
+    assert stem[1].cell == every[1].cell.model_copy(update={"layers": "stem"})
+
+
+def test_figures_are_about_sweeps_of_all_layers(deep: Workbench) -> None:
+    sweep_lambda(deep, "gaussian", [3], [0.02, 0.2, 0.4], layers="stem", limit=30)
+    sweep_lambda(deep, "gaussian", [3], [0.02, 0.3], limit=30)
+    (curve,) = Results.read(deep.model.folder, deep.folder.parent).sweep("gaussian")
+    assert [lambda_ for lambda_, _ in curve.points] == [0.02, 0.3]
+
+
+def test_a_sweep_of_the_only_layer_is_one_of_the_stem(sdnet: Workbench, told: Any) -> None:
+    every = sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], limit=30)
+    assert sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], layers="stem", limit=30) == every
+    assert told.images == 2 * 30
 
 
 def test_a_network_without_csc_layers_cannot_be_swept(resnet: Workbench, told: Any) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...attacks.gradients import other_gradients
 from ...attacks.surrogates import surrogate
 from ...csc import csc_layers, using_lambda
 from ...engine.evaluate import BATCH_SIZE, evaluate
@@ -39,7 +41,6 @@ SURROGATES = Question(
     "C8",
     "Detours around the sparse code",
     f"Fails where one beats PGD and APGD on the network itself by more than {SURROGATE:g} points.",
-    needs="lambda",
 )
 
 
@@ -141,20 +142,32 @@ def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def check_surrogates(scope: Scope) -> Check:
-    """C8: images made for networks with more FISTA iterations, or with a smooth threshold.
+    """C8: images made for networks that gradients may pass better than the one under audit.
 
     What these networks are worth themselves, on clean images, is probed without records.
     """
-    own = {layer.steps for layer in csc_layers(scope.bench.model.net)}
-    more = [steps for steps in scope.budget.surrogate_steps if steps not in own]
-    changes = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
-    settings = {name: scope.pgd.model_copy(update=change) for name, change in changes.items()}
-    settings["a smooth threshold"] = scope.pgd.model_copy(update={"smooth": True})
-    cells = [scope.white_box(setting) for setting in settings.values()]
-    records = scope.measure(cells, "surrogates")
+    settings = {name: scope.pgd.model_copy(update=change) for name, change in detours(scope).items()}
+    if not settings:
+        return SURROGATES.not_applicable("Nothing in this network is found by iterations.")
+    records = scope.measure([scope.white_box(setting) for setting in settings.values()], "surrogates")
     clean = {name: accuracy_of_surrogate(scope, setting) for name, setting in settings.items()}
     straight = {name: record for name, record in union_attacks(scope).items() if name != "square"}
     return judge_surrogates(straight, dict(zip(settings, records, strict=True)), clean)
+
+
+def detours(scope: Scope) -> dict[str, dict[str, Any]]:
+    """What of an attack's setting makes it look at another network, by name.
+
+    In place of CSC-layers such with more iterations, or with a smooth threshold; of other solved layers, such as an
+    equilibrium, those that are differentiated in another way.
+    """
+    net = scope.bench.model.net
+    own = {layer.steps for layer in csc_layers(net)}
+    more = [steps for steps in scope.budget.surrogate_steps if own and steps not in own]
+    changes: dict[str, dict[str, Any]] = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
+    if own:
+        changes["a smooth threshold"] = {"smooth": True}
+    return changes | {f"the {name} gradient": {"gradient": name} for name in other_gradients(net)}
 
 
 def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:

@@ -1,0 +1,190 @@
+"""MDEQ: an image stem, one equilibrium of features at several resolutions, and a head (Bai et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import UsageError
+from ..normalize import Normalize
+from ..resnet import CIFAR10_MEAN, CIFAR10_STD
+from .equilibrium import Equilibrium
+from .transform import Transform, conv
+
+EXPANSION = 4
+"""Of the head's bottlenecks: channels that come out, relative to those inside."""
+SCALE = 0.01
+"""Standard deviation of fresh weights."""
+
+
+def units(*layers: nn.Conv2d) -> nn.Sequential:
+    """Convolutions, each followed by batch norm and ReLU."""
+    return nn.Sequential(*(part for layer in layers for part in (layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU())))
+
+
+class Bottleneck(nn.Module):
+    """Features of one resolution, `(N, c, h, w)`, to `(N, 4 m, h, w)` through m channels, with a projected shortcut."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        wide = EXPANSION * channels
+        self.main = nn.Sequential(
+            *(conv(in_channels, channels, 1), nn.BatchNorm2d(channels, affine=False), nn.ReLU()),
+            *(conv(channels, channels, 3), nn.BatchNorm2d(channels, affine=False), nn.ReLU()),
+            *(conv(channels, wide, 1), nn.BatchNorm2d(wide, affine=False)),
+        )
+        self.shortcut = nn.Sequential(conv(in_channels, wide, 1), nn.BatchNorm2d(wide))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.main(x) + self.shortcut(x))
+
+
+class Head(nn.Module):
+    """Features of every resolution, gathered from the finest to the coarsest, to one vector `(N, out_channels)`.
+
+    Args:
+        in_channels: of each resolution.
+        channels: inside the bottleneck of each.
+        out_channels: length of the vector.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: Sequence[int], out_channels: int) -> None:
+        super().__init__()
+        wide = [EXPANSION * count for count in channels]
+        self.bottlenecks = nn.ModuleList(map(Bottleneck, in_channels, channels))
+        self.downs = nn.ModuleList(units(conv(fine, coarse, 3, stride=2, bias=True)) for fine, coarse in pairwise(wide))
+        self.last = units(conv(wide[-1], out_channels, 1, bias=True))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        first, *others = (bottleneck(x) for bottleneck, x in zip(self.bottlenecks, features, strict=True))
+        for down, other in zip(self.downs, others, strict=True):
+            first = other + down(first)
+        return self.last(first).mean((2, 3))  # type: ignore[no-any-return]
+
+
+class MDEQ(nn.Module):
+    """Images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`.
+
+    Args:
+        num_classes: length of the logits.
+        channels: of each resolution; the first is that of the image, halved by each downsampling.
+        head: channels inside the bottleneck of each resolution.
+        features: that the classifier sees.
+        dropout: the share of channels that are dropped in f in training, in [0, 1).
+        downsampling: how many of the stem's two convolutions have stride 2; none for CIFAR, both for ImageNet.
+        mean, std: normalisation of the pixels, per channel.
+        solving: the other options of `Equilibrium`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        channels: Sequence[int],
+        head: Sequence[int],
+        features: int,
+        dropout: float,
+        downsampling: int = 0,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
+        **solving: Any,
+    ) -> None:
+        super().__init__()
+        if not channels or min(channels) < 1:
+            raise UsageError("a network needs channels", expected="width >= 1 and branches >= 1", got=list(channels))
+        if not 0 <= dropout < 1:
+            raise UsageError("dropout out of range", expected="a share in [0, 1)", got=dropout)
+        if downsampling not in (0, 1, 2):
+            raise UsageError("downsampling out of range", expected="0, 1 or 2", got=downsampling)
+        first, strides = channels[0], [2 if downsampling > place else 1 for place in range(2)]
+        self.normalize = Normalize(mean, std)
+        self.stem = units(conv(3, first, 3, strides[0]), conv(first, first, 3, strides[1]))
+        self.injection = units(conv(first, first, 1)) if len(channels) > 2 or downsampling else nn.Identity()
+        self.equilibrium = Equilibrium(Transform(channels, dropout), **solving)
+        self.head = Head(channels, head, features)
+        self.classifier = nn.Linear(features, num_classes)
+        self.apply(_draw)
+
+    def forward(self, image: Tensor) -> Tensor:
+        injection = self.injection(self.stem(self.normalize(image)))
+        return self.classifier(self.head(self.equilibrium(injection)))  # type: ignore[no-any-return]
+
+
+def _draw(module: nn.Module) -> None:
+    """Fresh weights of a plain convolution; those under weight normalisation keep torch's own."""
+    if isinstance(module, nn.Conv2d):
+        for parameter in module.parameters(recurse=False):
+            nn.init.normal_(parameter, std=SCALE)
+
+
+def mdeq(
+    num_classes: int,
+    *,
+    width: int = 32,
+    branches: int = 4,
+    steps: int = 18,
+    backward_steps: int = 20,
+    dropout: float = 0.3,
+    warmup: int = 20_000,
+    **options: Any,
+) -> MDEQ:
+    """The MDEQ of the paper's Table 1 ("LARGE"): 11.1 million parameters.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of the first resolution, doubled at each of the next. The head's are in proportion: 14 and 1680
+            at a width of 32.
+        branches: resolutions.
+        steps: of Broyden's method, at most.
+        backward_steps: of Broyden's method for the gradient, at most.
+        dropout: the share of channels that are dropped in f in training.
+        warmup: steps of the optimiser before training solves for the equilibrium.
+        options: `gradient` of `Equilibrium`; `downsampling`, `mean` and `std` of `MDEQ`.
+    """
+    return MDEQ(
+        num_classes,
+        channels=[width << branch for branch in range(branches)],
+        head=[_scaled(14 << branch, width, 32) for branch in range(branches)],
+        features=_scaled(1680, width, 32),
+        steps=steps,
+        backward_steps=backward_steps,
+        dropout=dropout,
+        warmup=warmup,
+        **options,
+    )
+
+
+def mdeq_tiny(
+    num_classes: int,
+    *,
+    width: int = 24,
+    steps: int = 22,
+    backward_steps: int = 24,
+    dropout: float = 0.25,
+    warmup: int = 3_000,
+    **options: Any,
+) -> MDEQ:
+    """The small MDEQ: two resolutions of `width` channels each, 159 thousand parameters.
+
+    Arguments are those of `mdeq`; the head's channels are 8, 16 and 200 at a width of 24.
+    """
+    return MDEQ(
+        num_classes,
+        channels=[width, width],
+        head=[_scaled(8, width, 24), _scaled(16, width, 24)],
+        features=_scaled(200, width, 24),
+        steps=steps,
+        backward_steps=backward_steps,
+        dropout=dropout,
+        warmup=warmup,
+        **options,
+    )
+
+
+def _scaled(count: int, width: int, own: int) -> int:
+    """A number of channels in proportion to the width, at least 1."""
+    return max(1, round(count * width / own))

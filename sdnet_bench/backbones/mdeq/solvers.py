@@ -1,0 +1,150 @@
+"""Fixed points z = f(z), found for every sample of a batch by itself.
+
+A solver is a module without parameters that is called with f and a start; its answer, a `Solution`, says how far it
+got, and a forward hook on the solver sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UsageError
+
+Map = Callable[[Tensor], Tensor]
+"""f: states `(N, D)` to states `(N, D)`, each sample by itself."""
+
+TOLERANCE = 1e-3
+"""The relative residual at which an equilibrium counts as reached."""
+
+
+class Solution(NamedTuple):
+    """What a solver found."""
+
+    state: Tensor
+    """`(N, D)`: of the states seen the one with the smallest residual, sample by sample."""
+    residual: Tensor
+    """`(N,)`: |f(z) - z| / |f(z)| there."""
+    steps: Tensor
+    """`(N,)` int64: updates of the state until the sample had converged, or all of them."""
+
+
+class InverseJacobian:
+    """Broyden's estimate of the inverse Jacobian of f(z) - z: -I and a rank-one term for every step so far.
+
+    Args:
+        like: a state, `(N, D)`.
+        rank: the most terms that will come.
+    """
+
+    def __init__(self, like: Tensor, rank: int) -> None:
+        samples, size = like.shape
+        self._left, self._right = like.new_zeros(2, samples, rank, size)
+        self._rank = 0
+
+    def times(self, vector: Tensor) -> Tensor:
+        """The estimate times `(N, D)`."""
+        return self._apply(self._left, self._right, vector)
+
+    def transposed_times(self, vector: Tensor) -> Tensor:
+        """Its transpose times `(N, D)`."""
+        return self._apply(self._right, self._left, vector)
+
+    def update(self, step: Tensor, change: Tensor) -> None:
+        """The least change that maps `change`, of f(z) - z, to the `step` of z that caused it ("good" Broyden).
+
+        Where that is not finite, as for a sample that stands still, there is none.
+        """
+        right, error = self.transposed_times(step), step - self.times(change)
+        left = error / (right * change).sum(1, keepdim=True)
+        finite = (left.isfinite() & right.isfinite()).all(1, keepdim=True)
+        self._left[:, self._rank] = left.where(finite, 0)
+        self._right[:, self._rank] = right.where(finite, 0)
+        self._rank += 1
+
+    def _apply(self, left: Tensor, right: Tensor, vector: Tensor) -> Tensor:
+        left, right = left[:, : self._rank], right[:, : self._rank]
+        weights = torch.einsum("nkd,nd->nk", right, vector)
+        return torch.einsum("nkd,nk->nd", left, weights) - vector
+
+
+class Broyden(nn.Module):
+    """Broyden's method on f(z) - z = 0 without a line search, as in the MDEQ paper (Bai et al., 2020).
+
+    A sample that has converged stands still, so that what becomes of it does not depend on its batch. No graph is
+    recorded.
+
+    Args:
+        steps: the most updates of the state; f is called once more.
+        tolerance: the relative residual at which a sample has converged.
+    """
+
+    def __init__(self, steps: int, tolerance: float = TOLERANCE) -> None:
+        super().__init__()
+        if steps < 1:
+            raise UsageError("a solver needs a step to take", expected="steps >= 1", got=steps)
+        self.steps, self.tolerance = steps, tolerance
+
+    @torch.no_grad()
+    def forward(self, function: Map, start: Tensor) -> Solution:
+        state, (gap, residual) = start, _gap(function, start)
+        best = Solution(state, residual, torch.zeros_like(residual, dtype=torch.int64))
+        inverse = InverseJacobian(start, self.steps)
+        for _ in range(self.steps):
+            moving = ~(best.residual < self.tolerance)
+            if not bool(moving.any()):
+                break
+            step = -inverse.times(gap).where(moving[:, None], 0)
+            state, before = state + step, gap
+            gap, residual = _gap(function, state)
+            inverse.update(step, gap - before)
+            best = _better(best, Solution(state, residual, best.steps + moving))
+        return best
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, tolerance={self.tolerance:g}"
+
+
+class Repeated(nn.Module):
+    """f applied again and again, with its graph: z <- damping f(z) + (1 - damping) z.
+
+    Its residual is that of the last step.
+
+    Args:
+        steps: how often.
+        damping: in (0, 1]; at 1 it is plain iteration.
+    """
+
+    def __init__(self, steps: int, damping: float = 1.0) -> None:
+        super().__init__()
+        self.steps, self.damping = steps, damping
+
+    def forward(self, function: Map, start: Tensor) -> Solution:
+        before = state = start
+        for _ in range(self.steps):
+            before, state = state, torch.lerp(state, function(state), self.damping)
+        residual = _relative(state.detach() - before.detach(), state.detach())
+        return Solution(state, residual, torch.full_like(residual, self.steps, dtype=torch.int64))
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, damping={self.damping:g}"
+
+
+def _gap(function: Map, state: Tensor) -> tuple[Tensor, Tensor]:
+    """f(z) - z, `(N, D)`, and its norm relative to that of f(z), `(N,)`."""
+    after = function(state)
+    gap = after - state
+    return gap, _relative(gap, after)
+
+
+def _relative(gap: Tensor, after: Tensor) -> Tensor:
+    return gap.norm(dim=1) / (after.norm(dim=1) + 1e-9)  # type: ignore[no-any-return]
+
+
+def _better(best: Solution, new: Solution) -> Solution:
+    """Sample by sample the one with the smaller residual; what is not finite is never better."""
+    wins = new.residual < best.residual
+    return Solution(new.state.where(wins[:, None], best.state), new.residual.where(wins, best.residual), new.steps)

@@ -1,0 +1,106 @@
+"""The sparse coding networks that the paper compares with: SCN (Sun, Nasrabadi and Tran, 2018) and SCN-18."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..csc import PatchCodingConv2d
+from ..errors import UsageError
+from .normalize import Normalize
+from .resnet import CIFAR10_MEAN, CIFAR10_STD, ResNet
+
+BOTTLENECKS = (3, 2, 2)
+"""Pairs of a slim and a wide layer in each stage; a stage has half the side of the one before."""
+EXPANSION = 4
+"""Channels of a wide layer over those of a slim one."""
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    """Batch norm without scale and shift: the layer that follows learns its own."""
+    return nn.BatchNorm2d(channels, eps=1e-4, affine=False)
+
+
+class SCN(nn.Module):
+    """Images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)` through 14 layers of sparse codes.
+
+    Nothing but batch norm stands between the layers: codes are non-negative, so there is no ReLU.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of the wide layers of the first stage, doubled at each of the next two; 64 in the paper.
+        mean, std: normalisation of the pixels, per channel.
+        coding: the options of `PatchCodingConv2d`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        width: int = 64,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
+        **coding: Any,
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise UsageError("a network needs channels", expected="width >= 1", got=width)
+        self.normalize = Normalize(mean, std)
+        self.layers, channels = nn.Sequential(), 3
+        for stage, bottlenecks in enumerate(BOTTLENECKS):
+            wide = width << stage
+            slim = max(1, wide // EXPANSION)
+            for bottleneck in range(bottlenecks):
+                stride = 2 if stage > 0 and bottleneck == 0 else 1
+                self.layers.extend([norm(channels), PatchCodingConv2d(channels, slim, stride=stride, **coding)])
+                self.layers.extend([norm(slim), PatchCodingConv2d(slim, wide, **coding)])
+                channels = wide
+        self.layers.append(norm(channels))
+        self.classifier = nn.Linear(channels, num_classes)
+        nn.init.normal_(self.classifier.weight, std=1 / channels)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.layers(self.normalize(image)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def scn18(
+    num_classes: int,
+    *,
+    width: int = 64,
+    lambda_: float = 0.1,
+    steps: int = 50,
+    gradient: str = "unrolled",
+    backward_steps: int = 30,
+    relative_ridge: float = 1e-2,
+    stem_relu: bool = False,
+    **options: Any,
+) -> ResNet:
+    """A ResNet-18 with the layer of SCN as its stem's convolution; one parameter more, the stem's lambda.
+
+    This layer has more atoms than a patch has entries, as no layer of SCN does. So lambda starts above zero, the
+    gradient is that of the iterations, and the implicit one has a ridge in proportion to the dictionary.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of the first stage, doubled at each of the next three; 64 in the paper.
+        lambda_: what the learned trade-off starts from.
+        steps: FISTA iterations.
+        gradient: "implicit" or "unrolled".
+        backward_steps: conjugate gradient iterations of the implicit gradient.
+        relative_ridge: of the implicit gradient, as a share of the mean of the diagonal of A^T A.
+        stem_relu: a ReLU after the stem's batch norm.
+        options: the others of `ResNet`.
+    """
+    stem_conv = partial(
+        PatchCodingConv2d,
+        lambda_=lambda_,
+        steps=steps,
+        gradient=gradient,
+        backward_steps=backward_steps,
+        relative_ridge=relative_ridge,
+    )
+    return ResNet((2, 2, 2, 2), num_classes, width=width, stem_conv=stem_conv, stem_relu=stem_relu, **options)

@@ -1,0 +1,84 @@
+"""`sdnet-bench bench`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..engine.runtime import Runtime
+    from ..studies.bench import Figure, Measurement
+
+
+def bench(
+    backbones: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BACKBONE]...", help="A name, or name,option=value,...; by default all networks of the paper."
+        ),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Times the width that a network has in its paper.")] = 0.25,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="In each of which every network takes its turn.")] = 5,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    json: options.Json = False,
+) -> None:
+    """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""
+    from ..engine.runtime import Runtime
+    from ..studies.bench import run_bench
+    from .screen import Screen, show_rows
+
+    runtime, screen = Runtime.create(device, precision), Screen()
+    found = run_bench(backbones or [], runtime, screen, scale=scale, batch_size=batch_size, rounds=rounds)
+    if json:
+        _say_data(found, runtime, batch_size)
+    else:
+        show_rows([_row(measurement) for measurement in found], as_json=False)
+        screen.note("x: beside the ResNet-18 of the same round; the median over the rounds, and the least and the most")
+
+
+def _say_data(found: list[Measurement], runtime: Runtime, batch_size: int) -> None:
+    """All digits of all rounds, and where they come from."""
+    import json
+    from dataclasses import asdict
+
+    import torch
+
+    from ..studies.bench import memory_means
+    from .screen import say
+
+    where = runtime.provenance() | {"threads": torch.get_num_threads(), "batch_size": batch_size}
+    networks = [asdict(measurement) for measurement in found]
+    say(json.dumps({**where, "memory": memory_means(runtime), "networks": networks}, indent=1))
+
+
+def _row(measurement: Measurement) -> dict[str, Any]:
+    contender = measurement.contender
+    return {
+        "network": contender.title,
+        "width": contender.options.get("width"),
+        "parameters": f"{contender.parameters:,}",
+        "training images/s": f"{measurement.training.median:,.1f}",
+        "x training": _ratio(measurement.training),
+        "inference images/s": f"{measurement.inference.median:,.1f}",
+        "x inference": _ratio(measurement.inference),
+        "memory MB": f"{measurement.memory.median / 1e6:,.0f}",
+        "x memory": _ratio(measurement.memory),
+    }
+
+
+def _ratio(figure: Figure) -> str:
+    """ "0.87 [0.84, 0.91]", or the bare number where all rounds agree."""
+    ratio = figure.ratio
+    if ratio.low == ratio.high:
+        return _digits(ratio.median)
+    return f"{_digits(ratio.median)} [{_digits(ratio.low)}, {_digits(ratio.high)}]"
+
+
+def _digits(ratio: float) -> str:
+    """Two decimals; two significant digits where these would say little."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"

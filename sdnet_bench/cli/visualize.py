@@ -1,0 +1,115 @@
+"""`sdnet-bench visualize`: the pictures of Appendices B to D."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+from . import options
+
+if TYPE_CHECKING:
+    from ..studies.workbench import Workbench
+
+app = typer.Typer(help="Draw atoms, images rebuilt from codes, and how sparse codes are.", no_args_is_help=True)
+
+Layer = Annotated[int, typer.Option(min=1, help="Of the CSC-layers, in their order; 1 is the stem.")]
+Lambda = Annotated[float | None, typer.Option("--lambda", help="A number; by default as in training.")]
+Output = Annotated[Path, typer.Option(help="Where the pictures go.")]
+
+OUTPUT = Path("report")
+
+
+@app.command("dictionary")
+def dictionary(
+    model: options.Model = None,
+    layer: Layer = 1,
+    atoms: Annotated[int, typer.Option(min=1, help="At most so many.")] = 64,
+    output: Output = OUTPUT,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Draw the atoms of a layer as patches of an image (Figure 5)."""
+    from ..report.pictures import write_dictionary
+    from ..studies.visual import find_atoms
+    from .screen import show_rows
+    from .shared import open_bench
+
+    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    found = find_atoms(bench, layer, most=atoms)
+    _note(bench, write_dictionary(found, output, bench.model.name))
+    shown, _, height, width = found.patches.shape
+    row = {"layer": layer, "atoms": found.total, "shown": shown, "height": height, "width": width}
+    show_rows([row], as_json=json)
+
+
+@app.command("features")
+def features(
+    model: options.Model = None,
+    images: Annotated[str, typer.Option(help="Places in the test split, with commas.")] = "0,1,2,3,4",
+    layers: Annotated[
+        str | None, typer.Option(help="Numbers with commas; by default all that lead back to the image.")
+    ] = None,
+    lambda_: Lambda = None,
+    output: Output = OUTPUT,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
+    from ..report.pictures import feature_rows, write_features
+    from ..studies.visual import rebuild_inputs
+    from .screen import show_rows
+    from .shared import open_bench
+
+    places, numbers = _numbers(images, "images"), None if layers is None else _numbers(layers, "layers")
+    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    found = rebuild_inputs(bench, places, numbers, lambda_=lambda_)
+    _note(bench, write_features(found, output, bench.model.name))
+    show_rows(feature_rows(found), as_json=json)
+
+
+@app.command("sparsity")
+def sparsity(
+    model: options.Model = None,
+    layer: Layer = 1,
+    lambda_: Lambda = None,
+    limit: options.Limit = None,
+    output: Output = OUTPUT,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
+    from ..report.pictures import write_sparsity
+    from ..studies.visual import measure_sparsity
+    from .screen import show_rows
+    from .shared import open_bench
+
+    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    found = measure_sparsity(bench, layer, limit=limit, lambda_=lambda_)
+    _note(bench, write_sparsity(found, output, bench.model.name))
+    rows = [
+        {"layer": number, "values": each.total, "zeros": each.zeros, "share_of_zeros": each.share_of_zeros}
+        for number, each in found.layers.items()
+    ]
+    show_rows(rows, as_json=json)
+
+
+def _numbers(text: str, what: str) -> list[int]:
+    """ "0,1,2" to numbers, each once; a `UsageError` for anything else."""
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(f"not a list of {what}", expected="numbers with commas, such as 1,5,9", got=text) from None
+
+
+def _note(bench: Workbench, written: Sequence[Path]) -> None:
+    bench.progress.note(f"written: {', '.join(map(str, written))}")

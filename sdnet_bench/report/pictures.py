@@ -1,0 +1,174 @@
+"""Figures 4, 5 and 6 of the paper: PNG to look at, SVG to print, and the figures behind them as CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..files import replacing
+from ..studies.histogram import Histogram
+from ..studies.visual import Atoms, Features, Floats, Sparsity
+from .figures import FORMATS, STYLE, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+GAP = 0.08
+"""Between two atoms on the grid, in sides of an atom."""
+
+
+def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
+    """`<name>-dictionary`: atoms as a grid, row by row (Figure 5). The paths written.
+
+    The CSV has the values themselves; atoms, channels, rows and columns are counted from 0.
+    """
+    import pandas
+
+    frame = pandas.DataFrame(dict(zip(("atom", "channel", "row", "column"), _places(atoms.patches), strict=True)))
+    frame["value"] = atoms.patches.ravel()
+    shown = len(atoms.patches)
+    which = f"the {shown} atoms" if shown == atoms.total else f"the first {shown} of {atoms.total} atoms"
+    columns = math.ceil(math.sqrt(shown))
+    size = (max(2.6, 0.45 * columns + 0.2), 0.45 * math.ceil(shown / columns) + 0.5)
+    title = f"{name}\n{which} of layer {atoms.layer}"
+    path = folder / f"{name}-dictionary{_suffix(atoms.layer)}"
+    return [*_draw(path, title, size, partial(_atoms, atoms)), _write_csv(path, frame)]
+
+
+def around_grey(patches: Floats) -> Floats:
+    """Colours in [0, 1]: each patch of `(n, 3, K, K)` over its largest absolute value, zero as middle grey."""
+    peaks = np.abs(patches).max((1, 2, 3), keepdims=True)
+    return 0.5 + 0.5 * patches / np.where(peaks > 0, peaks, 1)
+
+
+def write_features(features: Features, folder: Path, name: str) -> list[Path]:
+    """`<name>-features`: a row for each image, as it is and as each layer's code rebuilds it (Figure 4).
+
+    In `<name>-features-stretched` each has the contrast of its image. The paths written. The CSV has the errors,
+    |x~ - x| / |x| of the normalised images; the PSNR of the clipped pictures in dB; and the correlation of what the
+    code adds with the image.
+    """
+    import pandas
+
+    size = (max(2.6, 1.05 * (len(features.views) + 1) + 0.2), 1.2 * len(features.images) + 0.6)
+    path, title = folder / f"{name}-features", f"{name}\ninputs rebuilt from codes"
+    plain = [(view.pictures, [f"{psnr:.1f} dB" for psnr in view.psnr]) for view in features.views]
+    stretched = [(view.stretched, [f"r = {r:.2f}" for r in view.correlations]) for view in features.views]
+    return [
+        *_draw(path, title, size, partial(_features, features, plain)),
+        *_draw(Path(f"{path}-stretched"), f"{title}, stretched", size, partial(_features, features, stretched)),
+        _write_csv(path, pandas.DataFrame(feature_rows(features))),
+    ]
+
+
+def feature_rows(features: Features) -> list[dict[str, float]]:
+    """A row for each image and layer."""
+    return [
+        {
+            "image": place,
+            "layer": view.layer,
+            "relative_error": float(view.errors[at]),
+            "psnr": float(view.psnr[at]),
+            "correlation": float(view.correlations[at]),
+        }
+        for at, place in enumerate(features.places)
+        for view in features.views
+    ]
+
+
+def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
+    """`<name>-sparsity`: the histogram of one layer's codes, zeros in a bar of their own (Figure 6).
+
+    The paths written. The CSV has all layers; the line of a layer from 0 to 0 counts its exact zeros, and a bin
+    holds its low end and not its high one.
+    """
+    import pandas
+
+    rows = [
+        {"layer": number, "low": low, "high": high, "count": count, "share_of_zeros": histogram.share_of_zeros}
+        for number, histogram in sparsity.layers.items()
+        for low, high, count in ((0.0, 0.0, histogram.zeros), *histogram.bins())
+    ]
+    layer, histogram = sparsity.layer, sparsity.layers[sparsity.layer]
+    at = "" if sparsity.lambda_ is None else f" at lambda {sparsity.lambda_:g}"
+    title = f"{name}\nlayer {layer}{at}: {100 * histogram.share_of_zeros:.1f} % of the entries are zero"
+    paint = partial(_histogram, histogram, sparsity.images)
+    path = folder / f"{name}-sparsity{_suffix(layer)}"
+    return [*_draw(path, title, (4.6, 3.2), paint), _write_csv(path, pandas.DataFrame(rows))]
+
+
+def _draw(path: Path, title: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> list[Path]:
+    """A figure in all formats; `path` lacks the suffix."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+        paint(figure)
+        return [save(figure, path.with_name(f"{path.name}.{kind}"), kind) for kind in FORMATS]
+
+
+def _write_csv(path: Path, frame: DataFrame) -> Path:
+    """`path` lacks the suffix."""
+    path = path.with_name(f"{path.name}.csv")
+    with replacing(path) as scratch:
+        frame.to_csv(scratch, index=False)
+    return path
+
+
+def _suffix(layer: int) -> str:
+    return "" if layer == 1 else f"-layer{layer}"
+
+
+def _places(values: Floats) -> NDArray[np.int64]:
+    """`(ndim, size)`: the index of each value along each axis."""
+    return np.indices(values.shape).reshape(values.ndim, -1)
+
+
+def _atoms(atoms: Atoms, figure: Figure) -> None:
+    columns = math.ceil(math.sqrt(len(atoms.patches)))
+    rows = math.ceil(len(atoms.patches) / columns)
+    axes = figure.add_subplot(xlim=(0, columns - GAP), ylim=(rows - GAP, 0))
+    axes.axis("off")
+    for place, patch in enumerate(around_grey(atoms.patches)):
+        row, column = divmod(place, columns)
+        corners = (column, column + 1 - GAP, row + 1 - GAP, row)
+        axes.imshow(patch.transpose(1, 2, 0), extent=corners, interpolation="nearest")
+
+
+def _features(features: Features, columns: Sequence[tuple[Floats, list[str]]], figure: Figure) -> None:
+    """`columns`: pictures of each layer, and a line under each."""
+    titles = ["input", *(f"layer {view.layer}" for view in features.views)]
+    panels = figure.subplots(len(features.images), len(titles), squeeze=False)
+    inputs = (features.images, [f"image {place}" for place in features.places])
+    for title, axes, (pictures, lines) in zip(titles, panels.T, (inputs, *columns), strict=True):
+        axes[0].set_title(title, fontsize=8)
+        for panel, picture, line in zip(axes, pictures, lines, strict=True):
+            _picture(panel, picture, line)
+
+
+def _picture(axes: Axes, picture: Floats, below: str) -> None:
+    """`(3, H, W)` in [0, 1], and a line under it."""
+    axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(below, fontsize=7, labelpad=2)
+
+
+def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
+    axes, bins, width = figure.add_subplot(), histogram.bins(), 2.0**histogram.exponent
+    low, counts = [low for low, _, _ in bins], [count for _, _, count in bins]
+    axes.set_axisbelow(True)
+    axes.bar(low, counts, width, align="edge", color="tab:blue", label="other entries")
+    axes.vlines(0, 0, histogram.zeros, color="tab:red", lw=2.5, label="exact zeros")
+    axes.set(xlabel="entry of the code", ylabel=f"entries, in {images:,} images", yscale="log")
+    axes.legend(frameon=False, fontsize=7)

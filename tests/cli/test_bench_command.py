@@ -1,0 +1,103 @@
+"""`sdnet-bench bench`: a table or JSON on stdout, talk on stderr, and a process for memory from any door."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sdnet_bench.cli import bench as command
+from sdnet_bench.cli.app import app
+from sdnet_bench.errors import UsageError
+from sdnet_bench.studies import bench as study
+
+SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "cpu", "--precision", "float32"]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short rounds, and no process for memory."""
+    monkeypatch.setattr(study, "MOMENT", 0.001)
+    monkeypatch.setattr(study, "peak_resident", lambda contender, *_: 10**6 * contender.options["width"])
+
+
+def call(*words: str) -> Result:
+    result = CliRunner().invoke(app, ["bench", *words, *SMALL])
+    if result.exception:
+        raise result.exception
+    return result
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_row_per_network_and_a_column_per_figure_and_ratio() -> None:
+    result = call("sdnet18,width=6")
+    header, first, second = result.stdout.splitlines()
+    assert header.split()[:3] == ["network", "width", "parameters"]
+    assert first.split()[:2] == ["resnet18", "2"]
+    assert first.split()[4::2] == ["1.00", "1.00", "1.00"]
+    assert second.split()[:2] == ["sdnet18,width=6", "6"]
+    assert second.split()[-2:] == ["6", "3.00"]
+    assert "plan: 2 networks" in result.stderr
+
+
+@pytest.mark.usefixtures("quick")
+def test_json_has_every_round_and_says_where_it_was_measured() -> None:
+    found = json.loads(call("sdnet18,steps=1", "--json").stdout)
+    assert (found["device"].split()[0], found["precision"], found["batch_size"]) == ("cpu", "float32", 2)
+    assert found["memory"].startswith("the peak resident set of a process")
+    measure, other = found["networks"]
+    assert measure["contender"]["title"] == "resnet18"
+    assert other["contender"] == measure["contender"] | {
+        "title": "sdnet18,steps=1",
+        "name": "sdnet18",
+        "options": {"steps": 1, "width": 2},
+    }
+    for kind in ("training", "inference"):
+        ratios = [own / of for own, of in zip(other[kind]["rounds"], measure[kind]["rounds"], strict=True)]
+        assert (other[kind]["ratio"]["low"], other[kind]["ratio"]["high"]) == (min(ratios), max(ratios))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "text"),
+    [([1.0, 1.0], "1.00"), ([0.5, 2.125, 1.0], "1.00 [0.50, 2.12]"), ([0.0151, 0.0149, 0.2], "0.015 [0.015, 0.20]")],
+)
+def test_a_ratio_is_a_median_with_its_range(rounds: list[float], text: str) -> None:
+    assert command._ratio(study.Figure.of(rounds, [1.0] * len(rounds))) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet19"], r"unknown backbone 'resnet19'\. Did you mean 'resnet18'\?"),
+        (["sdnet18,steps"], r"not a network, expected name or name,option=value,\.\.\., got sdnet18,steps"),
+        (["sdnet18,steps=0"], r"FISTA needs a step to take"),
+        (["--scale", "-1"], r"scale out of range, expected a finite number > 0, got -1\.0"),
+        (["--device", "tpu"], r"unknown device"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_measures_nothing(words: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["bench", *SMALL, *words])
+    assert result.output == ""
+    assert isinstance(result.exception, UsageError)
+    with pytest.raises(UsageError, match=message):
+        raise result.exception
+    assert "\n" not in str(result.exception)
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--batch-size", "0"], ["--scale", "wide"]], ids=" ".join)
+def test_a_wrong_command_line_has_status_2(words: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", *words])
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_from_a_shell_memory_has_its_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sdnet_bench", "bench", "resnet18", *SMALL, "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (measure,) = json.loads(done.stdout)["networks"]
+    assert 1e5 < measure["memory"]["rounds"][0] < 1e8
+    assert list(tmp_path.iterdir()) == []
