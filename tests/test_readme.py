@@ -54,6 +54,12 @@ def test_the_table_of_seeds_is_that_of_its_records(text: str) -> None:
     assert block((README.with_name("benchmarks") / "README.md").read_text(encoding="utf-8"), "seeds") == printed.strip()
 
 
+def test_the_table_of_networks_is_that_of_its_measurement(text: str) -> None:
+    command = [sys.executable, README.with_name("benchmarks") / "networks.py"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    assert block(text, "networks") == printed.strip()
+
+
 @pytest.mark.parametrize("command", ["pip install -e . && sdnet-bench demo", 'pip install -e ".[dev]" && pytest'])
 def test_the_two_commands_stand_near_the_top(text: str, command: str) -> None:
     assert command in "\n".join(text.splitlines()[:60])

@@ -4,7 +4,7 @@
     unrolled  that of the iterations which found it
     phantom   that of a few more iterations from the solution
 
-Where one of them leads an attack astray another may not.
+The output is the same with all of them. Where one leads an attack astray another may not.
 """
 
 from __future__ import annotations

@@ -58,6 +58,12 @@ def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
         raise UsageError(f"backbone {name!r}: {error}") from None
 
 
+def defaults(name: str) -> dict[str, Any]:
+    """The options of a backbone that its builder names, and their values where nothing else is said."""
+    parameters = inspect.signature(BACKBONES[name]).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
 def count_parameters(net: nn.Module) -> int:
     """Trainable parameters of a network."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
@@ -72,5 +78,6 @@ __all__ = [
     "build",
     "convergence",
     "count_parameters",
+    "defaults",
     "equilibria",
 ]

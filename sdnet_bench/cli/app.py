@@ -63,7 +63,7 @@ def main() -> None:
 
 def _interrupt(*_: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
-    raise InterruptError("interrupted", hint="The same command goes on where it was; for train, add --resume.")
+    raise InterruptError("interrupted", hint="What is on record is not measured again; for train, add --resume.")
 
 
 if __name__ == "__main__":

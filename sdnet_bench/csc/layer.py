@@ -22,6 +22,16 @@ def check_lambda(value: float) -> float:
     return value
 
 
+def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
+    """A `UsageError` for what no layer of sparse codes can be made with."""
+    if kernel_size % 2 == 0 or kernel_size < 1:
+        raise UsageError("a dictionary needs patches with a centre", expected="an odd kernel size", got=kernel_size)
+    if stride < 1:
+        raise UsageError("a grid of codes needs a stride", expected="stride >= 1", got=stride)
+    if steps < 1:
+        raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+
+
 class CSCConv2d(nn.Module):
     """Codes its input over a learned convolutional dictionary by unrolled FISTA (paper, Sections 3.1 and A).
 
@@ -61,12 +71,7 @@ class CSCConv2d(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or kernel_size < 1:
-            raise UsageError("a CSC-layer needs a kernel with a centre", expected="an odd size", got=kernel_size)
-        if stride < 1:
-            raise UsageError("a CSC-layer needs a stride", expected="stride >= 1", got=stride)
-        if steps < 1:
-            raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+        check_geometry(kernel_size, stride, steps)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size
         self.stride, self.steps, self.nonnegative = stride, steps, nonnegative
         self.gradient_checkpointing = gradient_checkpointing

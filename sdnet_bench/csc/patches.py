@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import UsageError
-from .layer import check_lambda
+from .layer import check_geometry, check_lambda
 from .operators import Dictionary
 from .solvers import solve
 
@@ -166,11 +166,9 @@ class PatchCodingConv2d(nn.Module):
         relative_ridge: float = 0.0,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or kernel_size < 1:
-            raise UsageError("a patch needs a centre", expected="an odd kernel size", got=kernel_size)
-        for name, count in {"stride": stride, "steps": steps, "backward_steps": backward_steps}.items():
-            if count < 1:
-                raise UsageError(f"a sparse coding layer needs its {name}", expected=f"{name} >= 1", got=count)
+        check_geometry(kernel_size, stride, steps)
+        if backward_steps < 1:
+            raise UsageError("the gradient needs a step to take", expected="backward_steps >= 1", got=backward_steps)
         if gradient not in GRADIENTS:
             raise UsageError("unknown gradient", expected=" or ".join(GRADIENTS), got=gradient)
         if min(ridge, relative_ridge) < 0:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..backbones import Convergence, ConvergenceMeter, convergence, equilibria
+from ..backbones import Convergence, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
 from ..progress import Task
@@ -50,6 +50,14 @@ class Outcome:
     """Of the equilibria, `(n,)` each, on the CPU; None for a network without."""
 
 
+class Look(NamedTuple):
+    """One batch under one lambda."""
+
+    correct: Tensor
+    """`(N,)` bool."""
+    convergence: Convergence | None
+
+
 @dataclass(frozen=True)
 class Tally:
     """An `Outcome` in the making: a tensor `(N,)` for every batch that passed; None for what is not measured."""
@@ -64,14 +72,18 @@ class Tally:
         """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them, and the
         convergence of a network that `solves` for equilibria.
         """
-        wanted = (choice in own, callable(choice), solves)
-        return cls([], *([] if measured else None for measured in wanted))
+        return cls(
+            correct=[],
+            residual=[] if choice in own else None,
+            lambda_=[] if callable(choice) else None,
+            convergence=[] if solves else None,
+        )
 
-    def add(self, correct: Tensor, solves: ConvergenceMeter) -> None:
-        """What was seen of one batch, `(N,)` bool, and on the way there."""
-        self.correct.append(correct)
-        if self.convergence is not None and solves.forward is not None:
-            self.convergence.append(solves.forward)
+    def add(self, seen: Look) -> None:
+        """What was seen of one batch."""
+        self.correct.append(seen.correct)
+        if self.convergence is not None and seen.convergence is not None:
+            self.convergence.append(seen.convergence)
 
     def outcome(self, total: int, runtime: Runtime) -> Outcome:
         """What all processes found about a split of `total` images."""
@@ -123,22 +135,25 @@ def evaluate(
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, tallies: dict[Choice, Tally], runtime: Runtime) -> None:
     """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
-    correct, residual, own = torch.empty(0), torch.empty(0), ConvergenceMeter()
+    own, residual = Look(torch.empty(0), None), torch.empty(0)
     if any(tally.residual is not None or tally.lambda_ is not None for tally in tallies.values()):
-        with residuals(net) as meter, convergence(net) as own:
-            correct = is_correct(net, pixels, batch.labels, None, runtime)
+        with residuals(net) as meter:
+            own = _look(net, pixels, batch, None, runtime)
         residual = meter.per_image()
     for choice, tally in tallies.items():
         if tally.residual is not None:
-            tally.add(correct, own)
+            tally.add(own)
             tally.residual.append(residual)
             continue
         lambda_ = choice(residual, batch) if callable(choice) else choice
-        with convergence(net) as solves:
-            found = is_correct(net, pixels, batch.labels, lambda_, runtime)
-        tally.add(found, solves)
+        tally.add(_look(net, pixels, batch, lambda_, runtime))
         if tally.lambda_ is not None and isinstance(lambda_, Tensor):
             tally.lambda_.append(lambda_)
+
+
+def _look(net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime) -> Look:
+    with convergence(net) as solves:
+        return Look(is_correct(net, pixels, batch.labels, lambda_, runtime), solves.forward)
 
 
 def is_correct(

@@ -6,6 +6,7 @@ The rows and columns of tables that the paper does not have stand there too, wit
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ class PaperRow(Frozen):
     against: str | None = None
     """The row that a reader compares it with."""
 
-    def of(self, backbone: str, title: str, template: str) -> PaperRow:
-        """The same row of another architecture, without the paper's values; `template` is what titles call ours."""
-        name = self.name.replace(template, title) if template in self.name else f"{self.name}, {title}"
-        against = self.against and self.against.replace(template, title)
-        return self.model_copy(update={"backbone": backbone, "name": name, "against": against, "values": ()})
+    def of(self, backbone: str, names: Mapping[str, str]) -> PaperRow:
+        """The same row of another architecture, without the paper's values; `names` are new names of its rows."""
+        against = names.get(self.against, self.against) if self.against else None
+        update = {"backbone": backbone, "name": names[self.name], "against": against, "values": ()}
+        return self.model_copy(update=update)
 
 
 class PaperTable(Frozen):

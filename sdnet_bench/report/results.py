@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..backbones import BACKBONES, defaults
 from ..config import MODELS, ModelConfig
 from ..data import NOISES, SEVERITIES, Severity
 from ..engine.checkpoint import find_model
@@ -64,7 +65,13 @@ class Results:
     @property
     def trained_steps(self) -> int:
         """FISTA iterations in training; 2 where nobody said otherwise."""
-        return int(self.config.backbone.options.get("steps", 2))
+        return int(self._option("steps") or 2)
+
+    def _option(self, name: str) -> Any:
+        """An option of the backbone, or what it is where nobody said otherwise; None where there is none."""
+        backbone = self.config.backbone
+        usual = defaults(backbone.name) if backbone.name in BACKBONES else {}
+        return (usual | backbone.options).get(name)
 
     def training(self, metric: str) -> Value | None:
         """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""
@@ -131,9 +138,9 @@ class Results:
     def conditions(self) -> str:
         """Its size, and how long it was trained."""
         training = self._find(lambda cell: cell.kind == "training")
-        width = f"width {self.config.backbone.options.get('width', 64)}"
         epochs = training.metrics.get("epochs") if training else None
-        return width if epochs is None else f"{width}, {epochs:.0f} epochs"
+        parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs}
+        return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
     def sweep(self, corruption: str) -> list[Curve]:
         """What `sweep-lambda` found, by severity."""

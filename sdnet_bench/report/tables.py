@@ -107,8 +107,14 @@ def _guests(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[Pap
     guests = {model.config.backbone.name: model for model in models if model.config.backbone.name not in named}
     for backbone, model in sorted(guests.items()):
         host = "resnet18" if model.trained_lambda is None else "sdnet18"
-        title = titles().get(backbone, backbone)
-        yield from (row.of(backbone, title, titles()[host]) for row in rows if row.backbone == host)
+        hosts = [row for row in rows if row.backbone == host]
+        names = {row.name: _renamed(row.name, titles()[host], titles().get(backbone, backbone)) for row in hosts}
+        yield from (row.of(backbone, names) for row in hosts)
+
+
+def _renamed(row: str, host: str, guest: str) -> str:
+    """The name of a row with the guest in the place of its host, or behind it where the host is not named."""
+    return row.replace(host, guest) if host in row else f"{row}, {guest}"
 
 
 def _shown(entries: Sequence[Entry]) -> list[Entry]:
@@ -134,7 +140,10 @@ def _compared(entries: Sequence[Entry]) -> list[Entry]:
 
 def _notes(name: str, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
     """What a reader has to know of each model's numbers."""
+    present = {entry.model for entry in entries}
     for model in models:
+        if model.name not in present:
+            continue
         values = [entry.ours for entry in entries if entry.model == model.name and entry.ours]
         records = [record for value in values for record in value.records]
         yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import inspect
 import json
 import math
 import multiprocessing
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..backbones import BACKBONES, build, count_parameters
+from ..backbones import build, count_parameters, defaults
 from ..config import SGD, Backbone, MultiStep, Recipe
 from ..data import Batch
 from ..engine.runtime import Runtime, seed_everything
@@ -83,7 +82,7 @@ class Contender:
         """
         name, _, rest = title.partition(",")
         options = _parse_options(rest, title)
-        usual = {key: option.default for key, option in inspect.signature(BACKBONES[name]).parameters.items()}
+        usual = defaults(name)
         if isinstance(usual.get("width"), int):
             options.setdefault("width", max(1, round(scale * usual["width"])))
         if "warmup" in usual:
@@ -158,7 +157,9 @@ class Measurement:
 class Lane:
     """A network on the device, and the images that it is trained on, over and over.
 
-    The steps are those of training, with an SGD for every network and a rate at which the weights hardly move.
+    The steps are those of training, with an SGD for every network and a rate at which the weights hardly move: they
+    stay as they are fresh. There the equilibrium of an MDEQ takes all its steps, and it takes fewer once it is
+    trained.
     """
 
     training: Training
@@ -228,7 +229,7 @@ def run_bench(
         f"plan: {len(contenders)} networks, batches of {batch_size} images of {SIDE}x{SIDE}, {runtime.precision} on "
         f"{runtime.device.type}; memory, then {rounds} rounds of training and {rounds} of inference"
     )
-    progress.note(f"memory is {memory_means(runtime)}")
+    progress.note(f"fresh weights, an SGD for every network; memory, measured once, is {memory_means(runtime)}")
     memory = _memory(contenders, batch_size, runtime, progress)
     lanes = {contender.title: Lane.of(contender, batch_size, runtime) for contender in contenders}
     training = _speeds(lanes, "training", rounds, progress)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..attacks import PLACEBOS
+from ..backbones import ConvergenceMeter, convergence
 from ..csc import tuning, using_steps
 from ..data import Batch, Noise, stream_of
 from ..engine.adversarial_set import Keeper, open_adversarial
@@ -101,10 +102,25 @@ def _attack(
     """Adversarial images made once, and judged as each cell says."""
     keeper = _keeper(bench, group[0], journal) if save else None
     siege = _siege(bench, group, rules, keeper)
-    lost = survive(siege, bench.split_of(group[0]), journal=journal, task=task)
+    with convergence(bench.model.net) as solves:
+        lost = survive(siege, bench.split_of(group[0]), journal=journal, task=task)
     if keeper:
         _seal(bench, keeper, siege)
-    return [Record.of_attack(bench.model.name, cell, lost[cell], provenance=_provenance(bench, cell)) for cell in group]
+    metrics = _solved_under_attack(bench, solves)
+    return [
+        Record.of_attack(bench.model.name, cell, lost[cell], metrics=metrics, provenance=_provenance(bench, cell))
+        for cell in group
+    ]
+
+
+def _solved_under_attack(bench: Workbench, solves: ConvergenceMeter) -> dict[str, float]:
+    """Of the equilibria that this process looked for, and of the gradients through them, the share not reached."""
+    found = {"equilibrium_unconverged": solves.forward, "gradient_unconverged": solves.backward}
+    shares = {name: float(each.missed.double().mean()) for name, each in found.items() if each is not None}
+    if any(shares.values()):
+        said = " and ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
+        bench.progress.note(f"under attack: {said}")
+    return shares
 
 
 def _siege(bench: Workbench, group: Sequence[Cell], rules: Rules, keeper: Keeper | None) -> Siege[Cell]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sdnet_bench.attacks.gradients import using_gradient
 from sdnet_bench.backbones import Follower, convergence, equilibria
 from sdnet_bench.backbones.mdeq import Convergence, Equilibrium
-from sdnet_bench.backbones.mdeq.solvers import TOLERANCE
+from sdnet_bench.backbones.mdeq.equilibrium import adjoint_solution
+from sdnet_bench.backbones.mdeq.solvers import TOLERANCE, Broyden
 from sdnet_bench.errors import UsageError
 
 SAMPLES, SIZE, INPUTS = 3, 6, 4
@@ -112,6 +113,21 @@ def test_a_faint_gradient_is_as_exact_as_any(injection: Tensor, arriving: Tensor
     torch.testing.assert_close(scaled, factor * plain, atol=0, rtol=1e-9)
 
 
+@pytest.mark.parametrize("steps", [1, 5, 20])
+def test_a_solve_that_leads_nowhere_is_no_worse_than_one_application(steps: int) -> None:
+    """J = 3 G - 3 I, far from a contraction: the gradient is not zero, and no further from its equation than v is."""
+    size = 50
+    jacobian = 3 * torch.randn(size, size, dtype=torch.float64) / size**0.5 - 3 * torch.eye(size, dtype=torch.float64)
+    arriving = torch.randn(40, size, dtype=torch.float64)
+    found = adjoint_solution(lambda z: z @ jacobian.T, torch.zeros_like(arriving), arriving, Broyden(steps))
+
+    def gaps(w: Tensor) -> Tensor:
+        return (arriving + w @ jacobian - w).norm(dim=1)
+
+    assert found.any(1).all()
+    assert (gaps(found) <= gaps(arriving) * (1 + 1e-9)).all()
+
+
 def test_an_image_without_a_gradient_gets_none(injection: Tensor, arriving: Tensor) -> None:
     arriving[1] = 0
     (gradient,) = torch.autograd.grad(run(layer(), injection), injection, arriving)
@@ -140,6 +156,13 @@ def test_the_phantom_gradient_is_that_of_five_damped_steps(injection: Tensor, ar
     unrolled = sum(torch.linalg.matrix_power(damped, count) * 0.7 for count in range(5))
     expected = arriving @ torch.as_tensor(unrolled) @ net.transform.mixing.detach()
     torch.testing.assert_close(gradient.flatten(1), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_the_output_is_the_same_with_either_gradient(injection: Tensor) -> None:
+    net = layer(tolerance=TOLERANCE).eval()
+    implicit = run(net, injection)
+    with using_gradient(net, "phantom"):
+        assert torch.equal(run(net, injection), implicit)
 
 
 def test_the_gradient_is_chosen_for_a_block(injection: Tensor, arriving: Tensor) -> None:

@@ -186,7 +186,7 @@ def test_many_steps_solve_the_lasso(stride: int) -> None:
 
 @pytest.mark.parametrize("kernel_size", [0, 2, 4, -1])
 def test_a_kernel_without_a_centre_is_refused(kernel_size: int) -> None:
-    with pytest.raises(UsageError, match=f"expected an odd size, got {kernel_size}"):
+    with pytest.raises(UsageError, match=f"expected an odd kernel size, got {kernel_size}"):
         CSCConv2d(3, 8, kernel_size)
 
 

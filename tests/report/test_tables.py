@@ -217,8 +217,9 @@ def test_a_mean_over_four_severities_is_an_empty_cell() -> None:
 
 
 def test_what_no_recipe_trains_has_no_command() -> None:
-    for name in ("SCN", "MDEQ"):
-        assert entry(build_tables([results(*RECORDS)]), "table1", name, "Top-1 Acc (%)").command is None
+    tables = build_tables([results(*RECORDS, dataset="imagenet")])
+    assert entry(tables, "table1", "SCN", "Top-1 Acc (%)").command is None
+    assert entry(tables, "table1", "SDNet-34", "Top-1 Acc (%)").command == "sdnet-bench train sdnet34-imagenet"
 
 
 def test_there_are_four_tables_for_every_data_set() -> None:
@@ -435,6 +436,14 @@ def test_a_guest_is_compared_with_the_same_architecture() -> None:
     tuned = entry(tables, "table4", "SDNet-18-all (after tuning lambda)", "linf 8/255 transfer")
     assert tuned.against == "SDNet-18-all w/ lambda = 0.1"
     assert tuned.p is not None
+
+
+def test_a_guest_is_compared_with_itself_where_rows_do_not_name_the_architecture() -> None:
+    at_eight = [record(right, steps=steps) for steps, right in ((None, 950), (8, 940))]
+    tables = build_tables([results(*RECORDS, *at_eight, backbone="sdnet18_all")])
+    found = entry(tables, "table5", "8 iterations, SDNet-18-all", "clean")
+    assert found.against == "2 iterations, SDNet-18-all"
+    assert found.p is not None
 
 
 def test_a_guest_has_no_row_where_nothing_was_measured() -> None:

@@ -43,7 +43,7 @@ class Bindable(Protocol):
 
 
 class Equilibrium(nn.Module):
-    """u, `(N, C, H, W)`, to the features of z*, in the precision of the parameters whatever surrounds it.
+    """u, `(N, C, H, W)`, to the features of z*, without the autocast that may surround it.
 
     The gradient does not ask whether the network is in training: it is there wherever gradients are enabled. For
     the first steps of training the output is f applied ten times from zero, with ordinary back-propagation; eval
@@ -55,7 +55,7 @@ class Equilibrium(nn.Module):
         backward_steps: the most of the solve for the gradient.
         warmup: steps of the optimiser before training solves.
         gradient: "implicit", or "phantom": that of five more applications of f, damped by 0.7 (Geng et al., 2021),
-            for whoever does not trust the implicit solve.
+            for whoever does not trust the implicit solve. The output is f(z*) with either.
     """
 
     gradients = GRADIENTS
@@ -81,8 +81,9 @@ class Equilibrium(nn.Module):
         if self.training and self.warmup > 0:
             return self.unrolled(function, function.start()).state  # type: ignore[no-any-return]
         found = self.solver(function, function.start()).state
-        if self.gradient == "phantom":
-            return self.phantom(function, found).state  # type: ignore[no-any-return]
+        if self.gradient == "phantom" and torch.is_grad_enabled():
+            unrolled = self.phantom(function, found).state
+            return function(found).detach() + (unrolled - unrolled.detach())  # type: ignore[no-any-return]
         return _Implicit.apply(function(found), found, function, self.adjoint)  # type: ignore[no-any-return]
 
     def after_step(self) -> None:
@@ -117,8 +118,9 @@ class _Implicit(torch.autograd.Function):
 def adjoint_solution(function: Map, found: Tensor, arriving: Tensor, solver: Broyden) -> Tensor:
     """w = J^T w + v for v, `(N, D)`, at a state `(N, D)`.
 
-    v is brought to a largest entry of 1 meanwhile: the gradient of an image that is classified with great
-    confidence would pass for zero.
+    The solve starts from v, and its residuals are relative to |v|: its worst answer is the gradient of one
+    application, never zero, nor a large w that passes for a good one. v is brought to a largest entry of 1
+    meanwhile: the gradient of an image that is classified with great confidence would pass for zero.
     """
     with torch.enable_grad():
         state = found.detach().requires_grad_()
@@ -129,7 +131,7 @@ def adjoint_solution(function: Map, found: Tensor, arriving: Tensor, solver: Bro
     def backward(w: Tensor) -> Tensor:
         return unit + torch.autograd.grad(after, state, w, retain_graph=True)[0]
 
-    return size * solver(backward, torch.zeros_like(unit)).state  # type: ignore[no-any-return]
+    return size * solver(backward, unit, unit.norm(dim=1)).state  # type: ignore[no-any-return]
 
 
 def check_gradient(name: str) -> str:

@@ -27,7 +27,7 @@ class Solution(NamedTuple):
     state: Tensor
     """`(N, D)`: of the states seen the one with the smallest residual, sample by sample."""
     residual: Tensor
-    """`(N,)`: |f(z) - z| / |f(z)| there."""
+    """`(N,)`: |f(z) - z| / |f(z)| there, or relative to what the solver was told."""
     steps: Tensor
     """`(N,)` int64: updates of the state until the sample had converged, or all of them."""
 
@@ -89,8 +89,9 @@ class Broyden(nn.Module):
         self.steps, self.tolerance = steps, tolerance
 
     @torch.no_grad()
-    def forward(self, function: Map, start: Tensor) -> Solution:
-        state, (gap, residual) = start, _gap(function, start)
+    def forward(self, function: Map, start: Tensor, scale: Tensor | None = None) -> Solution:
+        """Solves from `start`, `(N, D)`. Residuals are relative to |f(z)|, or to `scale`, `(N,)`."""
+        state, (gap, residual) = start, _gap(function, start, scale)
         best = Solution(state, residual, torch.zeros_like(residual, dtype=torch.int64))
         inverse = InverseJacobian(start, self.steps)
         for _ in range(self.steps):
@@ -99,7 +100,7 @@ class Broyden(nn.Module):
                 break
             step = -inverse.times(gap).where(moving[:, None], 0)
             state, before = state + step, gap
-            gap, residual = _gap(function, state)
+            gap, residual = _gap(function, state, scale)
             inverse.update(step, gap - before)
             best = _better(best, Solution(state, residual, best.steps + moving))
         return best
@@ -126,22 +127,22 @@ class Repeated(nn.Module):
         before = state = start
         for _ in range(self.steps):
             before, state = state, torch.lerp(state, function(state), self.damping)
-        residual = _relative(state.detach() - before.detach(), state.detach())
+        residual = _relative(state.detach() - before.detach(), state.detach().norm(dim=1))
         return Solution(state, residual, torch.full_like(residual, self.steps, dtype=torch.int64))
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}, damping={self.damping:g}"
 
 
-def _gap(function: Map, state: Tensor) -> tuple[Tensor, Tensor]:
-    """f(z) - z, `(N, D)`, and its norm relative to that of f(z), `(N,)`."""
+def _gap(function: Map, state: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """f(z) - z, `(N, D)`, and its norm, `(N,)`, relative to that of f(z) or to `scale`."""
     after = function(state)
     gap = after - state
-    return gap, _relative(gap, after)
+    return gap, _relative(gap, after.norm(dim=1) if scale is None else scale)
 
 
-def _relative(gap: Tensor, after: Tensor) -> Tensor:
-    return gap.norm(dim=1) / (after.norm(dim=1) + 1e-9)  # type: ignore[no-any-return]
+def _relative(gap: Tensor, scale: Tensor) -> Tensor:
+    return gap.norm(dim=1) / (scale + 1e-9)  # type: ignore[no-any-return]
 
 
 def _better(best: Solution, new: Solution) -> Solution:
