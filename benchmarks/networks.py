@@ -1,7 +1,9 @@
 """The table of `sdnet-bench bench --json`, as it stands in the README: networks beside ResNet-18 on one machine.
 
-sdnet-bench bench --json > benchmarks/networks.json
-python benchmarks/networks.py
+    sdnet-bench bench --json > benchmarks/networks.json
+    python benchmarks/networks.py
+
+Beside each ratio stands that of the paper's Tables 1 and 6 on CIFAR-10: full width, one GTX 2080 Ti.
 """
 
 from __future__ import annotations
@@ -12,34 +14,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sdnet_bench.report.paper import published
 from sdnet_bench.report.render import markdown_table
 
 HEADER = [
-    "network",
-    "width",
-    "parameters",
-    "training, images/s",
-    "ratio",
-    "inference, images/s",
-    "ratio",
-    "memory, MB",
-    "ratio",
+    *("network", "width", "parameters"),
+    *("training, images/s", "beside ResNet-18", "paper"),
+    *("inference, images/s", "beside ResNet-18"),
+    *("memory, MB", "beside ResNet-18", "paper"),
 ]
 
 
 def line(network: dict[str, Any]) -> list[str]:
     contender = network["contender"]
     training, inference, memory = (network[name] for name in ("training", "inference", "memory"))
+    plain = contender["title"] == contender["name"]
     return [
         contender["title"],
         str(contender["options"]["width"]),
         f"{contender['parameters']:,}",
         f"{statistics.median(training['rounds']):,.0f}",
         ratio(training["ratio"]),
+        printed(contender["name"], "Speed (n/s)") if plain else "—",
         f"{statistics.median(inference['rounds']):,.0f}",
         ratio(inference["ratio"]),
         f"{statistics.median(memory['rounds']) / 1e6:,.0f}",
         f"{memory['ratio']['median']:.2f}",
+        printed(contender["name"], "Memory (GB)") if plain else "—",
     ]
 
 
@@ -48,6 +49,17 @@ def ratio(spread: dict[str, float]) -> str:
     if spread["low"] == spread["high"]:
         return digits(spread["median"])
     return f"{digits(spread['median'])} [{digits(spread['low'])}, {digits(spread['high'])}]"
+
+
+def printed(backbone: str, column: str) -> str:
+    """The paper's ratio to its ResNet-18."""
+    values = {
+        row.backbone: row.values[table.columns.index(column)]
+        for table in (published()["table6"], published()["table1"])
+        for row in table.rows
+        if row.dataset == "cifar10" and row.values
+    }
+    return digits(values[backbone] / values["resnet18"]) if backbone in values else "—"
 
 
 def digits(value: float) -> str:
