@@ -89,6 +89,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["sweep-lambda", "resnet18-tiny"], r"this network has no CSC-layer, .* Take an SDNet, such as sdnet18-digits"),
     (["fit-lambda", "resnet18-tiny"], r"this network has no CSC-layer"),
     (["sweep-lambda", "--corruption", "gausian"], r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?"),
+    (["sweep-lambda", "--layers", "stam"], r"unknown choice of layers 'stam'\. Did you mean 'stem'\?"),
     (["sweep-lambda", "--lambdas", "0.1:1.5"], r"not a grid of lambdas, expected 0\.1:1\.5:0\.1 or 0\.1,0\.3,1"),
     (["sweep-lambda", "--lambdas", "0.1,-1"], r"lambda out of range, expected a finite number >= 0, got -1"),
     (["fit-lambda", "--corruption", "shut"], r"unknown corruption 'shut'\. Did you mean 'shot'\?"),
