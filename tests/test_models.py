@@ -28,6 +28,8 @@ IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 AUDIT_FILES = [("audit", ".json"), ("audit", ".md"), ("robustbench", ".json")]
 
+FIGURES = ("figure2", "figure2-stem", "robust-lambda", "robust-eps", "dictionary", "features", "sparsity")
+
 every_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
 
@@ -53,7 +55,7 @@ def test_nothing_but_folders_of_models_is_there() -> None:
 def test_a_model_is_data_only(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     audits = {f"{name}-{norm}{kind}" for norm in DEFAULT_EPS for name, kind in AUDIT_FILES}
-    figures = {"figure2.png", "robust-lambda.png", "robust-eps.png"}
+    figures = {f"{name}.png" for name in FIGURES}
     expected = {"recipe.toml", "README.md", "config.json", "results.json"}
     assert names - {WEIGHTS, FITS} - audits - figures == expected
 
@@ -113,7 +115,7 @@ def test_no_cell_is_published_twice(folder: Path) -> None:
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("name", ["resnet18-cifar10-small", "sdnet18-cifar10-small"])
+@pytest.mark.parametrize("name", ["resnet18-cifar10-small", "sdnet18-cifar10-small", "sdnet18_all-cifar10-small"])
 def test_the_small_models_come_with_weights(name: str) -> None:
     model = read_model(MODELS / name)
     with torch.no_grad():

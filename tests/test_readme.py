@@ -31,7 +31,7 @@ def read(*names: str, runs: Path) -> list[Results]:
 
 
 def test_the_table_of_results_is_that_of_the_records(text: str, tmp_path: Path) -> None:
-    shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", runs=tmp_path)
+    shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", "sdnet18_all-cifar10-small", runs=tmp_path)
     assert block(text, "results") == summary(shipped)
 
 

@@ -32,7 +32,7 @@ STYLE: dict[Any, Any] = {
 
 
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """`<model>-figure2`, `-figure3`, `-robust-lambda` and `-robust-eps`, for every model that has the records for them.
+    """`<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda` and `-robust-eps`, as far as there are records.
 
     The paths written.
     """
@@ -42,11 +42,13 @@ def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
 def _write(result: Results, path: Path) -> Iterator[Path]:
     name, robust = result.name, result.robustness
     sweeps = {noise: result.sweep(noise) for noise in NOISES}
+    in_stem = {noise: result.sweep(noise, "stem") for noise in NOISES}
     fits = {noise: result.fit(noise) for noise in NOISES}
     by_lambda = {threat: each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
     chance = 100 / result.config.num_classes
     by_eps = {each.attack.norm: _eps_panel(each, chance) for each in robust.values()}
     yield from _draw(path, "figure2", sweeps, _figure2, f"{name}: Figure 2")
+    yield from _draw(path, "figure2-stem", in_stem, _figure2, f"{name}: lambda in the stem alone")
     yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")
     yield from _draw(path, "robust-lambda", by_lambda, _robust_lambda, f"{name}: accuracy under attack, by lambda")
     yield from _draw(path, "robust-eps", by_eps, _robust_eps, f"{name}: accuracy under attack, by its radius")

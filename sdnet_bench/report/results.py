@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..backbones import BACKBONES, defaults
 from ..config import MODELS, ModelConfig
@@ -142,17 +142,15 @@ class Results:
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
-    def sweep(self, corruption: str) -> list[Curve]:
-        """What `sweep-lambda` found, by severity."""
+    def sweep(self, corruption: str, layers: Literal["all", "stem"] = "all") -> list[Curve]:
+        """What `sweep-lambda` found, by severity, with lambda changed in these layers."""
         curves = []
         for severity in SEVERITIES:
-            found = _alike(
-                [r for r in self.records if self._is_plain(r.cell, corruption, severity, None) and r.cell.rule is None]
-            )
+            found = _alike([r for r in self.records if self._is_swept(r.cell, corruption, severity, layers)])
             n = found[0].n if found else 0
             points = sorted((r.cell.lambda_, 100 * r.accuracy) for r in found if r.cell.lambda_ is not None)
             if len(points) > 1:
-                adaptive = self.adaptive(corruption, severity)
+                adaptive = self.adaptive(corruption, severity) if layers == "all" else None
                 curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
         return curves
 
@@ -180,6 +178,12 @@ class Results:
 
     def _is_chosen(self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
         return lambda cell: cell.rule == rule and self._is_plain(cell, corruption, severity, steps)
+
+    def _is_swept(self, cell: Cell, corruption: str, severity: Severity, layers: str) -> bool:
+        """Whether a cell differs in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
+        belongs = cell.layers == layers or cell.lambda_ == self.trained_lambda
+        plain = cell.model_copy(update={"layers": "all"})
+        return belongs and cell.rule is None and self._is_plain(plain, corruption, severity, None)
 
     def _is_plain(self, cell: Cell, corruption: str | None, severity: Severity | None, steps: int | None) -> bool:
         """Whether a cell is about test images that nobody attacked, from the right source."""

@@ -334,3 +334,14 @@ def test_a_mean_takes_the_widest_set_of_images_that_all_were_measured_on() -> No
     assert (mean.value, mean.n) == (90, 1000)
     assert error is not None
     assert (error.value, error.n) == (pytest.approx(45), 100)
+
+
+def test_a_sweep_of_the_stem_is_no_sweep_of_all_layers() -> None:
+    """At lambda_0 they share a cell."""
+    noise: dict[str, Any] = {"corruption": "gaussian", "severity": 3, "level": 0.1}
+    home = record(50, **noise)
+    everywhere, stem = record(20, lambda_=0.3, **noise), record(60, lambda_=0.3, layers="stem", **noise)
+    found = results(home, everywhere, stem, backbone="sdnet18_all")
+    assert [curve.points for curve in found.sweep("gaussian")] == [[(0.1, 50.0), (0.3, 20.0)]]
+    assert [curve.points for curve in found.sweep("gaussian", "stem")] == [[(0.1, 50.0), (0.3, 60.0)]]
+    assert results(home, everywhere).sweep("gaussian", "stem") == []
