@@ -7,6 +7,7 @@ layer       the CSC-layer
 patches     the layer of SCN, patch by patch         Section 4, the baselines
 control     lambda, residuals and the projection, of a whole network
 chain       from a code back to the image            equations 13, 14
+replace     CSC-layers instead of convolutions       Section 3.2
 """
 
 from .chain import carry, chain_to, rebuild
@@ -27,6 +28,7 @@ from .control import (
 from .layer import CSCConv2d, check_lambda
 from .operators import Dictionary, project_to_unit_norm
 from .patches import PatchCodingConv2d
+from .replace import replace_convs
 
 __all__ = [
     "CSCConv2d",
@@ -42,6 +44,7 @@ __all__ = [
     "get_lambda",
     "project_to_unit_norm",
     "rebuild",
+    "replace_convs",
     "require_csc_layers",
     "residuals",
     "set_lambda",

@@ -1,0 +1,65 @@
+"""CSC-layers in the places of the convolutions of any network: the drop-in replacement of the paper's Section 3.2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..errors import UsageError
+from .layer import CSCConv2d
+
+Which = Literal["first", "all"] | Callable[[str, nn.Conv2d], bool]
+"""Which convolutions: by their order, or by their name in the network and what they are."""
+
+
+def replace_convs(net: nn.Module, which: Which = "first", **options: Any) -> nn.Module:
+    """Puts CSC-layers in the places of convolutions and returns the network, which is changed in place.
+
+    A CSC-layer has the output shape of its convolution; its atoms start as the convolution's weights, scaled to unit
+    norm, so that a trained network starts from what it knows. A bias is dropped: a code has none.
+
+    Args:
+        which: "first"; "all" that are larger than 1x1, which stay ordinary as on the shortcuts of an SDNet-All; or a
+            function of a convolution's name and the convolution.
+        options: `lambda_`, `steps`, `nonnegative` and `gradient_checkpointing` of `CSCConv2d`.
+
+    Raises:
+        UsageError: there is no such convolution, or one of them has no CSC-layer of its shape: one with groups,
+            dilation, an even or oblong kernel, or other padding than kernel_size // 2 zeros.
+    """
+    found = _chosen({name: each for name, each in net.named_modules() if isinstance(each, nn.Conv2d)}, which)
+    if not found or "" in found:
+        raise UsageError("no convolution to replace", expected="a network with one inside", got=type(net).__name__)
+    layers = {name: _counterpart(name, conv, options) for name, conv in found.items()}
+    for name, layer in layers.items():
+        parent, _, last = name.rpartition(".")
+        setattr(net.get_submodule(parent), last, layer)
+    return net
+
+
+def _chosen(convs: dict[str, nn.Conv2d], which: Which) -> dict[str, nn.Conv2d]:
+    if which == "first":
+        return dict(list(convs.items())[:1])
+    if which == "all":
+        return {name: conv for name, conv in convs.items() if max(conv.kernel_size) > 1}
+    if callable(which):
+        return {name: conv for name, conv in convs.items() if which(name, conv)}
+    raise UsageError("unknown choice of convolutions", expected="first, all or a function", got=which)
+
+
+def _counterpart(name: str, conv: nn.Conv2d, options: dict[str, Any]) -> CSCConv2d:
+    """The CSC-layer of a convolution's shape, on its device and of its type."""
+    size, stride = conv.kernel_size[0], conv.stride[0]
+    plain = (conv.kernel_size, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    padded = conv.padding == (size // 2, size // 2) or (conv.padding == "same" and stride == 1)
+    if plain != ((size, size), (stride, stride), (1, 1), 1, "zeros") or size % 2 == 0 or not padded:
+        expected = "an odd square kernel, kernel_size // 2 zeros around it, no groups, no dilation"
+        raise UsageError(f"{name} has no CSC-layer of its shape", expected=expected, got=conv)
+    layer = CSCConv2d(conv.in_channels, conv.out_channels, size, stride, **options).to(conv.weight)
+    with torch.no_grad():
+        layer.dictionary.copy_(conv.weight)
+    layer.settle()
+    return layer.train(conv.training)
