@@ -16,6 +16,7 @@ from typing import Any
 
 from sdnet_bench.report.paper import published
 from sdnet_bench.report.render import markdown_table
+from sdnet_bench.studies.bench import Spread, show_ratio
 
 HEADER = [
     *("network", "width", "parameters"),
@@ -34,21 +35,14 @@ def line(network: dict[str, Any]) -> list[str]:
         str(contender["options"]["width"]),
         f"{contender['parameters']:,}",
         f"{statistics.median(training['rounds']):,.0f}",
-        ratio(training["ratio"]),
+        str(Spread(**training["ratio"])),
         printed(contender["name"], "Speed (n/s)") if plain else "—",
         f"{statistics.median(inference['rounds']):,.0f}",
-        ratio(inference["ratio"]),
+        str(Spread(**inference["ratio"])),
         f"{statistics.median(memory['rounds']) / 1e6:,.0f}",
-        f"{memory['ratio']['median']:.2f}",
+        str(Spread(**memory["ratio"])),
         printed(contender["name"], "Memory (GB)") if plain else "—",
     ]
-
-
-def ratio(spread: dict[str, float]) -> str:
-    """The median over the rounds, and the least and the most."""
-    if spread["low"] == spread["high"]:
-        return digits(spread["median"])
-    return f"{digits(spread['median'])} [{digits(spread['low'])}, {digits(spread['high'])}]"
 
 
 def printed(backbone: str, column: str) -> str:
@@ -59,11 +53,7 @@ def printed(backbone: str, column: str) -> str:
         for row in table.rows
         if row.dataset == "cifar10" and row.values
     }
-    return digits(values[backbone] / values["resnet18"]) if backbone in values else "—"
-
-
-def digits(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    return show_ratio(values[backbone] / values["resnet18"]) if backbone in values else "—"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 
 from sdnet_bench.config import MODELS
@@ -52,6 +53,12 @@ def test_the_table_of_seeds_is_that_of_its_records(text: str) -> None:
     command = [sys.executable, README.with_name("benchmarks") / "seeds.py"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
     assert block((README.with_name("benchmarks") / "README.md").read_text(encoding="utf-8"), "seeds") == printed.strip()
+
+
+def test_the_share_of_zeros_is_that_of_its_measurement(text: str) -> None:
+    measured = pandas.read_csv(MODELS / "sdnet18-cifar10-small" / "sparsity.csv")
+    zeros = measured[(measured.low == 0) & (measured.high == 0)]["count"].sum()
+    assert f"{100 * zeros / measured['count'].sum():.1f} % are exact zeros" in text
 
 
 def test_the_table_of_networks_is_that_of_its_measurement(text: str) -> None:

@@ -9,12 +9,12 @@ The output is the same with all of them. Where one leads an attack astray anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from torch import nn
 
+from ..csc import holding
 from ..errors import UsageError
 
 
@@ -38,20 +38,13 @@ def other_gradients(net: nn.Module) -> list[str]:
     return sorted({name for layer in solved_layers(net) for name in layer.gradients if name != layer.gradient})
 
 
-@contextmanager
-def using_gradient(net: nn.Module, gradient: str | None) -> Iterator[None]:
+def using_gradient(net: nn.Module, gradient: str | None) -> AbstractContextManager[None]:
     """Another gradient in every layer that has it, for the length of a block; None leaves the network as it is.
 
     A `UsageError` where no layer has it.
     """
-    changed = [(layer, layer.gradient) for layer in solved_layers(net) if gradient in layer.gradients]
+    changed = [(layer, gradient) for layer in solved_layers(net) if gradient in layer.gradients]
     if gradient and not changed:
         known = sorted({name for layer in solved_layers(net) for name in layer.gradients})
         raise UsageError("no layer has such a gradient", expected=" or ".join(known) or "a solved layer", got=gradient)
-    try:
-        for layer, own in changed:
-            layer.gradient = gradient or own
-        yield
-    finally:
-        for layer, own in changed:
-            layer.gradient = own
+    return holding("gradient", changed)

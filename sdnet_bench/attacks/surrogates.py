@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..csc import csc_layers, feeding_lambda, residuals, using_lambda, using_steps
+from ..csc import csc_layers, feeding_lambda, holding, residuals, using_lambda, using_steps
 from ..errors import UsageError
 from ..records import AttackSetting
 from .gradients import using_gradient
@@ -71,17 +71,12 @@ def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     return smooth_threshold(code, threshold) - smooth_threshold(-code, threshold)
 
 
-@contextmanager
-def smoothed(net: nn.Module) -> Iterator[None]:
+def smoothed(net: nn.Module) -> AbstractContextManager[None]:
     """`smooth_threshold` in every CSC-layer for the length of a block."""
-    before = [(layer, layer.prox) for layer in csc_layers(net)]
-    try:
-        for layer, _ in before:
-            layer.prox = smooth_threshold if layer.nonnegative else smooth_signed_threshold
-        yield
-    finally:
-        for layer, prox in before:
-            layer.prox = prox
+    return holding(
+        "prox",
+        [(layer, smooth_threshold if layer.nonnegative else smooth_signed_threshold) for layer in csc_layers(net)],
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..engine.runtime import Runtime
-    from ..studies.bench import Figure, Measurement
+    from ..studies.bench import Measurement
 
 
 def bench(
@@ -63,22 +63,9 @@ def _row(measurement: Measurement) -> dict[str, Any]:
         "width": contender.options.get("width"),
         "parameters": f"{contender.parameters:,}",
         "training images/s": f"{measurement.training.median:,.1f}",
-        "x training": _ratio(measurement.training),
+        "x training": str(measurement.training.ratio),
         "inference images/s": f"{measurement.inference.median:,.1f}",
-        "x inference": _ratio(measurement.inference),
+        "x inference": str(measurement.inference.ratio),
         "memory MB": f"{measurement.memory.median / 1e6:,.0f}",
-        "x memory": _ratio(measurement.memory),
+        "x memory": str(measurement.memory.ratio),
     }
-
-
-def _ratio(figure: Figure) -> str:
-    """ "0.87 [0.84, 0.91]", or the bare number where all rounds agree."""
-    ratio = figure.ratio
-    if ratio.low == ratio.high:
-        return _digits(ratio.median)
-    return f"{_digits(ratio.median)} [{_digits(ratio.low)}, {_digits(ratio.high)}]"
-
-
-def _digits(ratio: float) -> str:
-    """Two decimals; two significant digits where these would say little."""
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"

@@ -41,7 +41,6 @@ def train(
     bench = train_model(chosen, runs_dir, data_dir, runtime, Screen(), resume=resume, overwrite=overwrite)
     publish(bench)
     show_records([bench.store[bench.cell("test")]], as_json=json)
-    command = (
-        "evaluate --corruption all" if bench.model.trained_lambda is None else "sweep-lambda --corruption gaussian"
-    )
+    has_lambda = bench.model.trained_lambda is not None
+    command = "sweep-lambda --corruption gaussian" if has_lambda else "evaluate --corruption all"
     bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench {command}")

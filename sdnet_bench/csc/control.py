@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,19 +35,25 @@ def tuned_layers(net: nn.Module) -> list[CSCConv2d]:
 
 
 @contextmanager
-def tuning(net: nn.Module, layers: Literal["all", "stem"]) -> Iterator[None]:
+def holding(name: str, values: Sequence[tuple[Any, Any]]) -> Iterator[None]:
+    """An attribute of modules at a value for each, `(module, value)`, for the length of a block."""
+    before = [(module, getattr(module, name)) for module, _ in values]
+    try:
+        for module, value in values:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, own in before:
+            setattr(module, name, own)
+
+
+def tuning(net: nn.Module, layers: Literal["all", "stem"]) -> AbstractContextManager[None]:
     """For the length of a block, lambda of a network is that of the stem, its first CSC-layer, alone; or of all still.
 
     `get_lambda`, `set_lambda`, `using_lambda` and `feeding_lambda` leave the other layers as they are then.
     """
     others = tuned_layers(net)[1:] if layers == "stem" else []
-    try:
-        for layer in others:
-            layer.is_tuned = False
-        yield
-    finally:
-        for layer in others:
-            layer.is_tuned = True
+    return holding("is_tuned", [(layer, False) for layer in others])
 
 
 def get_lambda(net: nn.Module) -> float:
@@ -91,33 +97,16 @@ def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]
             set_lambda(layer, old)
 
 
-@contextmanager
-def feeding_lambda(net: nn.Module, lambdas: Tensor) -> Iterator[None]:
+def feeding_lambda(net: nn.Module, lambdas: Tensor) -> AbstractContextManager[None]:
     """`(N,)` lambdas >= 0 in every CSC-layer for the length of a block, as they are: gradients flow through them."""
-    layers = tuned_layers(net)
-    before = [layer.lambda_ for layer in layers]
-    try:
-        for layer in layers:
-            layer.lambda_ = lambdas
-        yield
-    finally:
-        for layer, old in zip(layers, before, strict=True):
-            layer.lambda_ = old
+    return holding("lambda_", [(layer, lambdas) for layer in tuned_layers(net)])
 
 
-@contextmanager
-def using_steps(net: nn.Module, steps: int | None) -> Iterator[None]:
+def using_steps(net: nn.Module, steps: int | None) -> AbstractContextManager[None]:
     """So many FISTA iterations, at least 1, in every CSC-layer for the length of a block; None: as many as before."""
     if steps is not None and steps < 1:
         raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
-    before = [] if steps is None else [(layer, layer.steps) for layer in require_csc_layers(net)]
-    try:
-        for layer, own in before:
-            layer.steps = steps or own
-        yield
-    finally:
-        for layer, own in before:
-            layer.steps = own
+    return holding("steps", [] if steps is None else [(layer, steps) for layer in require_csc_layers(net)])
 
 
 class RememberedCorrelation:

@@ -22,8 +22,8 @@ def replace_convs(net: nn.Module, which: Which = "first", **options: Any) -> nn.
     norm, so that a trained network starts from what it knows. A bias is dropped: a code has none.
 
     Args:
-        which: "first"; "all" that are larger than 1x1, which stay ordinary as on the shortcuts of an SDNet-All; or a
-            function of a convolution's name and the convolution.
+        which: "first" in the order of modules; "all" that are larger than 1x1, which stay ordinary as on the shortcuts
+            of an SDNet-All; or a function of a convolution's name and the convolution.
         options: `lambda_`, `steps`, `nonnegative` and `gradient_checkpointing` of `CSCConv2d`.
 
     Raises:

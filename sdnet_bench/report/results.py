@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..backbones import BACKBONES, defaults
 from ..config import MODELS, ModelConfig
 from ..data import NOISES, SEVERITIES, Severity
 from ..engine.checkpoint import find_model
-from ..records import REVISION, Cell, Record, RecordStore
+from ..records import REVISION, Cell, Layers, Record, RecordStore
 from ..studies.lambda_fit import LambdaFit, PerImage, can_pool, fit_name, pool, read_fits
 from .robustness import THREATS, Robustness
 from .statistics import Value, percent
@@ -142,7 +142,7 @@ class Results:
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
-    def sweep(self, corruption: str, layers: Literal["all", "stem"] = "all") -> list[Curve]:
+    def sweep(self, corruption: str, layers: Layers = "all") -> list[Curve]:
         """What `sweep-lambda` found, by severity, with lambda changed in these layers."""
         curves = []
         for severity in SEVERITIES:
@@ -179,7 +179,7 @@ class Results:
     def _is_chosen(self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
         return lambda cell: cell.rule == rule and self._is_plain(cell, corruption, severity, steps)
 
-    def _is_swept(self, cell: Cell, corruption: str, severity: Severity, layers: str) -> bool:
+    def _is_swept(self, cell: Cell, corruption: str, severity: Severity, layers: Layers) -> bool:
         """Whether a cell differs in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
         belongs = cell.layers == layers or cell.lambda_ == self.trained_lambda
         plain = cell.model_copy(update={"layers": "all"})

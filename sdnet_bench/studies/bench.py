@@ -126,6 +126,17 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         return cls(statistics.median(values), min(values), max(values))
 
+    def __str__(self) -> str:
+        """ "0.87 [0.84, 0.91]", or the bare number where all rounds agree."""
+        if self.low == self.high:
+            return show_ratio(self.median)
+        return f"{show_ratio(self.median)} [{show_ratio(self.low)}, {show_ratio(self.high)}]"
+
+
+def show_ratio(ratio: float) -> str:
+    """Two decimals; two significant digits where these would say little."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
 
 @dataclass(frozen=True)
 class Figure:

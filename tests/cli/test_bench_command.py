@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from sdnet_bench.cli import bench as command
 from sdnet_bench.cli.app import app
 from sdnet_bench.errors import UsageError
 from sdnet_bench.studies import bench as study
@@ -66,7 +65,7 @@ def test_json_has_every_round_and_says_where_it_was_measured() -> None:
     [([1.0, 1.0], "1.00"), ([0.5, 2.125, 1.0], "1.00 [0.50, 2.12]"), ([0.0151, 0.0149, 0.2], "0.015 [0.015, 0.20]")],
 )
 def test_a_ratio_is_a_median_with_its_range(rounds: list[float], text: str) -> None:
-    assert command._ratio(study.Figure.of(rounds, [1.0] * len(rounds))) == text
+    assert str(study.Figure.of(rounds, [1.0] * len(rounds)).ratio) == text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -98,3 +100,17 @@ def test_an_orthonormal_dictionary_has_eigenvalue_one() -> None:
 
 def test_a_dictionary_of_zeros_has_eigenvalue_zero() -> None:
     assert power_iteration(Dictionary(torch.zeros(2, 3, 3, 3))).value == 0
+
+
+@pytest.mark.parametrize(
+    ("taps", "share"),
+    [((1, 1, 1), ((1 + 2 * math.cos(math.pi / 17)) / 3) ** 4), ((1, 0, 1), math.cos(math.pi / 17) ** 4)],
+)
+def test_the_small_grid_stays_inside_the_margin(taps: tuple[int, ...], share: float) -> None:
+    """Over many channels the iteration runs on 16 x 16; these atoms are separable, their eigenvalues known."""
+    row = torch.tensor(taps, dtype=torch.float64)
+    atom = torch.outer(row, row).expand(1, 4, 3, 3) / (2 * row.norm() ** 2)
+    plane = float(atom.sum((2, 3)).square().sum())
+    found = float(power_iteration(Dictionary(atom), iterations=2000).value)
+    assert found / plane == pytest.approx(share, abs=1e-4)
+    assert MARGIN / found < 1 / plane
