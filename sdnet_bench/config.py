@@ -6,9 +6,10 @@ All are frozen and refuse unknown fields. Recipes are TOML files; a model's conf
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag, ValidationError
 
@@ -34,6 +35,22 @@ class Backbone(Frozen):
 
     name: str
     options: dict[str, Any] = {}
+
+    @property
+    def has_csc_stem(self) -> bool:
+        """Whether a CSC-layer was put in the place of its first convolution."""
+        return self.options.get("csc_stem", False) is not False
+
+    @property
+    def architecture(self) -> str:
+        """What a table calls it."""
+        return f"{self.name} with a CSC stem" if self.has_csc_stem else self.name
+
+    @property
+    def slug(self) -> str:
+        """The same as part of a file name, such as `torchvision-resnet18_csc`."""
+        name = re.sub(r"\.py:", "-", self.name.rpartition("/")[2]) if ".py:" in self.name else self.name
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", name) + "_csc" * self.has_csc_stem
 
 
 class SGD(Frozen):
@@ -101,6 +118,8 @@ class Recipe(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     limit: PositiveInt | None = None
     """Train on this many images only, spread evenly over the training split."""
+    weights: str | None = None
+    """What training starts from: "pretrained", the name of published weights, or a safetensors file; None: fresh."""
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
 
@@ -127,15 +146,6 @@ class Recipe(Frozen):
         content = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
         return Recipe.parse(content, "options")
 
-    def with_backbone(self, backbone: str | None, width: int | None) -> Recipe:
-        """A copy with another network, or another width; a new network gives the recipe a new name too."""
-        old = self.backbone
-        options = old.options | ({"width": width} if width else {})
-        if backbone is None:
-            return self.replace(backbone=Backbone(name=old.name, options=options).model_dump())
-        changed = Backbone(name=backbone, options=options).model_dump()
-        return self.replace(backbone=changed, name=self.name.replace(old.name, backbone))
-
 
 class ModelConfig(Frozen):
     """`config.json`: alone determines how a model is built, and which weights belong to it."""
@@ -160,6 +170,26 @@ class ModelConfig(Frozen):
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+class Origin(Frozen):
+    """`origin.json`: where a model that was not trained here comes from."""
+
+    source: str
+    """A repository of the Hub (`hf:owner/name`), somebody else's network (`timm:resnet50`), or a file."""
+    revision: str
+    """Which of them: the commit, the name of the weights, or the sha256 of the file."""
+
+    FILE: ClassVar[str] = "origin.json"
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """That of a model folder; None of a model that was trained here."""
+        path = folder / cls.FILE
+        try:
+            return cls.model_validate_json(path.read_bytes()) if path.exists() else None
+        except ValidationError as error:
+            raise ModelError(f"{path}: {first_fault(error)}") from None
 
 
 def first_fault(error: ValidationError) -> str:

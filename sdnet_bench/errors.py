@@ -18,6 +18,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 60
+"""Names in a message; a library of networks has over a thousand."""
+
 
 class BenchError(Exception):
     """Root of the tree. `exit_status` is what the command line returns."""
@@ -47,7 +50,8 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
         choices = sorted(known)
         near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(choices) or 'none'}."
+        listed = ", ".join(choices[:MOST_LISTED]) + ", ..." * (len(choices) > MOST_LISTED)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {listed or 'none'}."
         super().__init__(f"unknown {kind} {name!r}", hint=f"{advice} {hint}" if hint else advice)
 
 

@@ -4,20 +4,22 @@ A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Modu
 `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input itself with the given mean and
 standard deviation per channel, is deterministic in eval mode, and passes gradients to its input there too. A
 module in it that has to do something after every step of the optimiser is a `Follower`. A plugin adds a backbone as
-an entry point of the group `sdnet_bench.backbones`.
+an entry point of the group `sdnet_bench.backbones`; a name with a colon is somebody else's network, see `foreign`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from ..csc import CSCConv2d, csc_layers, replace_convs
 from ..errors import UsageError
 from ..registry import Registry
+from .foreign import Foreign, build_foreign, is_code, is_foreign, parse
 from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria, mdeq, mdeq_tiny
 from .resnet import ResNet
 from .scn import SCN, scn18
@@ -33,7 +35,12 @@ class Follower(Protocol):
     def after_step(self) -> None: ...
 
 
-BACKBONES: Registry[Builder] = Registry("backbone")
+def check_builder(builder: Builder) -> None:
+    """A TypeError where it cannot be called as a backbone is."""
+    inspect.signature(builder).bind(10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+BACKBONES: Registry[Builder] = Registry("backbone", check_builder)
 for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
     BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
     BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
@@ -44,24 +51,75 @@ BACKBONES.register("mdeq")(mdeq)
 BACKBONES.register("mdeq_tiny")(mdeq_tiny)
 
 
-def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
-    """Builds a backbone by name, with fresh weights from torch's global generator.
+def build(name: str, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = False, **options: Any) -> nn.Module:
+    """Builds a network by name, with fresh weights from torch's global generator.
 
-    Unknown names are an `UnknownNameError`; options that the backbone does not take, or values it refuses, are
-    a `UsageError`.
+    Args:
+        name: of a backbone, or somebody else's network, such as `torchvision:resnet50`.
+        num_classes: length of the logits.
+        csc_stem: put a CSC-layer in the place of the first convolution; a mapping holds options of `CSCConv2d`.
+        options: of the builder.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+        UsageError: it does not take these options, refuses their values, or has no plain convolution at its stem.
     """
-    builder = BACKBONES[name]
+    builder = find_builder(name)
     try:
         inspect.signature(builder).bind(num_classes, **options)
-        return builder(num_classes, **options)
+        net = builder(num_classes, **options)
     except TypeError as error:
         raise UsageError(f"backbone {name!r}: {error}") from None
+    return put_csc_stem(net, csc_stem)
+
+
+def find_builder(name: str) -> Builder:
+    """What builds the backbone of that name."""
+    return partial(build_foreign, backbone=name) if is_foreign(name) else BACKBONES[name]
+
+
+def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
+    """A CSC-layer in the place of the first convolution, in place; as it is where `options` is False."""
+    if options is False:
+        return net
+    first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
+    if csc_layers(net) or first is None or first.in_channels != 3:
+        expected = "a network whose first layer is a convolution of the image"
+        raise UsageError("no place for a CSC stem", expected=expected, got=type(net).__name__)
+    return replace_convs(net, "first", **({} if options is True else options))
+
+
+def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the CSC-layer that `csc_stem` among a network's options stands for; empty where there is none."""
+    wanted = options.get("csc_stem", False)
+    if wanted is False:
+        return {}
+    parameters = inspect.signature(CSCConv2d).parameters.values()
+    usual = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return usual | ({} if wanted is True else dict(wanted))
+
+
+def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and standard deviation that somebody else's network was trained with; None: the data set's are taken."""
+    if not is_foreign(name):
+        return None
+    source, rest = parse(name)
+    return source.normalization(rest)
 
 
 def defaults(name: str) -> dict[str, Any]:
     """The options of a backbone that its builder names, and their values where nothing else is said."""
-    parameters = inspect.signature(BACKBONES[name]).parameters.values()
+    parameters = inspect.signature(find_builder(name)).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of another backbone's options that this one takes too."""
+    if is_foreign(name):
+        return {}
+    parameters = inspect.signature(find_builder(name)).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return {option: value for option, value in options.items() if takes_any or option in parameters}
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -75,9 +133,18 @@ __all__ = [
     "Convergence",
     "ConvergenceMeter",
     "Follower",
+    "Foreign",
+    "accepted",
     "build",
     "convergence",
     "count_parameters",
+    "csc_stem_options",
     "defaults",
     "equilibria",
+    "find_builder",
+    "is_code",
+    "is_foreign",
+    "normalization",
+    "parse",
+    "put_csc_stem",
 ]

@@ -13,7 +13,17 @@ def train(
     recipe: Annotated[
         str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe, or a .toml file.")
     ] = "sdnet18-digits",
-    backbone: Annotated[str | None, typer.Option(help="Another network in the recipe.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Another network in the recipe, also torchvision:resnet18, timm:..., nets.py:function."),
+    ] = None,
+    csc_stem: Annotated[
+        bool, typer.Option("--csc-stem", help="A CSC-layer in the place of the network's first convolution.")
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from these: pretrained, a name of published ones, or a .safetensors file."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage; 64 in the paper.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
@@ -30,13 +40,13 @@ def train(
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
     from ..engine.runtime import Runtime
-    from ..studies.training import find_recipe, train_model
+    from ..studies.training import find_recipe, train_model, with_backbone
     from .screen import Screen
     from .shared import publish
     from .show import show_records
 
-    chosen = find_recipe(recipe).replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed)
-    chosen = chosen.with_backbone(backbone, width=width)
+    chosen = with_backbone(find_recipe(recipe), backbone, width, csc_stem=csc_stem)
+    chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
     runtime = Runtime.create(device, precision)
     bench = train_model(chosen, runs_dir, data_dir, runtime, Screen(), resume=resume, overwrite=overwrite)
     publish(bench)

@@ -25,7 +25,7 @@ def check_lambda(value: float) -> float:
 def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
     """A `UsageError` for what no layer of sparse codes can be made with."""
     if kernel_size % 2 == 0 or kernel_size < 1:
-        raise UsageError("a dictionary needs patches with a centre", expected="an odd kernel size", got=kernel_size)
+        raise UsageError("a patch around a pixel has a centre", expected="an odd kernel size", got=kernel_size)
     if stride < 1:
         raise UsageError("a grid of codes needs a stride", expected="stride >= 1", got=stride)
     if steps < 1:
@@ -35,14 +35,15 @@ def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
 class CSCConv2d(nn.Module):
     """Codes its input over a learned convolutional dictionary by unrolled FISTA (paper, Sections 3.1 and A).
 
-    Input `(N, in_channels, H, W)`, output `(N, atoms, ceil(H / stride), ceil(W / stride))`. Padding is zero,
-    kernel_size // 2 on each side. `forward` writes nothing but its output.
+    Input `(N, in_channels, H, W)`, output `(N, atoms, h, w)` as of an `nn.Conv2d` of the same geometry; without
+    `padding` h = ceil(H / stride), w = ceil(W / stride). `forward` writes nothing but its output.
 
     Args:
         in_channels: M.
         atoms: C, the output channels.
-        kernel_size: k, odd.
+        kernel_size: k; odd where no padding is given.
         stride: of the code grid.
+        padding: zeros on each side of the input, less than k; by default k // 2.
         lambda_: the trade-off of equation (4), in the units of the input; change it with `set_lambda`.
         steps: FISTA iterations, at least 1.
         nonnegative: constrain the code to z >= 0, as the released networks do and equation (4) does not.
@@ -65,15 +66,18 @@ class CSCConv2d(nn.Module):
         kernel_size: int = 3,
         stride: int = 1,
         *,
+        padding: int | None = None,
         lambda_: float = 0.1,
         steps: int = 2,
         nonnegative: bool = True,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        check_geometry(kernel_size, stride, steps)
+        check_geometry(kernel_size if padding is None else 1, stride, steps)
+        if padding is not None and not 0 <= padding < kernel_size:
+            raise UsageError("padding out of range", expected=f"0 to {kernel_size - 1}", got=padding)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size
-        self.stride, self.steps, self.nonnegative = stride, steps, nonnegative
+        self.stride, self.padding, self.steps, self.nonnegative = stride, padding, steps, nonnegative
         self.gradient_checkpointing = gradient_checkpointing
         self.is_tuned = True
         self.prox = nonnegative_soft_threshold if nonnegative else soft_threshold
@@ -95,7 +99,7 @@ class CSCConv2d(nn.Module):
     @property
     def operator(self) -> Dictionary:
         """The pair (A, A*) of the present weights."""
-        return Dictionary(self.dictionary, self.stride)
+        return Dictionary(self.dictionary, self.stride, self.padding)
 
     def residual(self, image: Tensor, code: Tensor) -> Tensor:
         """x - A z, `(N, M, H, W)`, in float32 or better whatever the precision of the pass that made `code`."""
@@ -117,6 +121,7 @@ class CSCConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = f"{self.in_channels}, {self.atoms}, kernel_size={self.kernel_size}, stride={self.stride}"
+        sizes += "" if self.padding is None else f", padding={self.padding}"
         return f"{sizes}, steps={self.steps}, nonnegative={self.nonnegative}"
 
 

@@ -1,7 +1,7 @@
 """The convolutional dictionary as a linear operator: synthesis A and its adjoint A* (paper, equations 3 and 7).
 
-A dictionary is a tensor `(C, M, k, k)`: C atoms, each an M-channel patch of odd side k. Stored this way, the
-adjoint is a plain convolution and the synthesis its transpose, at any stride and for any input size.
+A dictionary is a tensor `(C, M, k, k)`: C atoms, each an M-channel patch of side k. Stored this way, the adjoint is
+a plain convolution and the synthesis its transpose, at any stride and padding and for any input size.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ class Dictionary:
     """The pair (A, A*) of one convolutional dictionary.
 
     Args:
-        atoms: `(C, M, k, k)`, k odd.
-        stride: of the code grid over the image grid; an image of side H has a code of side ceil(H / stride).
+        atoms: `(C, M, k, k)`.
+        stride: of the code grid over the image grid.
+        padding: zeros on each side of the image; None for k // 2, with which an image of side H has a code of side
+            ceil(H / stride) if k is odd.
     """
 
     atoms: Tensor
     stride: int = 1
+    padding: int | None = None
 
     def analyze(self, image: Tensor) -> Tensor:
         """A* x: the correlation of each atom with the image. `(N, M, H, W)` -> `(N, C, h, w)`."""
@@ -34,12 +37,19 @@ class Dictionary:
 
         `size` is the (H, W) of the image that was coded: at stride 2 two sizes share one code grid.
         """
-        missing = [side - ((grid - 1) * self.stride + 1) for side, grid in zip(size, code.shape[-2:], strict=True)]
+        missing = [side - self._least_side(grid) for side, grid in zip(size, code.shape[-2:], strict=True)]
         return F.conv_transpose2d(code, self.atoms, None, self.stride, self._padding, missing)
+
+    def largest_side(self, grid: int) -> int:
+        """That of the largest image whose code has this side."""
+        return self._least_side(grid) + self.stride - 1
+
+    def _least_side(self, grid: int) -> int:
+        return (grid - 1) * self.stride + self.atoms.shape[-1] - 2 * self._padding
 
     @property
     def _padding(self) -> int:
-        return self.atoms.shape[-1] // 2
+        return self.atoms.shape[-1] // 2 if self.padding is None else self.padding
 
 
 def project_to_unit_norm(atoms: Tensor) -> Tensor:

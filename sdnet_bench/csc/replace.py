@@ -28,7 +28,8 @@ def replace_convs(net: nn.Module, which: Which = "first", **options: Any) -> nn.
 
     Raises:
         UsageError: there is no such convolution, or one of them has no CSC-layer of its shape: one with groups,
-            dilation, an even or oblong kernel, or other padding than kernel_size // 2 zeros.
+            dilation, an oblong kernel or stride, other padding than with zeros on all sides alike, or of a class of its
+            own, which may do anything to weights or images.
     """
     found = _chosen({name: each for name, each in net.named_modules() if isinstance(each, nn.Conv2d)}, which)
     if not found or "" in found:
@@ -52,14 +53,23 @@ def _chosen(convs: dict[str, nn.Conv2d], which: Which) -> dict[str, nn.Conv2d]:
 
 def _counterpart(name: str, conv: nn.Conv2d, options: dict[str, Any]) -> CSCConv2d:
     """The CSC-layer of a convolution's shape, on its device and of its type."""
-    size, stride = conv.kernel_size[0], conv.stride[0]
-    plain = (conv.kernel_size, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
-    padded = conv.padding == (size // 2, size // 2) or (conv.padding == "same" and stride == 1)
-    if plain != ((size, size), (stride, stride), (1, 1), 1, "zeros") or size % 2 == 0 or not padded:
-        expected = "an odd square kernel, kernel_size // 2 zeros around it, no groups, no dilation"
+    (size, *_), (stride, *_), padding = conv.kernel_size, conv.stride, _padding(conv)
+    shape = (type(conv), conv.kernel_size, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    if padding is None or shape != (nn.Conv2d, (size, size), (stride, stride), (1, 1), 1, "zeros"):
+        expected = "an nn.Conv2d with a square kernel and stride, zeros on all sides alike, no groups, no dilation"
         raise UsageError(f"{name} has no CSC-layer of its shape", expected=expected, got=conv)
-    layer = CSCConv2d(conv.in_channels, conv.out_channels, size, stride, **options).to(conv.weight)
+    usual = size % 2 == 1 and padding == size // 2
+    geometry = (conv.in_channels, conv.out_channels, size, stride)
+    layer = CSCConv2d(*geometry, padding=None if usual else padding, **options).to(conv.weight)
     with torch.no_grad():
         layer.dictionary.copy_(conv.weight)
     layer.settle()
     return layer.train(conv.training)
+
+
+def _padding(conv: nn.Conv2d) -> int | None:
+    """Zeros on each side of the image; None where the sides differ."""
+    size = conv.kernel_size[0]
+    if isinstance(conv.padding, str):
+        return 0 if conv.padding == "valid" else size // 2 if size % 2 else None
+    return conv.padding[0] if len(set(conv.padding)) == 1 and conv.padding[0] < size else None

@@ -49,7 +49,7 @@ def power_iteration(dictionary: Dictionary, start: Tensor | None = None, *, iter
 
 def _apply(dictionary: Dictionary, code: Tensor) -> Tensor:
     """A*A z."""
-    side = code.shape[-1] * dictionary.stride
+    side = dictionary.largest_side(code.shape[-1])
     with torch.autocast(code.device.type, enabled=False):
         return dictionary.analyze(dictionary.synthesize(code, (side, side)))
 

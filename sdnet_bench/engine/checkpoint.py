@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..backbones import build
-from ..config import MODELS, ModelConfig, Recipe
+from ..backbones import build, is_code
+from ..config import ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import InterruptError, ModelError, UnknownNameError
+from ..errors import InterruptError, ModelError
 from ..files import replacing
 
 WEIGHTS = "model.safetensors"
@@ -35,30 +35,15 @@ class Model:
     """lambda_0; None for a network without CSC-layers."""
 
 
-def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs") -> Model:
-    """Loads a model from a folder, from the run of that name, or from the models shipped with the package.
+def read_model(folder: Path, *, run_code: bool = False) -> Model:
+    """Builds the network that `config.json` describes and fills it with the weights beside it.
 
-    Raises:
-        UnknownNameError: no such folder, run or shipped model.
-        ModelError: its weights are missing, truncated, or those of another network.
+    A configuration that names a Python file is a `ModelError` unless that code may be run.
     """
-    return read_model(find_model(path_or_name, Path(runs_dir)))
-
-
-def find_model(path_or_name: str | Path, runs_dir: Path) -> Path:
-    """The folder of a model, by path or name."""
-    for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
-        if (folder / "config.json").exists():
-            return folder
-    if Path(path_or_name).is_dir():
-        raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
-    known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob(f"*/{WEIGHTS}")}
-    raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
-
-
-def read_model(folder: Path) -> Model:
-    """Builds the network that `config.json` describes and fills it with the weights beside it."""
     config, path = ModelConfig.read(folder), folder / WEIGHTS
+    if is_code(config.backbone.name) and not run_code:
+        hint = "Train it here, or install the network as a plugin."
+        raise ModelError(f"{folder} wants to run {config.backbone.name}", expected="a backbone by name", hint=hint)
     if not path.exists():
         hint = f"Train it with `sdnet-bench train {folder.name}`."
         raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
@@ -83,16 +68,23 @@ def build_net(config: ModelConfig) -> nn.Module:
     return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
 
 
-def write_model(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Module) -> Model:
-    """Writes recipe, weights and configuration, each at once or not at all; the weights come last but one."""
-    with replacing(folder / "recipe.toml") as path:
-        path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True, exclude={"name"})), encoding="utf-8")
+def write_model(folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module) -> Model:
+    """Writes how it was made, weights and configuration, each at once or not at all; the weights come last but one."""
+    with replacing(folder / ("recipe.toml" if isinstance(made, Recipe) else Origin.FILE)) as path:
+        path.write_text(_described(made), encoding="utf-8")
     with replacing(folder / WEIGHTS) as path:
         save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
     config = config.model_copy(update={"weights_sha256": file_digest(folder / WEIGHTS)})
     with replacing(folder / "config.json") as path:
         path.write_text(config.to_json(), encoding="utf-8")
-    return read_model(folder)
+    return read_model(folder, run_code=True)
+
+
+def _described(made: Recipe | Origin) -> str:
+    """A recipe as TOML, an origin as JSON."""
+    if isinstance(made, Origin):
+        return made.model_dump_json(indent=2) + "\n"
+    return tomli_w.dumps(made.model_dump(exclude_none=True, exclude={"name"}))
 
 
 def file_digest(path: Path) -> str:

@@ -22,15 +22,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from ..backbones import Follower, convergence
+from ..backbones import Follower, convergence, normalization
 from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
 from ..errors import ModelError, TrainingError
 from ..files import replacing
 from ..progress import Progress, Task
-from .checkpoint import build_net, load_state, save_state
+from .checkpoint import load_state, save_state
 from .evaluate import evaluate, shard
+from .initial import initial_net
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
@@ -92,13 +93,23 @@ class Training:
 
 
 def configure(recipe: Recipe, dataset: Dataset) -> ModelConfig:
-    """What a recipe's network is, once its data set is known: its classes, mean and standard deviation."""
-    options = {"mean": dataset.mean, "std": dataset.std, **recipe.backbone.options}
+    """What a recipe's network is, once its data set is known: its classes, mean and standard deviation.
+
+    Somebody else's network is normalised as its library says.
+    """
+    mean, std = normalization(recipe.backbone.name) or (dataset.mean, dataset.std)
+    options = {"mean": mean, "std": std, **recipe.backbone.options}
     return ModelConfig(
         backbone=Backbone(name=recipe.backbone.name, options=options),
         num_classes=dataset.num_classes,
         dataset=dataset.name,
     )
+
+
+def start(recipe: Recipe, dataset: Dataset, progress: Progress) -> nn.Module:
+    """The network that a recipe's training starts with."""
+    config = configure(recipe, dataset)
+    return initial_net(config.backbone, config.num_classes, recipe.weights, progress, new_head=True)
 
 
 def train(
@@ -114,7 +125,7 @@ def train(
     images, batch_size = _even_shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
     validation = dataset.open("validation")
     seed_everything(recipe.seed)
-    net = runtime.place(build_net(configure(recipe, dataset)))
+    net = runtime.place(start(recipe, dataset, progress))
     runtime.reset_peak_memory()
     training = Training.start(recipe, net, max(1, len(images) // batch_size))
     if resume and (folder / STATE).exists():

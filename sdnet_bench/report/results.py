@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..backbones import BACKBONES, defaults
+from ..backbones import BACKBONES, csc_stem_options, defaults
 from ..config import MODELS, ModelConfig
 from ..data import NOISES, SEVERITIES, Severity
-from ..engine.checkpoint import find_model
+from ..engine.models import find_model
 from ..records import REVISION, Cell, Layers, Record, RecordStore
 from ..studies.lambda_fit import LambdaFit, PerImage, can_pool, fit_name, pool, read_fits
 from .robustness import THREATS, Robustness
@@ -58,9 +58,9 @@ class Results:
 
     @cached_property
     def trained_lambda(self) -> float | None:
-        """lambda_0, as the record of training has it."""
+        """lambda_0, as the record of training has it, or, of a model from elsewhere, its configuration."""
         training = self._find(lambda cell: cell.kind == "training")
-        return training.cell.lambda_ if training else None
+        return training.cell.lambda_ if training else self._option("lambda_")
 
     @property
     def trained_steps(self) -> int:
@@ -71,7 +71,7 @@ class Results:
         """An option of the backbone, or what it is where nobody said otherwise; None where there is none."""
         backbone = self.config.backbone
         usual = defaults(backbone.name) if backbone.name in BACKBONES else {}
-        return (usual | backbone.options).get(name)
+        return (usual | csc_stem_options(backbone.options) | backbone.options).get(name)
 
     def training(self, metric: str) -> Value | None:
         """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""

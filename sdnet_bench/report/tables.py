@@ -6,7 +6,7 @@ A table is a list of entries, each one number of the paper and one of ours; how 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -94,7 +94,7 @@ def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
     if name not in CLOSED:
         guests = [entry for row in _guests(rows, models) for entry in _entries(name, paper, row, dataset, models)]
         found += _shown(guests)
-    entries = _compared(found)
+    entries = _compared(found, {model.name: model.config.backbone.slug for model in models})
     return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
 
 
@@ -104,7 +104,8 @@ def _guests(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[Pap
     So every backbone, a plugin's too, stands in every table that it was measured for.
     """
     named = {row.backbone for row in rows}
-    guests = {model.config.backbone.name: model for model in models if model.config.backbone.name not in named}
+    found = [(model.config.backbone.architecture, model) for model in models]
+    guests = {architecture: model for architecture, model in found if architecture not in named}
     for backbone, model in sorted(guests.items()):
         host = "resnet18" if model.trained_lambda is None else "sdnet18"
         hosts = [row for row in rows if row.backbone == host]
@@ -123,15 +124,18 @@ def _shown(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.row in measured]
 
 
-def _compared(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries with McNemar's p for those that a reader compares with another one."""
+def _compared(entries: Sequence[Entry], slugs: Mapping[str, str]) -> list[Entry]:
+    """Entries with McNemar's p for those that a reader compares with another one.
+
+    `slugs` are what models are named after: the partner's name differs in that alone.
+    """
     values = {(entry.row, entry.column, entry.model): entry.ours for entry in entries}
     backbones = {entry.row: entry.backbone for entry in entries}
     compared = []
     for entry in entries:
         p = None
         if entry.against in backbones and entry.model:
-            partner = entry.model.replace(entry.backbone, backbones[entry.against])
+            partner = entry.model.replace(slugs[entry.model], backbones[entry.against])
             other = values.get((entry.against, entry.column, partner))
             p = mcnemar(entry.ours, other) if entry.ours and other else None
         compared.append(replace(entry, p=p))
@@ -174,7 +178,7 @@ def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
 
 def _entries(table: str, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
     """A row once for every model of its architecture; once without a model where there is none."""
-    own: list[Results | None] = [model for model in models if model.config.backbone.name == row.backbone]
+    own: list[Results | None] = [model for model in models if model.config.backbone.architecture == row.backbone]
     for model in own or [None] * bool(row.values):  # a row of ours alone needs a model of ours
         for column, value in zip(paper.columns, row.values or [math.nan] * len(paper.columns), strict=True):
             yield Entry(

@@ -6,12 +6,12 @@ import shutil
 import statistics
 from pathlib import Path
 
-from ..backbones import count_parameters
-from ..config import MODELS, Recipe
+from ..backbones import accepted, count_parameters
+from ..config import MODELS, Backbone, Recipe
 from ..data import Dataset, open_dataset
-from ..engine.checkpoint import build_net, read_model, write_model
+from ..engine.checkpoint import read_model, write_model
 from ..engine.runtime import Runtime
-from ..engine.train import STATE, Training, configure, train
+from ..engine.train import STATE, Training, configure, start, train
 from ..errors import UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
@@ -32,6 +32,18 @@ def find_recipe(name_or_path: str) -> Recipe:
     return Recipe.read(shipped)
 
 
+def with_backbone(recipe: Recipe, name: str | None, width: int | None = None, *, csc_stem: bool = False) -> Recipe:
+    """The recipe with another network, another width, or a CSC-layer as its first convolution.
+
+    Another network keeps those options that it takes, and gives the recipe a new name; so does a CSC stem.
+    """
+    old = recipe.backbone
+    kept = old.options if name in (None, old.name) else accepted(name, old.options)
+    changes = ({"width": width} if width else {}) | ({"csc_stem": True} if csc_stem else {})
+    new = Backbone(name=name or old.name, options=kept | changes)
+    return recipe.replace(backbone=new.model_dump(), name=recipe.name.replace(old.slug, new.slug))
+
+
 def train_model(
     recipe: Recipe,
     runs_dir: Path,
@@ -49,7 +61,7 @@ def train_model(
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
-    _rehearse(recipe, dataset)
+    _rehearse(recipe, dataset, progress)
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
@@ -61,7 +73,7 @@ def train_model(
         if runtime.processes.is_main_process:
             write_model(folder, recipe, configure(recipe, dataset), training.net)
         runtime.processes.wait_for_everyone()
-    bench = Workbench(read_model(folder), dataset, folder, runtime, progress, data_dir=data_dir)
+    bench = Workbench(read_model(folder, run_code=True), dataset, folder, runtime, progress, data_dir=data_dir)
     if training and runtime.processes.is_main_process:
         _record_training(bench, recipe, training)
         (folder / STATE).unlink()
@@ -69,9 +81,9 @@ def train_model(
     return bench
 
 
-def _rehearse(recipe: Recipe, dataset: Dataset) -> None:
+def _rehearse(recipe: Recipe, dataset: Dataset, progress: Progress) -> None:
     """Builds the network and reads the images once: what is wrong with either shows before a file is touched."""
-    build_net(configure(recipe, dataset))
+    start(recipe, dataset, progress)
     dataset.open("train")
 
 

@@ -17,8 +17,9 @@ from ..data import Dataset, Split, limited, open_dataset
 from ..data.archives import open_archive
 from ..data.datasets import Which
 from ..engine.adversarial_set import is_whole
-from ..engine.checkpoint import Model, load_model
+from ..engine.checkpoint import Model
 from ..engine.evaluate import LambdaRule
+from ..engine.models import load_model
 from ..engine.runtime import Runtime
 from ..files import make_folder
 from ..journal import Journal
@@ -62,7 +63,7 @@ class Workbench:
         cls, name: str, runs_dir: Path, data_dir: Path, runtime: Runtime, progress: Progress, seed: int = 0
     ) -> Workbench:
         """Loads a model by name or path and finds its data."""
-        model = load_model(name, runs_dir=runs_dir)
+        model = load_model(name, runs_dir=runs_dir, progress=progress)
         dataset = open_dataset(model.config.dataset, data_dir, progress)
         return cls(model, dataset, runs_dir / model.name, runtime, progress, seed, data_dir)
 

@@ -21,6 +21,7 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE, Training, configure, train
 from sdnet_bench.errors import InterruptError, ModelError, TrainingError
 from sdnet_bench.progress import Progress, Task
+from sdnet_bench.studies.training import with_backbone
 
 TIMES = {"seconds", "images_per_second", "peak_memory"}
 
@@ -34,7 +35,7 @@ def digits() -> Dataset:
 def recipe(tiny_recipes: dict[str, Recipe]) -> Recipe:
     """Three epochs of three batches, width 2."""
     small = tiny_recipes["sdnet18-tiny"].replace(name="small", epochs=3, limit=96)
-    return small.with_backbone(None, width=2)
+    return with_backbone(small, None, width=2)
 
 
 class Run:

@@ -13,13 +13,13 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress
-from sdnet_bench.studies.training import find_recipe, train_model
+from sdnet_bench.studies.training import find_recipe, train_model, with_backbone
 from sdnet_bench.studies.workbench import Workbench
 
 
 @pytest.fixture
 def small(tiny_recipes: dict[str, Recipe]) -> Recipe:
-    return tiny_recipes["sdnet18-tiny"].replace(name="small", limit=64).with_backbone(None, width=2)
+    return with_backbone(tiny_recipes["sdnet18-tiny"].replace(name="small", limit=64), None, width=2)
 
 
 @pytest.fixture

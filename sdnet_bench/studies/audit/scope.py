@@ -12,7 +12,8 @@ from ...attacks import PLACEBOS, Threat
 from ...config import LAMBDAS
 from ...csc import csc_layers
 from ...data import Split
-from ...engine.checkpoint import Model, load_model
+from ...engine.checkpoint import Model
+from ...engine.models import load_model
 from ...engine.runtime import Runtime
 from ...errors import ModelError, UnknownNameError, UsageError
 from ...records import AttackSetting, Cell, Record
