@@ -1,0 +1,163 @@
+"""The whole path, from a recipe to everything that the paper's tables and figures show of its network.
+
+On the embedded digits it is a demonstration, small enough for a coffee break; on CIFAR-10 it is the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..attacks import DEFAULT_EPS, Threat
+from ..config import LAMBDAS, Recipe
+from ..csc import csc_layers
+from ..data import NOISES
+from ..engine.runtime import Runtime
+from ..progress import Progress
+from .accuracy import measure_clean, measure_corrupted
+from .adaptive_lambda import fit_lambda, measure_adaptive
+from .adversarial import attack_setting, run_attack, sweep_eps
+from .exporting import export
+from .lambda_sweep import parse_lambdas, sweep_lambda
+from .plans import STEPS, TABLE5
+from .race import Rules
+from .training import find_recipe, train_model
+from .workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is measured of a network.
+
+    Args:
+        lambdas: the grid of all that tries lambdas.
+        swept: the noises of Figure 2.
+        training_images: that Algorithm 1 looks at; None for all of them, in a race.
+        attacked: test images at most, and as many for validation.
+        tested: test images at most for everything else; None for all.
+        radii: accuracy against eps too.
+        iterations: more FISTA iterations too, Table 5.
+    """
+
+    lambdas: str
+    swept: Sequence[str]
+    training_images: int | None
+    attacked: int
+    tested: int | None = None
+    radii: bool = False
+    iterations: bool = False
+
+
+Step = tuple[Recipe, Budget]
+
+PAPER = Budget(LAMBDAS, NOISES, training_images=None, attacked=10_000)
+"""All that there is of everything."""
+PAPER_RECIPES = (
+    "sdnet18-cifar10",
+    "resnet18-cifar10",
+    "sdnet34-cifar10",
+    "resnet34-cifar10",
+    "scn18-cifar10",
+    "sdnet18_all-cifar10",
+    "scn-cifar10",
+    "mdeq-cifar10",
+)
+"""What the paper compares on CIFAR-10, those that its claims are about first."""
+
+DEMO = Budget("0.1:1.5:0.2", ["gaussian"], training_images=300, attacked=150, radii=True)
+BRIEF = Budget("0.1:1.3:0.4", ["gaussian"], training_images=100, attacked=40)
+DEMO_RECIPES = ("resnet18-digits", "sdnet18-digits")
+OTHER_RECIPES = (
+    "resnet34-digits",
+    "sdnet34-digits",
+    "sdnet18_all-digits",
+    "sdnet34_all-digits",
+    "scn-digits",
+    "scn18-digits",
+    "mdeq-digits",
+    "mdeq_tiny-digits",
+)
+"""The other systems of the paper."""
+
+
+def demo_recipes(seed: int, *, every: bool) -> list[Step]:
+    """A ResNet-18 and an SDNet-18 on digits, or every architecture, the others in brief."""
+    main = dict.fromkeys(DEMO_RECIPES, replace(DEMO, iterations=every))
+    wanted = main | (dict.fromkeys(OTHER_RECIPES, BRIEF) if every else {})
+    return [(find_recipe(name).replace(name=f"demo-{name}", seed=seed), budget) for name, budget in wanted.items()]
+
+
+def paper_recipes(names: Sequence[str], epochs: int | None = None, limit: int | None = None) -> list[Step]:
+    """Recipes by name, by default those of the paper; with fewer epochs or images to see that everything works."""
+    budget = replace(PAPER, training_images=limit, attacked=limit, tested=limit) if limit else PAPER
+    return [(find_recipe(name).replace(epochs=epochs, limit=limit), budget) for name in names or PAPER_RECIPES]
+
+
+def walk(
+    steps: Iterable[Step],
+    runs_dir: Path,
+    data_dir: Path,
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    published: Path | None = None,
+) -> Iterator[Workbench]:
+    """Trains every network and puts it through everything; it comes when it is done.
+
+    What is on record is not repeated, and an interrupted training goes on.
+
+    Args:
+        published: where models are exported to once they are trained; everything is measured of the exported ones.
+    """
+    for recipe, budget in steps:
+        progress.note(f"--- {recipe.name}")
+        bench = train_model(recipe, runs_dir, data_dir, runtime, progress, resume=True)
+        if published is not None:
+            bench = export(bench, published / recipe.name)
+        measure(bench, budget)
+        yield bench
+
+
+def measure(bench: Workbench, budget: Budget) -> None:
+    """Everything but training."""
+    measure_clean(bench, limit=budget.tested)
+    measure_corrupted(bench, NOISES, limit=budget.tested)
+    if csc_layers(bench.model.net):
+        _tune(bench, budget)
+    if csc_layers(bench.model.net) and budget.iterations:
+        _iterate(bench, budget)
+    _attack(bench, budget)
+
+
+def _tune(bench: Workbench, budget: Budget) -> None:
+    """Figures 2 and 3, Tables 2 and 3."""
+    for name in budget.swept:
+        sweep_lambda(bench, name, lambdas=parse_lambdas(budget.lambdas), limit=budget.tested)
+    _adapt(bench, NOISES, budget)
+
+
+def _iterate(bench: Workbench, budget: Budget) -> None:
+    """Table 5."""
+    for steps in STEPS:
+        measure_clean(bench, steps=steps, limit=budget.tested)
+        _adapt(bench, TABLE5, budget, steps)
+
+
+def _adapt(bench: Workbench, corruptions: Sequence[str], budget: Budget, steps: int | None = None) -> None:
+    """Algorithm 1, and test images under the lambdas that it chooses."""
+    limit = budget.training_images
+    rules = Rules() if limit is None else None
+    grid = parse_lambdas(budget.lambdas)
+    fits = [fit_lambda(bench, name, grid, limit=limit, search=rules, steps=steps) for name in corruptions]
+    measure_adaptive(bench, fits, limit=budget.tested)
+
+
+def _attack(bench: Workbench, budget: Budget) -> None:
+    """Table 4."""
+    grid = parse_lambdas(budget.lambdas)
+    for norm, eps in DEFAULT_EPS.items():
+        setting = attack_setting(Threat(norm, eps))
+        run_attack(bench, setting, lambdas=grid, limit=budget.attacked)
+        if budget.radii:
+            sweep_eps(bench, setting, grid, limit=budget.attacked)
