@@ -19,14 +19,14 @@ def demo(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
-    from ..studies.demo import run_demo
+    from ..engine.runtime import Runtime
+    from ..studies.whole_path import demo_recipes, walk
     from .report import report
     from .screen import Screen
     from .shared import publish
 
-    screen = Screen()
     names = []
-    for bench in run_demo(runs_dir, data_dir, device, seed, screen, every=every):
+    for bench in walk(demo_recipes(seed, every=every), runs_dir, data_dir, Runtime.create(device), Screen()):
         publish(bench)
         names.append(bench.model.name)
     report(names, output, None, runs_dir)

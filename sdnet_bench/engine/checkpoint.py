@@ -1,15 +1,12 @@
-"""Model folders: read, built, checked and written. Weights are safetensors; there are no pickles to trust."""
+"""Model folders: read, built, checked and written; and the state of an unfinished training."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..backbones import build, is_code
@@ -17,8 +14,7 @@ from ..config import ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
 from ..errors import InterruptError, ModelError
 from ..files import replacing
-
-WEIGHTS = "model.safetensors"
+from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_shards, write_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,25 +36,22 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
 
     A configuration that names a Python file is a `ModelError` unless that code may be run.
     """
-    config, path = ModelConfig.read(folder), folder / WEIGHTS
+    config, files = ModelConfig.read(folder), weight_files(folder)
     if is_code(config.backbone.name) and not run_code:
         hint = "Train it here, or install the network as a plugin."
         raise ModelError(f"{folder} wants to run {config.backbone.name}", expected="a backbone by name", hint=hint)
-    if not path.exists():
+    if not files:
         hint = f"Train it with `sdnet-bench train {folder.name}`."
         raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
-    try:
-        digest = file_digest(path)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error}") from None
+    digest = weights_digest(files)
     if config.weights_sha256 not in (None, digest):
-        raise ModelError(f"{path} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
-    net = build_net(config)
+        raise ModelError(f"{files[0]} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
+    net, tensors = build_net(config), read_weights(files)
     try:
-        net.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} does not hold the weights of this {config.backbone.name}: {reason}") from None
+        raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None
     trained_lambda = get_lambda(net) if csc_layers(net) else None
     return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
 
@@ -68,13 +61,17 @@ def build_net(config: ModelConfig) -> nn.Module:
     return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
 
 
-def write_model(folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module) -> Model:
-    """Writes how it was made, weights and configuration, each at once or not at all; the weights come last but one."""
+def write_model(
+    folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module, *, shard: str | None = None
+) -> Model:
+    """Writes how it was made, weights and configuration, each at once or not at all; the weights come last but one.
+
+    With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size.
+    """
     with replacing(folder / ("recipe.toml" if isinstance(made, Recipe) else Origin.FILE)) as path:
         path.write_text(_described(made), encoding="utf-8")
-    with replacing(folder / WEIGHTS) as path:
-        save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
-    config = config.model_copy(update={"weights_sha256": file_digest(folder / WEIGHTS)})
+    write_weights(folder, net) if shard is None else write_shards(folder, net, shard)
+    config = config.model_copy(update={"weights_sha256": weights_digest(weight_files(folder))})
     with replacing(folder / "config.json") as path:
         path.write_text(config.to_json(), encoding="utf-8")
     return read_model(folder, run_code=True)
@@ -85,11 +82,6 @@ def _described(made: Recipe | Origin) -> str:
     if isinstance(made, Origin):
         return made.model_dump_json(indent=2) + "\n"
     return tomli_w.dumps(made.model_dump(exclude_none=True, exclude={"name"}))
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_state(path: Path, state: dict[str, object]) -> None:

@@ -1,0 +1,41 @@
+"""`sdnet-bench reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def reproduce(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="By default the eight that the paper compares.")
+    ] = None,
+    published: Annotated[
+        Path, typer.Option(help="Where finished models go: bfloat16 weights in files of 16 MB, records, card.")
+    ] = Path("published"),
+    output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Other than the recipes', for a rehearsal.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Images of every split, for a rehearsal.")] = None,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """The paper in one command: train its networks, and measure all that its tables and figures show of them.
+
+    Interrupted, it goes on where it was when it is typed again.
+    """
+    from ..engine.runtime import Runtime
+    from ..studies.whole_path import paper_recipes, walk
+    from .report import report
+    from .screen import Screen
+    from .shared import publish
+
+    steps, names = paper_recipes(recipes or [], epochs, limit), []
+    for bench in walk(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
+        publish(bench)
+        names.append(bench.model.name)
+        report(names, output, None, published)

@@ -1,0 +1,101 @@
+"""The weights of a model folder: one safetensors file, or shards of it beside an index. There are no pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..files import replacing
+
+WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights, in their order; none where there are no weights.
+
+    Raises:
+        ModelError: the index of the shards cannot be read, or names other files.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    index = folder / INDEX
+    if not index.exists():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is damaged: {type(error).__name__}: {error}") from None
+    foreign = [name for name in names if not (isinstance(name, str) and SHARD.fullmatch(name))]
+    if foreign:
+        raise ModelError(f"{index} names other files", expected="model-00001-of-00002.safetensors", got=foreign[0])
+    return [folder / name for name in names]
+
+
+def weights_digest(files: Sequence[Path]) -> str:
+    """The sha256 of the file; of several, that of what `sha256sum` prints for them.
+
+    Raises:
+        ModelError: a file is missing or cannot be read.
+    """
+    try:
+        digests = [file_digest(path) for path in files]
+    except OSError as error:
+        raise ModelError(f"cannot read the weights: {error}") from None
+    if len(digests) == 1:
+        return digests[0]
+    lines = [f"{digest}  {path.name}\n" for digest, path in zip(digests, files, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
+    """The tensors of all files by name; a `ModelError` where one is no safetensors file."""
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            tensors |= load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"cannot read the weights {path}: {error}", expected="a safetensors file") from None
+    return tensors
+
+
+def write_weights(folder: Path, net: nn.Module) -> None:
+    """Writes the weights of a network into one file, at once or not at all."""
+    with replacing(folder / WEIGHTS) as path:
+        path.write_bytes(save(_contiguous(net.state_dict())))
+
+
+def write_shards(folder: Path, net: nn.Module, size: str) -> None:
+    """Writes parameters in bfloat16 and buffers as they are, in files of at most `size`, such as "16MB"."""
+    parameters = dict(net.named_parameters())
+    state = {
+        name: tensor.to(torch.bfloat16) if name in parameters else tensor for name, tensor in net.state_dict().items()
+    }
+    split = split_torch_state_dict_into_shards(state, max_shard_size=size)
+    for file, names in split.filename_to_tensors.items():
+        with replacing(folder / file) as path:
+            path.write_bytes(save(_contiguous({name: state[name] for name in names})))
+    if split.is_sharded:
+        with replacing(folder / INDEX) as path:
+            index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+            path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}
