@@ -1,7 +1,8 @@
-"""The README's first screen: its numbers are those of the records, its commands are those of the package."""
+"""README and the pages behind it: their numbers are those of the records, their commands those of the package."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,64 +10,80 @@ from pathlib import Path
 import pandas
 import pytest
 
+from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
 from sdnet_bench.report.audit import overview, read_audits
 from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.results import Results
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "benchmarks/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
 
-@pytest.fixture(scope="module")
-def text() -> str:
-    return README.read_text(encoding="utf-8")
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def block(text: str, name: str) -> str:
+    """What stands between two marks of that name."""
     _, rest = text.split(f"<!-- {name} -->\n")
     return rest.split(f"<!-- /{name} -->\n")[0].strip()
+
+
+def printed_by(script: str) -> str:
+    command = [sys.executable, ROOT / "benchmarks" / script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout.strip()
 
 
 def read(*names: str, runs: Path) -> list[Results]:
     return [Results.read(MODELS / name, runs) for name in names]
 
 
-def test_the_table_of_results_is_that_of_the_records(text: str, tmp_path: Path) -> None:
+def test_the_table_of_results_is_that_of_the_records(tmp_path: Path) -> None:
     shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", "sdnet18_all-cifar10-small", runs=tmp_path)
-    assert block(text, "results") == summary(shipped)
+    assert block(page("README.md"), "results") == summary(shipped)
 
 
-def test_the_table_of_robust_inference_is_that_of_the_records(text: str, tmp_path: Path) -> None:
-    assert block(text, "inference") == inference(read("sdnet18-cifar10-small", runs=tmp_path))
+def test_the_table_of_robust_inference_is_that_of_the_records(tmp_path: Path) -> None:
+    assert block(page("docs/inference.md"), "inference") == inference(read("sdnet18-cifar10-small", runs=tmp_path))
 
 
-def test_table_4_is_that_of_the_records(text: str, tmp_path: Path) -> None:
+def test_table_4_is_that_of_the_records(tmp_path: Path) -> None:
     shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", runs=tmp_path)
-    assert block(text, "table4") == robustness(shipped)
+    assert block(page("docs/attacks.md"), "table4") == robustness(shipped)
 
 
-def test_the_audit_is_that_of_its_file(text: str) -> None:
-    assert block(text, "audit") == overview(read_audits(MODELS / "sdnet18-cifar10-small"))
+def test_the_audit_is_that_of_its_file() -> None:
+    assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10-small"))
 
 
-def test_the_table_of_seeds_is_that_of_its_records(text: str) -> None:
-    command = [sys.executable, README.with_name("benchmarks") / "seeds.py"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    assert block((README.with_name("benchmarks") / "README.md").read_text(encoding="utf-8"), "seeds") == printed.strip()
+def test_the_table_of_seeds_is_that_of_its_records() -> None:
+    assert block(page("benchmarks/README.md"), "seeds") == printed_by("seeds.py")
 
 
-def test_the_share_of_zeros_is_that_of_its_measurement(text: str) -> None:
+def test_the_table_of_networks_is_that_of_its_measurement() -> None:
+    assert block(page("docs/networks.md"), "networks") == printed_by("networks.py")
+
+
+def test_the_share_of_zeros_is_that_of_its_measurement() -> None:
     measured = pandas.read_csv(MODELS / "sdnet18-cifar10-small" / "sparsity.csv")
     zeros = measured[(measured.low == 0) & (measured.high == 0)]["count"].sum()
-    assert f"{100 * zeros / measured['count'].sum():.1f} % are exact zeros" in text
-
-
-def test_the_table_of_networks_is_that_of_its_measurement(text: str) -> None:
-    command = [sys.executable, README.with_name("benchmarks") / "networks.py"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    assert block(text, "networks") == printed.strip()
+    assert f"{100 * zeros / measured['count'].sum():.1f} % are exact zeros" in page("docs/networks.md")
 
 
 @pytest.mark.parametrize("command", ["pip install -e . && sdnet-bench demo", 'pip install -e ".[dev]" && pytest'])
-def test_the_two_commands_stand_near_the_top(text: str, command: str) -> None:
-    assert command in "\n".join(text.splitlines()[:60])
+def test_the_two_commands_stand_near_the_top(command: str) -> None:
+    assert command in "\n".join(page("README.md").splitlines()[:60])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page(name))
+    here = [target for target, _ in links if target and not target.startswith("http")]
+    assert [target for target in here if not (ROOT / name).parent.joinpath(target).exists()] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_that_is_shown_is_there(name: str) -> None:
+    shown = set(re.findall(r"^sdnet-bench ([a-z-]+)", page(name), re.MULTILINE))
+    assert shown <= {command.name for command in (*app.registered_commands, *app.registered_groups)}

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import BenchError, InterruptError
+from ..registry import PluginWarning
 from ..version import __version__
-from . import attack, audit, bench, data, demo, evaluate, fit_lambda, report, sweep_lambda, train, visualize
-from .screen import fail
+from . import (
+    attack,
+    audit,
+    bench,
+    data,
+    demo,
+    evaluate,
+    fit_lambda,
+    models,
+    plugins,
+    report,
+    reproduce,
+    sweep_lambda,
+    train,
+    visualize,
+)
+from .screen import fail, warn
 
 app = typer.Typer(
     help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
@@ -29,8 +46,11 @@ app.command("audit")(audit.audit)
 app.command("report")(report.report)
 app.add_typer(visualize.app, name="visualize")
 app.command("demo")(demo.demo)
+app.command("reproduce")(reproduce.reproduce)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,6 +72,7 @@ def options(
 def main() -> None:
     """Runs the command line: exit status 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupt)
+    warnings.showwarning = _show_warning
     try:
         app()
     except BenchError as error:
@@ -59,6 +80,17 @@ def main() -> None:
             raise
         fail(str(error))
         sys.exit(error.exit_status)
+
+
+show_usual_warning = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **rest: Any) -> None:
+    """A plugin that cannot be used is one line; other warnings are shown as ever."""
+    if issubclass(category, PluginWarning):
+        warn(str(message))
+    else:
+        show_usual_warning(message, category, *where, **rest)
 
 
 def _interrupt(*_: object) -> None:

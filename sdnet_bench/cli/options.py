@@ -62,7 +62,7 @@ def corruption_names(text: str, *, streams: bool = False) -> list[str]:
         return list(NOISES)
     if streams and text == UNKNOWN:
         return [UNKNOWN]
-    members = [name for name in CORRUPTIONS if CORRUPTIONS.get(name) and CORRUPTIONS[name].group == text]
+    members = [name for name, part in CORRUPTIONS.ours.items() if part.group == text]
     return members or [CORRUPTIONS[text].name]
 
 

@@ -84,6 +84,12 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def warn(message: str) -> None:
+    """Prints a one-line warning; of several processes only the first speaks."""
+    if IS_FIRST:
+        talk.print(Text("warning: ", style="bold yellow") + Text(message, style="default"), soft_wrap=True)
+
+
 def fail(message: str) -> None:
     """Prints a one-line error."""
     talk.print(Text("error: ", style="bold red") + Text(message, style="default"), soft_wrap=True)

@@ -25,7 +25,7 @@ def open_bench(
 
 def latest_run(runs_dir: Path) -> str:
     """The name of the model in `runs_dir` that was trained last."""
-    trained = list(runs_dir.glob("*/model.safetensors"))
+    trained = list(runs_dir.glob("*/model*.safetensors"))
     if not trained:
         raise UsageError(f"no model in {runs_dir}", hint="Train one with `sdnet-bench train`, or name a model.")
     return max(trained, key=lambda path: path.stat().st_mtime).parent.name

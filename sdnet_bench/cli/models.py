@@ -1,0 +1,207 @@
+"""`sdnet-bench models`: what is here, and the roads to and from the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..config import MODELS, Origin
+from ..errors import BenchError, ModelError
+from . import options
+
+if TYPE_CHECKING:
+    from ..report.results import Results
+
+app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
+
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="On the Hugging Face Hub: owner/name.")]
+Name = Annotated[str | None, typer.Option(help="Of the run; by default that of the model.")]
+
+
+@app.command("list")
+def list_models(runs_dir: options.RunsDir = options.RUNS_DIR, json: options.Json = False) -> None:
+    """Show the runs and the shipped models, with what is on record of them."""
+    from .screen import show_rows
+
+    show_rows(list(_rows(runs_dir)), as_json=json)
+
+
+@app.command("show")
+def show_model(
+    model: options.Model = None, runs_dir: options.RunsDir = options.RUNS_DIR, json: options.Json = False
+) -> None:
+    """Print the card of a model; as JSON where it comes from, its configuration and its main figures."""
+    from json import dumps
+
+    from ..engine.models import find_model
+    from .screen import Screen, say
+    from .shared import latest_run
+
+    folder = find_model(model or latest_run(runs_dir), runs_dir, Screen())
+    say(dumps(_details(folder, runs_dir), indent=1) if json else _card(folder))
+
+
+@app.command("pull")
+def pull_model(
+    repo: Repository,
+    name: Name = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit; by default the latest.")] = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """Bring a model from the Hub, check it, and make it a run."""
+    from ..engine.hub import folder_name, pull
+    from .screen import Screen, say
+
+    say(str(pull(repo, runs_dir / (name or folder_name(repo)), Screen(), revision)))
+
+
+@app.command("push")
+def push_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
+    repo: Repository,
+    private: Annotated[bool, typer.Option("--private", help="Others may not see it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would go; send nothing.")] = False,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Publish a model on the Hub, after it has been checked."""
+    from ..engine.hub import plan_push, push
+    from ..engine.models import find_model
+    from .screen import Screen, say, show_rows
+
+    upload = plan_push(find_model(model, runs_dir), repo, private=private)
+    if dry_run:
+        show_rows([{"file": path.name, "bytes": path.stat().st_size} for path in upload.files], as_json=json)
+        Screen().note(f"this would go to {upload}; nothing was sent")
+    else:
+        say(push(upload, Screen()))
+
+
+@app.command("export")
+def export_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.")],
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+) -> None:
+    """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
+    from ..studies.exporting import export
+    from .shared import open_bench, publish
+    from .show import show_records
+
+    bench = open_bench(model, runs_dir, data_dir, device, precision)
+    copy = export(bench, folder)
+    publish(copy)
+    show_records([each.store[each.cell("test")] for each in (bench, copy)], as_json=json)
+
+
+@app.command("add")
+def add(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
+    dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.")
+    ] = "pretrained",
+    csc_stem: Annotated[
+        bool, typer.Option("--csc-stem", help="A CSC-layer in the place of its first convolution, from its weights.")
+    ] = False,
+    name: Name = None,
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """Make a run of somebody else's trained network."""
+    from ..data import open_dataset
+    from ..engine.models import add_model
+    from .screen import Screen, say
+
+    screen = Screen()
+    images = open_dataset(dataset, data_dir, screen) if dataset else None
+    folder = add_model(network, runs_dir, screen, dataset=images, weights=weights, csc_stem=csc_stem, name=name)
+    say(str(folder))
+    screen.note(f"next: sdnet-bench evaluate {folder.name}")
+
+
+@app.command("convert")
+def convert_model(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.")],
+    backbone: Annotated[str, typer.Option("--as", help="What it is, such as sdnet18.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="cifar10, cifar100 or imagenet; by default the one with as many classes.")
+    ] = None,
+    name: Name = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
+    from ..engine.released import convert
+    from ..report.card import publish
+    from ..report.results import Results
+    from .screen import Screen, say
+
+    screen = Screen()
+    folder = convert(checkpoint, backbone, runs_dir, screen, dataset=dataset, name=name)
+    publish(folder, Results.read(folder, runs_dir))
+    say(str(folder))
+    screen.note(f"next: sdnet-bench evaluate {folder.name}")
+
+
+def _rows(runs_dir: Path) -> Iterator[dict[str, Any]]:
+    """One for each model; one that cannot be read is a note."""
+    from ..engine.weights import weight_files
+    from ..report.results import Results
+    from .screen import Screen
+
+    for where, root in {"run": runs_dir, "shipped": MODELS}.items():
+        for folder in sorted(path.parent for path in root.glob("*/config.json")):
+            try:
+                results, has_weights = Results.read(folder, runs_dir), bool(weight_files(folder))
+            except BenchError as error:
+                Screen().note(f"{folder.name} is left out: {error}")
+                continue
+            yield {"name": folder.name, "where": where, **_row(results), "weights": "yes" if has_weights else "no"}
+
+
+def _row(results: Results) -> dict[str, Any]:
+    parameters, clean = results.training("parameters"), results.clean()
+    return {
+        "backbone": results.config.backbone.architecture,
+        "data set": results.config.dataset,
+        "parameters": parameters and int(parameters.value),
+        "clean %": clean and round(clean.value, 2),
+    }
+
+
+def _card(folder: Path) -> str:
+    """The card as it stands in a model's folder."""
+    try:
+        return (folder / "README.md").read_text(encoding="utf-8").rstrip()
+    except (OSError, ValueError):
+        hint = f"`sdnet-bench evaluate {folder.name}` writes one."
+        raise ModelError(f"{folder} has no card", expected="README.md in it", hint=hint) from None
+
+
+def _details(folder: Path, runs_dir: Path) -> dict[str, Any]:
+    """Where a model comes from, how it is built, and accuracies (%) at the lambda of training."""
+    from ..data import NOISES
+    from ..report.results import Results
+
+    results, origin = Results.read(folder, runs_dir), Origin.read(folder)
+    values = {"clean": results.clean(), **{noise: results.mean(noise) for noise in NOISES}}
+    values |= {f"{threat} union": found.value("union", "trained") for threat, found in results.robustness.items()}
+    return {
+        "name": results.name,
+        "folder": str(folder),
+        "origin": origin and origin.model_dump(),
+        "config": results.config.model_dump(),
+        "lambda": results.trained_lambda,
+        "accuracy": {
+            name: dict(zip(("value", "low", "high", "n"), value, strict=False))
+            for name, value in values.items()
+            if value
+        },
+    }

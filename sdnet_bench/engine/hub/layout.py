@@ -1,0 +1,38 @@
+"""What a repository is called, and which files of a model folder travel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from ...errors import UsageError
+from ..weights import INDEX, WEIGHTS
+
+HUB = "hf:"
+"""What the name of a model on the Hub begins with: `hf:owner/name`."""
+
+CONFIG, CARD, RECIPE, RESULTS = "config.json", "README.md", "recipe.toml", "results.json"
+WEIGHT_FILES = (WEIGHTS, INDEX, "model-?????-of-?????.safetensors")
+FIGURES = ("*.png", "features.csv", "sparsity.csv")
+AUDITS = ("audit-*.json", "audit-*.md", "robustbench-*.json")
+PUBLISHED = (CONFIG, CARD, RECIPE, RESULTS, "lambda_fit.json", *WEIGHT_FILES, *FIGURES, *AUDITS)
+"""The files of a model folder that travel, as patterns; the others stay where they are."""
+
+
+def folder_name(name: str) -> str:
+    """The name of the run that `hf:owner/name` becomes."""
+    return repository(name).rpartition("/")[2]
+
+
+def repository(name: str) -> str:
+    """`owner/name` of `hf:owner/name`, or of itself; a `UsageError` where it is neither."""
+    repo = name.removeprefix(HUB)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo, re.ASCII):
+        raise UsageError(f"{name!r} is no model on the Hub", expected="owner/name")
+    return repo
+
+
+def is_published(name: str, patterns: Iterable[str] = PUBLISHED) -> bool:
+    """Whether a file of that name belongs to what is published of a model."""
+    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in patterns)

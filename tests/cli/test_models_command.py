@@ -1,0 +1,184 @@
+"""`sdnet-bench models`: what is here, and the Hub at the end of a real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hub_server import TOKEN, Hub, running
+from torch import nn
+from typer.testing import CliRunner, Result
+
+from sdnet_bench.cli.app import app
+from sdnet_bench.config import MODELS, Origin
+from sdnet_bench.engine.checkpoint import read_model
+from sdnet_bench.errors import ModelError, UsageError
+from sdnet_bench.report.card import publish
+from sdnet_bench.report.results import Results
+
+
+@pytest.fixture
+def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run; the small networks, with their cards, are in `runs/`."""
+    monkeypatch.chdir(runs.parent)
+    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in runs.glob("*-tiny"):
+        publish(folder, Results.read(folder, runs))
+    return runs.parent
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running() as hub:
+        yield hub
+
+
+def call(*words: str) -> Result:
+    """A command in this process; it must succeed."""
+    result = CliRunner().invoke(app, ["models", *words])
+    if result.exception:
+        raise result.exception
+    return result
+
+
+def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> subprocess.CompletedProcess[str]:
+    """A command of its own, that finds this Hub where its library looks for one."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SDNET_BENCH_", "HF_"))}
+    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(cwd / "hf"), "HF_TOKEN": token}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sdnet_bench", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_push_and_pull_and_use(at: Path, hub: Hub) -> None:
+    pushed = at_the_hub(hub, "models", "push", "sdnet18-tiny", "me/tiny", cwd=at, token=TOKEN)
+    assert (pushed.returncode, pushed.stdout) == (0, f"{hub.endpoint}/me/tiny/commit/{hub.repos['me/tiny'].head}\n")
+    assert pushed.stderr.startswith("push to me/tiny (public): 5 files, 0.")
+    assert "model.safetensors:" not in pushed.stderr  # the library's own bar
+    words = ("evaluate", "hf:me/tiny", "--corruption", "none", "--device", "cpu", "--precision", "float32", "--json")
+    used = at_the_hub(hub, *words, "--runs-dir", "others", cwd=at)
+    assert used.returncode == 0, used.stderr
+    (row,) = json.loads(used.stdout)
+    assert row["accuracy"] == Results.read(at / "runs/sdnet18-tiny", at / "runs").clean().value  # type: ignore[union-attr]
+    assert used.stderr.startswith("me/tiny at ")
+    assert "to measure" not in used.stderr  # what its author measured is on record
+    assert Origin.read(at / "others/tiny") == Origin(source="hf:me/tiny", revision=hub.repos["me/tiny"].head)
+
+
+def test_a_pull_that_fails_is_one_line_on_stderr(at: Path, hub: Hub) -> None:
+    failed = at_the_hub(hub, "models", "pull", "me/nothing", cwd=at)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: the Hub shows no me/nothing. Is the name right?")
+    assert len(failed.stderr.splitlines()) == 1
+    assert not (at / "runs/nothing").exists()
+
+
+def test_a_dry_run_shows_what_would_go_and_sends_nothing(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")
+    (at / "runs/sdnet18-tiny/figure2.png").write_bytes(b"12345")
+    result = call("push", "sdnet18-tiny", "me/tiny", "--private", "--dry-run", "--json")
+    sizes = {row["file"]: row["bytes"] for row in json.loads(result.stdout)}
+    assert sizes["figure2.png"] == 5
+    assert sizes.keys() == {
+        "README.md",
+        "config.json",
+        "figure2.png",
+        *("model.safetensors", "recipe.toml", "results.json"),
+    }
+    assert "this would go to me/tiny (private): 6 files, 0." in result.stderr
+    assert "nothing was sent" in result.stderr
+
+
+def test_the_list_has_runs_and_shipped_models(at: Path) -> None:
+    rows = {(row["where"], row["name"]): row for row in json.loads(call("list", "--json").stdout)}
+    tiny, small = rows["run", "sdnet18-tiny"], rows["shipped", "sdnet18-cifar10-small"]
+    results = Results.read(at / "runs/sdnet18-tiny", at / "runs")
+    assert tiny["clean %"] == round(results.clean().value, 2)  # type: ignore[union-attr]
+    assert (tiny["backbone"], tiny["data set"], tiny["weights"]) == ("sdnet18", "digits", "yes")
+    assert tiny["parameters"] == sum(each.numel() for each in read_model(at / "runs/sdnet18-tiny").net.parameters())
+    assert (small["data set"], small["weights"]) == ("cifar10", "yes")
+    assert rows["shipped", "sdnet34-imagenet"]["weights"] == "no"
+    assert {name for where, name in rows if where == "shipped"} == {path.name for path in MODELS.iterdir()}
+
+
+def test_a_run_that_cannot_be_read_is_a_note_and_the_others_are_listed(at: Path) -> None:
+    (at / "runs/resnet18-tiny/config.json").write_text("{}")
+    result = call("list")
+    assert "sdnet18-tiny" in result.stdout
+    assert "resnet18-tiny" not in result.stdout
+    assert "resnet18-tiny is left out: " in result.stderr
+
+
+def test_a_card_is_shown_as_it_stands(at: Path) -> None:
+    shown = call("show", "sdnet18-tiny").stdout
+    assert shown.rstrip() == (at / "runs/sdnet18-tiny/README.md").read_text().rstrip()
+    (at / "runs/sdnet18-tiny/README.md").unlink()
+    with pytest.raises(ModelError, match=r"has no card, .*`sdnet-bench evaluate sdnet18-tiny` writes one"):
+        call("show", "sdnet18-tiny")
+
+
+def test_the_details_have_configuration_origin_and_accuracies(at: Path) -> None:
+    details = json.loads(call("show", "sdnet18-tiny", "--json").stdout)
+    clean = Results.read(at / "runs/sdnet18-tiny", at / "runs").clean()
+    assert clean is not None
+    assert details["accuracy"] == {"clean": {"value": clean.value, "low": clean.low, "high": clean.high, "n": 360}}
+    assert (details["config"]["num_classes"], details["lambda"], details["origin"]) == (10, 0.1, None)
+
+
+def test_the_attacks_of_a_shipped_model_are_among_the_details(at: Path) -> None:
+    accuracy = json.loads(call("show", "sdnet18-cifar10-small", "--json").stdout)["accuracy"]
+    assert {"clean", "gaussian", "shot", "speckle", "impulse", "linf 8/255 union", "l2 0.5 union"} == accuracy.keys()
+    assert accuracy["linf 8/255 union"]["value"] < accuracy["clean"]["value"]
+
+
+NETS = """
+from torch import nn
+
+
+def linear(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+def test_a_network_of_others_becomes_a_run_and_is_not_published(at: Path) -> None:
+    (at / "nets.py").write_text(NETS)
+    save(at / "weights.safetensors", nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(), nn.Linear(64, 10)))
+    result = call("add", "nets.py:linear", "--dataset", "digits", "--weights", "weights.safetensors", "--name", "mine")
+    assert result.stdout == "runs/mine\n"
+    assert "next: sdnet-bench evaluate mine" in result.stderr
+    assert json.loads(call("show", "mine", "--json").stdout)["origin"]["source"] == "nets.py:linear"
+    row = next(row for row in json.loads(call("list", "--json").stdout) if row["name"] == "mine")
+    assert (row["backbone"], row["clean %"]) == ("nets.py:linear", None)
+    with pytest.raises(UsageError, match=r"holds weights of nets\.py:linear"):
+        call("push", "mine", "me/mine", "--dry-run")
+
+
+def save(path: Path, net: nn.Module) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}, path)
+
+
+@pytest.mark.parametrize(
+    "words", [("pull", "tiny"), ("push", "sdnet18-tiny", "tiny"), ("push", "sdnet18-tiny", "a/b/c")]
+)
+def test_what_is_no_repository_is_a_wrong_request(at: Path, words: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match="is no model on the Hub, expected owner/name"):
+        call(*words)
+
+
+def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Path) -> None:
+    rows = json.loads(call("export", "sdnet18-tiny", "out/sdnet18-tiny", "--precision", "float32", "--json").stdout)
+    assert [row["images"] for row in rows] == [360, 360]
+    assert abs(rows[0]["accuracy %"] - rows[1]["accuracy %"]) < 2
+    model = read_model(at / "out" / "sdnet18-tiny")
+    assert model.weights != read_model(at / "runs" / "sdnet18-tiny").weights
+    assert "# sdnet18-tiny" in (at / "out" / "sdnet18-tiny" / "README.md").read_text(encoding="utf-8")
