@@ -7,9 +7,12 @@ that names its distribution, and the rest works.
 
 from __future__ import annotations
 
+import inspect
+import multiprocessing
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +24,7 @@ from .version import __version__
 T = TypeVar("T")
 
 OURS = "sdnet-bench"
+USABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class PluginWarning(UserWarning):
@@ -45,30 +49,40 @@ class Registry(Mapping[str, T]):
     Args:
         kind: of part; its plural names the group of entry points.
         check: raises a TypeError that says what is wrong with something that is no such part.
+        reserved: names that mean something else wherever a name of this kind is asked for.
     """
 
-    def __init__(self, kind: str, check: Callable[[Any], object] = lambda part: None) -> None:
-        self.kind, self.check = kind, check
+    def __init__(
+        self, kind: str, check: Callable[[Any], object] = lambda part: None, reserved: Collection[str] = ()
+    ) -> None:
+        self.kind, self.check, self.reserved = kind, check, reserved
         self.group = f"sdnet_bench.{kind}s"
         self._parts: dict[str, T] = {}
         self._plugins: dict[str, EntryPoint] | None = None
         self._rejected: list[Part] = []
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a part under `name`; a taken name or what is no such part is a programming error."""
+        """Decorator that files a part under `name`.
+
+        A taken name, what is no such part, and a part with a `name` of its own that is another one are errors.
+        """
 
         def file(part: T) -> T:
             if name in self._parts:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self.check(part)
+            own_name = getattr(part, "name", name)
+            if isinstance(own_name, str) and own_name != name:
+                raise TypeError(f"expected {name!r} as its own name too, got {own_name!r}")
             self._parts[name] = part
             return part
 
         return file
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._parts and name in self._found():
-            self._load(self._found()[name])
+        plugin = self._found().get(name)
+        if plugin and name not in self._parts:
+            self._load(plugin)
         if name not in self._parts:
             raise UnknownNameError(self.kind, name, self)
         return self._parts[name]
@@ -81,7 +95,7 @@ class Registry(Mapping[str, T]):
             return default
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parts or name in self._found()
+        return self.get(str(name)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._parts, *self._found()}))
@@ -89,21 +103,32 @@ class Registry(Mapping[str, T]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    @property
+    def ours(self) -> dict[str, T]:
+        """Our own parts, sorted by name: those that a benchmark is made of, whatever plugins there are."""
+        return {name: self._parts[name] for name in sorted(self._parts) if name not in self._found()}
+
+    @property
+    def rejected(self) -> list[Part]:
+        """The plugins that could not become parts, as far as anybody has asked for them."""
+        self._found()
+        return list(self._rejected)
+
     def listing(self) -> list[Part]:
         """Every part, by name, and every plugin that could not become one: all are loaded for that."""
-        usable = [name for name in self if self.get(name) is not None]
-        plugins = self._found()
-        ours = [Part(name, self.kind, OURS, __version__) for name in usable if name not in plugins]
-        theirs = [self._described(plugins[name]) for name in usable if name in plugins]
+        theirs = [self._described(plugin) for name, plugin in list(self._found().items()) if name in self]
+        ours = [Part(name, self.kind, OURS, __version__) for name in self.ours]
         return sorted([*ours, *theirs, *self._rejected], key=lambda part: part.name)
 
     def _found(self) -> dict[str, EntryPoint]:
         """The entry points by name; of several the one of the first distribution, none where the name is ours."""
         if self._plugins is None:
-            self._plugins, holders = {}, dict.fromkeys(self._parts, OURS)
+            self._plugins, holders = {}, dict.fromkeys([*self._parts, *self.reserved], OURS)
             for point in sorted(entry_points(group=self.group), key=_owner):
                 if point.name in holders:
                     self._reject(point, f"the name is taken by {holders[point.name]}")
+                elif not USABLE_NAME.fullmatch(point.name):
+                    self._reject(point, "expected a name of letters, digits, dots, dashes and underscores")
                 else:
                     self._plugins[point.name], holders[point.name] = point, _owner(point)[0]
         return self._plugins
@@ -112,8 +137,7 @@ class Registry(Mapping[str, T]):
         """Registers the part of an entry point; what it prints on import is no data, and goes to stderr."""
         try:
             with redirect_stdout(sys.stderr):
-                part = point.load()
-            self.register(point.name)(part)
+                self.register(point.name)(point.load())
         except InterruptError:
             raise
         except (Exception, SystemExit) as error:
@@ -121,15 +145,28 @@ class Registry(Mapping[str, T]):
             self._reject(point, f"does not load: {type(error).__name__}: {error}")
 
     def _reject(self, point: EntryPoint, reason: str) -> None:
+        """Leaves a plugin out, with a warning from the process that a person started."""
         state = " ".join(reason.split())[:200]
         self._rejected.append(self._described(point, state))
-        message = f"{self.kind} {point.name!r} of {_owner(point)[0]} is left out: {state}"
-        warnings.warn(message, PluginWarning, stacklevel=4)
+        if multiprocessing.parent_process() is None:
+            message = f"{self.kind} {point.name!r} of {_owner(point)[0]} is left out: {state}"
+            warnings.warn(message, PluginWarning, stacklevel=4)
 
     def _described(self, point: EntryPoint, state: str = "ok") -> Part:
         return Part(point.name, self.kind, *_owner(point), state)
 
 
+def check_call(part: Any, expected: str, *arguments: Any, **options: Any) -> None:
+    """A TypeError that says what was `expected` where a part cannot be called with these arguments."""
+    found: object = part
+    try:
+        found = signature = inspect.signature(part)
+        signature.bind(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"expected a function {expected}, got {found}: {error}") from None
+
+
 def _owner(point: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution behind an entry point."""
-    return (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "")
+    """Name and version of the distribution behind an entry point; a damaged one may have neither."""
+    name, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+    return name or "an unknown distribution", version or ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sdnet_bench.config import MODELS, SGD, Adam, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Recipe
+from sdnet_bench.config import MODELS, SGD, Adam, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Origin, Recipe
 from sdnet_bench.errors import ModelError, UsageError
 
 SHIPPED = sorted(MODELS.glob("*/recipe.toml"))
@@ -209,3 +209,41 @@ def test_a_damaged_configuration_is_one_line(tmp_path: Path, content: str, compl
     with pytest.raises(ModelError, match=complaint) as caught:
         ModelConfig.read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "architecture", "slug"),
+    [
+        ("sdnet18", {"width": 8}, "sdnet18", "sdnet18"),
+        ("resnet18", {"csc_stem": False}, "resnet18", "resnet18"),
+        ("resnet18", {"csc_stem": {"steps": 4}}, "resnet18 with a CSC stem", "resnet18_csc"),
+        (
+            "torchvision:resnet18",
+            {"csc_stem": True},
+            "torchvision:resnet18 with a CSC stem",
+            "torchvision-resnet18_csc",
+        ),
+        ("timm:resnet50.a1_in1k", {}, "timm:resnet50.a1_in1k", "timm-resnet50.a1_in1k"),
+        ("of mine/nets.py:tiny", {}, "of mine/nets.py:tiny", "nets-tiny"),
+    ],
+)
+def test_a_backbone_has_a_name_in_tables_and_one_in_files(
+    name: str, options: dict[str, Any], architecture: str, slug: str
+) -> None:
+    backbone = Backbone(name=name, options=options)
+    assert (backbone.architecture, backbone.slug) == (architecture, slug)
+    assert Recipe(name=f"{slug}-digits", dataset="digits", backbone=backbone, epochs=1, batch_size=1).name
+
+
+def test_the_origin_of_a_model_is_read_from_its_folder(tmp_path: Path) -> None:
+    assert Origin.read(tmp_path) is None
+    origin = Origin(source="timm:resnet18", revision="a1_in1k")
+    (tmp_path / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+    assert Origin.read(tmp_path) == origin
+
+
+@pytest.mark.parametrize("content", ["no json", '{"source": "x"}', '{"source": "x", "revision": "y", "more": 1}'])
+def test_an_origin_that_says_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / Origin.FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"origin\.json: "):
+        Origin.read(tmp_path)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from sdnet_bench.attacks import DEFAULT_EPS
+from sdnet_bench.backbones import count_parameters
 from sdnet_bench.config import MODELS, ModelConfig, Recipe
 from sdnet_bench.data import Dataset
 from sdnet_bench.data.datasets import DATASETS
-from sdnet_bench.engine.checkpoint import WEIGHTS, build_net, file_digest, read_model
+from sdnet_bench.engine.checkpoint import build_net, read_model
 from sdnet_bench.engine.train import configure
+from sdnet_bench.engine.weights import INDEX, weight_files, weights_digest
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import read_results
 from sdnet_bench.report.audit import read_audits, to_markdown
-from sdnet_bench.report.card import card
+from sdnet_bench.report.card import FIGURES, HUB_DATASETS, card, count
 from sdnet_bench.report.results import Results
 from sdnet_bench.report.robustbench import model_info
 from sdnet_bench.studies.lambda_fit import FILE as FITS
@@ -28,10 +32,8 @@ IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 AUDIT_FILES = [("audit", ".json"), ("audit", ".md"), ("robustbench", ".json")]
 
-FIGURES = ("figure2", "figure2-stem", "robust-lambda", "robust-eps", "dictionary", "features", "sparsity")
-
-BEHIND = ("features", "sparsity")
-"""Figures whose numbers stand in no record."""
+BEHIND = ("features.csv", "sparsity.csv")
+"""Numbers behind figures that stand in no record."""
 
 every_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
@@ -50,6 +52,11 @@ def describe(name: str, data: Path) -> Dataset:
     return DATASETS[name](data, Progress())
 
 
+def text_of(folder: Path) -> str:
+    """Its card."""
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_nothing_but_folders_of_models_is_there() -> None:
     assert [path.name for path in MODELS.iterdir() if path not in FOLDERS] == []
 
@@ -58,9 +65,9 @@ def test_nothing_but_folders_of_models_is_there() -> None:
 def test_a_model_is_data_only(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     audits = {f"{name}-{norm}{kind}" for norm in DEFAULT_EPS for name, kind in AUDIT_FILES}
-    figures = {f"{name}.png" for name in FIGURES} | {f"{name}.csv" for name in BEHIND}
+    weights = {path.name for path in weight_files(folder)}
     expected = {"recipe.toml", "README.md", "config.json", "results.json"}
-    assert names - {WEIGHTS, FITS} - audits - figures == expected
+    assert names - weights - {INDEX, FITS, *BEHIND, *FIGURES} - audits == expected
 
 
 @every_model
@@ -94,15 +101,43 @@ def test_the_configuration_builds(folder: Path) -> None:
 
 @every_model
 def test_the_card_is_that_of_the_records(folder: Path, tmp_path: Path) -> None:
-    written = (folder / "README.md").read_text(encoding="utf-8")
-    assert written == card(folder, Results.read(folder, tmp_path))
+    assert text_of(folder) == card(folder, Results.read(folder, tmp_path))
+
+
+@every_model
+def test_the_hub_can_read_the_card(folder: Path, tmp_path: Path) -> None:
+    data, recipe = ModelCard(text_of(folder)).data, Recipe.read(folder / "recipe.toml")
+    assert (data.library_name, data.pipeline_tag) == ("sdnet-bench", "image-classification")
+    assert data.datasets == [HUB_DATASETS.get(recipe.dataset, recipe.dataset)]
+    told = [result.metric_value for result in data.eval_results or []]
+    clean = Results.read(folder, tmp_path).given(None, None)
+    assert told == ([round(clean.accuracy, 4)] if clean else [])
+
+
+@every_model
+def test_the_card_counts_the_parameters(folder: Path) -> None:
+    (told,) = re.findall(r"([\d,]+) parameters\.", text_of(folder))
+    assert told == f"{count(ModelConfig.read(folder)):,}"
+
+
+@every_model
+def test_what_the_card_links_to_is_there(folder: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)]+)\)", text_of(folder))
+    assert "recipe.toml" in links
+    assert [link for link in links if not (folder / link).is_file()] == []
+
+
+@every_model
+def test_every_figure_is_shown(folder: Path) -> None:
+    shown = re.findall(r"!\[.+\]\(([^)]+)\)", text_of(folder))
+    assert {*shown} == {path.name for path in folder.glob("*.png")}
 
 
 @every_model
 def test_weights_and_results_belong_together(folder: Path) -> None:
-    config, records = ModelConfig.read(folder), read_results(folder)
-    if (folder / WEIGHTS).exists():
-        digest = file_digest(folder / WEIGHTS)
+    config, records, files = ModelConfig.read(folder), read_results(folder), weight_files(folder)
+    if files:
+        digest = weights_digest(files)
         assert config.weights_sha256 == digest
         assert records != []
         assert {record.cell.weights for record in records} == {digest}
@@ -110,6 +145,13 @@ def test_weights_and_results_belong_together(folder: Path) -> None:
     else:
         assert config.weights_sha256 is None
         assert records == []
+
+
+@every_model
+def test_results_are_one_record_per_line(folder: Path) -> None:
+    first, *lines = (folder / "results.json").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line.rstrip(",")) for line in lines if line != "]"]
+    assert (first, len(found)) == ("[" if found else "[]", len(read_results(folder)))
 
 
 @every_model
@@ -125,3 +167,4 @@ def test_the_small_models_come_with_weights(name: str) -> None:
         assert model.net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     kinds = {(record.cell.kind, record.cell.attack is not None) for record in read_results(MODELS / name)}
     assert kinds == {("training", False), ("accuracy", False), ("accuracy", True)}
+    assert count(model.config) == count_parameters(model.net)

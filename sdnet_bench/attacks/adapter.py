@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..records import AttackSetting
-from ..registry import Registry
+from ..registry import Registry, check_call
 from .threat import Threat
 from .victim import Victim
 
@@ -26,7 +26,13 @@ Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
 `restart` counts from 0: each has random numbers, or a target, of its own. Whatever is drawn for images of shape
 `(N, C, H, W)` with torch's functions comes from a generator of each image."""
 
-ATTACKS: Registry[Attack] = Registry("attack")
+
+def check_attack(attack: Any) -> None:
+    """A TypeError where it cannot be called as an attack is."""
+    check_call(attack, "(victim, images, labels, setting, restart)", *range(5))
+
+
+ATTACKS: Registry[Attack] = Registry("attack", check_attack, reserved=("autoattack",))
 NORMS = {"linf": "Linf", "l2": "L2"}
 TARGETED = ("apgd-t", "fab-t")
 """Attacks whose restarts are targets."""

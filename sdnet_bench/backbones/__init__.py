@@ -18,9 +18,10 @@ from torch import nn
 
 from ..csc import CSCConv2d, csc_layers, replace_convs
 from ..errors import UsageError
-from ..registry import Registry
-from .foreign import Foreign, build_foreign, is_code, is_foreign, parse
+from ..registry import Registry, check_call
+from .foreign import Foreign, Published, build_foreign, is_code, is_foreign, parse, published
 from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria, mdeq, mdeq_tiny
+from .normalize import Normalize
 from .resnet import ResNet
 from .scn import SCN, scn18
 from .sdnet import sdnet, sdnet_all
@@ -37,7 +38,8 @@ class Follower(Protocol):
 
 def check_builder(builder: Builder) -> None:
     """A TypeError where it cannot be called as a backbone is."""
-    inspect.signature(builder).bind(10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    expected = "(num_classes, *, mean, std, **options)"
+    check_call(builder, expected, 10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 BACKBONES: Registry[Builder] = Registry("backbone", check_builder)
@@ -79,14 +81,21 @@ def find_builder(name: str) -> Builder:
 
 
 def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
-    """A CSC-layer in the place of the first convolution, in place; as it is where `options` is False."""
+    """A CSC-layer in the place of the convolution that sees the image, in place; as it is where `options` is False.
+
+    It is the first, and the only one of three channels: where there are several, the image goes several ways.
+    """
     if options is False:
         return net
-    first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
-    if csc_layers(net) or first is None or first.in_channels != 3:
-        expected = "a network whose first layer is a convolution of the image"
-        raise UsageError("no place for a CSC stem", expected=expected, got=type(net).__name__)
-    return replace_convs(net, "first", **({} if options is True else options))
+    convs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    seeing = [conv for conv in convs if conv.in_channels == 3]
+    if csc_layers(net) or len(seeing) != 1 or seeing[0] is not convs[0]:
+        got = f"{type(net.net if isinstance(net, Foreign) else net).__name__} with {len(seeing)} of three channels"
+        raise UsageError("no place for a CSC stem", expected="one convolution that sees the image, the first", got=got)
+    try:
+        return replace_convs(net, "first", **({} if options is True else options))
+    except TypeError as error:
+        raise UsageError(f"csc_stem: {error}", expected="true, or options of a CSC-layer") from None
 
 
 def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +112,8 @@ def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Mean and standard deviation that somebody else's network was trained with; None: the data set's are taken."""
     if not is_foreign(name):
         return None
-    source, rest = parse(name)
-    return source.normalization(rest)
+    known = published(name)
+    return (known.options["mean"], known.options["std"]) if known else None
 
 
 def defaults(name: str) -> dict[str, Any]:
@@ -134,6 +143,8 @@ __all__ = [
     "ConvergenceMeter",
     "Follower",
     "Foreign",
+    "Normalize",
+    "Published",
     "accepted",
     "build",
     "convergence",
@@ -146,5 +157,6 @@ __all__ = [
     "is_foreign",
     "normalization",
     "parse",
+    "published",
     "put_csc_stem",
 ]

@@ -50,18 +50,24 @@ def max_pool(_channels: int) -> nn.MaxPool2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, which `branch_conv` builds, and a shortcut, with a 1x1 one where the shape changes."""
+    """Two 3x3 convolutions, which `branch_conv` builds, and a shortcut, with a 1x1 one where the shape changes.
 
-    def __init__(self, in_channels: int, channels: int, stride: int, branch_conv: ConvBuilder = conv) -> None:
+    A ReLU follows on the sum, and one stands between the two convolutions unless `inner_relu` is False.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, branch_conv: ConvBuilder = conv, inner_relu: bool = True
+    ) -> None:
         super().__init__()
         self.conv1, self.bn1 = branch_conv(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)
         self.conv2, self.bn2 = branch_conv(channels, channels, 3, 1), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU() if inner_relu else nn.Identity()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(conv(in_channels, channels, 1, stride), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 

@@ -46,6 +46,7 @@ def sdnet_all(
     num_classes: int,
     *,
     shortcut: bool = False,
+    inner_relu: bool = True,
     lambda_: float = 0.1,
     steps: int = 2,
     nonnegative: bool = True,
@@ -65,6 +66,7 @@ def sdnet_all(
         blocks: residual blocks, or pairs of CSC-layers, in each of the four stages.
         num_classes: length of the logits.
         shortcut: keep shortcuts and ReLUs.
+        inner_relu: with shortcuts, a ReLU between the two CSC-layers of a block; released networks have none there.
         lambda_: the trade-off of every CSC-layer in training; 0.1 in the paper.
         steps: FISTA iterations of every CSC-layer; 2 in the paper.
         nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
@@ -74,7 +76,7 @@ def sdnet_all(
         options: the others of `ResNet`.
     """
     csc = _csc(lambda_, steps, nonnegative, gradient_checkpointing)
-    block, pool = _residual(csc) if shortcut else _chained(csc)
+    block, pool = _residual(csc, inner_relu) if shortcut else _chained(csc)
     relu = shortcut if stem_relu is None else stem_relu
     return ResNet(
         blocks, num_classes, stem_conv=csc, stem_relu=relu, stem_pool=pool, block=block, width=width, **options
@@ -91,9 +93,9 @@ def _csc(lambda_: float, steps: int, nonnegative: bool, gradient_checkpointing: 
     )
 
 
-def _residual(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
+def _residual(csc: ConvBuilder, inner_relu: bool) -> tuple[BlockBuilder, PoolBuilder]:
     """The blocks and the pool of a ResNet, CSC-layers on the residual branches."""
-    return partial(BasicBlock, branch_conv=csc), max_pool
+    return partial(BasicBlock, branch_conv=csc, inner_relu=inner_relu), max_pool
 
 
 def _chained(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:

@@ -89,7 +89,7 @@ def _sizes(chain: Sequence[nn.Module], size: Size) -> Iterator[Size]:
     for link in chain:
         yield size
         if isinstance(link, CSCConv2d):
-            size = (-(-size[0] // link.stride), -(-size[1] // link.stride))
+            size = link.operator.grid(size)
 
 
 def _undo(norm: nn.BatchNorm2d, value: Tensor) -> Tensor:

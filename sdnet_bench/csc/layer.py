@@ -112,8 +112,11 @@ class CSCConv2d(nn.Module):
     def settle(self, start: Tensor | None = None, *, iterations: int | None = None) -> Tensor:
         """Projects the atoms to unit norm, sets the step size, returns the eigenvector for a warm start.
 
-        Arguments are those of `power_iteration`; with `iterations` given nothing waits for the device.
+        Arguments are those of `power_iteration`; with `iterations` given nothing waits for the device. On the meta
+        device, where weights have no values, nothing is settled.
         """
+        if self.dictionary.is_meta:
+            return self.dictionary.new_empty(0)
         self.dictionary.copy_(project_to_unit_norm(self.dictionary))
         eigenvalue, vector = power_iteration(self.operator, start, iterations=iterations)
         self.step_size.copy_(MARGIN / eigenvalue)

@@ -40,6 +40,16 @@ class Dictionary:
         missing = [side - self._least_side(grid) for side, grid in zip(size, code.shape[-2:], strict=True)]
         return F.conv_transpose2d(code, self.atoms, None, self.stride, self._padding, missing)
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether no two patches share a pixel, and none reaches over the border."""
+        return self.stride >= self.atoms.shape[-1] and self._padding == 0
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (h, w) of the code of an image of `size`."""
+        height, width = ((side - self._least_side(1)) // self.stride + 1 for side in size)
+        return height, width
+
     def largest_side(self, grid: int) -> int:
         """That of the largest image whose code has this side."""
         return self._least_side(grid) + self.stride - 1

@@ -62,7 +62,14 @@ def _normalize(code: Tensor) -> Tensor:
 def _random_start(dictionary: Dictionary) -> Tensor:
     atoms = dictionary.atoms
     generator = torch.Generator().manual_seed(0)
-    count, channels, kernel_size, _ = atoms.shape
-    side = DEEP_GRID if channels > 3 and kernel_size <= 3 else GRID
-    start = torch.randn(1, count, side, side, generator=generator, dtype=torch.float64)
+    side = _side(dictionary)
+    start = torch.randn(1, len(atoms), side, side, generator=generator, dtype=torch.float64)
     return _normalize(start.to(atoms.device, atoms.dtype))
+
+
+def _side(dictionary: Dictionary) -> int:
+    """Of the code that the iteration runs on; where no pixel is in two patches, A*A is the same at every position."""
+    _, channels, kernel_size, _ = dictionary.atoms.shape
+    if dictionary.is_apart:
+        return 1
+    return DEEP_GRID if channels > 3 and kernel_size <= 3 else GRID

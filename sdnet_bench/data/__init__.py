@@ -2,7 +2,7 @@
 
 from .corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 from .datasets import DATASETS, Dataset, open_dataset
-from .splits import Augmentation, Batch, Split, limited
+from .splits import Augmentation, Batch, Split, TensorSplit, limited
 from .stream import MIXED, NOISES, UNKNOWN, Noise, Severity, Stream, stream_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Severity",
     "Split",
     "Stream",
+    "TensorSplit",
     "corrupt",
     "limited",
     "open_dataset",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..progress import Progress
-from ..registry import Registry
+from ..registry import Registry, check_call
 from .folders import FolderSplit
 from .splits import Augmentation, Split, TensorSplit
 from .tarballs import fetch_tar
@@ -51,7 +51,13 @@ class Dataset:
 Opener = Callable[[Path, Progress], Dataset]
 """`(data_dir, progress) -> Dataset`; a `DataError` where files are missing or damaged."""
 
-DATASETS: Registry[Opener] = Registry("dataset")
+
+def check_opener(opener: Any) -> None:
+    """A TypeError where it cannot be called as what opens a data set is."""
+    check_call(opener, "(data_dir, progress)", Path(), Progress())
+
+
+DATASETS: Registry[Opener] = Registry("dataset", check_opener)
 
 
 def open_dataset(name: str, data_dir: Path, progress: Progress | None = None) -> Dataset:

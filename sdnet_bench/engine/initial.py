@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..backbones import Foreign, build, is_foreign, parse, put_csc_stem
+from ..backbones import Foreign, Published, build, is_foreign, published, put_csc_stem
 from ..config import Backbone
 from ..errors import ModelError, UsageError
 from ..progress import Progress
+from .weights import read_weights, weights_digest
 
 PRETRAINED = "pretrained"
 """Those that a network's library recommends."""
@@ -31,51 +30,50 @@ def initial_net(
         new_head: whether weights for other classes may be left out.
 
     Raises:
-        UsageError: our own backbones have no published weights.
+        UsageError: there are no weights of that name.
         ModelError: the weights cannot be read or fetched, or are those of another network.
     """
+    if weights is None:
+        return build(backbone.name, num_classes=num_classes, **backbone.options)
+    state = find_weights(backbone.name, weights).fetch()
     options = dict(backbone.options)
     csc_stem = options.pop("csc_stem", False)
-    net = build(backbone.name, num_classes=num_classes, **options)
-    if weights is not None:
-        _fill(net, _find(backbone.name, weights), num_classes if new_head else None, weights, progress)
-    return put_csc_stem(net, csc_stem)
+    has_stem = csc_stem is not False and any(name.endswith(".dictionary") for name in state)
+    net = build(backbone.name, num_classes=num_classes, csc_stem=csc_stem if has_stem else False, **options)
+    _fill(net, state, num_classes if new_head else None, weights, progress)
+    return net if has_stem else put_csc_stem(net, csc_stem)
 
 
-def _find(backbone: str, weights: str) -> dict[str, Tensor]:
-    """The weights of that name, by the names that their network gives them."""
+def find_weights(backbone: str, weights: str) -> Published:
+    """The weights of that name; nothing is read but what says which they are."""
     if weights.endswith(".safetensors"):
-        return _read(Path(weights))
-    if not is_foreign(backbone):
+        files = [Path(weights)]
+        return Published(f"sha256 {weights_digest(files)}", {}, partial(read_weights, files))
+    wanted = None if weights == PRETRAINED else weights
+    found = published(backbone, wanted) if is_foreign(backbone) else None
+    if found is None:
         raise UsageError(f"{backbone} has no published weights", expected="a .safetensors file", got=weights)
-    source, name = parse(backbone)
-    return source.pretrained(name, None if weights == PRETRAINED else weights)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights {path}: {error}", expected="a safetensors file") from None
+    return found
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, weights: str, progress: Progress) -> None:
-    """Loads weights strictly, but for those of a head with other classes where it may be new."""
-    inner = net.net if isinstance(net, Foreign) and not any(name.startswith("net.") for name in state) else net
-    fresh = inner.state_dict()
-    head = {name for name in fresh if name in state and _is_head(fresh[name], state[name], new_classes)}
-    state = {name: fresh[name] if name in head else tensor for name, tensor in state.items()}
+    """Loads weights strictly, but for those of a head with other classes, or with none, where it may be new."""
+    fresh = net.state_dict()
+    if isinstance(net, Foreign) and "normalize.mean" not in state:
+        inner = {f"net.{name}": tensor for name, tensor in state.items()}
+        state = {name: fresh[name] for name in ("normalize.mean", "normalize.std")} | inner
+    head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
     try:
-        inner.load_state_dict(state)
+        net.load_state_dict(state | {name: fresh[name] for name in head})
     except RuntimeError as error:
-        raise ModelError(
-            f"{weights} are the weights of another network: {' '.join(str(error).split())[:200]}"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{weights} are the weights of another network, or of other classes: {reason}") from None
     if head:
         progress.note(f"{weights}: fresh for these classes: {', '.join(sorted(head))}")
 
 
-def _is_head(fresh: Tensor, given: Tensor, new_classes: int | None) -> bool:
-    """Whether two weights differ in the number of classes alone."""
-    other = fresh.shape != given.shape and fresh.shape[1:] == given.shape[1:]
-    return other and torch.numel(fresh) > 0 and fresh.shape[0] == new_classes
+def _is_head(fresh: Tensor, given: Tensor | None, new_classes: int | None) -> bool:
+    """Whether a weight belongs to the classes, and is given for others or for none."""
+    if fresh.shape[:1] != (new_classes,):
+        return False
+    return given is None or (fresh.shape != given.shape and fresh.shape[1:] == given.shape[1:])

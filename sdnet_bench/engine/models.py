@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 
-from ..backbones import is_code, is_foreign, normalization
+from ..backbones import Published, is_foreign, normalization
 from ..config import MODELS, Backbone, ModelConfig, Origin
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
-from .checkpoint import WEIGHTS, Model, read_model, write_model
+from .checkpoint import Model, read_model, write_model
 from .hub import HUB, folder_name, pull
-from .initial import PRETRAINED, initial_net
+from .initial import PRETRAINED, find_weights, initial_net
+from .weights import WEIGHTS
 
 IMAGENET_CLASSES = 1000
 """Of the published weights of other people's networks."""
@@ -24,14 +26,21 @@ def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progr
     """Loads a model from a folder, from the run of that name, or from the models shipped with the package.
 
     `hf:owner/name` is fetched from the Hub first, `torchvision:resnet50` or `timm:...` with its published weights; both
-    are runs from then on. Only a run may name a Python file that builds its network.
+    are runs from then on. Only a run that is not from the Hub may name a Python file that builds its network.
 
     Raises:
         UnknownNameError: no such folder, run or shipped model.
         ModelError: its weights are missing, truncated, or those of another network, or cannot be fetched.
     """
     folder = find_model(path_or_name, Path(runs_dir), progress)
-    return read_model(folder, run_code=folder.resolve().parent == Path(runs_dir).resolve())
+    return read_model(folder, run_code=_was_made_here(folder, Path(runs_dir)))
+
+
+def _was_made_here(folder: Path, runs_dir: Path) -> bool:
+    """Whether somebody trained the model into this runs folder, or added it there by hand."""
+    origin = Origin.read(folder)
+    is_pulled = origin is not None and origin.source.startswith(HUB)
+    return folder.resolve().parent == runs_dir.resolve() and not is_pulled
 
 
 def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | None = None) -> Path:
@@ -54,11 +63,17 @@ def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
     with FileLock(runs_dir / f".{folder.name}.lock"):
         if not (folder / "config.json").exists():
             return pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
-    origin = Origin.read(folder)
-    if origin is None or origin.source != name:
+    if not _is_of(name, Origin.read(folder)):
         hint = f"Give {name} another name: `sdnet-bench models {'pull' if name.startswith(HUB) else 'add'} --name`."
         raise UsageError(f"{folder} is another model", hint=hint)
     return folder
+
+
+def _is_of(name: str, origin: Origin | None) -> bool:
+    """Whether a model comes from there, and, of somebody else's network, with the recommended weights."""
+    if origin is None or origin.source != name:
+        return False
+    return name.startswith(HUB) or origin.revision == find_weights(name, PRETRAINED).revision
 
 
 def add_model(
@@ -86,22 +101,36 @@ def add_model(
         UsageError: there is such a run already, or nobody has published weights of this network.
         ModelError: the weights cannot be read or fetched, or are those of another network or of other classes.
     """
-    if is_code(backbone) and weights == PRETRAINED:
-        hint = f"Train it with `sdnet-bench train --backbone {backbone}`, or name a file with --weights."
-        raise UsageError(f"{backbone} has no weights", hint=hint)
+    given = find_weights(backbone, weights)
+    config = _configured(backbone, given, dataset, csc_stem)
+    folder = _free(runs_dir, name or config.backbone.slug)
+    net = initial_net(config.backbone, config.num_classes, weights, progress)
+    with TemporaryDirectory(dir=make_folder(runs_dir), prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / folder.name
+        write_model(made, Origin(source=backbone, revision=given.revision), config, net)
+        made.rename(folder)
+    progress.note(f"{backbone} with the weights {given.revision} is in {folder}")
+    return folder
+
+
+def _configured(backbone: str, given: Published, dataset: Dataset | None, csc_stem: bool) -> ModelConfig:
+    """How a network is built for weights from elsewhere, and which images it classifies."""
     statistics = normalization(backbone) or ((dataset.mean, dataset.std) if dataset else None)
     if statistics is None:
         raise UsageError(f"nobody says how {backbone} normalises", expected="--dataset, whose statistics are taken")
-    options = {"mean": statistics[0], "std": statistics[1]} | ({"csc_stem": True} if csc_stem else {})
-    built = Backbone(name=backbone, options=options)
-    folder = runs_dir / (name or built.slug)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
-    config = ModelConfig(
-        backbone=built,
+    options = {"mean": statistics[0], "std": statistics[1]} | given.options | ({"csc_stem": True} if csc_stem else {})
+    return ModelConfig(
+        backbone=Backbone(name=backbone, options=options),
         num_classes=dataset.num_classes if dataset else IMAGENET_CLASSES,
         dataset=dataset.name if dataset else "imagenet",
     )
-    net = initial_net(built, config.num_classes, weights, progress)
-    write_model(folder, Origin(source=backbone, revision=weights), config, net)
+
+
+def _free(runs_dir: Path, name: str) -> Path:
+    """The folder of a run that is to be; a `UsageError` where there is one already, or none can be."""
+    folder = runs_dir / name
+    if folder.parent != runs_dir:
+        raise UsageError("a run has a plain name", expected="a name without slashes", got=name)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
     return folder

@@ -1,37 +1,42 @@
-"""The model card: `README.md` and `results.json` of a model folder, made of its recipe and its records."""
+"""The model card: `README.md` and `results.json` of a model folder, made of its recipe or origin and its records."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..config import Recipe
+import torch
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..backbones import count_parameters, is_foreign
+from ..config import ModelConfig, Origin, Recipe
 from ..data import NOISES
-from ..engine.checkpoint import WEIGHTS
+from ..engine.checkpoint import build_net
+from ..engine.weights import weight_files
 from ..files import replacing
 from ..records import write_results
 from ..studies.audit import Audit
 from .audit import overview, read_audits
+from .limits import limits
 from .render import grid, markdown_table, show
+from .reproduction import RECIPE, commands
 from .results import Results
-from .robustness import THREATS
+from .robustness import THREATS, Robustness
 from .statistics import Value
 from .tables import build_tables
 
 ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
+HUB_DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "imagenet": "ILSVRC/imagenet-1k"}
+"""What the Hub calls our data sets."""
 CARD = """\
 ---
-library_name: sdnet-bench
-pipeline_tag: image-classification
-datasets: [{dataset}]
-tags: [{backbone}, robustness, sparse-coding]
+{front}
 ---
 
 # {name}
 
-{backbone} on {dataset}, as `recipe.toml` says: {epochs} epochs in batches of {batch_size}, seed {seed}. The last
-epoch is the result; no choice was made on test images.
+{text}
 
 ## Results
 
@@ -43,15 +48,55 @@ epoch is the result; no choice was made on test images.
 {commands}
 ```
 
-Images go in as `(N, 3, H, W)` in [0, 1]; normalisation is part of the network.
+```python
+import sdnet_bench
+
+net = sdnet_bench.load_model("{name}").net  # images (N, 3, H, W) in [0, 1] to logits (N, {classes})
+```
+
+Normalisation is part of the network. In the place of the name a folder will do, or `hf:owner/name`.
 """
+RECIPE_TEXT = """\
+[recipe.toml](recipe.toml) trains it for {epochs} in batches of {r.batch_size}, with seed {r.seed}{more}. The
+last epoch is the result; nothing is chosen on test images."""
+ORIGIN_TEXT = """\
+It was not trained here: it comes from `{origin.source}`, revision `{origin.revision}`."""
+NOT_RUN = "None yet: this recipe has not been run."
+NOTHING = "None yet: nothing has been measured."
+FIGURES = {
+    "figure2.png": "Accuracy against lambda, by noise and severity",
+    "figure2-stem.png": "Accuracy against the stem's lambda, by severity",
+    "robust-lambda.png": "Robust accuracy against lambda",
+    "robust-eps.png": "Accuracy against eps",
+    "features.png": "Images rebuilt from the codes of each layer",
+    "dictionary.png": "Atoms of the stem",
+    "sparsity.png": "Values of the stem's codes",
+}
+"""Those that a folder may hold, with their captions."""
 EXPLANATION = """\
 Accuracy in percent with Wilson's 95 % interval. Noises: mean over severities 1 to 5, lambda as in training or chosen
-by Algorithm 1. Attacks: PGD made at the lambda of training ("transfer", the paper's protocol), or at the lambda it is
-scored at ("matched"); "union" counts the images that withstand every attack on record. lambda is tuned on validation
-images, and clean accuracy at it stands beside."""
+by Algorithm 1. lambda is tuned on validation images, and clean accuracy at it stands beside."""
+THREAT_MODELS = """\
+## Threat models
 
+An image counts as robust when it is classified correctly as it is and on every adversarial image made from it.
+"transfer", the paper's protocol, attacks the net at the lambda of training and scores at another; "matched" attacks it
+at the lambda that it is scored at; "union" counts the images that withstand every attack on record.
 
+{lines}
+"""
+LIMITS = """\
+## Limits
+
+{lines}
+"""
+REPRODUCTION = """\
+## Reproduce
+
+```sh
+{lines}
+```
+"""
 AUDIT = """\
 ## Audit
 
@@ -132,21 +177,109 @@ def publish(folder: Path, results: Results) -> None:
 
 def card(folder: Path, results: Results) -> str:
     """The text of the model card."""
-    recipe = Recipe.read(folder / "recipe.toml")
-    trained = (folder / WEIGHTS).exists()
-    table = f"{EXPLANATION}\n\n{summary([results])}" if trained else "None yet: this recipe has not been run."
-    adaptive = inference([results])
-    table += f"\n\n{INFERENCE.format(table=adaptive).rstrip()}" if adaptive else ""
-    audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
-    table += f"\n\n{audited(audits).rstrip()}" if audits else ""
-    first = f"sdnet-bench {'evaluate' if trained else 'train'} {results.name}"
+    origin, path = Origin.read(folder), folder / RECIPE
+    recipe = Recipe.read(path) if path.exists() or origin is None else None
+    is_trained = bool(weight_files(folder))
+    sections = _sections(folder, results, recipe) if results.records else [NOTHING if is_trained else NOT_RUN]
+    usage = f"sdnet-bench {'evaluate' if is_trained else 'train'} {results.name}"
     return CARD.format(
+        front=_front_matter(results),
         name=results.name,
-        backbone=recipe.backbone.name,
-        dataset=recipe.dataset,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        results=table,
-        commands=f"{first}\nsdnet-bench report {results.name}" if trained else first,
+        text=_introduction(results, recipe, origin),
+        results="\n\n".join(section.rstrip() for section in sections),
+        commands=f"{usage}\nsdnet-bench report {results.name}" if is_trained else usage,
+        classes=results.config.num_classes,
     )
+
+
+def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator[str]:
+    """All that the records say, and how they came about."""
+    yield f"{EXPLANATION}\n\n{summary([results])}"
+    yield from (f"![{caption}]({name})" for name, caption in FIGURES.items() if (folder / name).exists())
+    adaptive = inference([results])
+    if adaptive:
+        yield INFERENCE.format(table=adaptive)
+    if results.robustness:
+        yield THREAT_MODELS.format(lines=_bullets(_threats(results)))
+    audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
+    if audits:
+        yield audited(audits)
+    yield LIMITS.format(lines=_bullets(limits(results, recipe)))
+    lines = [f"sdnet-bench {command}" for command in commands(folder, results, audits)]
+    yield REPRODUCTION.format(lines="\n".join(lines))
+
+
+def _threats(results: Results) -> Iterator[str]:
+    """A line for each threat: the attack, and what the unions are made of."""
+    for robustness in results.robustness.values():
+        yield "; ".join([next(robustness.conditions()), *_unions(robustness)])
+
+
+def _unions(robustness: Robustness) -> Iterator[str]:
+    """Of the rows of the summary."""
+    for choice in ("trained", "tuned"):
+        if robustness.value("union", choice):
+            judge = robustness.judges[choice]
+            members = (f"{name} ({', '.join(by)})" for name, by in robustness.members(judge).items())
+            yield f"union{'' if judge is None else f' at lambda {judge:g}'} of {', '.join(members)}"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None) -> str:
+    """What it is, and how it came about."""
+    backbone, dataset = results.config.backbone.architecture, results.config.dataset
+    text = f"{backbone} on {dataset}, {_parameters(results):,} parameters."
+    if recipe:
+        epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
+        images = f", on {recipe.limit:,} training images" if recipe.limit else ""
+        weights = f", starting from the weights `{recipe.weights}`" if recipe.weights else ""
+        text += "\n" + RECIPE_TEXT.format(r=recipe, epochs=epochs, more=images + weights)
+    return f"{text}\n{ORIGIN_TEXT.format(origin=origin)}" if origin else text
+
+
+def _parameters(results: Results) -> int:
+    """As the record of training has it, or counted."""
+    trained = results.training("parameters")
+    return int(trained.value) if trained else count(results.config)
+
+
+def count(config: ModelConfig) -> int:
+    """Trainable parameters of the network that a configuration describes; our own are counted without being made."""
+    with torch.device("cpu" if is_foreign(config.backbone.name) else "meta"):
+        return count_parameters(build_net(config))
+
+
+def _front_matter(results: Results) -> str:
+    """What the Hub reads: YAML."""
+    dataset, evaluations = results.config.dataset, _evaluations(results)
+    data = ModelCardData(
+        library_name="sdnet-bench",
+        pipeline_tag="image-classification",
+        datasets=[HUB_DATASETS.get(dataset, dataset)],
+        metrics=["accuracy"],
+        tags=[results.config.backbone.slug, "robustness", *["sparse-coding"] * (results.trained_lambda is not None)],
+        model_name=results.name if evaluations else None,
+        eval_results=evaluations,
+    )
+    return data.to_yaml()
+
+
+def _evaluations(results: Results) -> list[EvalResult] | None:
+    """Accuracy on the whole test split; None where that is not on record."""
+    clean = results.given(None, None)
+    if clean is None or clean.cell.limit is not None:
+        return None
+    dataset = HUB_DATASETS.get(results.config.dataset, results.config.dataset)
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=dataset,
+            dataset_name=results.config.dataset,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(clean.accuracy, 4),
+        )
+    ]

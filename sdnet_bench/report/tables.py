@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from ..backbones import BACKBONES
-from ..config import MODELS
+from ..config import MODELS, Backbone
 from ..data import MIXED, NOISES, UNKNOWN
 from ..records import Record
 from ..studies.lambda_fit import PerImage, PerImageOfType
@@ -94,7 +94,7 @@ def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
     if name not in CLOSED:
         guests = [entry for row in _guests(rows, models) for entry in _entries(name, paper, row, dataset, models)]
         found += _shown(guests)
-    entries = _compared(found, {model.name: model.config.backbone.slug for model in models})
+    entries = _compared(found, {model.name: model.config.backbone for model in models})
     return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
 
 
@@ -108,9 +108,16 @@ def _guests(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[Pap
     guests = {architecture: model for architecture, model in found if architecture not in named}
     for backbone, model in sorted(guests.items()):
         host = "resnet18" if model.trained_lambda is None else "sdnet18"
-        hosts = [row for row in rows if row.backbone == host]
-        names = {row.name: _renamed(row.name, titles()[host], titles().get(backbone, backbone)) for row in hosts}
-        yield from (row.of(backbone, names) for row in hosts)
+        names = _names(rows, host, backbone)
+        if model.config.backbone.has_csc_stem and model.config.backbone.name in guests:
+            names |= _names(rows, "resnet18", model.config.backbone.name)  # what it is compared with
+        yield from (row.of(backbone, names) for row in rows if row.backbone == host)
+
+
+def _names(rows: Sequence[PaperRow], host: str, guest: str) -> dict[str, str]:
+    """What the rows of a host are called where they are a guest's."""
+    hosts = [row.name for row in rows if row.backbone == host]
+    return {name: _renamed(name, titles()[host], titles().get(guest, guest)) for name in hosts}
 
 
 def _renamed(row: str, host: str, guest: str) -> str:
@@ -124,18 +131,20 @@ def _shown(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.row in measured]
 
 
-def _compared(entries: Sequence[Entry], slugs: Mapping[str, str]) -> list[Entry]:
+def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> list[Entry]:
     """Entries with McNemar's p for those that a reader compares with another one.
 
-    `slugs` are what models are named after: the partner's name differs in that alone.
+    Models are named after their `backbones`: the partner's name differs in that alone.
     """
     values = {(entry.row, entry.column, entry.model): entry.ours for entry in entries}
-    backbones = {entry.row: entry.backbone for entry in entries}
+    architectures = {entry.row: entry.backbone for entry in entries}
+    slugs = {backbone.architecture: backbone.slug for backbone in backbones.values()}
     compared = []
     for entry in entries:
         p = None
-        if entry.against in backbones and entry.model:
-            partner = entry.model.replace(slugs[entry.model], backbones[entry.against])
+        if entry.against in architectures and entry.model:
+            architecture = architectures[entry.against]
+            partner = entry.model.replace(backbones[entry.model].slug, slugs.get(architecture, architecture))
             other = values.get((entry.against, entry.column, partner))
             p = mcnemar(entry.ours, other) if entry.ours and other else None
         compared.append(replace(entry, p=p))
@@ -310,7 +319,8 @@ def _command(table: str, row: PaperRow, column: str, dataset: str, model: Result
         return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
     if table in ("table1", "table6"):
         clean = column.startswith("Top-1")
-        return f"sdnet-bench evaluate {model.name}" if clean else f"sdnet-bench train {model.name} --overwrite"
+        retrain = f"sdnet-bench train {model.name} --overwrite" if (MODELS / model.name).exists() else None
+        return f"sdnet-bench evaluate {model.name}" if clean else retrain
     if table == "table4":
         if row.rule == "adaptive" and model.pooled is None:
             return f"sdnet-bench fit-lambda {model.name} --corruption all"

@@ -42,9 +42,8 @@ def attack_setting(
     threat: Threat, steps: int | None = None, restarts: int | None = None, *, name: str = "pgd"
 ) -> AttackSetting:
     """An attack with its usual budget, or another one; PGD takes steps of 2.5 eps / steps (Madry et al., 2018)."""
-    known = [*ATTACKS, *SUITES]
-    if name not in known:
-        raise UnknownNameError("attack", name, known)
+    if name not in SUITES and name not in ATTACKS:
+        raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
     usual_steps, usual_restarts = BUDGETS.get(name, (100, 1))
     steps, restarts = steps or usual_steps, restarts or usual_restarts
     return AttackSetting(

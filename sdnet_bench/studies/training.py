@@ -6,8 +6,11 @@ import shutil
 import statistics
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ..backbones import accepted, count_parameters
-from ..config import MODELS, Backbone, Recipe
+from ..config import MODELS, Backbone, Origin, Recipe
 from ..data import Dataset, open_dataset
 from ..engine.checkpoint import read_model, write_model
 from ..engine.runtime import Runtime
@@ -61,7 +64,7 @@ def train_model(
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
-    _rehearse(recipe, dataset, progress)
+    _rehearse(recipe, dataset)
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
@@ -81,16 +84,28 @@ def train_model(
     return bench
 
 
-def _rehearse(recipe: Recipe, dataset: Dataset, progress: Progress) -> None:
-    """Builds the network and reads the images once: what is wrong with either shows before a file is touched."""
-    start(recipe, dataset, progress)
-    dataset.open("train")
+@torch.no_grad()
+def _rehearse(recipe: Recipe, dataset: Dataset) -> None:
+    """Classifies one image: what is wrong with network or images shows before a file is touched."""
+    net, name = start(recipe, dataset, Progress()).eval(), recipe.backbone.name
+    (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
+    try:
+        logits = net(batch.images.float().div_(255))
+    except RuntimeError as error:
+        size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
+        raise UsageError(f"{name} takes no images of {size}: {str(error).splitlines()[0]}") from None
+    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if got != (1, dataset.num_classes):
+        raise UsageError(f"{name} makes no logits", expected=(1, dataset.num_classes), got=got)
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     """Makes the run's folder, or makes sure that what is in it may be gone on with."""
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
+    if (folder / Origin.FILE).exists():
+        hint = "Choose another --name, or replace it with --overwrite."
+        raise UsageError(f"{folder} was not trained here", hint=hint)
     finished = folder / "recipe.toml"
     if finished.exists() and Recipe.read(finished).replace(name=recipe.name) != recipe:
         hint = "Replace it with --overwrite, or choose another --name."

@@ -177,8 +177,8 @@ def test_what_is_no_repository_is_a_wrong_request(at: Path, words: tuple[Any, ..
 
 def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Path) -> None:
     rows = json.loads(call("export", "sdnet18-tiny", "out/sdnet18-tiny", "--precision", "float32", "--json").stdout)
-    assert [row["images"] for row in rows] == [360, 360]
-    assert abs(rows[0]["accuracy %"] - rows[1]["accuracy %"]) < 2
+    assert [row["n"] for row in rows] == [360, 360]
+    assert abs(rows[0]["accuracy"] - rows[1]["accuracy"]) < 2
     model = read_model(at / "out" / "sdnet18-tiny")
     assert model.weights != read_model(at / "runs" / "sdnet18-tiny").weights
     assert "# sdnet18-tiny" in (at / "out" / "sdnet18-tiny" / "README.md").read_text(encoding="utf-8")

@@ -59,6 +59,14 @@ def test_the_chain_is_equation_14_with_the_sizes_that_the_layers_saw() -> None:
     assert rebuild([first, second, third], code, (8, 10)).shape == (2, 3, 8, 10)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (9, 11)])
+def test_of_any_padding_the_chain_is_equation_14_too(size: tuple[int, int]) -> None:
+    first, second = CSCConv2d(3, 4, 4, 2, padding=0), CSCConv2d(4, 5, 2, padding=1)
+    code = second(first(torch.randn(2, 3, *size)))
+    inner = second.operator.synthesize(code, first.operator.grid(size))
+    assert torch.equal(rebuild([first, second], code, size), first.operator.synthesize(inner, size))
+
+
 def test_layers_that_lose_nothing_give_the_image_back() -> None:
     image = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     chain = [lossless(3), batch_norm(3), nn.Identity(), lossless(3), batch_norm(3), lossless(3)]

@@ -64,6 +64,45 @@ def test_any_image_size_is_coded_on_its_grid(stride: int, kernel_size: int, size
     assert code.shape == (2, 8, -(-size[0] // stride), -(-size[1] // stride))
 
 
+OTHERS = pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(4, 4, 0), (4, 2, 1), (3, 2, 0), (3, 1, 2)])
+
+
+@OTHERS
+@pytest.mark.parametrize("size", [(8, 8), (9, 11), (13, 10)])
+def test_of_any_padding_the_code_has_the_shape_of_a_convolution(
+    kernel_size: int, stride: int, padding: int, size: tuple[int, int]
+) -> None:
+    layer, image = CSCConv2d(3, 8, kernel_size, stride, padding=padding), torch.randn(2, 3, *size)
+    code = layer(image)
+    assert code.shape == torch.nn.Conv2d(3, 8, kernel_size, stride, padding)(image).shape
+    assert layer.residual(image, code).shape == image.shape
+
+
+@OTHERS
+def test_of_any_padding_many_steps_solve_the_lasso(kernel_size: int, stride: int, padding: int) -> None:
+    layer = CSCConv2d(3, 8, kernel_size, stride, padding=padding, lambda_=0.3, steps=2000).double()
+    image = torch.randn(1, 3, 9, 10, dtype=torch.float64)
+    with torch.no_grad():
+        code = layer(image)
+        slopes = layer.operator.analyze(layer.residual(image, code))
+    assert code.any()
+    assert slopes.max() <= 0.3 + 1e-5
+    torch.testing.assert_close(slopes[code > 0], torch.full_like(slopes[code > 0], 0.3), rtol=0, atol=1e-5)
+
+
+@OTHERS
+def test_of_any_padding_gradients_are_those_of_finite_differences(kernel_size: int, stride: int, padding: int) -> None:
+    layer = CSCConv2d(2, 3, kernel_size, stride, padding=padding, steps=3).double()
+
+    def code(image: Tensor, atoms: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"dictionary": atoms}, (image,))
+
+    image = torch.randn(2, 2, 6, 5, dtype=torch.float64, requires_grad=True)
+    atoms = layer.dictionary.detach().clone().requires_grad_()
+    assert layer(image).any()
+    assert torch.autograd.gradcheck(code, (image, atoms))
+
+
 def test_one_layer_codes_images_of_different_sizes() -> None:
     layer = CSCConv2d(3, 8, stride=2)
     assert [layer(torch.randn(1, 3, side, side)).shape[-1] for side in (8, 9, 5)] == [4, 5, 3]
@@ -190,6 +229,12 @@ def test_a_kernel_without_a_centre_is_refused(kernel_size: int) -> None:
         CSCConv2d(3, 8, kernel_size)
 
 
+@pytest.mark.parametrize("padding", [-1, 4])
+def test_a_padding_that_no_patch_reaches_over_is_refused(padding: int) -> None:
+    with pytest.raises(UsageError, match=f"padding out of range, expected 0 to 3, got {padding}"):
+        CSCConv2d(3, 8, 4, padding=padding)
+
+
 @pytest.mark.parametrize("steps", [0, -1])
 def test_no_steps_are_refused(steps: int) -> None:
     with pytest.raises(UsageError, match=f"expected steps >= 1, got {steps}"):
@@ -200,6 +245,7 @@ def test_printing_a_layer_tells_its_settings() -> None:
     assert repr(CSCConv2d(3, 8, 7, 2, steps=4)) == (
         "CSCConv2d(3, 8, kernel_size=7, stride=2, steps=4, nonnegative=True)"
     )
+    assert "kernel_size=4, stride=4, padding=0, steps=2" in repr(CSCConv2d(3, 8, 4, 4, padding=0))
 
 
 class TestGradientCheckpointing:

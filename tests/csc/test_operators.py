@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdnet_bench.csc import Dictionary, project_to_unit_norm
 
 
-def random_dictionary(kernel: int, stride: int, atoms: int = 4, channels: int = 3) -> Dictionary:
-    return Dictionary(torch.randn(atoms, channels, kernel, kernel, dtype=torch.float64), stride)
+def random_dictionary(
+    kernel: int, stride: int, padding: int | None = None, atoms: int = 4, channels: int = 3
+) -> Dictionary:
+    return Dictionary(torch.randn(atoms, channels, kernel, kernel, dtype=torch.float64), stride, padding)
 
 
 def naive_synthesis(dictionary: Dictionary, code: Tensor, size: tuple[int, int]) -> Tensor:
-    """Equation (3) entry by entry: each entry of the code adds its atom, centred, where the image has pixels."""
+    """Equation (3) entry by entry: each entry of the code adds its atom where the image has pixels."""
     image = torch.zeros(1, dictionary.atoms.shape[1], *size, dtype=code.dtype)
     kernel = dictionary.atoms.shape[-1]
+    padding = kernel // 2 if dictionary.padding is None else dictionary.padding
     for _, atom, row, column in code.nonzero().tolist():
         for i in range(kernel):
             for j in range(kernel):
-                y = row * dictionary.stride + i - kernel // 2
-                x = column * dictionary.stride + j - kernel // 2
+                y = row * dictionary.stride + i - padding
+                x = column * dictionary.stride + j - padding
                 if 0 <= y < size[0] and 0 <= x < size[1]:
                     image[0, :, y, x] += code[0, atom, row, column] * dictionary.atoms[atom, :, i, j]
     return image
@@ -46,6 +49,48 @@ def test_synthesis_is_the_sum_of_equation_3(size: tuple[int, int], stride: int, 
     torch.testing.assert_close(
         dictionary.synthesize(code, size), naive_synthesis(dictionary, code, size), rtol=0, atol=1e-12
     )
+
+
+PADDED = pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(4, 4, 0), (2, 2, 0), (16, 16, 0), (3, 2, 0), (3, 1, 2), (4, 2, 1), (11, 4, 2), (3, 5, 1), (4, 1, 3), (1, 3, 0)],
+)
+
+
+@PADDED
+@pytest.mark.parametrize("size", [(16, 16), (17, 19), (23, 30)])
+def test_of_any_padding_they_are_adjoint_on_the_grid_of_a_convolution(
+    kernel: int, stride: int, padding: int, size: tuple[int, int]
+) -> None:
+    dictionary = random_dictionary(kernel, stride, padding)
+    image = torch.randn(2, 3, *size, dtype=torch.float64)
+    analyzed = dictionary.analyze(image)
+    conv = nn.Conv2d(3, 4, kernel, stride, padding)
+    assert analyzed.shape == conv(image.float()).shape
+    assert dictionary.grid(size) == tuple(analyzed.shape[-2:])
+    code = torch.randn_like(analyzed)
+    torch.testing.assert_close((dictionary.synthesize(code, size) * image).sum(), (code * analyzed).sum())
+
+
+@PADDED
+def test_the_largest_side_of_a_grid_is_the_last_that_has_it(kernel: int, stride: int, padding: int) -> None:
+    dictionary = random_dictionary(kernel, stride, padding)
+    side = dictionary.largest_side(5)
+    assert dictionary.grid((side, side + 1)) == (5, 6)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 4, 0), (3, 2, 0), (4, 2, 1), (3, 1, 2)])
+def test_of_any_padding_synthesis_is_the_sum_of_equation_3(kernel: int, stride: int, padding: int) -> None:
+    dictionary = random_dictionary(kernel, stride, padding)
+    code = torch.randn(1, 4, *dictionary.grid((9, 10)), dtype=torch.float64)
+    torch.testing.assert_close(
+        dictionary.synthesize(code, (9, 10)), naive_synthesis(dictionary, code, (9, 10)), rtol=0, atol=1e-12
+    )
+
+
+def test_patches_are_apart_where_no_pixel_is_in_two_and_none_reaches_over_the_border() -> None:
+    geometries = [(4, 4, 0), (4, 5, 0), (4, 3, 0), (4, 4, 1), (3, 3, None), (1, 1, None)]
+    assert [random_dictionary(*each).is_apart for each in geometries] == [True, True, False, False, False, True]
 
 
 def test_one_active_entry_places_its_atom_around_its_position() -> None:

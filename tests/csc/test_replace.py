@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ def test_the_first_convolution_of_a_torchvision_network(images: Tensor) -> None:
 
 
 def test_all_leaves_convolutions_of_size_one() -> None:
-    net = replace_convs(torchvision.models.resnet18(num_classes=5), "all")
+    net = replace_convs(build("resnet18", num_classes=5, width=4), "all")
     left = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
     assert len(csc_layers(net)) == 17
     assert [conv.kernel_size for conv in left] == [(1, 1)] * 3
@@ -48,6 +49,20 @@ def test_a_function_chooses_by_name_and_shape() -> None:
         "stages.4.conv1",
         "stages.6.conv1",
     ]
+
+
+def test_even_kernels_inside_a_network(images: Tensor) -> None:
+    net = timm.create_model("test_convnext", num_classes=5).eval()
+    replace_convs(net, lambda _, conv: conv.groups == 1 and max(conv.kernel_size) > 1)
+    assert {(layer.kernel_size, layer.stride, layer.padding) for layer in csc_layers(net)} == {(4, 4, 0), (2, 2, 0)}
+    assert net(images).shape == (2, 5)
+
+
+def test_depthwise_convolutions_are_refused_by_their_name() -> None:
+    net = torchvision.models.mobilenet_v3_small()
+    with pytest.raises(UsageError, match=r"features\.1\.block\.0\.0 has no CSC-layer of its shape, .* groups=16"):
+        replace_convs(net, "all")
+    assert csc_layers(net) == []
 
 
 def test_atoms_are_the_weights_at_unit_norm() -> None:
@@ -71,14 +86,45 @@ def test_modes_are_kept() -> None:
     assert not net[0].training
 
 
+GEOMETRIES = [
+    nn.Conv2d(3, 4, 4, stride=4),
+    nn.Conv2d(3, 4, 16, stride=16),
+    nn.Conv2d(3, 4, 4, padding=2),
+    nn.Conv2d(3, 4, 3),
+    nn.Conv2d(3, 4, 3, stride=2, padding="valid"),
+    nn.Conv2d(3, 4, 5, padding="same"),
+    nn.Conv2d(3, 4, 11, stride=4, padding=2),
+]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47)])
+@pytest.mark.parametrize("conv", GEOMETRIES, ids=repr)
+def test_the_output_has_the_shape_of_the_convolution(conv: nn.Conv2d, size: tuple[int, int]) -> None:
+    image = torch.randn(2, 3, *size)
+    net = nn.Sequential(conv)
+    shape = net(image).shape
+    assert replace_convs(net)(image).shape == shape
+
+
+def test_what_a_layer_makes_of_padding_by_itself_stays_unsaid() -> None:
+    layer = replace_convs(nn.Sequential(nn.Conv2d(3, 4, 5, padding=2)))[0]
+    assert repr(layer) == repr(CSCConv2d(3, 4, 5))
+
+
+class Standardised(nn.Conv2d):
+    """One that does something to its weights, as those of weight-standardised networks."""
+
+
 @pytest.mark.parametrize(
     "conv",
     [
         nn.Conv2d(4, 4, 3, padding=1, groups=2),
         nn.Conv2d(3, 4, 3, padding=2, dilation=2),
-        nn.Conv2d(3, 4, 4, padding=2),
+        nn.Conv2d(3, 4, 4, padding="same"),
+        nn.Conv2d(3, 4, 4, padding=4),
+        nn.Conv2d(3, 4, 4, padding=(1, 2)),
         nn.Conv2d(3, 4, (3, 5), padding=(1, 2)),
-        nn.Conv2d(3, 4, 3),
+        Standardised(3, 4, 3, padding=1),
         nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
         nn.Conv2d(3, 4, 3, padding=1, stride=(1, 2)),
     ],
@@ -86,7 +132,7 @@ def test_modes_are_kept() -> None:
 )
 def test_a_shape_that_no_layer_has_is_refused_and_nothing_is_changed(conv: nn.Conv2d) -> None:
     net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), conv)
-    with pytest.raises(UsageError, match="1 has no CSC-layer of its shape, expected an odd square kernel"):
+    with pytest.raises(UsageError, match=r"1 has no CSC-layer of its shape, expected an nn\.Conv2d with a square"):
         replace_convs(net, "all")
     assert csc_layers(net) == []
 

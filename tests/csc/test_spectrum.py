@@ -14,17 +14,19 @@ from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 STRIDES = pytest.mark.parametrize("stride", [1, 2])
 
 
-def random_dictionary(stride: int, *, smooth: bool = False, shape: tuple[int, ...] = (8, 3, 5, 5)) -> Dictionary:
+def random_dictionary(
+    stride: int, *, smooth: bool = False, shape: tuple[int, ...] = (8, 3, 5, 5), padding: int | None = None
+) -> Dictionary:
     """Gaussian atoms, or `smooth` all-positive ones, whose dominant eigenvalue is the hardest to find."""
     atoms = torch.rand(shape, dtype=torch.float64) if smooth else torch.randn(shape, dtype=torch.float64)
-    return Dictionary(project_to_unit_norm(atoms), stride)
+    return Dictionary(project_to_unit_norm(atoms), stride, padding)
 
 
 def largest_on_grid(dictionary: Dictionary, grid: int) -> Tensor:
     """The largest eigenvalue of A*A on grid x grid positions, by the SVD of the explicit matrix."""
     atoms = dictionary.atoms.shape[0]
     units = torch.eye(atoms * grid**2, dtype=torch.float64).view(-1, atoms, grid, grid)
-    side = grid * dictionary.stride
+    side = dictionary.largest_side(grid)
     return torch.linalg.matrix_norm(dictionary.synthesize(units, (side, side)).flatten(1), 2) ** 2
 
 
@@ -59,6 +61,50 @@ def test_the_margin_covers_every_image_size(stride: int, smooth: bool, shape: tu
     dictionary = random_dictionary(stride, smooth=smooth, shape=shape)
     estimate, supremum = power_iteration(dictionary).value, largest_on_plane(dictionary)
     assert MARGIN * supremum < estimate < supremum
+
+
+OTHERS = pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(4, 4, 0), (2, 2, 0), (8, 8, 0), (3, 2, 0), (3, 1, 2), (4, 2, 1), (4, 4, 2)]
+)
+
+
+@OTHERS
+@pytest.mark.parametrize("smooth", [False, True])
+def test_of_any_padding_too(
+    monkeypatch: pytest.MonkeyPatch, kernel: int, stride: int, padding: int, smooth: bool
+) -> None:
+    monkeypatch.setattr(spectrum, "GRID", 5)
+    dictionary = random_dictionary(stride, smooth=smooth, shape=(6, 3, kernel, kernel), padding=padding)
+    estimate = power_iteration(dictionary, iterations=3000).value
+    torch.testing.assert_close(estimate, largest_on_grid(dictionary, 5), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "stride", "padding"),
+    [
+        ((96, 3, 4, 4), 4, 0),
+        ((8, 3, 4, 4), 2, 1),
+        ((64, 3, 3, 3), 2, 0),
+        ((16, 3, 10, 10), 4, 2),
+        ((32, 16, 2, 2), 2, 0),
+    ],
+)
+def test_of_any_padding_the_margin_covers_every_image_size(
+    shape: tuple[int, ...], stride: int, padding: int, smooth: bool
+) -> None:
+    dictionary = random_dictionary(stride, smooth=smooth, shape=shape, padding=padding)
+    estimate, supremum = power_iteration(dictionary).value, largest_on_plane(dictionary)
+    assert MARGIN * supremum < estimate < supremum * (1 + 1e-9)
+
+
+def test_patches_that_are_apart_are_a_matter_of_one_position() -> None:
+    """As many atoms as a patch has entries: their eigenvalues lie close together, which is hard on the iteration."""
+    dictionary = random_dictionary(16, shape=(768, 3, 16, 16), padding=0)
+    value, vector = power_iteration(dictionary)
+    largest = torch.linalg.matrix_norm(dictionary.atoms.flatten(1), 2) ** 2
+    assert vector.shape == (1, 768, 1, 1)
+    assert MARGIN * largest < value <= largest
 
 
 def test_the_vector_is_an_eigenvector(monkeypatch: pytest.MonkeyPatch) -> None:

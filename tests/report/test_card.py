@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard, ModelCardData
 
 from sdnet_bench.attacks import DEFAULT_EPS, Threat
+from sdnet_bench.backbones import count_parameters
+from sdnet_bench.config import Backbone, ModelConfig, Origin
+from sdnet_bench.engine.checkpoint import build_net
 from sdnet_bench.records import read_results
-from sdnet_bench.report.card import card, publish, summary
+from sdnet_bench.report.card import card, count, publish, summary
 from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adversarial import attack_setting, run_attack
@@ -33,13 +38,49 @@ def measured(sdnet: Workbench) -> Workbench:
     return sdnet
 
 
-def test_the_front_matter_names_library_task_data_and_backbone(sdnet: Workbench) -> None:
-    _, front, _ = card(sdnet.folder, read(sdnet)).split("---\n", 2)
-    fields = dict(line.split(": ", 1) for line in front.splitlines())
-    assert fields["library_name"] == "sdnet-bench"
-    assert fields["pipeline_tag"] == "image-classification"
-    assert fields["datasets"] == "[digits]"
-    assert "sdnet18" in fields["tags"]
+def front_matter(text: str) -> ModelCardData:
+    """As the Hub reads it."""
+    return ModelCard(text).data
+
+
+def sections(text: str) -> dict[str, str]:
+    """What stands under each heading of a card."""
+    parts = text.split("\n## ")[1:]
+    return {part.split("\n")[0]: part.partition("\n")[2] for part in parts}
+
+
+def test_the_hub_reads_library_task_data_and_tags(sdnet: Workbench, resnet: Workbench) -> None:
+    data = front_matter(card(sdnet.folder, read(sdnet)))
+    assert (data.library_name, data.pipeline_tag, data.datasets) == ("sdnet-bench", "image-classification", ["digits"])
+    assert data.tags == ["sdnet18", "robustness", "sparse-coding"]
+    assert front_matter(card(resnet.folder, read(resnet))).tags == ["resnet18", "robustness"]
+
+
+def test_the_hub_reads_the_clean_accuracy_of_all_test_images(sdnet: Workbench) -> None:
+    (result,) = front_matter(card(sdnet.folder, read(sdnet))).eval_results or []
+    assert (result.dataset_name, result.dataset_split, result.metric_type) == ("digits", "test", "accuracy")
+    assert result.metric_value == round(sdnet.store[sdnet.cell("test")].accuracy, 4)
+
+
+def test_accuracy_on_some_of_the_test_images_is_not_told_to_the_hub(sdnet: Workbench) -> None:
+    results = read(sdnet)
+    (clean,) = (record for record in results.records if record.cell == sdnet.cell("test"))
+    some = clean.model_copy(update={"cell": clean.cell.model_copy(update={"limit": 40})})
+    data = front_matter(card(sdnet.folder, replace(results, records=(some,))))
+    assert (data.eval_results, data.metrics) == (None, ["accuracy"])
+
+
+def test_a_card_counts_parameters(sdnet: Workbench) -> None:
+    assert f"sdnet18 on digits, {count_parameters(sdnet.model.net):,} parameters." in card(sdnet.folder, read(sdnet))
+
+
+@pytest.mark.parametrize(
+    "backbone", ["sdnet18", "sdnet18_all", "resnet18", "scn18", "mdeq_tiny", "torchvision:resnet18"]
+)
+def test_parameters_are_counted_without_a_network(backbone: str) -> None:
+    options = {} if ":" in backbone else {"width": 4}
+    config = ModelConfig(backbone=Backbone(name=backbone, options=options), num_classes=7, dataset="digits")
+    assert count(config) == count_parameters(build_net(config))
 
 
 def test_the_table_of_a_card_is_that_of_its_records(measured: Workbench) -> None:
@@ -50,7 +91,64 @@ def test_the_table_of_a_card_is_that_of_its_records(measured: Workbench) -> None
 def test_a_card_says_how_the_model_was_trained(sdnet: Workbench) -> None:
     text = card(sdnet.folder, read(sdnet))
     assert "# sdnet18-tiny" in text
-    assert "2 epochs in batches of 32, seed 0" in text
+    assert "2 epochs in batches of 32, with seed 0." in text
+
+
+def test_a_card_says_what_training_started_from(sdnet: Workbench) -> None:
+    recipe = sdnet.folder / "recipe.toml"
+    recipe.write_text(f'limit = 200\nweights = "start.safetensors"\n{recipe.read_text()}')
+    expected = "seed 0, on 200 training images, starting from the weights `start.safetensors`."
+    assert expected in card(sdnet.folder, read(sdnet))
+
+
+def test_a_card_says_that_a_model_was_not_trained_here(sdnet: Workbench) -> None:
+    (sdnet.folder / "recipe.toml").unlink()
+    origin = Origin(source="model_best.pth.tar", revision="9f8e")
+    (sdnet.folder / Origin.FILE).write_text(origin.model_dump_json())
+    text = card(sdnet.folder, read(sdnet))
+    assert "It was not trained here: it comes from `model_best.pth.tar`, revision `9f8e`." in text
+    assert "- How it was trained is not on record." in text
+    assert "recipe.toml" not in text
+
+
+def test_a_model_of_which_nothing_is_on_record_has_an_honest_card(sdnet: Workbench) -> None:
+    text = card(sdnet.folder, replace(read(sdnet), records=()))
+    assert "None yet: nothing has been measured." in text
+    assert list(sections(text)) == ["Results", "Use"]
+
+
+def test_a_card_describes_the_threats_of_its_records(measured: Workbench) -> None:
+    lines = sections(card(measured.folder, read(measured)))["Threat models"]
+    assert "- linf 8/255: pgd, 2 steps of 0.0392, 1 random start(s), 40 test images, float32; union" in lines
+    assert re.search(
+        r"- l2 0\.5: pgd, .*; union at lambda 0\.1 of pgd \(matched\); union at lambda 0\.\d of pgd", lines
+    )
+
+
+def test_a_card_without_attacks_has_no_threats(sdnet: Workbench) -> None:
+    found = sections(card(sdnet.folder, read(sdnet)))
+    assert "Threat models" not in found
+    assert "- Not attacked under linf 8/255 and l2 0.5." in found["Limits"]
+
+
+def test_a_card_names_its_limits(measured: Workbench) -> None:
+    lines = sections(card(measured.folder, read(measured)))["Limits"].splitlines()
+    assert lines[1:9] == [
+        "- Width 4 instead of 64.",
+        "- One training with one seed: intervals are over test images, not over trainings.",
+        "- Handwritten digits show what the commands do, not what the paper claims.",
+        "- Noises: 40 test images in float32, made here with seed 0; no files of a -C archive.",
+        "- Not measured at every severity: shot, speckle, impulse.",
+        "- Corruptions that are no noises: none was measured.",
+        "- linf 8/255 and l2 0.5: no AutoAttack, and stronger attacks can only lower the union.",
+        "- linf 8/255 and l2 0.5: lambda was tuned on 40 validation images.",
+    ]
+
+
+def test_every_figure_that_is_there_is_shown(sdnet: Workbench) -> None:
+    (sdnet.folder / "figure2.png").touch()
+    text = card(sdnet.folder, read(sdnet))
+    assert re.findall(r"!\[.*\]\((.*)\)", text) == ["figure2.png"]
 
 
 def test_a_summary_has_a_line_per_way_of_choosing_lambda(measured: Workbench, resnet: Workbench) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sdnet_bench.backbones import count_parameters
-from sdnet_bench.config import Recipe
+from sdnet_bench.config import Origin, Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
@@ -132,6 +133,8 @@ WRONG = {
     "option": (UsageError, {"backbone": {"name": "sdnet18", "options": {"depth": 3}}}),
     "data set": (UnknownNameError, {"dataset": "digit"}),
     "images": (DataError, {"dataset": "imagefolder"}),
+    "size": (UsageError, {"backbone": {"name": "torchvision:inception_v3"}}),
+    "weights": (UsageError, {"weights": "pretrained"}),
 }
 
 
@@ -152,6 +155,74 @@ def test_a_recipe_that_cannot_be_run_overwrites_nothing(train: Any, small: Recip
     with pytest.raises(error):
         train(small.replace(**change), overwrite=True)
     assert train(small, resume=True).model.weights == good.model.weights
+
+
+HEADLESS = """\
+from torch import nn
+
+
+def features(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Pair(nn.Sequential):
+    def forward(self, image):
+        return image, super().forward(image)
+
+
+def pair(num_classes):
+    return Pair(nn.Conv2d(3, 4, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "got"), [("features", r"got \(1, 4\)"), ("pair", "got tuple")], ids=["features", "pair"]
+)
+def test_a_network_that_makes_no_logits_is_refused(
+    train: Any, small: Recipe, tmp_path: Path, function: str, got: str
+) -> None:
+    (tmp_path / "nets.py").write_text(HEADLESS, encoding="utf-8")
+    backbone = {"name": f"{tmp_path}/nets.py:{function}"}
+    with pytest.raises(UsageError, match=rf"nets\.py:{function} makes no logits, expected \(1, 10\), {got}"):
+        train(small.replace(backbone=backbone))
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_training_goes_on_from_the_weights_of_another_run(train: Any, small: Recipe, tmp_path: Path) -> None:
+    first = train(small)
+    again = small.replace(name="tuned", weights=str(first.folder / "model.safetensors"), optimizer={"lr": 1e-9})
+    torch.testing.assert_close(
+        dict(train(again).model.net.named_parameters()), dict(first.model.net.named_parameters())
+    )
+
+
+def test_a_model_from_elsewhere_is_not_trained_on_but_replaced(train: Any, small: Recipe) -> None:
+    folder = train(small).folder
+    (folder / "recipe.toml").rename(folder / "was.toml")
+    origin = Origin(source="timm:test_resnet", revision="r160_in1k")
+    (folder / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"small was not trained here\. Choose another --name, or replace it"):
+            train(small, resume=resume)
+    train(small, overwrite=True)
+    assert not (folder / Origin.FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "csc_stem", "run", "options"),
+    [
+        (None, 2, False, "sdnet18-tiny", {"width": 2}),
+        ("resnet34", None, False, "resnet34-tiny", {"width": 4}),
+        ("resnet18", None, True, "resnet18_csc-tiny", {"width": 4, "csc_stem": True}),
+        ("torchvision:resnet18", None, True, "torchvision-resnet18_csc-tiny", {"csc_stem": True}),
+        ("lib/nets.py:tiny", None, False, "nets-tiny-tiny", {}),
+    ],
+)
+def test_another_network_gives_a_recipe_its_name_and_keeps_what_it_takes(
+    tiny_recipes: dict[str, Recipe], name: str | None, width: int | None, csc_stem: bool, run: str, options: Any
+) -> None:
+    recipe = with_backbone(tiny_recipes["sdnet18-tiny"], name, width, csc_stem=csc_stem)
+    assert (recipe.name, recipe.backbone.options) == (run, options)
 
 
 def test_damaged_data_leave_nothing_behind(train: Any, small: Recipe, tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
 """A network from a function in a Python file, `path/to/file.py:name`, that takes `num_classes` and options.
 
-Its networks get normalised images, as those of the libraries do.
+Its networks get normalised images, as those of the libraries do. A relative path starts where the command runs.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ...errors import ModelError, UnknownNameError, UsageError
+from ...errors import InterruptError, UnknownNameError, UsageError
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
@@ -23,30 +25,34 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     return net
 
 
-def normalization(name: str) -> None:
-    """Nobody says: that of the data set is taken."""
-
-
-def pretrained(name: str, weights: str | None) -> dict[str, Tensor]:
-    """There are none."""
-    raise ModelError(f"{name} has no weights of its own", hint="Name a safetensors file with --weights.")
+def published(name: str, weights: str | None) -> None:
+    """There are none, and nobody says how it normalises: mean and std are those of the data set."""
 
 
 def _factory(name: str) -> Callable[..., Any]:
     file, _, function = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"no file {file}", expected="path/to/file.py:function")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"{file} does not load: {type(error).__name__}: {error}") from error
+    module = _run(Path(file))
     found = getattr(module, function, None)
     if not callable(found):
-        raise UnknownNameError(f"function in {file}", function, [each for each in vars(module) if each[0] != "_"])
+        functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        raise UnknownNameError(f"function in {file}", function, functions)
     factory: Callable[..., Any] = found
     return factory
+
+
+def _run(path: Path) -> ModuleType:
+    """The module that the file makes; dataclasses in it look for it among the known ones."""
+    if not path.is_file():
+        raise UsageError(f"no file {path} here", expected="path/to/file.py:function", got=str(path.resolve()))
+    name = f"sdnet_bench_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InterruptError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{path} does not load: {type(error).__name__}: {error}") from error
+    return module

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import ModelError, UnknownNameError, UsageError
+from .source import Published, Weights
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
@@ -17,20 +18,19 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     return net
 
 
-def normalization(name: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation of the pretrained configuration."""
+def published(name: str, weights: str | None) -> Published:
+    """The weights that the name's tag says, by default the recommended ones; mean and std are theirs."""
     config = _timm(name).get_pretrained_cfg(name)
-    return tuple(config.mean), tuple(config.std)
-
-
-def pretrained(name: str, weights: str | None) -> dict[str, Tensor]:
-    """The weights that the name's tag says, from the Hub."""
     if weights is not None:
-        raise UsageError(
-            "timm names weights by a tag", expected=f"timm:{name.partition('.')[0]}.{weights}", got=weights
-        )
+        tagged = f"timm:{name.partition('.')[0]}.{weights}"
+        raise UsageError("timm names weights by a tag", expected=f"pretrained, or the backbone {tagged}", got=weights)
+    options = {"mean": tuple(config.mean), "std": tuple(config.std)}
+    return Published(config.tag or "untagged", options, partial(_fetch, name))
+
+
+def _fetch(name: str) -> Weights:
     try:
-        state: dict[str, Tensor] = _timm(name).create_model(name, pretrained=True).state_dict()
+        state: Weights = _timm(name).create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         hint = "Name a safetensors file that is here with --weights."
@@ -39,12 +39,16 @@ def pretrained(name: str, weights: str | None) -> dict[str, Tensor]:
 
 
 def _timm(name: str) -> ModuleType:
-    """The library, if it is there and has a network of that name."""
+    """The library, if it is there and has a network of that name, with weights of that tag."""
     try:
         import timm
     except ImportError:
         raise UsageError("timm is not installed", hint='Install it with `pip install "sdnet-bench[timm]"`.') from None
-    if not timm.is_model(name):
-        raise UnknownNameError("network of timm", name.partition(".")[0], timm.list_models())
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise UnknownNameError("network of timm", architecture, timm.list_models())
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise UnknownNameError(f"tag of timm:{architecture}", tag, tags)
     library: ModuleType = timm
     return library

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from contextlib import redirect_stdout
+from functools import partial
+from pickle import UnpicklingError
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import ModelError, UnknownNameError, UsageError
+from .source import Published, Weights
+
+INCEPTION = ("googlenet", "inception_v3")
+USUAL = {"transform_input": True, "aux_logits": False, "init_weights": True}
+"""Options of these two: their published weights want images as another library normalised them. Their auxiliary
+classifiers are left out, as logits are all that is trained on."""
+AUXILIARY = "AuxLogits."
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights; an unknown name is an `UnknownNameError`."""
     from torchvision.models import get_model
 
-    net: nn.Module = get_model(_known(name), weights=None, num_classes=num_classes, **options)
+    usual = USUAL if name in INCEPTION else {}
+    net: nn.Module = get_model(_known(name), weights=None, num_classes=num_classes, **usual | options)
     return net
 
 
-def normalization(name: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation of the recommended weights."""
-    preset = _weights(name, None).transforms()
-    return tuple(preset.mean), tuple(preset.std)
+def published(name: str, weights: str | None) -> Published:
+    """Weights of ImageNet's classes, such as `IMAGENET1K_V1`, downloaded to torch's cache and checked by their hash."""
+    chosen = _chosen(name, weights)
+    preset = chosen.transforms()
+    options: dict[str, Any] = {"mean": tuple(preset.mean), "std": tuple(preset.std)}
+    if name.startswith("vit_"):
+        options["image_size"] = chosen.meta["min_size"][0]
+    return Published(str(chosen), options, partial(_fetch, name, chosen))
 
 
-def pretrained(name: str, weights: str | None) -> dict[str, Tensor]:
-    """Published weights, such as `IMAGENET1K_V1`, downloaded to torch's cache and checked by their hash."""
-    chosen = _weights(name, weights)
+def _fetch(name: str, chosen: Any) -> Weights:
+    """Read twice: first as tensors alone, so that a file with more in it is refused, then as torchvision does."""
+    from torchvision.models import get_model
+
     try:
-        state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        with redirect_stdout(sys.stderr):  # where torch says what it downloads
+            chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            state: Weights = get_model(name, weights=chosen, progress=False).state_dict()
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         hint = "Download the file elsewhere, save its tensors as safetensors, and name that file with --weights."
         raise ModelError(f"cannot fetch {chosen.url}: {error}", hint=hint) from None
-    return state
+    return {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY)}
 
 
 def _known(name: str) -> str:
@@ -44,12 +62,13 @@ def _known(name: str) -> str:
     return name
 
 
-def _weights(name: str, weights: str | None) -> Any:
+def _chosen(name: str, weights: str | None) -> Any:
     from torchvision.models import get_model_weights
 
-    published = get_model_weights(_known(name))
+    known = get_model_weights(_known(name))
     if weights is None:
-        return published.DEFAULT
-    if weights not in published.__members__:
-        raise UsageError(f"no such weights of {name}", expected=", ".join(published.__members__), got=weights)
-    return published[weights]
+        return known.DEFAULT
+    classifying = [each.name for each in known if each.meta.get("categories")]
+    if weights not in classifying:
+        raise UsageError(f"no such weights of {name}", expected=", ".join(["pretrained", *classifying]), got=weights)
+    return known[weights]

@@ -81,7 +81,7 @@ def _wanted(archive: Archive, corruptions: Sequence[str] | None) -> list[str]:
     if archive.dataset is None:
         raise UsageError(f"{archive.name} cannot be generated: it belongs to no data set that is known here")
     if corruptions is None:
-        return [name for name in CORRUPTIONS if CORRUPTIONS[name].archive_name in archive.members]
+        return [name for name, part in CORRUPTIONS.ours.items() if part.archive_name in archive.members]
     return [name for name in corruptions if archive.member(name)]
 
 

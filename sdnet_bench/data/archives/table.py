@@ -89,7 +89,7 @@ class Archive:
     def member(self, corruption: str) -> str:
         """What a corruption is called here."""
         member = CORRUPTIONS[corruption].archive_name
-        if member not in self.members:
+        if corruption not in CORRUPTIONS.ours or member not in self.members:
             raise UsageError(f"{self.name} has no {corruption}", expected=", ".join(self.members))
         return member
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ...registry import Registry
+from ...registry import Registry, check_call
 from .pixels import Pixels
 
 Level = float | tuple[float, ...]
@@ -73,7 +73,16 @@ class Corruption:
         return table[family]
 
 
-CORRUPTIONS: Registry[Corruption] = Registry("corruption")
+def check_corruption(part: Any) -> None:
+    """A TypeError where it is none."""
+    if not isinstance(part, Corruption):
+        raise TypeError(f"expected a sdnet_bench.data.Corruption, got {part!r}")
+    check_call(part.apply, "(pixels, level, generator) as what it applies", None, 0.0, None)
+
+
+CORRUPTIONS: Registry[Corruption] = Registry(
+    "corruption", check_corruption, reserved=("none", "all", "unknown", *get_args(Group))
+)
 
 
 def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, index: int) -> NDArray[np.uint8]:

@@ -1,0 +1,209 @@
+"""Checkpoints of the authors' release (github.com/Delay-Xili/SDNet) as model folders.
+
+What is in such a file: the weights by the names of their modules, and the step size of every CSC-layer. What is not:
+lambda, which was 0.1 in training, and the normalisation of the images, which their loaders do; see `LOADERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD
+from ..config import Backbone, ModelConfig, Origin
+from ..csc import csc_layers, get_lambda, project_to_unit_norm
+from ..errors import InterruptError, ModelError, UnknownNameError, UsageError
+from ..progress import Progress
+from .checkpoint import build_net, write_model
+from .weights import file_digest
+
+State = Mapping[str, Tensor]
+
+DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
+BLOCKS = {
+    kind.format(depth): blocks for depth, blocks in DEPTHS.items() for kind in ("resnet{}", "sdnet{}", "sdnet{}_all")
+}
+"""Blocks in each of the four stages of the networks that were released, by our names."""
+
+RESIDUAL = {"shortcut": True, "inner_relu": False, "stem_relu": False}
+"""What the release calls an SDNet-All with shortcuts."""
+
+MOST_LISTED = 4
+"""Names of tensors in a message."""
+
+
+class Loader(NamedTuple):
+    """What the release trains on: classes, the side of the stem's kernel, and how pixels are normalised."""
+
+    classes: int
+    kernel_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+LOADERS = {
+    "cifar10": Loader(10, 3, CIFAR10_MEAN, CIFAR10_STD),
+    "cifar100": Loader(100, 3, CIFAR10_MEAN, CIFAR10_STD),
+    "imagenet": Loader(1000, 7, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""By our names of the data sets. Theirs takes the statistics of CIFAR-10 for CIFAR-100 too."""
+
+
+def convert(
+    path: Path,
+    backbone: str,
+    runs_dir: Path,
+    progress: Progress,
+    *,
+    dataset: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Makes a run of a released checkpoint; its logits are those of the released network with these weights.
+
+    Every tensor of the file has a place in ours and the other way round. Atoms are scaled to unit norm, as the released
+    network does in each forward; lambda is the backbone's own, 0.1.
+
+    Args:
+        path: a file of `torch.save`, a state dict or what holds one as `state_dict`; nothing in it is run.
+        backbone: what it is, one of `BLOCKS`.
+        runs_dir: where the run goes.
+        progress: is told what was assumed.
+        dataset: one of `LOADERS`; by default the one that its classes and its stem speak of.
+        name: of the run.
+
+    Raises:
+        UsageError: there is such a run already, or no such released network.
+        ModelError: the file cannot be read, or holds something else.
+    """
+    if backbone not in BLOCKS:
+        raise UnknownNameError("released network", backbone, BLOCKS)
+    state = _read(path)
+    config = _configure(path, state, backbone, dataset)
+    folder = runs_dir / (name or f"{backbone}-{config.dataset}-released")
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    net = build_net(config)
+    _fill(net, state, _their_names(net, backbone), f"{path} is no released {backbone}")
+    write_model(folder, Origin(source=path.name, revision=file_digest(path)), config, net)
+    _tell(net, config, progress)
+    return folder
+
+
+def _read(path: Path) -> State:
+    """The state dict of a file, without the prefix that `DataParallel` puts before every name."""
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}", expected="a checkpoint of the authors' release")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except InterruptError:
+        raise
+    except Exception:  # torch raises half a dozen kinds, and advises to trust the file
+        raise ModelError(f"{path} is damaged, or more than tensors and plain values", expected="a checkpoint") from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path} holds no state dict", expected="tensors by name")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _configure(path: Path, state: State, backbone: str, dataset: str | None) -> ModelConfig:
+    """What the sizes of stem and head say of the network."""
+    names = (f"{_stem(backbone)}.weight", "linear.bias")
+    stem, head = (state.get(name, torch.empty(())) for name in names)
+    if (stem.ndim, head.ndim) != (4, 1):
+        got = _listed(state)
+        raise ModelError(f"{path} is no released {backbone}", expected=f"{names[0]} and {names[1]} in it", got=got)
+    found = _dataset(path, len(head), stem.shape[-1], dataset)
+    loader = LOADERS[found]
+    options = {"mean": loader.mean, "std": loader.std, "width": len(stem)}
+    options |= {"stem": "imagenet"} if found == "imagenet" else {}
+    options |= RESIDUAL if backbone.endswith("_all") and any(".shortcut." in each for each in state) else {}
+    return ModelConfig(backbone=Backbone(name=backbone, options=options), num_classes=loader.classes, dataset=found)
+
+
+def _dataset(path: Path, classes: int, kernel_size: int, wanted: str | None) -> str:
+    """The data set of so many classes and this stem; the wanted one, if there is one."""
+    if wanted is not None and wanted not in LOADERS:
+        raise UnknownNameError("data set of the release", wanted, LOADERS)
+    choices = {wanted: LOADERS[wanted]} if wanted else LOADERS
+    fitting = [name for name, loader in choices.items() if loader[:2] == (classes, kernel_size)]
+    if not fitting:
+        expected = " or ".join(f"{name}'s {_sizes(*loader[:2])}" for name, loader in choices.items())
+        raise ModelError(f"{path} is of other images", expected=expected, got=_sizes(classes, kernel_size))
+    return fitting[0]
+
+
+def _sizes(classes: int, kernel_size: int) -> str:
+    return f"{classes} classes behind a {kernel_size}x{kernel_size} stem"
+
+
+def _stem(backbone: str) -> str:
+    """Their name of the first layer."""
+    return "layer0.0" if backbone.startswith("resnet") else "layer0.0.dn"
+
+
+def _their_names(net: nn.Module, backbone: str) -> dict[str, str]:
+    """Our names of all tensors that the release has, by theirs."""
+    modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool.0": "layer0.2.dn", "pool.1": "layer0.3"}
+    modules |= {"classifier": "linear", **dict(_blocks(backbone))}
+    names: dict[str, str] = {}
+    for ours in net.state_dict():
+        module = next((module for module in modules if ours.startswith(f"{module}.")), None)
+        if module and not ours.endswith(".lambda_"):
+            tensor = ours.removeprefix(module).replace(".dictionary", ".weight")
+            names[modules[module] + tensor] = ours
+    return names
+
+
+def _blocks(backbone: str) -> Iterator[tuple[str, str]]:
+    """Their names of the modules behind the stem by ours: residual blocks, or their parts where these are CSC-layers.
+
+    The parts of a chain are numbered here, those of a block with shortcuts have names.
+    """
+    places = [(stage, place) for stage, count in enumerate(BLOCKS[backbone], 1) for place in range(count)]
+    for number, (stage, place) in enumerate(places):
+        if not backbone.endswith("_all"):
+            yield f"stages.{number}", f"layer{stage}.{place}"
+            continue
+        theirs = f"layer{stage}.layers.{place}"
+        for link, part in enumerate(("conv1", "bn1", "conv2", "bn2")):
+            for ours in (f"{link}", part):
+                yield f"stages.{number}.{ours}", f"{theirs}.{part}" + ".dn" * part.startswith("conv")
+        yield f"stages.{number}.shortcut", f"{theirs}.shortcut"
+
+
+@torch.no_grad()
+def _fill(net: nn.Module, state: State, names: Mapping[str, str], complaint: str) -> None:
+    """Puts every tensor in its place; a `ModelError` unless names and shapes are those of the network."""
+    _compare(state.keys() - names.keys(), names.keys() - state.keys(), complaint)
+    places = {theirs: net.state_dict()[ours] for theirs, ours in names.items()}
+    for name, place in places.items():
+        if state[name].shape != place.shape:
+            expected, got = tuple(place.shape), tuple(state[name].shape)
+            raise ModelError(f"{complaint}: {name} is of another shape", expected=expected, got=got)
+        place.copy_(state[name])
+    for layer in csc_layers(net):
+        layer.dictionary.copy_(project_to_unit_norm(layer.dictionary))
+
+
+def _compare(unknown: Collection[str], missing: Collection[str], complaint: str) -> None:
+    """A `ModelError` that says what is there and should not be, and the other way round."""
+    if missing:
+        raise ModelError(f"{complaint}: it lacks {_listed(missing)}", got=_listed(unknown) if unknown else None)
+    if unknown:
+        raise ModelError(f"{complaint}: it has {_listed(unknown)} as well")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """A few of them, in order."""
+    found = sorted(names)
+    return ", ".join(found[:MOST_LISTED]) + ", ..." * (len(found) > MOST_LISTED)
+
+
+def _tell(net: nn.Module, config: ModelConfig, progress: Progress) -> None:
+    progress.note(f"{config.dataset}: pixels are normalised as the release's loader does")
+    if csc_layers(net):
+        progress.note(f"lambda {get_lambda(net):g}, which is not in the file: the release trains with 0.1")

@@ -1,0 +1,1 @@
+"""One part of each kind: a backbone, a corruption, an attack and a data set."""
