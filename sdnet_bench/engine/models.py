@@ -16,7 +16,6 @@ from ..progress import Progress
 from .checkpoint import Model, read_model, write_model
 from .hub import HUB, folder_name, pull
 from .initial import PRETRAINED, find_weights, initial_net
-from .weights import WEIGHTS
 
 IMAGENET_CLASSES = 1000
 """Of the published weights of other people's networks."""
@@ -52,7 +51,7 @@ def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | No
         return _obtain(str(path_or_name), runs_dir, progress or Progress())
     if Path(path_or_name).is_dir():
         raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
-    known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob(f"*/{WEIGHTS}")}
+    known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob("*/model*.safetensors")}
     raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
 
 

@@ -435,3 +435,9 @@ def saved(state: dict[str, Tensor]) -> bytes:
     file = io.BytesIO()
     torch.save(state, file)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained"])
+def test_a_configuration_cannot_make_timm_read_a_file(option: str) -> None:
+    with pytest.raises(UsageError, match=f"timm:test_resnet is built with fresh weights, got {option}"):
+        build("timm:test_resnet", num_classes=3, **{option: "weights.pth"})

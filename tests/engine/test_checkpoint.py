@@ -15,8 +15,9 @@ import sdnet_bench
 from sdnet_bench.backbones import build
 from sdnet_bench.config import ModelConfig, Recipe
 from sdnet_bench.csc import get_lambda, set_lambda
-from sdnet_bench.engine.checkpoint import WEIGHTS, Model, file_digest, read_model, write_model
+from sdnet_bench.engine.checkpoint import Model, read_model, write_model
 from sdnet_bench.engine.models import load_model
+from sdnet_bench.engine.weights import WEIGHTS, file_digest
 from sdnet_bench.errors import BenchError, ModelError, UnknownNameError
 
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
