@@ -5,136 +5,34 @@ A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Modu
 standard deviation per channel, is deterministic in eval mode, and passes gradients to its input there too. A
 module in it that has to do something after every step of the optimiser is a `Follower`. A plugin adds a backbone as
 an entry point of the group `sdnet_bench.backbones`; a name with a colon is somebody else's network, see `foreign`.
+
+assembly    the registry, and networks by name
+csc_stem    a CSC-layer in the place of a network's first convolution
+resnet      ResNets, and what others are made of
+sdnet       SDNet and SDNet-All
+scn         SCN and SCN-18
+mdeq        the multiscale equilibrium
+foreign     other people's networks
+normalize   the first layer of each
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol, runtime_checkable
-
-from torch import nn
-
-from ..csc import CSCConv2d, csc_layers, replace_convs
-from ..errors import UsageError
-from ..registry import Registry, check_call
-from .foreign import Foreign, Published, build_foreign, is_code, is_foreign, parse, published
-from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria, mdeq, mdeq_tiny
+from .assembly import (
+    BACKBONES,
+    Builder,
+    Follower,
+    accepted,
+    build,
+    count_parameters,
+    defaults,
+    find_builder,
+    normalization,
+)
+from .csc_stem import csc_stem_options, put_csc_stem
+from .foreign import Foreign, Published, is_code, is_foreign, parse, published
+from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
 from .normalize import Normalize
-from .resnet import ResNet
-from .scn import SCN, scn18
-from .sdnet import sdnet, sdnet_all
-
-Builder = Callable[..., nn.Module]
-
-
-@runtime_checkable
-class Follower(Protocol):
-    """A module that follows the optimiser: training calls it after every step, before the next batch."""
-
-    def after_step(self) -> None: ...
-
-
-def check_builder(builder: Builder) -> None:
-    """A TypeError where it cannot be called as a backbone is."""
-    expected = "(num_classes, *, mean, std, **options)"
-    check_call(builder, expected, 10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-BACKBONES: Registry[Builder] = Registry("backbone", check_builder)
-for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
-    BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
-    BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
-    BACKBONES.register(f"sdnet{name}_all")(partial(sdnet_all, blocks))
-BACKBONES.register("scn")(SCN)
-BACKBONES.register("scn18")(scn18)
-BACKBONES.register("mdeq")(mdeq)
-BACKBONES.register("mdeq_tiny")(mdeq_tiny)
-
-
-def build(name: str, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = False, **options: Any) -> nn.Module:
-    """Builds a network by name, with fresh weights from torch's global generator.
-
-    Args:
-        name: of a backbone, or somebody else's network, such as `torchvision:resnet50`.
-        num_classes: length of the logits.
-        csc_stem: put a CSC-layer in the place of the first convolution; a mapping holds options of `CSCConv2d`.
-        options: of the builder.
-
-    Raises:
-        UnknownNameError: there is no such backbone.
-        UsageError: it does not take these options, refuses their values, or has no plain convolution at its stem.
-    """
-    builder = find_builder(name)
-    try:
-        inspect.signature(builder).bind(num_classes, **options)
-        net = builder(num_classes, **options)
-    except TypeError as error:
-        raise UsageError(f"backbone {name!r}: {error}") from None
-    return put_csc_stem(net, csc_stem)
-
-
-def find_builder(name: str) -> Builder:
-    """What builds the backbone of that name."""
-    return partial(build_foreign, backbone=name) if is_foreign(name) else BACKBONES[name]
-
-
-def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
-    """A CSC-layer in the place of the convolution that sees the image, in place; as it is where `options` is False.
-
-    It is the first, and the only one of three channels: where there are several, the image goes several ways.
-    """
-    if options is False:
-        return net
-    convs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    seeing = [conv for conv in convs if conv.in_channels == 3]
-    if csc_layers(net) or len(seeing) != 1 or seeing[0] is not convs[0]:
-        got = f"{type(net.net if isinstance(net, Foreign) else net).__name__} with {len(seeing)} of three channels"
-        raise UsageError("no place for a CSC stem", expected="one convolution that sees the image, the first", got=got)
-    try:
-        return replace_convs(net, "first", **({} if options is True else options))
-    except TypeError as error:
-        raise UsageError(f"csc_stem: {error}", expected="true, or options of a CSC-layer") from None
-
-
-def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the CSC-layer that `csc_stem` among a network's options stands for; empty where there is none."""
-    wanted = options.get("csc_stem", False)
-    if wanted is False:
-        return {}
-    parameters = inspect.signature(CSCConv2d).parameters.values()
-    usual = {each.name: each.default for each in parameters if each.default is not each.empty}
-    return usual | ({} if wanted is True else dict(wanted))
-
-
-def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Mean and standard deviation that somebody else's network was trained with; None: the data set's are taken."""
-    if not is_foreign(name):
-        return None
-    known = published(name)
-    return (known.options["mean"], known.options["std"]) if known else None
-
-
-def defaults(name: str) -> dict[str, Any]:
-    """The options of a backbone that its builder names, and their values where nothing else is said."""
-    parameters = inspect.signature(find_builder(name)).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
-
-
-def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of another backbone's options that this one takes too."""
-    if is_foreign(name):
-        return {}
-    parameters = inspect.signature(find_builder(name)).parameters
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return {option: value for option, value in options.items() if takes_any or option in parameters}
-
-
-def count_parameters(net: nn.Module) -> int:
-    """Trainable parameters of a network."""
-    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
-
 
 __all__ = [
     "BACKBONES",

@@ -37,20 +37,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("sweep-lambda")(sweep_lambda.sweep_lambda)
-app.command("fit-lambda")(fit_lambda.fit_lambda)
-app.command("attack")(attack.attack)
-app.command("audit")(audit.audit)
-app.command("report")(report.report)
-app.add_typer(visualize.app, name="visualize")
-app.command("demo")(demo.demo)
-app.command("reproduce")(reproduce.reproduce)
-app.command("bench")(bench.bench)
-app.add_typer(data.app, name="data")
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(models.app, name="models")
+STEPS, WHOLE, AROUND = "Step by step", "All at once", "Models, data, plugins"
+app.command("train", rich_help_panel=STEPS)(train.train)
+app.command("evaluate", rich_help_panel=STEPS)(evaluate.evaluate)
+app.command("sweep-lambda", rich_help_panel=STEPS)(sweep_lambda.sweep_lambda)
+app.command("fit-lambda", rich_help_panel=STEPS)(fit_lambda.fit_lambda)
+app.command("attack", rich_help_panel=STEPS)(attack.attack)
+app.command("audit", rich_help_panel=STEPS)(audit.audit)
+app.command("report", rich_help_panel=STEPS)(report.report)
+app.add_typer(visualize.app, name="visualize", rich_help_panel=STEPS)
+app.command("bench", rich_help_panel=STEPS)(bench.bench)
+app.command("demo", rich_help_panel=WHOLE)(demo.demo)
+app.command("reproduce", rich_help_panel=WHOLE)(reproduce.reproduce)
+app.add_typer(models.app, name="models", rich_help_panel=AROUND)
+app.add_typer(data.app, name="data", rich_help_panel=AROUND)
+app.add_typer(plugins.app, name="plugins", rich_help_panel=AROUND)
 
 
 def _print_version(wanted: bool) -> None:

@@ -109,7 +109,7 @@ def add(
         str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.")
     ] = "pretrained",
     csc_stem: Annotated[
-        bool, typer.Option("--csc-stem", help="A CSC-layer in the place of its first convolution, from its weights.")
+        bool, typer.Option("--csc-stem", help="A CSC-layer in the place of its first convolution; such a network has to be trained on.")
     ] = False,
     name: Name = None,
     data_dir: options.DataDir = options.DATA_DIR,

@@ -11,13 +11,12 @@ from torch import nn
 from ...errors import ModelError, UnknownNameError, UsageError
 from .source import Published, Weights
 
-
 ABOUT_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 """Options with which timm would read files, whoever wrote the configuration."""
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """A network with fresh weights; an unknown name is an `UnknownNameError`, an option about weights a `UsageError`."""
+    """A network with fresh weights; an unknown name, and an option about weights, are `UsageError`s."""
     if not ABOUT_WEIGHTS.isdisjoint(options):
         raise UsageError(f"timm:{name} is built with fresh weights", got=", ".join(ABOUT_WEIGHTS & options.keys()))
     net: nn.Module = _timm(name).create_model(name, pretrained=False, num_classes=num_classes, **options)

@@ -1,0 +1,41 @@
+"""A CSC-layer in the stem of a network that has none: the option `csc_stem` of every backbone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..csc import CSCConv2d, csc_layers, replace_convs
+from ..errors import UsageError
+from .foreign import Foreign
+
+
+def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
+    """A CSC-layer in the place of the convolution that sees the image, in place; as it is where `options` is False.
+
+    It is the first, and the only one of three channels: where there are several, the image goes several ways.
+    """
+    if options is False:
+        return net
+    convs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    seeing = [conv for conv in convs if conv.in_channels == 3]
+    if csc_layers(net) or len(seeing) != 1 or seeing[0] is not convs[0]:
+        got = f"{type(net.net if isinstance(net, Foreign) else net).__name__} with {len(seeing)} of three channels"
+        raise UsageError("no place for a CSC stem", expected="one convolution that sees the image, the first", got=got)
+    try:
+        return replace_convs(net, "first", **({} if options is True else options))
+    except TypeError as error:
+        raise UsageError(f"csc_stem: {error}", expected="true, or options of a CSC-layer") from None
+
+
+def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the CSC-layer that `csc_stem` among a network's options stands for; empty where there is none."""
+    wanted = options.get("csc_stem", False)
+    if wanted is False:
+        return {}
+    parameters = inspect.signature(CSCConv2d).parameters.values()
+    usual = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return usual | ({} if wanted is True else dict(wanted))
