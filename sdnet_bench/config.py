@@ -11,7 +11,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 
 from .errors import ModelError, UsageError
 
@@ -21,6 +31,9 @@ MODELS = next(
 )
 """Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
 
+
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a run may be called: the name of its folder."""
 
 LAMBDAS = "0.1:1.5:0.1"
 """The set of lambdas of the paper's Figure 2: first, last, step."""
@@ -35,6 +48,13 @@ class Backbone(Frozen):
 
     name: str
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _leaves_the_classes_to_the_data(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if "num_classes" in options:
+            raise ValueError("the data set says num_classes")
+        return options
 
     @property
     def has_csc_stem(self) -> bool:
@@ -110,7 +130,7 @@ Schedule = Annotated[Cosine | MultiStep | OneCycle, Field(discriminator="name")]
 class Recipe(Frozen):
     """Everything needed to train one model. `name` is the model's, and the name of its run folder."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=RUN_NAME)]
     dataset: str
     backbone: Backbone
     epochs: PositiveInt
@@ -192,8 +212,14 @@ class Origin(Frozen):
             raise ModelError(f"{path}: {first_fault(error)}") from None
 
 
+LONGEST = 120
+"""Letters of an input that a message quotes."""
+
+
 def first_fault(error: ValidationError) -> str:
     """The first of pydantic's complaints, as one line: where, what, and what was given."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "content"
-    return f"{where}: {fault['msg'].lower()}, got {fault['input']!r}"
+    given = repr(fault["input"])
+    complaint = fault["msg"].lower().removeprefix("value error, ")
+    return f"{where}: {complaint}, got {given[:LONGEST]}{'...' * (len(given) > LONGEST)}"

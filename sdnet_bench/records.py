@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from .config import Frozen, first_fault
 from .errors import RecordError
@@ -122,7 +122,7 @@ class Record(Frozen):
     model: str
     """Name of the model, for people; the key holds its weights."""
     cell: Cell
-    n: int
+    n: PositiveInt
     outcomes: str | None = None
     """One bit per image, in the order of the split: was it classified correctly? Packed, base64."""
     lost_to: dict[str, str] = Field(default_factory=dict)
@@ -130,6 +130,13 @@ class Record(Frozen):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_a_bit_for_each_image(self) -> Self:
+        length = 4 * math.ceil(math.ceil(self.n / 8) / 3)
+        if any(len(bits) != length for bits in (self.outcomes, *self.lost_to.values()) if bits is not None):
+            raise ValueError(f"outcomes are not those of {self.n} images")
+        return self
 
     @classmethod
     def of(cls, model: str, cell: Cell, outcomes: Outcomes, **rest: Any) -> Self:
@@ -238,7 +245,7 @@ def read_results(folder: Path) -> list[Record]:
 def read_records(path: Path) -> list[Record]:
     """The records in a file of `write_results`."""
     try:
-        return [Record.model_validate(record) for record in json.loads(path.read_text(encoding="utf-8"))]
+        return TypeAdapter(list[Record]).validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordError(f"{path}: {first_fault(error)}") from None
     except (OSError, ValueError, TypeError) as error:

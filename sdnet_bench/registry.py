@@ -136,11 +136,11 @@ class Registry(Mapping[str, T]):
     def _load(self, point: EntryPoint) -> None:
         """Registers the part of an entry point; what it prints on import is no data, and goes to stderr."""
         try:
-            with redirect_stdout(sys.stderr):
+            with redirect_stdout(sys.stderr), warnings.catch_warnings():
                 self.register(point.name)(point.load())
-        except InterruptError:
+        except (InterruptError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del self._found()[point.name]
             self._reject(point, f"does not load: {type(error).__name__}: {error}")
 

@@ -255,3 +255,12 @@ def test_a_distribution_without_metadata_keeps_nobody_from_working(
 def test_an_installed_entry_point_is_loaded(shapes: Registry[object], points: list[object]) -> None:
     points.append(EntryPoint("pi", "math:pi", "sdnet_bench.shapes"))
     assert shapes["pi"] == pytest.approx(3.14159, abs=1e-5)
+
+
+def test_a_plugin_that_raises_past_exceptions_is_left_out_too(shapes: Registry[object], points: list[Point]) -> None:
+    class Rude(BaseException):
+        pass
+
+    points.append(Point("ellipse", Rude("no")))
+    with pytest.warns(UserWarning, match="does not load: Rude: no"), pytest.raises(UnknownNameError):
+        shapes["ellipse"]

@@ -45,7 +45,7 @@ BACKBONES.register("mdeq")(mdeq)
 BACKBONES.register("mdeq_tiny")(mdeq_tiny)
 
 
-def build(name: str, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = False, **options: Any) -> nn.Module:
+def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = False, **options: Any) -> nn.Module:
     """Builds a network by name, with fresh weights from torch's global generator.
 
     Args:
@@ -62,14 +62,14 @@ def build(name: str, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = F
     try:
         inspect.signature(builder).bind(num_classes, **options)
         net = builder(num_classes, **options)
-    except TypeError as error:
-        raise UsageError(f"backbone {name!r}: {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"backbone {name!r}: {str(error).splitlines()[0]}") from None
     return put_csc_stem(net, csc_stem)
 
 
 def find_builder(name: str) -> Builder:
     """What builds the backbone of that name."""
-    return partial(build_foreign, backbone=name) if is_foreign(name) else BACKBONES[name]
+    return partial(build_foreign, name) if is_foreign(name) else BACKBONES[name]
 
 
 def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:

@@ -21,12 +21,11 @@ def demo(
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
     from ..engine.runtime import Runtime
     from ..studies.whole_path import demo_recipes, walk
-    from .report import report
     from .screen import Screen
-    from .shared import publish
+    from .shared import publish, write_report
 
     names = []
     for bench in walk(demo_recipes(seed, every=every), runs_dir, data_dir, Runtime.create(device), Screen()):
         publish(bench)
         names.append(bench.model.name)
-    report(names, output, None, runs_dir)
+    write_report(names, output, [], runs_dir)

@@ -52,10 +52,11 @@ def pull_model(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
+    from ..engine.checkpoint import run_folder
     from ..engine.hub import folder_name, pull
     from .screen import Screen, say
 
-    say(str(pull(repo, runs_dir / (name or folder_name(repo)), Screen(), revision)))
+    say(str(pull(repo, run_folder(runs_dir, name or folder_name(repo)), Screen(), revision)))
 
 
 @app.command("push")
@@ -109,7 +110,10 @@ def add(
         str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.")
     ] = "pretrained",
     csc_stem: Annotated[
-        bool, typer.Option("--csc-stem", help="A CSC-layer in the place of its first convolution; such a network has to be trained on.")
+        bool,
+        typer.Option(
+            "--csc-stem", help="A CSC-layer in the place of its first convolution; such a network has to be trained on."
+        ),
     ] = False,
     name: Name = None,
     data_dir: options.DataDir = options.DATA_DIR,
@@ -177,12 +181,13 @@ def _row(results: Results) -> dict[str, Any]:
 
 
 def _card(folder: Path) -> str:
-    """The card as it stands in a model's folder."""
+    """The card in a model's folder, without what a terminal would take for commands."""
     try:
-        return (folder / "README.md").read_text(encoding="utf-8").rstrip()
+        text = (folder / "README.md").read_text(encoding="utf-8").rstrip()
     except (OSError, ValueError):
         hint = f"`sdnet-bench evaluate {folder.name}` writes one."
         raise ModelError(f"{folder} has no card", expected="README.md in it", hint=hint) from None
+    return "".join(each for each in text if each.isprintable() or each in "\n\t")
 
 
 def _details(folder: Path, runs_dir: Path) -> dict[str, Any]:

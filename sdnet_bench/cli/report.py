@@ -21,15 +21,6 @@ def report(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Write the paper's tables with its numbers, ours, and the differences; and the figures."""
-    from ..report.figures import write_figures
-    from ..report.render import check_formats, to_markdown, write_tables
-    from ..report.results import find_results
-    from ..report.tables import build_tables
-    from .screen import Screen, say
+    from .shared import write_report
 
-    formats = check_formats(format_ or [])
-    results = find_results(models or [], runs_dir)
-    tables = build_tables(results)
-    written = [*write_tables(tables, output, formats), *write_figures(results, output)]
-    say("\n".join(to_markdown(table) for table in tables))
-    Screen().note(f"{len(written)} files in {output}")
+    write_report(models or [], output, format_ or [], runs_dir)

@@ -30,12 +30,11 @@ def reproduce(
     """
     from ..engine.runtime import Runtime
     from ..studies.whole_path import paper_recipes, walk
-    from .report import report
     from .screen import Screen
-    from .shared import publish
+    from .shared import publish, write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
     for bench in walk(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
         publish(bench)
         names.append(bench.model.name)
-        report(names, output, None, published)
+    write_report(names, output, [], published)

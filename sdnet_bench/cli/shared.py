@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .screen import Screen
+from .screen import IS_FIRST, Screen, say
 
 if TYPE_CHECKING:
     from ..studies.workbench import Workbench
@@ -29,6 +30,23 @@ def latest_run(runs_dir: Path) -> str:
     if not trained:
         raise UsageError(f"no model in {runs_dir}", hint="Train one with `sdnet-bench train`, or name a model.")
     return max(trained, key=lambda path: path.stat().st_mtime).parent.name
+
+
+def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:
+    """Writes tables and figures of the named models, or of all, and prints the tables; the first process does."""
+    if not IS_FIRST:
+        return
+    from ..report.figures import write_figures
+    from ..report.render import check_formats, to_markdown, write_tables
+    from ..report.results import find_results
+    from ..report.tables import build_tables
+
+    kinds = check_formats(formats)
+    results = find_results(names, runs_dir, Screen())
+    tables = build_tables(results)
+    written = [*write_tables(tables, output, kinds), *write_figures(results, output)]
+    say("\n".join(to_markdown(table) for table in tables))
+    Screen().note(f"{len(written)} files in {output}")
 
 
 def publish(bench: Workbench) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import tomli_w
 import torch
 from torch import nn
 
 from ..backbones import build, is_code
-from ..config import ModelConfig, Origin, Recipe
+from ..config import RUN_NAME, ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import InterruptError, ModelError
-from ..files import replacing
+from ..errors import InterruptError, ModelError, UsageError
+from ..files import make_folder, replacing
 from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_shards, write_weights
 
 
@@ -54,6 +58,28 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
         raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None
     trained_lambda = get_lambda(net) if csc_layers(net) else None
     return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
+
+
+def run_folder(runs_dir: Path, name: str) -> Path:
+    """The folder of a run that is to be; a `UsageError` where there is one already, or none can be."""
+    if not re.fullmatch(RUN_NAME, name):
+        raise UsageError("no name for a run", expected="letters, digits, dots, dashes and underscores", got=name)
+    folder = runs_dir / name
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    return folder
+
+
+@contextmanager
+def making_run(folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes the run when the block ends well, and is removed when it does not."""
+    with TemporaryDirectory(dir=make_folder(folder.parent), prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / folder.name
+        yield made
+        try:
+            made.rename(folder)
+        except OSError as error:  # somebody else was first
+            raise UsageError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
 
 
 def build_net(config: ModelConfig) -> nn.Module:

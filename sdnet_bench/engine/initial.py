@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ..backbones import Foreign, Published, build, is_foreign, published, put_csc_stem
 from ..config import Backbone
+from ..data import Dataset
 from ..errors import ModelError, UsageError
 from ..progress import Progress
 from .weights import read_weights, weights_digest
@@ -42,6 +44,29 @@ def initial_net(
     net = build(backbone.name, num_classes=num_classes, csc_stem=csc_stem if has_stem else False, **options)
     _fill(net, state, num_classes if new_head else None, weights, progress)
     return net if has_stem else put_csc_stem(net, csc_stem)
+
+
+@torch.no_grad()
+def rehearse(net: nn.Module, name: str, dataset: Dataset) -> None:
+    """Classifies one image: what is wrong with network or images shows before a file is touched.
+
+    Args:
+        net: fresh or not; it is in eval mode afterwards.
+        name: of its backbone.
+        dataset: whose images it shall classify.
+
+    Raises:
+        UsageError: it takes no images of that size, or makes no logits for these classes.
+    """
+    (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
+    try:
+        logits = net.eval()(batch.images.float().div_(255))
+    except RuntimeError as error:
+        size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
+        raise UsageError(f"{name} takes no images of {size}: {str(error).splitlines()[0]}") from None
+    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if got != (1, dataset.num_classes):
+        raise UsageError(f"{name} makes no logits", expected=(1, dataset.num_classes), got=got)
 
 
 def find_weights(backbone: str, weights: str) -> Published:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 
 from ..backbones import Published, is_foreign, normalization
 from ..config import MODELS, Backbone, ModelConfig, Origin
+from ..csc import get_lambda
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
-from .checkpoint import Model, read_model, write_model
+from .checkpoint import Model, making_run, read_model, run_folder, write_model
 from .hub import HUB, folder_name, pull
-from .initial import PRETRAINED, find_weights, initial_net
+from .initial import PRETRAINED, find_weights, initial_net, rehearse
 
 IMAGENET_CLASSES = 1000
 """Of the published weights of other people's networks."""
@@ -102,12 +102,14 @@ def add_model(
     """
     given = find_weights(backbone, weights)
     config = _configured(backbone, given, dataset, csc_stem)
-    folder = _free(runs_dir, name or config.backbone.slug)
+    folder = run_folder(runs_dir, name or config.backbone.slug)
     net = initial_net(config.backbone, config.num_classes, weights, progress)
-    with TemporaryDirectory(dir=make_folder(runs_dir), prefix=f".{folder.name}.") as scratch:
-        made = Path(scratch) / folder.name
+    if dataset:
+        rehearse(net, backbone, dataset)
+    if csc_stem:  # a file may bring a lambda of its own
+        config = _with_lambda(config, get_lambda(net))
+    with making_run(folder) as made:
         write_model(made, Origin(source=backbone, revision=given.revision), config, net)
-        made.rename(folder)
     progress.note(f"{backbone} with the weights {given.revision} is in {folder}")
     return folder
 
@@ -125,11 +127,7 @@ def _configured(backbone: str, given: Published, dataset: Dataset | None, csc_st
     )
 
 
-def _free(runs_dir: Path, name: str) -> Path:
-    """The folder of a run that is to be; a `UsageError` where there is one already, or none can be."""
-    folder = runs_dir / name
-    if folder.parent != runs_dir:
-        raise UsageError("a run has a plain name", expected="a name without slashes", got=name)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
-    return folder
+def _with_lambda(config: ModelConfig, lambda_: float) -> ModelConfig:
+    """The configuration of a network whose CSC stem has that lambda."""
+    options = config.backbone.options | {"csc_stem": {"lambda_": lambda_}}
+    return config.model_copy(update={"backbone": config.backbone.model_copy(update={"options": options})})

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD
 from ..config import Backbone, ModelConfig, Origin
 from ..csc import csc_layers, get_lambda, project_to_unit_norm
-from ..errors import InterruptError, ModelError, UnknownNameError, UsageError
+from ..errors import InterruptError, ModelError, UnknownNameError
 from ..progress import Progress
-from .checkpoint import build_net, write_model
+from .checkpoint import build_net, making_run, run_folder, write_model
 from .weights import file_digest
 
 State = Mapping[str, Tensor]
@@ -83,12 +83,11 @@ def convert(
         raise UnknownNameError("released network", backbone, BLOCKS)
     state = _read(path)
     config = _configure(path, state, backbone, dataset)
-    folder = runs_dir / (name or f"{backbone}-{config.dataset}-released")
-    if folder.exists():
-        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    folder = run_folder(runs_dir, name or f"{backbone}-{config.dataset}-released")
     net = build_net(config)
     _fill(net, state, _their_names(net, backbone), f"{path} is no released {backbone}")
-    write_model(folder, Origin(source=path.name, revision=file_digest(path)), config, net)
+    with making_run(folder) as made:
+        write_model(made, Origin(source=path.name, revision=file_digest(path)), config, net)
     _tell(net, config, progress)
     return folder
 

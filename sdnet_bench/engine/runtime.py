@@ -42,8 +42,9 @@ class Runtime:
         """Names to a runtime. "auto" takes the accelerator that is there, and bfloat16 where it is native."""
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
-        state = PartialState(cpu=True) if device == "cpu" else PartialState()
-        place = torch.device("cpu") if device == "cpu" else state.device
+        on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        state = PartialState(cpu=True) if on_cpu else PartialState()
+        place = torch.device("cpu") if on_cpu else state.device
         if device not in ("auto", place.type):
             raise UsageError(f"there is no {device} device here", hint=f"This machine offers {state.device.type}.")
         if precision == "auto":

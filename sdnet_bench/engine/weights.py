@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -76,13 +76,17 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def write_weights(folder: Path, net: nn.Module) -> None:
-    """Writes the weights of a network into one file, at once or not at all."""
+    """Writes the weights of a network into one file, at once or not at all, in the place of any others."""
     with replacing(folder / WEIGHTS) as path:
         path.write_bytes(save(_contiguous(net.state_dict())))
+    _keep_only(folder, [WEIGHTS])
 
 
 def write_shards(folder: Path, net: nn.Module, size: str) -> None:
-    """Writes parameters in bfloat16 and buffers as they are, in files of at most `size`, such as "16MB"."""
+    """Writes parameters in bfloat16 and buffers as they are, in files of at most `size`, such as "16MB".
+
+    Other weights that lie there are removed.
+    """
     parameters = dict(net.named_parameters())
     state = {
         name: tensor.to(torch.bfloat16) if name in parameters else tensor for name, tensor in net.state_dict().items()
@@ -95,6 +99,14 @@ def write_shards(folder: Path, net: nn.Module, size: str) -> None:
         with replacing(folder / INDEX) as path:
             index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
             path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _keep_only(folder, [*split.filename_to_tensors, INDEX] if split.is_sharded else [WEIGHTS])
+
+
+def _keep_only(folder: Path, names: Collection[str]) -> None:
+    """Removes all files of weights but these."""
+    for path in folder.iterdir():
+        if path.name not in names and (path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)):
+            path.unlink()
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -235,7 +235,7 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
     if recipe:
         epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
         images = f", on {recipe.limit:,} training images" if recipe.limit else ""
-        weights = f", starting from the weights `{recipe.weights}`" if recipe.weights else ""
+        weights = f", starting from the weights `{results.started_from or recipe.weights}`" if recipe.weights else ""
         text += "\n" + RECIPE_TEXT.format(r=recipe, epochs=epochs, more=images + weights)
     return f"{text}\n{ORIGIN_TEXT.format(origin=origin)}" if origin else text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..backbones import is_foreign, published
 from ..config import LAMBDAS, MODELS, Backbone, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, NOISES, SEVERITIES
 from ..engine.hub import HUB
@@ -43,18 +44,29 @@ def _beginning(folder: Path, name: str) -> str:
     """How the model comes about: by training, or from where it was brought."""
     origin = Origin.read(folder)
     if origin is not None:
-        return _bringing(origin, ModelConfig.read(folder).backbone, name)
+        config = ModelConfig.read(folder)
+        return _bringing(origin, config.backbone, config.dataset, name)
     shipped = MODELS / name / RECIPE
     is_shipped = shipped.exists() and Recipe.read(shipped) == Recipe.read(folder / RECIPE)
     return f"train {name if is_shipped else RECIPE}"
 
 
-def _bringing(origin: Origin, backbone: Backbone, name: str) -> str:
+def _bringing(origin: Origin, backbone: Backbone, dataset: str, name: str) -> str:
     if origin.source.startswith(HUB):
         return f"models pull {origin.source.removeprefix(HUB)} --revision {origin.revision} --name {name}"
     if origin.source == backbone.name:
-        return f"models add {backbone.name}{' --csc-stem' * backbone.has_csc_stem} --name {name}"
+        options = " --csc-stem" * backbone.has_csc_stem + (f" --dataset {dataset}" if dataset != "imagenet" else "")
+        return f"models add {backbone.name} --name {name}{options}{_weights(origin)}"
     return f"models convert {origin.source} --as {backbone.name} --name {name}"
+
+
+def _weights(origin: Origin) -> str:
+    """Which they are, unless they are those that are recommended."""
+    if origin.revision.startswith("sha256 "):
+        return f" --weights FILE  # {origin.revision}"
+    usual = published(origin.source) if is_foreign(origin.source) else None
+    is_usual = usual is not None and usual.revision == origin.revision
+    return "" if is_usual else f" --weights {origin.revision.rpartition('.')[2]}"
 
 
 def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:

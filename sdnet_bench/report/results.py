@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..backbones import BACKBONES, csc_stem_options, defaults
-from ..config import MODELS, ModelConfig
+from ..config import MODELS, ModelConfig, Origin
 from ..data import NOISES, SEVERITIES, Severity
 from ..engine.models import find_model
+from ..errors import BenchError
+from ..progress import Progress
 from ..records import REVISION, Cell, Layers, Record, RecordStore
 from ..studies.lambda_fit import LambdaFit, PerImage, can_pool, fit_name, pool, read_fits
 from .robustness import THREATS, Robustness
@@ -41,6 +43,8 @@ class Results:
     records: tuple[Record, ...]
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
     """Algorithm 1's, by the names they are saved under."""
+    source: str | None = None
+    """Where a model that was not trained here comes from."""
     origin: str | None = None
     """Of corrupted images: "official", "generated" or "unknown" where they are those of a -C archive; None where they
     were made here. Origins are never mixed."""
@@ -54,13 +58,20 @@ class Results:
         weights = config.weights_sha256
         fits = read_fits([folder, runs_dir / name], weights) if weights else {}
         found = (record for record in store if record.cell.weights == weights and _is_current(record.cell))
-        return cls(name, config, tuple(found), fits)
+        origin = Origin.read(folder)
+        return cls(name, config, tuple(found), fits, origin.source if origin else None)
 
     @cached_property
     def trained_lambda(self) -> float | None:
         """lambda_0, as the record of training has it, or, of a model from elsewhere, its configuration."""
         training = self._find(lambda cell: cell.kind == "training")
         return training.cell.lambda_ if training else self._option("lambda_")
+
+    @property
+    def started_from(self) -> str | None:
+        """The weights that training began with, where these were not fresh: a name, or the sha256 of a file."""
+        training = self._find(lambda cell: cell.kind == "training")
+        return training.provenance.get("started_from") if training else None
 
     @property
     def trained_steps(self) -> int:
@@ -136,10 +147,10 @@ class Results:
         return {name: robustness for name, robustness in found.items() if robustness}
 
     def conditions(self) -> str:
-        """Its size, and how long it was trained."""
+        """Its size, how long it was trained, and, of a model from elsewhere, where it comes from, with its records."""
         training = self._find(lambda cell: cell.kind == "training")
         epochs = training.metrics.get("epochs") if training else None
-        parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs}
+        parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs, "from {}": self.source}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
     def sweep(self, corruption: str, layers: Layers = "all") -> list[Curve]:
@@ -215,9 +226,23 @@ def _is_current(cell: Cell) -> bool:
     return cell.attack is None or cell.attack.revision == REVISION
 
 
-def find_results(names: Sequence[str], runs_dir: Path) -> list[Results]:
-    """The results of the named models; where no name is given, of all that `runs_dir` holds anything of."""
+def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None = None) -> list[Results]:
+    """The results of the named models; where no name is given, of all that `runs_dir` holds anything of.
+
+    Of all, one that cannot be read is left out with a note.
+    """
+    if names:
+        return [Results.read(find_model(name, runs_dir), runs_dir) for name in names]
     known = sorted(path.name for path in runs_dir.glob("*") if (path / "config.json").exists())
     measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
     shipped = [name for name in measured if name not in known and (MODELS / name / "config.json").exists()]
-    return [Results.read(find_model(name, runs_dir), runs_dir) for name in names or [*known, *shipped]]
+    found = (_readable(find_model(name, runs_dir), runs_dir, progress or Progress()) for name in [*known, *shipped])
+    return [results for results in found if results]
+
+
+def _readable(folder: Path, runs_dir: Path, progress: Progress) -> Results | None:
+    try:
+        return Results.read(folder, runs_dir)
+    except BenchError as error:
+        progress.note(f"{folder.name} is left out: {error}")
+        return None

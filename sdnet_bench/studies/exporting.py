@@ -18,12 +18,14 @@ SHARD = "16MB"
 def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     """Copies a model with its parameters in bfloat16, in files of at most `shard`, and hands the copy on.
 
-    The record of training comes along. All else is of the old weights: accuracy on clean test images is measured anew,
-    and told beside the old one.
+    A folder that is there already must hold an export of the same recipe. The record of training comes along. All else
+    is of the old weights: accuracy on clean test images is measured anew, and told beside the old one.
     """
+    made = _how_it_was_made(bench.model.folder)
     if folder.resolve() == bench.model.folder.resolve():
         raise UsageError(f"{folder} is the model itself", hint="Name another folder.")
-    made = Origin.read(bench.model.folder) or Recipe.read(bench.model.folder / "recipe.toml")
+    if (folder / "config.json").exists() and _how_it_was_made(folder) != made:
+        raise UsageError(f"{folder} holds another model", hint="Name another folder.")
     if bench.runtime.processes.is_main_process:
         write_model(folder, made, bench.model.config, bench.model.net, shard=shard)
     bench.runtime.processes.wait_for_everyone()
@@ -34,6 +36,11 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     before, after = measure_clean(bench), measure_clean(copy)
     bench.progress.note(f"in bfloat16: clean accuracy {before.accuracy:.2%} -> {after.accuracy:.2%}")
     return copy
+
+
+def _how_it_was_made(folder: Path) -> Recipe | Origin:
+    """Whatever it is called."""
+    return Origin.read(folder) or Recipe.read(folder / "recipe.toml").replace(name="model")
 
 
 def _carry_over(record: Record, copy: Workbench) -> None:

@@ -6,13 +6,11 @@ import shutil
 import statistics
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ..backbones import accepted, count_parameters
 from ..config import MODELS, Backbone, Origin, Recipe
-from ..data import Dataset, open_dataset
+from ..data import open_dataset
 from ..engine.checkpoint import read_model, write_model
+from ..engine.initial import find_weights, rehearse
 from ..engine.runtime import Runtime
 from ..engine.train import STATE, Training, configure, start, train
 from ..errors import UnknownNameError, UsageError
@@ -64,7 +62,7 @@ def train_model(
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
-    _rehearse(recipe, dataset)
+    rehearse(start(recipe, dataset, Progress()), recipe.backbone.name, dataset)
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
@@ -82,21 +80,6 @@ def train_model(
         (folder / STATE).unlink()
     measure_clean(bench)
     return bench
-
-
-@torch.no_grad()
-def _rehearse(recipe: Recipe, dataset: Dataset) -> None:
-    """Classifies one image: what is wrong with network or images shows before a file is touched."""
-    net, name = start(recipe, dataset, Progress()).eval(), recipe.backbone.name
-    (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
-    try:
-        logits = net(batch.images.float().div_(255))
-    except RuntimeError as error:
-        size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
-        raise UsageError(f"{name} takes no images of {size}: {str(error).splitlines()[0]}") from None
-    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if got != (1, dataset.num_classes):
-        raise UsageError(f"{name} makes no logits", expected=(1, dataset.num_classes), got=got)
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
@@ -133,5 +116,7 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> No
     limit = recipe.limit
     cell = bench.cell("train", limit, kind="training")
     provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(sum(seconds), 1)}
+    if recipe.weights:
+        provenance["started_from"] = find_weights(recipe.backbone.name, recipe.weights).revision
     n = len(bench.split("train", limit))
     bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))

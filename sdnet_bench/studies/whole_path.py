@@ -89,9 +89,12 @@ def demo_recipes(seed: int, *, every: bool) -> list[Step]:
 
 
 def paper_recipes(names: Sequence[str], epochs: int | None = None, limit: int | None = None) -> list[Step]:
-    """Recipes by name, by default those of the paper; with fewer epochs or images to see that everything works."""
+    """Recipes by name, by default those of the paper; with fewer epochs or images it is a rehearsal, and called so."""
     budget = replace(PAPER, training_images=limit, attacked=limit, tested=limit) if limit else PAPER
-    return [(find_recipe(name).replace(epochs=epochs, limit=limit), budget) for name in names or PAPER_RECIPES]
+    recipes = [find_recipe(name) for name in names or PAPER_RECIPES]
+    if epochs or limit:
+        recipes = [each.replace(name=f"rehearsal-{each.name}", epochs=epochs, limit=limit) for each in recipes]
+    return [(recipe, budget) for recipe in recipes]
 
 
 def walk(

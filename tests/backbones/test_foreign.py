@@ -104,6 +104,7 @@ def test_weights_without_versions_are_those_of_the_present_one() -> None:
         ("torchvision:resnet99", "unknown network of torchvision 'resnet99'. Did you mean 'resnet"),
         ("torchvison:resnet18", "unknown source of networks 'torchvison'. Did you mean 'torchvision'?"),
         ("timm:test_resne", "unknown network of timm 'test_resne'. Did you mean 'test_resnet'?"),
+        ("timm:test_resnet.", "unknown tag of timm:test_resnet ''"),
         ("timm:test_resnet.r161_in1k", "unknown tag of timm:test_resnet 'r161_in1k'. Did you mean 'r160_in1k'?"),
         ("hf:owner/name", "hf:owner/name is a trained model, no architecture. Name it as the model"),
     ],
@@ -437,7 +438,7 @@ def saved(state: dict[str, Tensor]) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained"])
-def test_a_configuration_cannot_make_timm_read_a_file(option: str) -> None:
-    with pytest.raises(UsageError, match=f"timm:test_resnet is built with fresh weights, got {option}"):
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained", "features_only"])
+def test_a_configuration_cannot_make_timm_do_something_else(option: str) -> None:
+    with pytest.raises(UsageError, match=f"timm:test_resnet is a classifier with fresh weights, got {option}"):
         build("timm:test_resnet", num_classes=3, **{option: "weights.pth"})

@@ -175,6 +175,17 @@ def test_what_is_no_repository_is_a_wrong_request(at: Path, words: tuple[Any, ..
         call(*words)
 
 
+def test_a_card_cannot_command_the_terminal(at: Path) -> None:
+    (at / "runs" / "sdnet18-tiny" / "README.md").write_text("# net\x1b[2J\x1b]0;mine\x07\n\tλ", encoding="utf-8")
+    assert call("show", "sdnet18-tiny").stdout == "# net[2J]0;mine\n\tλ\n"
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", ".hidden", "a/b", "a:b"])
+def test_a_run_has_a_plain_name(at: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no name for a run"):
+        call("pull", "me/net", "--name", name)
+
+
 def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Path) -> None:
     rows = json.loads(call("export", "sdnet18-tiny", "out/sdnet18-tiny", "--precision", "float32", "--json").stdout)
     assert [row["n"] for row in rows] == [360, 360]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,6 @@ def test_a_model_by_its_name_on_the_hub_comes_once(hub: Hub, model: Path, to: Pa
 def test_weights_in_several_files_travel_together(hub: Hub, logged_in: None, model: Path, to: Path) -> None:
     net = read_model(model).net
     write_shards(model, net, "60KB")
-    (model / WEIGHTS).unlink()
     files = weight_files(model)
     (model / "config.json").write_bytes(changed(model, weights_sha256=weights_digest(files)))
     push(plan_push(model, NAME), Progress())
@@ -240,6 +239,12 @@ def test_an_unknown_backbone_is_refused_before_its_weights_come(hub: Hub, model:
         ({"name": "nets.py:build"}, "wants to run nets.py:build"),
         ({"name": "../../nets.py:build"}, "wants to run"),
         ({"name": "pickle:load"}, "unknown source of networks 'pickle'"),
+        ({"name": "torchvision:resnet18", "options": {"backbone": "nets.py:build"}}, "unexpected keyword argument"),
+        ({"name": "sdnet18", "options": {"name": "nets.py:build"}}, "unexpected keyword argument 'name'"),
+        ({"name": "sdnet18", "options": {"num_classes": 3}}, "the data set says num_classes"),
+        ({"name": "sdnet18", "options": {"width": 10**12}}, "backbone 'sdnet18': "),
+        ({"name": "sdnet18", "options": {"mean": "abc"}}, "backbone 'sdnet18': "),
+        ({"name": "sdnet18", "options": {"std": [1, 0, 1]}}, "three finite means and deviations > 0"),
         ({"name": "sdnet18", "options": {"width": "wide"}}, f"{NAME}: "),
         ({"name": "sdnet18", "options": {"no": 1}}, "unexpected keyword argument 'no'"),
         ({"name": "sdnet18", "options": {"width": 8}}, "does not hold the weights of this sdnet18"),
@@ -247,11 +252,19 @@ def test_an_unknown_backbone_is_refused_before_its_weights_come(hub: Hub, model:
     ],
 )
 def test_a_configuration_that_builds_no_network_of_ours_is_refused(
-    hub: Hub, model: Path, to: Path, tmp_path: Path, backbone: dict[str, Any], told: str
+    hub: Hub,
+    model: Path,
+    to: Path,
+    tmp_path: Path,
+    backbone: dict[str, Any],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "nets.py").write_text("raise SystemExit('this ran')")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text("open('this-ran', 'w').close()")
     hub.publish(NAME, model, **{"config.json": changed(model, backbone=backbone)})
     assert told in refusal(hub, to)
+    assert not (tmp_path / "this-ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -260,7 +273,8 @@ def test_a_configuration_that_builds_no_network_of_ours_is_refused(
         ("config.json", b"[" * 100_000, f"{NAME}: maximum recursion depth"),
         ("config.json", b"\xff\xfe", f"cannot read {NAME}/config.json"),
         ("results.json", b'[{"model": 1}]', f"{NAME}/results.json: "),
-        ("results.json", b"{", f"cannot read {NAME}/results.json"),
+        ("results.json", b"{", f"{NAME}/results.json: content: invalid json"),
+        ("results.json", b"{}", f"{NAME}/results.json: content: input should be a valid array"),
         ("recipe.toml", b"epochs = ", f"cannot read the recipe {NAME}/recipe.toml"),
         ("README.md", b"---\ntags: [a\n---\n", f"the card {NAME}/README.md does not parse: "),
         ("README.md", b"---\n- a\n---\n", "metadata block should be a dict"),
@@ -405,4 +419,29 @@ def test_the_weights_of_others_are_not_published(model: Path) -> None:
 def test_a_network_of_a_python_file_is_not_published(model: Path) -> None:
     (model / "config.json").write_bytes(changed(model, backbone={"name": "nets.py:build"}))
     with pytest.raises(ModelError, match=r"wants to run nets\.py:build"):
+        plan_push(model, NAME)
+
+
+def test_a_data_set_that_nobody_knows_is_refused(hub: Hub, model: Path, to: Path) -> None:
+    hub.publish(NAME, model, **{"config.json": changed(model, dataset="../../elsewhere")})
+    assert f"{NAME} is of an unknown data set" in refusal(hub, to)
+
+
+@pytest.mark.parametrize("n", [0, 10**18])
+def test_records_of_images_that_are_not_there_are_refused(hub: Hub, model: Path, to: Path, n: int) -> None:
+    records = json.loads((model / "results.json").read_text(encoding="utf-8"))
+    hub.publish(NAME, model, **{"results.json": json.dumps([record | {"n": n} for record in records]).encode()})
+    assert f"{NAME}/results.json: " in refusal(hub, to)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/hostname"), lambda path: path.mkdir()])
+def test_a_link_or_a_folder_is_not_pushed(model: Path, make: Callable[[Path], None]) -> None:
+    make(model / "figure2.png")
+    with pytest.raises(ModelError, match=r"figure2\.png is no plain file"):
+        plan_push(model, NAME)
+
+
+def test_a_folder_without_weights_is_not_pushed(model: Path) -> None:
+    (model / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"has no weights to publish\. Train it with `sdnet-bench train sdnet18-tiny`"):
         plan_push(model, NAME)

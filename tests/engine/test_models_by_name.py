@@ -19,6 +19,7 @@ from sdnet_bench.engine.models import add_model, find_model, load_model
 from sdnet_bench.engine.weights import file_digest
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress
+from sdnet_bench.report.results import Results
 
 NAME = "timm:test_resnet"
 CODE = """\
@@ -121,8 +122,25 @@ def test_where_it_went_is_said(shelf: Path, file: str, told: Any) -> None:
     assert told.notes == [f"{NAME} with the weights sha256 {file_digest(Path(file))} is in {folder}"]
 
 
+def test_a_lambda_that_weights_bring_is_the_one_on_record(shelf: Path, file: str, tmp_path: Path) -> None:
+    net = build(NAME, num_classes=10, csc_stem={"lambda_": 0.4})
+    save_file(net.state_dict(), tmp_path / "coded.safetensors")
+    folder = added(shelf, str(tmp_path / "coded.safetensors"), csc_stem=True)
+    assert load_model(folder, runs_dir=shelf).trained_lambda == pytest.approx(0.4)
+    assert Results.read(folder, shelf).trained_lambda == pytest.approx(0.4)
+
+
+def test_a_network_that_cannot_take_the_images_is_not_added(shelf: Path, tmp_path: Path) -> None:
+    vit = "timm:vit_tiny_patch16_224"
+    save_file(build(vit, num_classes=10).state_dict(), tmp_path / "vit.safetensors")
+    digits = open_dataset("digits", shelf)
+    with pytest.raises(UsageError, match="takes no images of 32x32"):
+        add_model(vit, shelf, Progress(), dataset=digits, weights=str(tmp_path / "vit.safetensors"))
+    assert not list(shelf.glob("[!.]*"))
+
+
 def test_a_name_that_is_a_path_is_refused(shelf: Path, file: str) -> None:
-    with pytest.raises(UsageError, match="a run has a plain name, expected a name without slashes, got a/b"):
+    with pytest.raises(UsageError, match=r"no name for a run, expected letters, .* got a/b"):
         added(shelf, file, name="a/b")
 
 

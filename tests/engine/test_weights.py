@@ -62,6 +62,20 @@ def test_weights_that_fit_into_one_shard_need_no_index(net: nn.Module, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
 
 
+@pytest.mark.parametrize("size", ["60KB", "16MB"])
+def test_new_weights_take_the_place_of_old_ones(net: nn.Module, tmp_path: Path, size: str) -> None:
+    other = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Conv2d(64, 64, 3))
+    write_weights(tmp_path, other)
+    write_shards(tmp_path, other, "40KB")
+    write_shards(tmp_path, net, size)
+    written = {path.name for path in weight_files(tmp_path)}
+    assert {path.name for path in tmp_path.iterdir()} - {INDEX} == written
+    found = read_weights(weight_files(tmp_path))
+    assert torch.equal(found["0.weight"], net.state_dict()["0.weight"].to(torch.bfloat16))
+    write_weights(tmp_path, net)
+    assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
+
+
 def test_no_weights_are_no_files(tmp_path: Path) -> None:
     assert weight_files(tmp_path) == []
 

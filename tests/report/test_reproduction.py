@@ -106,7 +106,7 @@ def test_a_shipped_recipe_is_trained_by_its_name(tmp_path: Path) -> None:
     ("source", "command"),
     [
         ("hf:somebody/nets", "models pull somebody/nets --revision 9f8e --name sdnet18-tiny"),
-        ("sdnet18", "models add sdnet18 --name sdnet18-tiny"),
+        ("sdnet18", "models add sdnet18 --name sdnet18-tiny --dataset digits --weights 9f8e"),
         ("model_best.pth.tar", "models convert model_best.pth.tar --as sdnet18 --name sdnet18-tiny"),
     ],
 )

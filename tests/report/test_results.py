@@ -12,7 +12,7 @@ import pytest
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
-from sdnet_bench.errors import UnknownNameError
+from sdnet_bench.errors import ModelError, UnknownNameError
 from sdnet_bench.records import REVISION, AttackSetting, Cell, Record, RecordStore
 from sdnet_bench.report.results import Results, find_results
 from sdnet_bench.report.statistics import Value, mcnemar, percent, share, standing
@@ -345,3 +345,11 @@ def test_a_sweep_of_the_stem_is_no_sweep_of_all_layers() -> None:
     assert [curve.points for curve in found.sweep("gaussian")] == [[(0.1, 50.0), (0.3, 20.0)]]
     assert [curve.points for curve in found.sweep("gaussian", "stem")] == [[(0.1, 50.0), (0.3, 60.0)]]
     assert results(home, everywhere).sweep("gaussian", "stem") == []
+
+
+def test_one_broken_run_does_not_keep_the_others_from_a_report(runs: Path, told: Any) -> None:
+    (runs / "resnet18-tiny" / "config.json").write_text("{", encoding="utf-8")
+    assert [found.name for found in find_results([], runs, told)] == ["sdnet18-tiny"]
+    assert "resnet18-tiny is left out: cannot read" in told.notes[-1]
+    with pytest.raises(ModelError):
+        find_results(["resnet18-tiny"], runs, told)

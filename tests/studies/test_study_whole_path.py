@@ -26,6 +26,7 @@ from sdnet_bench.studies.whole_path import (
     Budget,
     demo_recipes,
     measure,
+    paper_recipes,
     walk,
 )
 from sdnet_bench.studies.workbench import Workbench
@@ -86,6 +87,24 @@ def test_exporting_once_more_changes_nothing(sdnet: Workbench, tmp_path: Path) -
     again = export(sdnet, folder)
     assert again.model.weights == first.model.weights
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == content
+
+
+def test_another_model_is_not_exported_over(sdnet: Workbench, resnet: Workbench, tmp_path: Path) -> None:
+    export(resnet, tmp_path / "out")
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    with pytest.raises(UsageError, match="out holds another model"):
+        export(sdnet, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == before
+
+
+def test_a_rehearsal_does_not_bar_the_way_of_the_real_thing() -> None:
+    (real, whole), (rehearsal, part) = (
+        paper_recipes(["sdnet18-cifar10"])[0],
+        paper_recipes(["sdnet18-cifar10"], 1, 64)[0],
+    )
+    assert (real.name, real.epochs, whole.attacked) == ("sdnet18-cifar10", 220, 10_000)
+    assert (rehearsal.name, rehearsal.epochs, rehearsal.limit) == ("rehearsal-sdnet18-cifar10", 1, 64)
+    assert (part.attacked, part.tested, part.training_images) == (64, 64, 64)
 
 
 def test_a_model_is_not_exported_onto_itself(sdnet: Workbench) -> None:

@@ -52,9 +52,10 @@ def published(backbone: str, weights: str | None = None) -> Published | None:
 
 
 def build_foreign(
-    num_classes: int,
-    *,
     backbone: str,
+    num_classes: int,
+    /,
+    *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     **options: Any,
@@ -62,8 +63,8 @@ def build_foreign(
     """Builds a network by a name with a colon, with fresh weights, behind our normalisation.
 
     Args:
+        backbone: its whole name. No option can stand in for it: it decides whether code is run.
         num_classes: length of the logits.
-        backbone: its whole name.
         mean, std: of the pixels; by default those of its source.
         options: of its own builder.
 

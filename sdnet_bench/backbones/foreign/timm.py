@@ -11,14 +11,14 @@ from torch import nn
 from ...errors import ModelError, UnknownNameError, UsageError
 from .source import Published, Weights
 
-ABOUT_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
-"""Options with which timm would read files, whoever wrote the configuration."""
+REFUSED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
+"""Options with which timm would read files, whoever wrote the configuration, or make something else than logits."""
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """A network with fresh weights; an unknown name, and an option about weights, are `UsageError`s."""
-    if not ABOUT_WEIGHTS.isdisjoint(options):
-        raise UsageError(f"timm:{name} is built with fresh weights", got=", ".join(ABOUT_WEIGHTS & options.keys()))
+    """A network with fresh weights; an unknown name, and an option of `REFUSED`, are `UsageError`s."""
+    if not REFUSED.isdisjoint(options):
+        raise UsageError(f"timm:{name} is a classifier with fresh weights", got=", ".join(REFUSED & options.keys()))
     net: nn.Module = _timm(name).create_model(name, pretrained=False, num_classes=num_classes, **options)
     return net
 
@@ -37,7 +37,7 @@ def _fetch(name: str) -> Weights:
     try:
         state: Weights = _timm(name).create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         hint = "Name a safetensors file that is here with --weights."
         raise ModelError(f"cannot fetch the weights of timm:{name}: {reason}", hint=hint) from None
     return state
@@ -53,7 +53,7 @@ def _timm(name: str) -> ModuleType:
     if not timm.is_model(architecture):
         raise UnknownNameError("network of timm", architecture, timm.list_models())
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
-    if tag and tag not in tags:
+    if "." in name and tag not in tags:
         raise UnknownNameError(f"tag of timm:{architecture}", tag, tags)
     library: ModuleType = timm
     return library

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from ...backbones import BACKBONES, is_foreign, parse
 from ...config import ModelConfig, Recipe
+from ...data import DATASETS
 from ...errors import ModelError, UnknownNameError
 from ...records import read_results
 from ..checkpoint import read_model
@@ -15,7 +16,7 @@ from .layout import CARD, CONFIG, RECIPE
 
 
 def check_config(folder: Path) -> None:
-    """Makes sure that a configuration parses, says which weights belong to it, and names a backbone that is here."""
+    """Makes sure that a configuration parses, says which weights it means, and names what is here."""
     config = ModelConfig.read(folder)
     if config.weights_sha256 is None:
         hint = "Is it trained? If so, its author has to say."
@@ -26,6 +27,13 @@ def check_config(folder: Path) -> None:
     except UnknownNameError as error:
         hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
         raise ModelError(f"{folder} needs another backbone: {error}", hint=hint) from None
+    _check_dataset(folder, config.dataset)
+
+
+def _check_dataset(folder: Path, name: str) -> None:
+    if name not in DATASETS:
+        hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
+        raise ModelError(f"{folder} is of an unknown data set", expected="one that is registered", got=name, hint=hint)
 
 
 def check(folder: Path) -> None:

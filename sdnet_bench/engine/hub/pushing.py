@@ -11,6 +11,7 @@ from ...config import Origin
 from ...errors import ModelError, UsageError
 from ...progress import Progress
 from ...version import __version__
+from ..weights import weight_files
 from .checking import check
 from .layout import CARD, RECIPE, RESULTS, WEIGHT_FILES, is_published, repository
 from .talking import LOG_IN, asking
@@ -50,8 +51,14 @@ def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
     repo, origin = repository(name), Origin.read(folder)
     if origin:
         raise UsageError(f"{folder} holds weights of {origin.source}", hint="Publish what was trained here.")
+    if not weight_files(folder):
+        hint = f"Train it with `sdnet-bench train {folder.name}`."
+        raise ModelError(f"{folder} has no weights to publish", hint=hint)
     check(folder)
     files = tuple(sorted(path for path in folder.iterdir() if is_published(path.name)))
+    odd = [path.name for path in files if path.is_symlink() or not path.is_file()]
+    if odd:
+        raise ModelError(f"{folder / odd[0]} is no plain file", hint="Put the file itself there, or take it away.")
     missing = {CARD, RECIPE, RESULTS} - {path.name for path in files}
     if missing:
         hint = f"Write them with `sdnet-bench evaluate {folder.name}`."
