@@ -29,12 +29,15 @@ def reproduce(
     Interrupted, it goes on where it was when it is typed again.
     """
     from ..engine.runtime import Runtime
+    from ..report.gallery import illustrate
     from ..studies.whole_path import paper_recipes, walk
     from .screen import Screen
     from .shared import publish, write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
     for bench in walk(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
+        if bench.runtime.processes.is_main_process:
+            illustrate(bench, limit)
         publish(bench)
         names.append(bench.model.name)
     write_report(names, output, [], published)
