@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..config import MODELS, Origin
-from ..errors import BenchError, ModelError
+from ..errors import ModelError
 from . import options
-
-if TYPE_CHECKING:
-    from ..report.results import Results
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
 
@@ -24,9 +19,10 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 @app.command("list")
 def list_models(runs_dir: options.RunsDir = options.RUNS_DIR, json: options.Json = False) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
-    from .screen import show_rows
+    from ..report.inventory import list_all
+    from .screen import Screen, show_rows
 
-    show_rows(list(_rows(runs_dir)), as_json=json)
+    show_rows(list(list_all(runs_dir, Screen())), as_json=json)
 
 
 @app.command("show")
@@ -37,11 +33,12 @@ def show_model(
     from json import dumps
 
     from ..engine.models import find_model
+    from ..report.inventory import describe
     from .screen import Screen, say
     from .shared import latest_run
 
     folder = find_model(model or latest_run(runs_dir), runs_dir, Screen())
-    say(dumps(_details(folder, runs_dir), indent=1) if json else _card(folder))
+    say(dumps(describe(folder, runs_dir), indent=1) if json else _card(folder))
 
 
 @app.command("pull")
@@ -154,32 +151,6 @@ def convert_model(
     screen.note(f"next: sdnet-bench evaluate {folder.name}")
 
 
-def _rows(runs_dir: Path) -> Iterator[dict[str, Any]]:
-    """One for each model; one that cannot be read is a note."""
-    from ..engine.weights import weight_files
-    from ..report.results import Results
-    from .screen import Screen
-
-    for where, root in {"run": runs_dir, "shipped": MODELS}.items():
-        for folder in sorted(path.parent for path in root.glob("*/config.json")):
-            try:
-                results, has_weights = Results.read(folder, runs_dir), bool(weight_files(folder))
-            except BenchError as error:
-                Screen().note(f"{folder.name} is left out: {error}")
-                continue
-            yield {"name": folder.name, "where": where, **_row(results), "weights": "yes" if has_weights else "no"}
-
-
-def _row(results: Results) -> dict[str, Any]:
-    parameters, clean = results.training("parameters"), results.clean()
-    return {
-        "backbone": results.config.backbone.architecture,
-        "data set": results.config.dataset,
-        "parameters": parameters and int(parameters.value),
-        "clean %": clean and round(clean.value, 2),
-    }
-
-
 def _card(folder: Path) -> str:
     """The card in a model's folder, without what a terminal would take for commands."""
     try:
@@ -188,25 +159,3 @@ def _card(folder: Path) -> str:
         hint = f"`sdnet-bench evaluate {folder.name}` writes one."
         raise ModelError(f"{folder} has no card", expected="README.md in it", hint=hint) from None
     return "".join(each for each in text if each.isprintable() or each in "\n\t")
-
-
-def _details(folder: Path, runs_dir: Path) -> dict[str, Any]:
-    """Where a model comes from, how it is built, and accuracies (%) at the lambda of training."""
-    from ..data import NOISES
-    from ..report.results import Results
-
-    results, origin = Results.read(folder, runs_dir), Origin.read(folder)
-    values = {"clean": results.clean(), **{noise: results.mean(noise) for noise in NOISES}}
-    values |= {f"{threat} union": found.value("union", "trained") for threat, found in results.robustness.items()}
-    return {
-        "name": results.name,
-        "folder": str(folder),
-        "origin": origin and origin.model_dump(),
-        "config": results.config.model_dump(),
-        "lambda": results.trained_lambda,
-        "accuracy": {
-            name: dict(zip(("value", "low", "high", "n"), value, strict=False))
-            for name, value in values.items()
-            if value
-        },
-    }

@@ -1,0 +1,56 @@
+"""What models there are, and what is on record of one, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..config import MODELS, Origin
+from ..data import NOISES
+from ..engine.weights import weight_files
+from ..errors import BenchError
+from ..progress import Progress
+from .results import Results
+from .statistics import Value
+
+
+def list_all(runs_dir: Path, progress: Progress) -> Iterator[dict[str, Any]]:
+    """A row for each run and each shipped model; one that cannot be read is a note."""
+    for where, root in {"run": runs_dir, "shipped": MODELS}.items():
+        for folder in sorted(path.parent for path in root.glob("*/config.json")):
+            try:
+                results, has_weights = Results.read(folder, runs_dir), bool(weight_files(folder))
+            except BenchError as error:
+                progress.note(f"{folder.name} is left out: {error}")
+                continue
+            yield {"name": folder.name, "where": where, **_row(results), "weights": "yes" if has_weights else "no"}
+
+
+def _row(results: Results) -> dict[str, Any]:
+    parameters, clean = results.training("parameters"), results.clean()
+    return {
+        "backbone": results.config.backbone.architecture,
+        "data set": results.config.dataset,
+        "parameters": parameters and int(parameters.value),
+        "clean %": clean and round(clean.value, 2),
+    }
+
+
+def describe(folder: Path, runs_dir: Path) -> dict[str, Any]:
+    """Where a model comes from, how it is built, and accuracies (%) at the lambda of training."""
+    results, origin = Results.read(folder, runs_dir), Origin.read(folder)
+    values = {"clean": results.clean(), **{noise: results.mean(noise) for noise in NOISES}}
+    values |= {f"{threat} union": found.value("union", "trained") for threat, found in results.robustness.items()}
+    return {
+        "name": results.name,
+        "folder": str(folder),
+        "origin": origin and origin.model_dump(),
+        "config": results.config.model_dump(),
+        "lambda": results.trained_lambda,
+        "accuracy": {name: _interval(value) for name, value in values.items() if value},
+    }
+
+
+def _interval(value: Value) -> dict[str, float | int | None]:
+    return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
