@@ -63,13 +63,18 @@ class Screen(Progress):
 
 
 def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Prints rows with the same keys, as JSON or as a table as wide as it needs to be."""
+    """Prints rows with the same keys, as JSON or as a table as wide as it needs to be; words start at the left."""
     if as_json:
         say(json.dumps(rows, indent=1))
         return
     lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    say("\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines))
+    are_words = [
+        all(isinstance(value, str) for value in column) for column in zip(*(row.values() for row in rows), strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, are_words, strict=True)
+        say("  ".join(text.ljust(width) if is_word else text.rjust(width) for text, width, is_word in cells).rstrip())
 
 
 def say(text: str) -> None:
