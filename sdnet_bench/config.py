@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,9 @@ MODELS = next(
 )
 """Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
 
+
+CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml", "results.json", "origin.json"
+"""What a model folder holds beside its weights: each, or of recipe and origin one."""
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called: the name of its folder."""
@@ -158,7 +161,7 @@ class Recipe(Frozen):
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"cannot read the recipe {path}: {error}") from None
-        name = path.resolve().parent.name if path.name == "recipe.toml" else path.stem
+        name = path.resolve().parent.name if path.name == RECIPE else path.stem
         return cls.parse({"name": name, **content}, str(path))
 
     def replace(self, **changes: Any) -> Recipe:
@@ -174,11 +177,11 @@ class ModelConfig(Frozen):
     num_classes: PositiveInt
     dataset: str
     weights_sha256: str | None = None
-    """Of `model.safetensors`; None where the weights are not shipped."""
+    """Of `model.safetensors`, or of its shards; None where the weights are not shipped."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        path = folder / "config.json"
+        path = folder / CONFIG
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -200,12 +203,10 @@ class Origin(Frozen):
     revision: str
     """Which of them: the commit, the name of the weights, or the sha256 of the file."""
 
-    FILE: ClassVar[str] = "origin.json"
-
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """That of a model folder; None of a model that was trained here."""
-        path = folder / cls.FILE
+        path = folder / ORIGIN
         try:
             return cls.model_validate_json(path.read_bytes()) if path.exists() else None
         except ValidationError as error:

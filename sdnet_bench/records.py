@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
-from .config import Frozen, first_fault
+from .config import RESULTS, Frozen, first_fault
 from .errors import RecordError
 from .files import drop_torn_line
 
@@ -238,7 +238,7 @@ class RecordStore:
 
 def read_results(folder: Path) -> list[Record]:
     """The records published with a model, in `results.json`; none where there is no such file."""
-    path = folder / "results.json"
+    path = folder / RESULTS
     return read_records(path) if path.exists() else []
 
 

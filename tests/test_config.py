@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sdnet_bench.config import MODELS, SGD, Adam, Backbone, Cosine, ModelConfig, MultiStep, OneCycle, Origin, Recipe
+from sdnet_bench.config import (
+    MODELS,
+    ORIGIN,
+    SGD,
+    Adam,
+    Backbone,
+    Cosine,
+    ModelConfig,
+    MultiStep,
+    OneCycle,
+    Origin,
+    Recipe,
+)
 from sdnet_bench.errors import ModelError, UsageError
 
 SHIPPED = sorted(MODELS.glob("*/recipe.toml"))
@@ -238,12 +250,12 @@ def test_a_backbone_has_a_name_in_tables_and_one_in_files(
 def test_the_origin_of_a_model_is_read_from_its_folder(tmp_path: Path) -> None:
     assert Origin.read(tmp_path) is None
     origin = Origin(source="timm:resnet18", revision="a1_in1k")
-    (tmp_path / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+    (tmp_path / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
     assert Origin.read(tmp_path) == origin
 
 
 @pytest.mark.parametrize("content", ["no json", '{"source": "x"}', '{"source": "x", "revision": "y", "more": 1}'])
 def test_an_origin_that_says_something_else_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / Origin.FILE).write_text(content, encoding="utf-8")
+    (tmp_path / ORIGIN).write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match=r"origin\.json: "):
         Origin.read(tmp_path)

@@ -26,7 +26,6 @@ from .assembly import (
     build,
     count_parameters,
     defaults,
-    find_builder,
     normalization,
 )
 from .csc_stem import csc_stem_options, put_csc_stem
@@ -50,7 +49,6 @@ __all__ = [
     "csc_stem_options",
     "defaults",
     "equilibria",
-    "find_builder",
     "is_code",
     "is_foreign",
     "normalization",

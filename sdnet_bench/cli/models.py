@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..config import CARD
 from ..errors import ModelError
 from . import options
 
@@ -154,8 +155,8 @@ def convert_model(
 def _card(folder: Path) -> str:
     """The card in a model's folder, without what a terminal would take for commands."""
     try:
-        text = (folder / "README.md").read_text(encoding="utf-8").rstrip()
+        text = (folder / CARD).read_text(encoding="utf-8").rstrip()
     except (OSError, ValueError):
         hint = f"`sdnet-bench evaluate {folder.name}` writes one."
-        raise ModelError(f"{folder} has no card", expected="README.md in it", hint=hint) from None
+        raise ModelError(f"{folder} has no card", expected=f"{CARD} in it", hint=hint) from None
     return "".join(each for each in text if each.isprintable() or each in "\n\t")

@@ -27,6 +27,8 @@ class Eigenpair(NamedTuple):
 def power_iteration(dictionary: Dictionary, start: Tensor | None = None, *, iterations: int | None = None) -> Eigenpair:
     """Equations (9) and (10), in float32 or better, on a code of GRID x GRID or DEEP_GRID x DEEP_GRID positions.
 
+    Where no two patches share a pixel one position is enough, and exact.
+
     The eigenvalue grows with the grid towards that of the infinite plane, so a grid smaller than the images
     underestimates it a little, inside the margin of the step size: at a side of 16 by 4.5 % for a constant 3x3 atom,
     whose eigenvalue is ((1 + 2 cos(pi / 17)) / 3)^4 of the plane's, and by 6.6 %, cos(pi / 17)^4, for one in whose

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..backbones import build, is_code
-from ..config import RUN_NAME, ModelConfig, Origin, Recipe
+from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
 from ..errors import InterruptError, ModelError, UsageError
 from ..files import make_folder, replacing
@@ -94,11 +94,11 @@ def write_model(
 
     With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size.
     """
-    with replacing(folder / ("recipe.toml" if isinstance(made, Recipe) else Origin.FILE)) as path:
+    with replacing(folder / (RECIPE if isinstance(made, Recipe) else ORIGIN)) as path:
         path.write_text(_described(made), encoding="utf-8")
     write_weights(folder, net) if shard is None else write_shards(folder, net, shard)
     config = config.model_copy(update={"weights_sha256": weights_digest(weight_files(folder))})
-    with replacing(folder / "config.json") as path:
+    with replacing(folder / CONFIG) as path:
         path.write_text(config.to_json(), encoding="utf-8")
     return read_model(folder, run_code=True)
 

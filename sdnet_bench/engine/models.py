@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..backbones import Published, is_foreign, normalization
-from ..config import MODELS, Backbone, ModelConfig, Origin
+from ..config import CONFIG, MODELS, Backbone, ModelConfig, Origin
 from ..csc import get_lambda
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
@@ -45,7 +45,7 @@ def _was_made_here(folder: Path, runs_dir: Path) -> bool:
 def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | None = None) -> Path:
     """The folder of a model, by path or name."""
     for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
-        if (folder / "config.json").exists():
+        if (folder / CONFIG).exists():
             return folder
     if is_foreign(str(path_or_name)):
         return _obtain(str(path_or_name), runs_dir, progress or Progress())
@@ -60,7 +60,7 @@ def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
     folder = runs_dir / (folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
     make_folder(runs_dir)
     with FileLock(runs_dir / f".{folder.name}.lock"):
-        if not (folder / "config.json").exists():
+        if not (folder / CONFIG).exists():
             return pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
     if not _is_of(name, Origin.read(folder)):
         hint = f"Give {name} another name: `sdnet-bench models {'pull' if name.startswith(HUB) else 'add'} --name`."

@@ -169,7 +169,7 @@ def _blocks(backbone: str) -> Iterator[tuple[str, str]]:
             continue
         theirs = f"layer{stage}.layers.{place}"
         for link, part in enumerate(("conv1", "bn1", "conv2", "bn2")):
-            for ours in (f"{link}", part):
+            for ours in (str(link), part):
                 yield f"stages.{number}.{ours}", f"{theirs}.{part}" + ".dn" * part.startswith("conv")
         yield f"stages.{number}.shortcut", f"{theirs}.shortcut"
 

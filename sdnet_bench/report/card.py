@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..backbones import count_parameters, is_foreign
-from ..config import ModelConfig, Origin, Recipe
+from ..config import CARD, RECIPE, RESULTS, ModelConfig, Origin, Recipe
 from ..data import NOISES
 from ..engine.checkpoint import build_net
 from ..engine.weights import weight_files
@@ -19,7 +19,7 @@ from ..studies.audit import Audit
 from .audit import overview, read_audits
 from .limits import limits
 from .render import grid, markdown_table, show
-from .reproduction import RECIPE, commands
+from .reproduction import commands
 from .results import Results
 from .robustness import THREATS, Robustness
 from .statistics import Value
@@ -29,7 +29,7 @@ ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
 HUB_DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "imagenet": "ILSVRC/imagenet-1k"}
 """What the Hub calls our data sets."""
-CARD = """\
+TEMPLATE = """\
 ---
 {front}
 ---
@@ -169,9 +169,9 @@ def _line(name: str, lambda_: str, values: Sequence[Value | None]) -> list[str]:
 
 def publish(folder: Path, results: Results) -> None:
     """Writes the card and `results.json` of a model into its folder."""
-    with replacing(folder / "results.json") as path:
+    with replacing(folder / RESULTS) as path:
         write_results(path, results.records)
-    with replacing(folder / "README.md") as path:
+    with replacing(folder / CARD) as path:
         path.write_text(card(folder, results), encoding="utf-8")
 
 
@@ -182,7 +182,7 @@ def card(folder: Path, results: Results) -> str:
     is_trained = bool(weight_files(folder))
     sections = _sections(folder, results, recipe) if results.records else [NOTHING if is_trained else NOT_RUN]
     usage = f"sdnet-bench {'evaluate' if is_trained else 'train'} {results.name}"
-    return CARD.format(
+    return TEMPLATE.format(
         front=_front_matter(results),
         name=results.name,
         text=_introduction(results, recipe, origin),

@@ -6,20 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..backbones import is_foreign, published
-from ..config import LAMBDAS, MODELS, Backbone, ModelConfig, Origin, Recipe
+from ..config import LAMBDAS, MODELS, RECIPE, Backbone, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, NOISES, SEVERITIES
 from ..engine.hub import HUB
 from ..records import AttackSetting, Cell, Record
-from ..studies.adversarial import BUDGETS, PROTOCOLS, Protocol, protocol_of, usual_protocols
+from ..studies.adversarial import PROTOCOLS, Protocol, protocol_of, usual_budget, usual_protocols
 from ..studies.audit import Audit
 from ..studies.lambda_fit import LambdaFit
 from ..studies.lambda_sweep import parse_grid
 from .results import Results
 from .robustness import Robustness
-
-RECIPE = "recipe.toml"
-USUAL_BUDGET = (100, 1)
-"""Iterations and restarts of the attacks that `BUDGETS` does not name."""
 
 
 def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[str]:
@@ -144,7 +140,7 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
     for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
         options = f" --norm {attack.norm}" + (f" --attack {attack.name}" if attack.name != "pgd" else "")
         given = {"steps": attack.steps, "restarts": attack.restarts}
-        usual = BUDGETS.get(attack.name, USUAL_BUDGET)
+        usual = usual_budget(attack.name)
         changed = [(option, value) for (option, value), each in zip(given.items(), usual, strict=True) if value != each]
         options += "".join(f" --{option} {value}" for option, value in changed)
         yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].cell)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..backbones import BACKBONES, csc_stem_options, defaults
-from ..config import MODELS, ModelConfig, Origin
+from ..config import CONFIG, MODELS, ModelConfig, Origin
 from ..data import NOISES, SEVERITIES, Severity
 from ..engine.models import find_model
 from ..errors import BenchError
@@ -233,9 +233,9 @@ def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None
     """
     if names:
         return [Results.read(find_model(name, runs_dir), runs_dir) for name in names]
-    known = sorted(path.name for path in runs_dir.glob("*") if (path / "config.json").exists())
+    known = sorted(path.name for path in runs_dir.glob("*") if (path / CONFIG).exists())
     measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
-    shipped = [name for name in measured if name not in known and (MODELS / name / "config.json").exists()]
+    shipped = [name for name in measured if name not in known and (MODELS / name / CONFIG).exists()]
     found = (_readable(find_model(name, runs_dir), runs_dir, progress or Progress()) for name in [*known, *shipped])
     return [results for results in found if results]
 

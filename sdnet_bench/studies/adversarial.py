@@ -35,7 +35,7 @@ RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 USABLE = 0.9
 """A lambda is usable where the network keeps this share of its clean accuracy at lambda_0."""
 BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
-"""Iterations (queries for square) and restarts of the attacks; 100 and 1 where nothing else is said."""
+"""Iterations (queries for square) and restarts of those attacks that have others than 100 and 1."""
 
 
 def attack_setting(
@@ -44,7 +44,7 @@ def attack_setting(
     """An attack with its usual budget, or another one; PGD takes steps of 2.5 eps / steps (Madry et al., 2018)."""
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
-    usual_steps, usual_restarts = BUDGETS.get(name, (100, 1))
+    usual_steps, usual_restarts = usual_budget(name)
     steps, restarts = steps or usual_steps, restarts or usual_restarts
     return AttackSetting(
         name=name,
@@ -55,6 +55,11 @@ def attack_setting(
         restarts=restarts,
         revision=REVISION,
     )
+
+
+def usual_budget(name: str) -> tuple[int, int]:
+    """Iterations and restarts of an attack where nobody says otherwise."""
+    return BUDGETS.get(name, (100, 1))
 
 
 def protocol_of(cell: Cell) -> Protocol | None:

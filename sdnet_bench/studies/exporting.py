@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config import Origin, Recipe
+from ..config import CONFIG, RECIPE, Origin, Recipe
 from ..engine.checkpoint import write_model
 from ..errors import UsageError
 from ..records import Record
@@ -24,7 +24,7 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     made = _how_it_was_made(bench.model.folder)
     if folder.resolve() == bench.model.folder.resolve():
         raise UsageError(f"{folder} is the model itself", hint="Name another folder.")
-    if (folder / "config.json").exists() and _how_it_was_made(folder) != made:
+    if (folder / CONFIG).exists() and _how_it_was_made(folder) != made:
         raise UsageError(f"{folder} holds another model", hint="Name another folder.")
     if bench.runtime.processes.is_main_process:
         write_model(folder, made, bench.model.config, bench.model.net, shard=shard)
@@ -40,7 +40,7 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
 
 def _how_it_was_made(folder: Path) -> Recipe | Origin:
     """Whatever it is called."""
-    return Origin.read(folder) or Recipe.read(folder / "recipe.toml").replace(name="model")
+    return Origin.read(folder) or Recipe.read(folder / RECIPE).replace(name="model")
 
 
 def _carry_over(record: Record, copy: Workbench) -> None:

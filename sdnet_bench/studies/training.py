@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from ..backbones import accepted, count_parameters
-from ..config import MODELS, Backbone, Origin, Recipe
+from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, Recipe
 from ..data import open_dataset
 from ..engine.checkpoint import read_model, write_model
 from ..engine.initial import find_weights, rehearse
@@ -26,7 +26,7 @@ def find_recipe(name_or_path: str) -> Recipe:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         return Recipe.read(path)
-    shipped = MODELS / name_or_path / "recipe.toml"
+    shipped = MODELS / name_or_path / RECIPE
     if not shipped.exists():
         known = [recipe.parent.name for recipe in MODELS.glob("*/recipe.toml")]
         raise UnknownNameError("recipe", name_or_path, known, hint="A recipe of your own is a .toml file.")
@@ -86,10 +86,10 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     """Makes the run's folder, or makes sure that what is in it may be gone on with."""
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
-    if (folder / Origin.FILE).exists():
+    if (folder / ORIGIN).exists():
         hint = "Choose another --name, or replace it with --overwrite."
         raise UsageError(f"{folder} was not trained here", hint=hint)
-    finished = folder / "recipe.toml"
+    finished = folder / RECIPE
     if finished.exists() and Recipe.read(finished).replace(name=recipe.name) != recipe:
         hint = "Replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} was trained by another recipe", hint=hint)
@@ -101,7 +101,7 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
 
 def is_finished(folder: Path) -> bool:
     """Whether a run's model has been written, and its training recorded."""
-    return (folder / "config.json").exists() and not (folder / STATE).exists()
+    return (folder / CONFIG).exists() and not (folder / STATE).exists()
 
 
 def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> None:

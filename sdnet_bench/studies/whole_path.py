@@ -128,16 +128,16 @@ def measure(bench: Workbench, budget: Budget) -> None:
     measure_corrupted(bench, NOISES, limit=budget.tested)
     if csc_layers(bench.model.net):
         _tune(bench, budget)
-    if csc_layers(bench.model.net) and budget.iterations:
-        _iterate(bench, budget)
     _attack(bench, budget)
 
 
 def _tune(bench: Workbench, budget: Budget) -> None:
-    """Figures 2 and 3, Tables 2 and 3."""
+    """Figures 2 and 3, Tables 2, 3 and 5."""
     for name in budget.swept:
         sweep_lambda(bench, name, lambdas=parse_lambdas(budget.lambdas), limit=budget.tested)
     _adapt(bench, NOISES, budget)
+    if budget.iterations:
+        _iterate(bench, budget)
 
 
 def _iterate(bench: Workbench, budget: Budget) -> None:

@@ -14,7 +14,7 @@ import torch
 from hub_server import TOKEN, Hub, running
 from huggingface_hub import close_session, constants
 
-from sdnet_bench.config import ModelConfig, Origin
+from sdnet_bench.config import ORIGIN, ModelConfig, Origin
 from sdnet_bench.engine.checkpoint import read_model
 from sdnet_bench.engine.hub import folder_name, plan_push, pull, push
 from sdnet_bench.engine.models import load_model
@@ -411,7 +411,7 @@ def test_a_model_without_its_card_is_not_complete(model: Path) -> None:
 
 
 def test_the_weights_of_others_are_not_published(model: Path) -> None:
-    (model / Origin.FILE).write_text(Origin(source="timm:resnet18", revision="pretrained").model_dump_json())
+    (model / ORIGIN).write_text(Origin(source="timm:resnet18", revision="pretrained").model_dump_json())
     with pytest.raises(UsageError, match=r"holds weights of timm:resnet18\. Publish what was trained here"):
         plan_push(model, NAME)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from sdnet_bench.backbones import Foreign, Published, build
-from sdnet_bench.config import Backbone, ModelConfig, Origin
+from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
 from sdnet_bench.data import open_dataset
 from sdnet_bench.engine import models
 from sdnet_bench.engine.models import add_model, find_model, load_model
@@ -211,7 +211,7 @@ class TestCode:
 
     def test_a_run_from_the_hub_runs_nothing(self, run: Path, shelf: Path) -> None:
         origin = Origin(source="hf:somebody/nets", revision="0" * 40)
-        (run / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+        (run / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
         with pytest.raises(ModelError, match="wants to run"):
             load_model("nets-tiny", runs_dir=shelf)
 

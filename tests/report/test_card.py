@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sdnet_bench.attacks import DEFAULT_EPS, Threat
 from sdnet_bench.backbones import count_parameters
-from sdnet_bench.config import Backbone, ModelConfig, Origin
+from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
 from sdnet_bench.engine.checkpoint import build_net
 from sdnet_bench.records import read_results
 from sdnet_bench.report.card import card, count, publish, summary
@@ -104,7 +104,7 @@ def test_a_card_says_what_training_started_from(sdnet: Workbench) -> None:
 def test_a_card_says_that_a_model_was_not_trained_here(sdnet: Workbench) -> None:
     (sdnet.folder / "recipe.toml").unlink()
     origin = Origin(source="model_best.pth.tar", revision="9f8e")
-    (sdnet.folder / Origin.FILE).write_text(origin.model_dump_json())
+    (sdnet.folder / ORIGIN).write_text(origin.model_dump_json())
     text = card(sdnet.folder, read(sdnet))
     assert "It was not trained here: it comes from `model_best.pth.tar`, revision `9f8e`." in text
     assert "- How it was trained is not on record." in text

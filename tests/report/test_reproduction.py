@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sdnet_bench.attacks import Threat
 from sdnet_bench.cli.app import app
-from sdnet_bench.config import MODELS, Origin
+from sdnet_bench.config import MODELS, ORIGIN, Origin
 from sdnet_bench.data import NOISES
 from sdnet_bench.records import RecordStore
 from sdnet_bench.report.audit import read_audits
@@ -112,7 +112,7 @@ def test_a_shipped_recipe_is_trained_by_its_name(tmp_path: Path) -> None:
 )
 def test_a_model_from_elsewhere_is_brought_here(source: str, command: str, sdnet: Workbench) -> None:
     origin = Origin(source=source, revision="9f8e")
-    (sdnet.folder / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+    (sdnet.folder / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
     assert commands(sdnet.folder, Results.read(sdnet.folder, sdnet.folder.parent), []) == [command]
 
 

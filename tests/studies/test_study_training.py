@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdnet_bench.backbones import count_parameters
-from sdnet_bench.config import Origin, Recipe
+from sdnet_bench.config import ORIGIN, Origin, Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
@@ -200,12 +200,12 @@ def test_a_model_from_elsewhere_is_not_trained_on_but_replaced(train: Any, small
     folder = train(small).folder
     (folder / "recipe.toml").rename(folder / "was.toml")
     origin = Origin(source="timm:test_resnet", revision="r160_in1k")
-    (folder / Origin.FILE).write_text(origin.model_dump_json(), encoding="utf-8")
+    (folder / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
     for resume in (False, True):
         with pytest.raises(UsageError, match=r"small was not trained here\. Choose another --name, or replace it"):
             train(small, resume=resume)
     train(small, overwrite=True)
-    assert not (folder / Origin.FILE).exists()
+    assert not (folder / ORIGIN).exists()
 
 
 @pytest.mark.parametrize(

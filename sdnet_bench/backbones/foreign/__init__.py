@@ -10,14 +10,13 @@ network       somebody else's network as a backbone
 
 from __future__ import annotations
 
-from .names import SOURCES, ForeignName, build_foreign, is_code, is_foreign, parse, published
+from .names import SOURCES, build_foreign, is_code, is_foreign, parse, published
 from .network import Foreign
 from .source import Published, Source, Weights
 
 __all__ = [
     "SOURCES",
     "Foreign",
-    "ForeignName",
     "Published",
     "Source",
     "Weights",

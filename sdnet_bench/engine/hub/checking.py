@@ -7,12 +7,11 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from ...backbones import BACKBONES, is_foreign, parse
-from ...config import ModelConfig, Recipe
+from ...config import CARD, CONFIG, RECIPE, ModelConfig, Recipe
 from ...data import DATASETS
 from ...errors import ModelError, UnknownNameError
 from ...records import read_results
 from ..checkpoint import read_model
-from .layout import CARD, CONFIG, RECIPE
 
 
 def check_config(folder: Path) -> None:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from ...config import CARD, CONFIG, RECIPE, RESULTS
 from ...errors import UsageError
 from ..weights import INDEX, WEIGHTS
 
 HUB = "hf:"
 """What the name of a model on the Hub begins with: `hf:owner/name`."""
 
-CONFIG, CARD, RECIPE, RESULTS = "config.json", "README.md", "recipe.toml", "results.json"
 WEIGHT_FILES = (WEIGHTS, INDEX, "model-?????-of-?????.safetensors")
 FIGURES = ("*.png", "features.csv", "sparsity.csv")
 AUDITS = ("audit-*.json", "audit-*.md", "robustbench-*.json")

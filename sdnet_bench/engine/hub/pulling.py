@@ -9,14 +9,14 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ...config import Origin
+from ...config import CONFIG, ORIGIN, Origin
 from ...errors import InterruptError, ModelError, UsageError
 from ...files import make_folder
 from ...progress import Progress
 from ...records import RecordStore, read_results
 from ..weights import WEIGHTS
 from .checking import check, check_config
-from .layout import CONFIG, HUB, WEIGHT_FILES, is_published, repository
+from .layout import HUB, WEIGHT_FILES, is_published, repository
 from .talking import asking, bar
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.tar", "*.ckpt", "*.pkl")
@@ -99,7 +99,7 @@ def _admitting(repo: str, scratch: Path) -> Iterator[None]:
 def _make_run(folder: Path, origin: Origin) -> None:
     """Writes down where a model comes from, and takes over what its author has measured."""
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    (folder / Origin.FILE).write_text(origin.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / ORIGIN).write_text(origin.model_dump_json(indent=2) + "\n", encoding="utf-8")
     lines = [f"{record.model_dump_json()}\n" for record in read_results(folder)]
     (folder / RecordStore.FILE).write_text("".join(lines), encoding="utf-8")
 

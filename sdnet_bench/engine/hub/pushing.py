@@ -7,13 +7,13 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
-from ...config import Origin
+from ...config import CARD, RECIPE, RESULTS, Origin
 from ...errors import ModelError, UsageError
 from ...progress import Progress
 from ...version import __version__
 from ..weights import weight_files
 from .checking import check
-from .layout import CARD, RECIPE, RESULTS, WEIGHT_FILES, is_published, repository
+from .layout import WEIGHT_FILES, is_published, repository
 from .talking import LOG_IN, asking
 
 
