@@ -35,6 +35,9 @@ MODELS = next(
 CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml", "results.json", "origin.json"
 """What a model folder holds beside its weights: each, or of recipe and origin one."""
 
+NOTES = "NOTES.md"
+"""What a model folder may hold too: what its author has to say of it, as paragraphs for the card."""
+
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called: the name of its folder."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..config import CARD
+from ..config import CARD, MODELS
 from ..errors import ModelError
 from . import options
 
@@ -98,6 +98,28 @@ def export_model(
     copy = export(bench, folder)
     publish(copy)
     show_records([each.store[each.cell("test")] for each in (bench, copy)], as_json=json)
+
+
+@app.command("adopt")
+def adopt_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
+    into: Annotated[Path, typer.Option(help="Where shipped models lie.")] = MODELS,
+    device: options.Device = "auto",
+    data_dir: options.DataDir = options.DATA_DIR,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+) -> None:
+    """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
+    from ..engine.adopt import adopt
+    from ..engine.models import find_model
+    from ..report.gallery import illustrate
+    from .screen import Screen, say
+    from .shared import open_bench, publish
+
+    folder = find_model(model, runs_dir, Screen())
+    bench = open_bench(str(folder), folder.parent, data_dir, device, "auto")
+    illustrate(bench)
+    publish(bench)
+    say(str(adopt(folder, into)))
 
 
 @app.command("add")

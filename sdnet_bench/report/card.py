@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..backbones import count_parameters, is_foreign
-from ..config import CARD, RECIPE, RESULTS, ModelConfig, Origin, Recipe
+from ..config import CARD, NOTES, RECIPE, RESULTS, ModelConfig, Origin, Recipe
 from ..data import NOISES
 from ..engine.checkpoint import build_net
 from ..engine.weights import weight_files
@@ -18,6 +18,7 @@ from ..records import write_results
 from ..studies.audit import Audit
 from .audit import overview, read_audits
 from .limits import limits
+from .provenance import provenance
 from .render import grid, markdown_table, show
 from .reproduction import commands
 from .results import Results
@@ -66,6 +67,7 @@ NOTHING = "None yet: nothing has been measured."
 FIGURES = {
     "figure2.png": "Accuracy against lambda, by noise and severity",
     "figure2-stem.png": "Accuracy against the stem's lambda, by severity",
+    "figure3.png": "The best lambda against the residual, on training images, and Algorithm 1's line",
     "robust-lambda.png": "Robust accuracy against lambda",
     "robust-eps.png": "Accuracy against eps",
     "features.png": "Images rebuilt from the codes of each layer",
@@ -87,6 +89,11 @@ at the lambda that it is scored at; "union" counts the images that withstand eve
 """
 LIMITS = """\
 ## Limits
+
+{lines}
+"""
+PROVENANCE = """\
+## Provenance
 
 {lines}
 """
@@ -205,6 +212,9 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     if audits:
         yield audited(audits)
     yield LIMITS.format(lines=_bullets(limits(results, recipe)))
+    yield PROVENANCE.format(lines=_bullets(provenance(results.records)))
+    if (folder / NOTES).exists():
+        yield (folder / NOTES).read_text(encoding="utf-8")
     lines = [f"sdnet-bench {command}" for command in commands(folder, results, audits)]
     yield REPRODUCTION.format(lines="\n".join(lines))
 

@@ -193,3 +193,16 @@ def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Pat
     model = read_model(at / "out" / "sdnet18-tiny")
     assert model.weights != read_model(at / "runs" / "sdnet18-tiny").weights
     assert "# sdnet18-tiny" in (at / "out" / "sdnet18-tiny" / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_adopted_model_has_its_figures_and_is_measured_without_a_run(at: Path) -> None:
+    runner, images = CliRunner(), ["--limit", "8", "--json"]
+    sweep = runner.invoke(app, ["sweep-lambda", "sdnet18-tiny", "--severity", "3", "--lambdas", "0.1,0.5", *images])
+    assert sweep.exit_code == 0, sweep.output
+    assert call("adopt", "sdnet18-tiny", "--into", "shipped").stdout.strip() == "shipped/sdnet18-tiny"
+    names = {path.name for path in (at / "shipped" / "sdnet18-tiny").iterdir()}
+    assert {"figure2.png", "dictionary.png", "sparsity.csv", "results.json", "history.csv"} <= names
+    assert not {"records.jsonl", "training.pt"} & names
+    again = ["evaluate", "shipped/sdnet18-tiny", "--runs-dir", "elsewhere", "--precision", "float32", "--json"]
+    assert json.loads(runner.invoke(app, again).stdout)[0]["n"] == 360
+    assert not (at / "elsewhere").exists()  # it is on record

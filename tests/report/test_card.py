@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 from sdnet_bench.attacks import DEFAULT_EPS, Threat
 from sdnet_bench.backbones import count_parameters
 from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
 from sdnet_bench.engine.checkpoint import build_net
-from sdnet_bench.records import read_results
+from sdnet_bench.records import Record, read_results
 from sdnet_bench.report.card import card, count, publish, summary
 from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
@@ -199,3 +200,20 @@ def test_a_recipe_that_was_not_run_has_an_honest_card(runs: Path) -> None:
     assert "None yet: this recipe has not been run." in text
     assert "sdnet-bench train sdnet18-tiny" in text
     assert "| model |" not in text
+
+
+def test_a_card_says_which_machines_measured_what(measured: Workbench) -> None:
+    lines = sections(card(measured.folder, read(measured)))["Provenance"].splitlines()
+    kinds = [line.partition(":")[0] for line in lines if line]
+    assert kinds == ["- Training", "- Accuracy without an attack", "- Accuracy under attack"]
+    assert all(f"in float32, torch {torch.__version__}" in line for line in lines if line)
+
+
+def test_float32_of_a_cuda_device_is_said_to_be_tf32(measured: Workbench) -> None:
+    def moved(record: Record, device: str) -> Record:
+        return record.model_copy(update={"provenance": record.provenance | {"device": device}})
+
+    found = read(measured)
+    for device, is_told in {"NVIDIA H200": True, "mps arm64": False, "cpu x86_64": False}.items():
+        text = card(measured.folder, replace(found, records=tuple(moved(each, device) for each in found.records)))
+        assert ("TF32" in text) is is_told

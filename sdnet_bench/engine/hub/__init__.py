@@ -10,8 +10,18 @@ Weights are safetensors, everything else is text or a picture; nothing that come
 
 from __future__ import annotations
 
-from .layout import HUB, folder_name, repository
+from .layout import HUB, folder_name, is_published, repository
 from .pulling import pull
-from .pushing import Upload, plan_push, push
+from .pushing import Upload, plan_push, published_files, push
 
-__all__ = ["HUB", "Upload", "folder_name", "plan_push", "pull", "push", "repository"]
+__all__ = [
+    "HUB",
+    "Upload",
+    "folder_name",
+    "is_published",
+    "plan_push",
+    "published_files",
+    "pull",
+    "push",
+    "repository",
+]

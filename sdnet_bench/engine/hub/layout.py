@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from ...config import CARD, CONFIG, RECIPE, RESULTS
+from ...config import CARD, CONFIG, NOTES, RECIPE, RESULTS
 from ...errors import UsageError
 from ..weights import INDEX, WEIGHTS
 
@@ -16,7 +16,8 @@ HUB = "hf:"
 WEIGHT_FILES = (WEIGHTS, INDEX, "model-?????-of-?????.safetensors")
 FIGURES = ("*.png", "features.csv", "sparsity.csv")
 AUDITS = ("audit-*.json", "audit-*.md", "robustbench-*.json")
-PUBLISHED = (CONFIG, CARD, RECIPE, RESULTS, "lambda_fit.json", *WEIGHT_FILES, *FIGURES, *AUDITS)
+MEASURED = (RESULTS, "lambda_fit.json", "history.csv")
+PUBLISHED = (CONFIG, CARD, NOTES, RECIPE, *MEASURED, *WEIGHT_FILES, *FIGURES, *AUDITS)
 """The files of a model folder that travel, as patterns; the others stay where they are."""
 
 

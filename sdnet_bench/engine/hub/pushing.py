@@ -48,7 +48,17 @@ def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
         UsageError: the weights are somebody else's.
         BenchError: something is missing or damaged, or the network is a Python file.
     """
-    repo, origin = repository(name), Origin.read(folder)
+    return Upload(repository(name), folder, published_files(folder), private)
+
+
+def published_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a model folder that are published, after each was read and found whole.
+
+    Raises:
+        UsageError: the weights are somebody else's.
+        BenchError: something is missing or damaged, or the network is a Python file.
+    """
+    origin = Origin.read(folder)
     if origin:
         raise UsageError(f"{folder} holds weights of {origin.source}", hint="Publish what was trained here.")
     if not weight_files(folder):
@@ -63,7 +73,7 @@ def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
     if missing:
         hint = f"Write them with `sdnet-bench evaluate {folder.name}`."
         raise ModelError(f"{folder} is not complete", expected=" and ".join(sorted(missing)), hint=hint)
-    return Upload(repo, folder, files, private)
+    return files
 
 
 def push(upload: Upload, progress: Progress) -> str:

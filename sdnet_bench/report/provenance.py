@@ -1,0 +1,50 @@
+"""Where the numbers of one model come from: which machine, which torch, which precision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from ..records import Cell, Record
+
+WORK = ("training", "accuracy without an attack", "accuracy under attack")
+TF32 = (
+    'Where a CUDA device measured in "float32", its convolutions ran as TF32 (10 bits of mantissa), PyTorch\'s default.'
+)
+
+
+def provenance(records: Sequence[Record]) -> Iterator[str]:
+    """A sentence for each kind of work and machine, with the number of records and the days they are from."""
+    groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for record in records:
+        groups[_work(record.cell), _machine(record)].append(str(record.provenance.get("time", ""))[:10])
+    for (work, machine), days in sorted(groups.items()):
+        yield f"{WORK[work].capitalize()}: {_count(days)} on {machine}, {_span(days)}."
+    if any(record.cell.precision == "float32" and _is_cuda(record) for record in records):
+        yield TF32
+
+
+def _work(cell: Cell) -> int:
+    """Which of `WORK` a cell is."""
+    return 0 if cell.kind == "training" else 1 if cell.attack is None else 2
+
+
+def _machine(record: Record) -> str:
+    """The device, the precision, and the version of torch."""
+    told = record.provenance
+    return f"{told.get('device', 'an unknown device')} in {record.cell.precision}, torch {told.get('torch', 'unknown')}"
+
+
+def _is_cuda(record: Record) -> bool:
+    """Whether a CUDA device measured it: those of other kinds are recorded with their kind in front."""
+    return not str(record.provenance.get("device", "cpu")).startswith(("cpu", "mps"))
+
+
+def _count(days: Sequence[str]) -> str:
+    return f"{len(days):,} record{'s' * (len(days) > 1)}"
+
+
+def _span(days: Sequence[str]) -> str:
+    """The first and the last day."""
+    first, last = min(days), max(days)
+    return first if first == last else f"{first} to {last}"
