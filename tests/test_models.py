@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from sdnet_bench.attacks import DEFAULT_EPS
 from sdnet_bench.backbones import count_parameters
-from sdnet_bench.config import MODELS, ModelConfig, Recipe
+from sdnet_bench.config import MODELS, NOTES, ModelConfig, Recipe
 from sdnet_bench.data import Dataset
 from sdnet_bench.data.datasets import DATASETS
 from sdnet_bench.engine.checkpoint import build_net, read_model
@@ -67,7 +67,7 @@ def test_a_model_is_data_only(folder: Path) -> None:
     audits = {f"{name}-{norm}{kind}" for norm in DEFAULT_EPS for name, kind in AUDIT_FILES}
     weights = {path.name for path in weight_files(folder)}
     expected = {"recipe.toml", "README.md", "config.json", "results.json"}
-    assert names - weights - {INDEX, FITS, *BEHIND, *FIGURES} - audits == expected
+    assert names - weights - {INDEX, FITS, NOTES, "history.csv", *BEHIND, *FIGURES} - audits == expected
 
 
 @every_model

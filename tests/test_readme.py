@@ -14,6 +14,7 @@ from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
 from sdnet_bench.report.audit import overview, read_audits
 from sdnet_bench.report.card import inference, robustness, summary
+from sdnet_bench.report.headline import budgets, headline
 from sdnet_bench.report.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -40,17 +41,22 @@ def read(*names: str, runs: Path) -> list[Results]:
 
 
 def test_the_table_of_results_is_that_of_the_records(tmp_path: Path) -> None:
+    assert block(page("README.md"), "results") == headline(read("resnet18-cifar10", "sdnet18-cifar10", runs=tmp_path))
+
+
+def test_the_table_of_small_networks_is_that_of_the_records(tmp_path: Path) -> None:
     shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", "sdnet18_all-cifar10-small", runs=tmp_path)
-    assert block(page("README.md"), "results") == summary(shipped)
+    assert block(page("benchmarks/README.md"), "small") == summary(shipped)
 
 
 def test_the_table_of_robust_inference_is_that_of_the_records(tmp_path: Path) -> None:
-    assert block(page("docs/inference.md"), "inference") == inference(read("sdnet18-cifar10-small", runs=tmp_path))
+    assert block(page("docs/inference.md"), "inference") == inference(read("sdnet18-cifar10", runs=tmp_path))
 
 
 def test_table_4_is_that_of_the_records(tmp_path: Path) -> None:
-    shipped = read("resnet18-cifar10-small", "sdnet18-cifar10-small", runs=tmp_path)
+    shipped = read("resnet18-cifar10", "sdnet18-cifar10", runs=tmp_path)
     assert block(page("docs/attacks.md"), "table4") == robustness(shipped)
+    assert block(page("docs/attacks.md"), "l2") == budgets(shipped)
 
 
 def test_the_audit_is_that_of_its_file() -> None:

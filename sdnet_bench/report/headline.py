@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .render import markdown_table
+from .render import markdown_table, show
 from .results import Results
+from .robustness import Robustness
 from .tables import Entry, build_tables
 
 HEADER = ("", "", "paper", "here")
 TRANSFER, MATCHED = ("linf 8/255 transfer", "l2 0.5 transfer"), ("linf 8/255 matched", "l2 0.5 matched")
+TUNED = "SDNet-18 (after tuning lambda)"
+ATTACKS = "PGD, Linf 8/255 and L2 0.5"
 NOISES = "gaussian, shot, speckle, impulse; mean of 1 to 5"
 
 
@@ -37,10 +40,10 @@ LINES = (
     Line(NOISES, "ResNet-18", "table3", "ResNet-18"),
     Line(NOISES, "SDNet-18, lambda 0.1", "table3", "SDNet-18 w/ lambda = 0.1"),
     Line(NOISES, "SDNet-18, Algorithm 1", "table3", "SDNet-18 w/ adaptive lambda"),
-    Line("PGD, Linf 8/255 and L2 0.5", "ResNet-18", "table4", "ResNet-18", TRANSFER),
-    Line("PGD, Linf 8/255 and L2 0.5", "SDNet-18, lambda 0.1", "table4", "SDNet-18 w/ lambda = 0.1", TRANSFER),
-    Line("made at lambda 0.1", "SDNet-18, tuned lambda", "table4", "SDNet-18 (after tuning lambda)", TRANSFER),
-    Line("made at the tuned lambda", "SDNet-18, tuned lambda", "table4", "SDNet-18 (after tuning lambda)", MATCHED),
+    Line(ATTACKS, "ResNet-18", "table4", "ResNet-18", TRANSFER),
+    Line(ATTACKS, "SDNet-18, lambda 0.1", "table4", "SDNet-18 w/ lambda = 0.1", TRANSFER),
+    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at lambda 0.1", "table4", TUNED, TRANSFER),
+    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at that lambda", "table4", TUNED, MATCHED),
 )
 
 
@@ -48,6 +51,32 @@ def headline(results: Sequence[Results]) -> str:
     """Markdown, a line for each of `LINES`, of models of one data set, one for each architecture."""
     tables = {table.name: table.entries for table in build_tables(results)}
     return markdown_table(HEADER, _lines(tables))
+
+
+def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> str:
+    """Markdown: the paper's figures under L2 0.5 beside those of transferred PGD in balls of these radii."""
+    models = {result.name: result for result in results}
+    entries = [entry for table in build_tables(results) if table.name == "table4" for entry in table.entries]
+    published = [entry for entry in entries if entry.column == TRANSFER[1] and entry.paper is not None and entry.model]
+    lines = [
+        [
+            entry.row,
+            _paper(entry),
+            *(_under_l2(models[str(entry.model)], radius, entry.row == TUNED) for radius in radii),
+        ]
+        for entry in published
+    ]
+    return markdown_table(["", "paper, eps 0.5", *(f"here, eps {radius:g}" for radius in radii)], lines)
+
+
+def _under_l2(model: Results, eps: float, is_tuned: bool) -> str:
+    """Accuracy at the lambda of training, or at the one that was tuned for this radius, which is told."""
+    found = Robustness.find(model.records, "l2", eps, model.trained_lambda)
+    choice = "tuned" if is_tuned else "trained"
+    if found is None or choice not in found.judges:
+        return "—"
+    at = f", lambda {found.judges[choice]:g}" if is_tuned else ""
+    return show(found.value("transfer", choice)) + at
 
 
 def _lines(tables: dict[str, tuple[Entry, ...]]) -> Iterator[list[str]]:
