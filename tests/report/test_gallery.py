@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sdnet_bench.paper.results import Results
 from sdnet_bench.report.card import card
-from sdnet_bench.report.gallery import illustrate
-from sdnet_bench.report.results import Results
-from sdnet_bench.studies.lambda_sweep import sweep_lambda
+from sdnet_bench.report.pictures import illustrate
+from sdnet_bench.studies.accuracy import sweep_lambda
 from sdnet_bench.studies.workbench import Workbench
 
 

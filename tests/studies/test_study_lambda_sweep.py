@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
+from sdnet_bench.cli.options import parse_lambdas
 from sdnet_bench.config import Backbone, Recipe
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.data import open_dataset
-from sdnet_bench.engine.checkpoint import build_net, write_model
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import configure
 from sdnet_bench.errors import UsageError
+from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
-from sdnet_bench.report.results import Results
-from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.lambda_sweep import parse_lambdas, sweep_lambda
+from sdnet_bench.studies.accuracy import measure_corrupted, sweep_lambda
 from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.zoo.checkpoint import build_net, write_model
+from sdnet_bench.zoo.initial import configure
 
 
 @pytest.mark.parametrize(
