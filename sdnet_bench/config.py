@@ -46,6 +46,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+Verdict = Literal["pass", "warn", "fail", "not applicable"]
+"""What a check comes to, be it of a network under attack or of a plugin."""
+
+
 class Backbone(Frozen):
     """A network architecture by name, with the options of its builder."""
 

@@ -8,6 +8,6 @@ determinism  whether the network is a function: C11
 """
 
 from .run import CHECKS, run_audit
-from .verdict import FEWEST, FULL, QUICK, Accuracies, Audit, Budget, CheckResult, Verdict
+from .verdict import FEWEST, FULL, QUICK, Accuracies, Audit, Budget, CheckResult
 
-__all__ = ["CHECKS", "FEWEST", "FULL", "QUICK", "Accuracies", "Audit", "Budget", "CheckResult", "Verdict", "run_audit"]
+__all__ = ["CHECKS", "FEWEST", "FULL", "QUICK", "Accuracies", "Audit", "Budget", "CheckResult", "run_audit"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..attacks.gradients import other_gradients
 from ..attacks.surrogates import surrogate
+from ..config import Verdict
 from ..csc import csc_layers, using_lambda
 from ..engine.evaluate import BATCH_SIZE, evaluate
 from ..records import AttackSetting, Record
@@ -20,7 +21,7 @@ from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import union_attacks
-from .verdict import Check, CheckResult, Verdict
+from .verdict import Check, CheckResult
 
 SOME_ZERO, MANY_ZERO = 1.0, 10.0
 """Images (%) without a gradient. AutoAttack warns of a single one; an image in a hundred may lie on a plateau."""

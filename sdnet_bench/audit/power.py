@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..config import Verdict
 from ..records import AttackSetting, Record
 from ..records.statistics import accuracy, in_percent, unbroken, wilson
 from ..studies.adversarial import attack_setting, widening
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import autoattack, union_attacks
-from .verdict import BLACK_BOX, Check, CheckResult, Verdict
+from .verdict import BLACK_BOX, Check, CheckResult
 
 CONVERGED = 0.5
 """Points that more steps or more restarts may still gain, and that noise may be ahead."""

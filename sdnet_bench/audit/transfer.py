@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..config import Verdict
 from ..records import CLEAN, Record
 from ..records.statistics import accuracy, clean_accuracy, in_percent, paired_p, say_p, unbroken, wilson
 from ..studies.adversarial import attack_setting
 from .evidence import exceeds
 from .scope import Scope
-from .verdict import Check, CheckResult, Verdict
+from .verdict import Check, CheckResult
 
 GAP = 2.0
 """Points that an attack which knows more may gain before the figure of one that knows less is misleading. At the 500

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..config import Frozen
+from ..config import Frozen, Verdict
 from .evidence import exceeds
 
-Verdict = Literal["pass", "warn", "fail", "not applicable"]
 Needs = Literal["lambda", "fits"]
 
 SHAKEN_BY = ("C7", "C8", "C11")

@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import UsageError
 from ..registry import Registry, check_call
 from .csc_stem import put_csc_stem
-from .external import build_foreign, is_external, published
+from .external import build_external, is_external, published
 from .mdeq import mdeq, mdeq_tiny
 from .resnet import ResNet
 from .scn import SCN, scn18
@@ -69,7 +69,7 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
 
 def find_builder(name: str) -> Builder:
     """What builds the backbone of that name."""
-    return partial(build_foreign, name) if is_external(name) else BACKBONES[name]
+    return partial(build_external, name) if is_external(name) else BACKBONES[name]
 
 
 def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:

@@ -84,9 +84,9 @@ def _run_study(
     from ..paper.registry import plan
     from .show import show_plan
 
-    stages = plan(bench, study, Images(limit, archived))
-    show_plan(bench, stages, as_data=dry_run, as_json=as_json)
-    return [] if dry_run else run(bench, stages)
+    steps = plan(bench, study, Images(limit, archived))
+    show_plan(bench, steps, as_data=dry_run, as_json=as_json)
+    return [] if dry_run else run(steps)
 
 
 def _measure(

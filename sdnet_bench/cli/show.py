@@ -95,11 +95,11 @@ def _lambda(record: Record) -> float | str | None:
     return f"per image {by}" if cell.lambda_ is None else f"{cell.lambda_:.4g} {by}"
 
 
-def show_plan(bench: Workbench, stages: Sequence[PlanStep], *, as_data: bool, as_json: bool) -> None:
+def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_json: bool) -> None:
     """What a study has to measure, and how long that takes at the speed of one batch; data, or talk."""
     from ..paper.plan import images_per_second
 
-    rows = [_plan_row(bench, stage) for stage in stages]
+    rows = [_plan_row(bench, step) for step in steps]
     total = sum(row["images"] for row in rows)
     speed = images_per_second(bench) if total else 1.0
     for row in rows:
@@ -112,10 +112,10 @@ def show_plan(bench: Workbench, stages: Sequence[PlanStep], *, as_data: bool, as
     bench.progress.note(f"plan: at most {total:,} images to classify, {estimate}")
 
 
-def _plan_row(bench: Workbench, stage: PlanStep) -> dict[str, Any]:
-    missing = bench.missing(stage.cells)
-    images = bench.work(missing) + stage.later
-    return {"stage": stage.title, "cells": len(stage.cells), "missing": len(missing), "images": images}
+def _plan_row(bench: Workbench, step: PlanStep) -> dict[str, Any]:
+    missing = bench.missing(step.cells)
+    images = bench.work(missing) + step.later
+    return {"stage": step.title, "cells": len(step.cells), "missing": len(missing), "images": images}
 
 
 def show_sweep(records: Sequence[Record]) -> None:

@@ -8,11 +8,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from ..config import Frozen
+from ..config import Frozen, Verdict
 from ..errors import BenchError, InterruptError
 
 Subject = TypeVar("Subject")
-Verdict = Literal["pass", "warn", "fail"]
 
 
 class Finding(Frozen):

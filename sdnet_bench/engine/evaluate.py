@@ -117,35 +117,31 @@ def evaluate(
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    accumulators = {choice: Accumulator.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
-    with shared_correlations(net) if len(accumulators) > 1 else nullcontext():
+    found = {choice: Accumulator.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
+    with shared_correlations(net) if len(found) > 1 else nullcontext():
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
-            _classify(net, runtime.to_pixels(transform(batch)), batch, accumulators, runtime)
-            (task or Task()).advance(len(batch.labels) * len(accumulators))
-    return {choice: accumulator.result(len(split), runtime) for choice, accumulator in accumulators.items()}
+            _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
+            (task or Task()).advance(len(batch.labels) * len(found))
+    return {choice: each.result(len(split), runtime) for choice, each in found.items()}
 
 
-def _classify(
-    net: nn.Module, pixels: Tensor, batch: Batch, accumulators: dict[Choice, Accumulator], runtime: Runtime
-) -> None:
+def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
     """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
     own: tuple[Tensor, Convergence | None] = (torch.empty(0), None)
     residual = torch.empty(0)
-    if any(
-        accumulator.residual is not None or accumulator.lambda_ is not None for accumulator in accumulators.values()
-    ):
+    if any(each.residual is not None or each.lambda_ is not None for each in found.values()):
         with residuals(net) as meter:
             own = _score(net, pixels, batch, None, runtime)
         residual = meter.per_image()
-    for choice, accumulator in accumulators.items():
-        if accumulator.residual is not None:
-            accumulator.add(*own)
-            accumulator.residual.append(residual)
+    for choice, each in found.items():
+        if each.residual is not None:
+            each.add(*own)
+            each.residual.append(residual)
             continue
         lambda_ = choice(residual, batch) if callable(choice) else choice
-        accumulator.add(*_score(net, pixels, batch, lambda_, runtime))
-        if accumulator.lambda_ is not None and isinstance(lambda_, Tensor):
-            accumulator.lambda_.append(lambda_)
+        each.add(*_score(net, pixels, batch, lambda_, runtime))
+        if each.lambda_ is not None and isinstance(lambda_, Tensor):
+            each.lambda_.append(lambda_)
 
 
 def _score(

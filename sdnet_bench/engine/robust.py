@@ -65,7 +65,7 @@ def _restarts(name: str, wanted: int, num_classes: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class RobustEval(Generic[Key]):
-    """The robust evaluation of a network: an attack, and who decides whether an image stands.
+    """A robust evaluation: an attack, and who decides whether an image stands.
 
     Args:
         net: on the runtime's device, in eval mode; what the attack looks at is made of it.
@@ -95,7 +95,7 @@ class RobustEval(Generic[Key]):
         return None if self.own is None else list(self.scorers).index(self.own)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
-        """One run on a batch of images that are left."""
+        """One run of the attack on a batch of images that are left."""
         rule = self.rule
         through = (lambda residual: rule(residual, batch)) if rule else None
         hurried = self.keep is None and list(self.scorers) == [self.own]
@@ -106,7 +106,7 @@ class RobustEval(Generic[Key]):
 
     @torch.no_grad()
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
-        """For every scorer, which images these pixels break: for its own those that fooled it `first`."""
+        """For every scorer, which images are turned by `last`; for `own`, by those that fooled it `first`."""
         return [(~scorer(first if key == self.own else last, batch)).tolist() for key, scorer in self.scorers.items()]
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from .results import Results
 
 
 def table1_value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Accuracy (%) on clean test images, millions of parameters, GB of memory, or images/s of training."""
     if column.startswith("Top-1"):
         return model.clean()
     metric, scale = {"Model": ("parameters", 1e6), "Memory": ("peak_memory", 1e9)}.get(

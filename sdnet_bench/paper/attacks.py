@@ -8,6 +8,7 @@ from .results import Results
 
 
 def table4_value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Accuracy (%) under a threat and by a protocol, as the column names them, or the lambda behind it."""
     threat, _, meets = column.rpartition(" ")
     robustness, choice = model.robustness.get(threat), row.rule or "trained"
     if robustness is None:
@@ -19,5 +20,5 @@ def table4_value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def shows_lambda(column: str) -> bool:
-    """Table 4 shows lambda once for each threat."""
+    """Whether a column of Table 4 has a lambda: one column of each threat does."""
     return column.endswith(" transfer")

@@ -15,6 +15,7 @@ STEPS = (2, 4, 8)
 """FISTA iterations of the paper's Table 5."""
 
 TABLE5 = ("gaussian", "shot", "impulse")
+"""Noises of the paper's Table 5."""
 
 
 def plan_table5(bench: Workbench, images: Images) -> Iterator[PlanStep]:
@@ -36,5 +37,6 @@ def remark(row: PaperRow, model: Results | None) -> str | None:
 
 
 def table5_value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Accuracy (%) with as many FISTA iterations as the row says, on clean images or by Algorithm 1 under a noise."""
     steps = None if row.steps == model.trained_steps else row.steps
     return model.clean(steps) if column == "clean" else model.mean(column, adaptive=True, steps=steps)

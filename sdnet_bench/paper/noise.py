@@ -29,20 +29,24 @@ def plan_noise(bench: Workbench, corruptions: Sequence[str], images: Images) -> 
 
 
 def plan_table2(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+    """Gaussian noise, at lambda_0 and by Algorithm 1."""
     yield from plan_noise(bench, ["gaussian"], images)
 
 
 def plan_table3(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+    """The four noises, at lambda_0 and by Algorithm 1."""
     yield from plan_noise(bench, NOISES, images)
 
 
 def plan_figure2(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+    """Accuracy against lambda, for each of the four noises."""
     for name in NOISES:
         cells = corrupted_cells(bench, "test", name, SEVERITIES, full_grid(bench, None), images.limit or SWEPT)
         yield measuring_step(bench, f"lambda sweep, {name}", cells)
 
 
 def plan_figure3(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+    """The lines lambda(r) of the four noises."""
     yield from fit_steps(bench, NOISES)
 
 
@@ -52,14 +56,16 @@ def plan_corruptions(bench: Workbench, images: Images) -> Iterator[PlanStep]:
 
 
 def table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    look = model.adaptive if row.rule == "adaptive" else model.given
-    record = look("gaussian", int(column))
+    """Accuracy (%) under Gaussian noise of the severity that the column names, or the lambda behind it."""
+    find = model.adaptive if row.rule == "adaptive" else model.given
+    record = find("gaussian", int(column))
     if row.shows == "lambda":
         return Value(float(record.cell.lambda_ or 0)) if record else None
     return percent([record])
 
 
 def table3_value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Accuracy (%) over all severities of the noise that the column names."""
     return model.mean(column, adaptive=row.rule == "adaptive")
 
 

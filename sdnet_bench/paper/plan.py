@@ -1,4 +1,4 @@
-"""The paper's tables and figures as plans: what has to be measured, how much of it is missing, and how to do it."""
+"""What the plans of tables and figures share: steps that say what is measured, how much is missing, and do it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class PlanStep:
 
     Args:
         title: what is done.
-        cells: those that can be told beforehand, less those of earlier stages.
+        cells: those that can be told beforehand, less those of earlier steps.
         run: measures what is missing.
-        later: images to classify in cells whose lambda is not known before the stages above have run.
+        later: images to classify in cells whose lambda is not known before the steps above have run.
     """
 
     title: str
@@ -58,9 +58,9 @@ class Images:
 Planner = Callable[[Workbench, Images], Iterator[PlanStep]]
 
 
-def run(bench: Workbench, stages: Iterable[PlanStep]) -> list[Record]:
-    """The records of all stages, each once; what is on record is not measured again."""
-    return list({record.cell.key: record for stage in stages for record in stage.run()}.values())
+def run(plan: Iterable[PlanStep]) -> list[Record]:
+    """The records of all steps, each once; what is on record is not measured again."""
+    return list({record.cell.key: record for step in plan for record in step.run()}.values())
 
 
 def images_per_second(bench: Workbench) -> float:
@@ -73,6 +73,7 @@ def images_per_second(bench: Workbench) -> float:
 
 
 def given_step(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> PlanStep:
+    """Corrupted test images of every severity at lambda_0; `steps` FISTA iterations, None for those of training."""
     cells = [
         cell
         for name in corruptions
@@ -84,6 +85,7 @@ def given_step(bench: Workbench, corruptions: Sequence[str], images: Images, ste
 
 
 def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanStep:
+    """A step that measures given cells."""
     return PlanStep(title, cells, lambda: bench.measure(cells, title))
 
 

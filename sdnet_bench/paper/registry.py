@@ -13,17 +13,17 @@ from .plan import Images, Planner, PlanStep
 
 
 def plan(bench: Workbench, study: str, images: Images | None = None) -> list[PlanStep]:
-    """The stages of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it."""
+    """The steps of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it."""
     images = images or Images()
     if study not in STUDIES:
         raise UnknownNameError("study", study, STUDIES)
     if images.archived and study not in ON_ARCHIVES:
         raise UsageError(f"{study} is no study of an archive", expected=", ".join(ON_ARCHIVES))
-    stages: list[PlanStep] = []
-    for stage in STUDIES[study](bench, images):
-        known = {cell for earlier in stages for cell in earlier.cells}
-        stages.append(replace(stage, cells=[cell for cell in stage.cells if cell not in known]))
-    return stages
+    steps: list[PlanStep] = []
+    for step in STUDIES[study](bench, images):
+        known = {cell for earlier in steps for cell in earlier.cells}
+        steps.append(replace(step, cells=[cell for cell in step.cells if cell not in known]))
+    return steps
 
 
 ON_ARCHIVES = ("table2", "table3", "table5", "corruptions")

@@ -285,11 +285,14 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
 
 
 def limits(results: Results, recipe: Recipe | None) -> list[str]:
-    """Sentences: of the network and its training, of noises, of attacks. `recipe` is None where training is unknown."""
-    return [*_of_training(results, recipe), *_of_corruptions(results), *_of_attacks(results)]
+    """What the numbers of a model do not say, in sentences: of its training, of noises, of attacks.
+
+    `recipe` is None where nobody knows how it was trained.
+    """
+    return [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
 
 
-def _of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
+def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
     backbone = results.config.backbone
     usual = defaults(backbone.name).get("width") if backbone.name in BACKBONES else None
     width = backbone.options.get("width", usual)
@@ -305,7 +308,7 @@ def _of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
         yield "Handwritten digits show what the commands do, not what the paper claims."
 
 
-def _of_corruptions(results: Results) -> Iterator[str]:
+def _limits_of_corruptions(results: Results) -> Iterator[str]:
     """How many images, made how, and what was left out."""
     given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
     for n, precision, seed in sorted({(record.n, record.cell.precision, record.cell.seed) for record in given}):
@@ -317,18 +320,18 @@ def _of_corruptions(results: Results) -> Iterator[str]:
     yield f"Corruptions that are no noises: {', '.join(sorted(filter(None, others))) or 'none was measured'}."
 
 
-def _of_attacks(results: Results) -> Iterator[str]:
+def _limits_of_attacks(results: Results) -> Iterator[str]:
     missing = [threat for threat in THREATS if threat not in results.robustness]
     if missing:
         yield f"Not attacked under {' and '.join(missing)}."
     threats: dict[str, list[str]] = {}
     for threat, robustness in results.robustness.items():
-        for sentence in _of_threat(robustness):
+        for sentence in _limits_under(robustness):
             threats.setdefault(sentence, []).append(threat)
     yield from (f"{' and '.join(alike)}: {sentence}" for sentence, alike in threats.items())
 
 
-def _of_threat(robustness: Robustness) -> Iterator[str]:
+def _limits_under(robustness: Robustness) -> Iterator[str]:
     judges = [robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges]
     if not all("autoattack" in robustness.members(judge) for judge in judges):
         yield "no AutoAttack, and stronger attacks can only lower the union."

@@ -159,22 +159,25 @@ class Workbench:
         is_first, rank = self.runtime.processes.is_main_process, self.runtime.processes.process_index
         journal = Journal(self._journal_folder(group, save), rank)
         file = self.store.append if is_first else self.store.keep
-        wanted = Group(
-            cells=group,
+        for record in measure_group(self._group(group, rules, journal, save), task):
+            file(record)
+        if is_first:
+            journal.close()
+
+    def _group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], journal: Journal, save: bool) -> Group:
+        """Cells that share their images, with all that it takes to measure them."""
+        return Group(
+            cells=cells,
             model=self.model,
             dataset=self.dataset,
-            split=self.split_of(group[0]),
+            split=self.split_of(cells[0]),
             runtime=self.runtime,
             progress=self.progress,
             journal=journal,
             rules=rules,
             others=self.others,
-            folder=self.adversarial_folder(group[0]) if save else None,
+            folder=self.adversarial_folder(cells[0]) if save else None,
         )
-        for record in measure_group(wanted, task):
-            file(record)
-        if is_first:
-            journal.close()
 
     def _journal_folder(self, group: Sequence[Cell], save: bool) -> Path:
         """Where the measurement of these cells, with or without their images, leaves its traces."""

@@ -1,4 +1,4 @@
-"""Model folders: read, built, checked and written; and the state of an unfinished training."""
+"""Model folders: read, built, checked and written."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdnet_bench.attacks.threat import allows, distance, quantize
-from sdnet_bench.cli.options import parse_eps
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import DEFAULT_EPS, Threat
 
@@ -20,28 +19,6 @@ from sdnet_bench.records import DEFAULT_EPS, Threat
 def image(*values: float) -> Tensor:
     """`(1, 3, 1, n)`: the same row of pixels in every channel."""
     return torch.tensor(values, dtype=torch.float64).view(1, 1, 1, -1).repeat(1, 3, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "norm", "eps"),
-    [
-        ("8/255", "linf", 8 / 255),
-        ("0.031", "linf", 0.031),
-        ("1", "l2", 1.0),
-        (" 1 / 4 ", "l2", 0.25),
-        ("1e-3", "l2", 0.001),
-        (None, "linf", 8 / 255),
-        (None, "l2", 0.5),
-    ],
-)
-def test_a_budget_is_a_number_or_a_fraction(text: str | None, norm: str, eps: float) -> None:
-    assert parse_eps(text, norm) == eps
-
-
-@pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x", "/255", "8/2/5"])
-def test_a_budget_that_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="eps is no number, expected a number or a fraction, such as 8/255"):
-        parse_eps(text, "linf")
 
 
 def test_the_default_budgets_are_those_of_the_paper() -> None:

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdnet_bench import audit as studies
-from sdnet_bench.audit import Accuracies, Audit, Budget, CheckResult, Verdict
+from sdnet_bench.audit import Accuracies, Audit, Budget, CheckResult
 from sdnet_bench.audit.render import read_audit, to_markdown
 from sdnet_bench.cli.app import app
+from sdnet_bench.config import Verdict
 from sdnet_bench.errors import BenchError, UnknownNameError, UsageError
 from sdnet_bench.records import Threat
 from sdnet_bench.studies.workbench import Workbench

@@ -21,7 +21,7 @@ SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "c
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short rounds, and no process for memory."""
     monkeypatch.setattr(study, "MOMENT", 0.001)
-    monkeypatch.setattr(study, "peak_resident", lambda contender, *_: 10**6 * contender.options["width"])
+    monkeypatch.setattr(study, "peak_resident", lambda network, *_: 10**6 * network.options["width"])
 
 
 def call(*words: str) -> Result:

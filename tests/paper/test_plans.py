@@ -50,7 +50,7 @@ def announced(bench: Workbench, stages: list[PlanStep]) -> int:
 def test_a_plan_that_was_carried_out_has_nothing_left(small: Workbench, told: Any, study: str) -> None:
     stages = plan(small, study)
     before, promised = missing(small, stages), announced(small, stages)
-    records = run(small, stages)
+    records = run(stages)
     assert before > 0
     assert 0 < told.images <= promised
     assert missing(small, stages) == 0
@@ -59,7 +59,7 @@ def test_a_plan_that_was_carried_out_has_nothing_left(small: Workbench, told: An
     assert missing(small, again) == 0
     if study != "inference":
         assert announced(small, again) == 0
-    assert {record.cell.key for record in run(small, again)} == {record.cell.key for record in records}
+    assert {record.cell.key for record in run(again)} == {record.cell.key for record in records}
     assert told.images == 0
 
 
@@ -75,7 +75,7 @@ def test_a_plan_counts_every_image_once(small: Workbench, told: Any, study: str)
     """The upper bound is what is measured where no record can be shared."""
     stages = plan(small, study)
     promised = announced(small, stages)
-    run(small, stages)
+    run(stages)
     assert told.images == promised
 
 
@@ -85,7 +85,7 @@ def test_table_2_fits_then_chooses(small: Workbench) -> None:
     assert [cell.split for cell in fitting.cells] == ["train"] * 7 * len(GRID)
     assert {cell.lambda_ for cell in fitting.cells} == set(GRID)
     assert chosen.later == 5 * N
-    run(small, [given, fitting])
+    run([given, fitting])
     assert [stage.title for stage in plan(small, "table2")] == [given.title, chosen.title]
 
 
@@ -114,7 +114,7 @@ def test_a_network_without_lambda_is_measured_as_it_is(
 ) -> None:
     (stage,) = plan(shrink(resnet, monkeypatch), study)
     assert {cell.lambda_ for cell in stage.cells} == {None}
-    assert len(run(resnet, [stage])) == len(stage.cells)
+    assert len(run([stage])) == len(stage.cells)
 
 
 @pytest.mark.parametrize("study", ["table5", "figure2", "figure3", "inference"])
@@ -145,7 +145,7 @@ def shown(bench: Workbench, study: str) -> set[tuple[str, str]]:
 @pytest.mark.parametrize(("study", "cells"), [("table2", 15), ("table3", 8), ("table5", 12), ("inference", 47)])
 def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cells: int) -> None:
     """Of the stream of all noises, "type known" is there for a lambda per image alone, and not for clean images."""
-    run(small, plan(small, study))
+    run(plan(small, study))
     assert len(shown(small, study)) == cells
 
 
@@ -154,6 +154,6 @@ def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: W
         rule = record.cell.rule or ""
         return record.cell.corruption, record.cell.severity, "image" if rule.endswith("/image") else "set" * bool(rule)
 
-    kinds = {kind(record) for record in run(small, plan(small, "inference"))}
+    kinds = {kind(record) for record in run(plan(small, "inference"))}
     assert {(name, MIXED, per) for name in (*NOISES, UNKNOWN) for per in ("", "set", "image")} <= kinds
     assert {(None, None, per) for per in ("set", "image")} <= kinds

@@ -42,9 +42,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_networks_are_scaled_unless_they_say_their_width(title: str, scale: float, width: int) -> None:
-    contender = Network.parse(title, scale)
-    assert (contender.title, contender.options["width"]) == (title, width)
-    assert contender.build().classifier.in_features == 8 * width  # type: ignore[union-attr]
+    network = Network.parse(title, scale)
+    assert (network.title, network.options["width"]) == (title, width)
+    assert network.build().classifier.in_features == 8 * width  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -186,17 +186,17 @@ def test_resnet18_is_the_measure_and_nobody_runs_twice(
     runtime: Runtime, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOMENT", 0.001)
-    monkeypatch.setattr(module, "peak_resident", lambda contender, batch_size, _: batch_size * contender.parameters)
+    monkeypatch.setattr(module, "peak_resident", lambda network, batch_size, _: batch_size * network.parameters)
     titles = ["sdnet18,steps=3", MEASURE, "sdnet18,steps=3"]
     first, second = run_bench(titles, runtime, told, scale=1 / 32, batch_size=2, rounds=3)
-    assert (first.contender.title, second.contender.title) == (MEASURE, "sdnet18,steps=3")
+    assert (first.network.title, second.network.title) == (MEASURE, "sdnet18,steps=3")
     assert {first.training.ratio, first.inference.ratio, first.memory.ratio} == {Spread(1, 1, 1)}
     for kind in ("training", "inference"):
         own, measure = getattr(second, kind), getattr(first, kind)
         assert len(own.rounds) == 3
         assert min(own.rounds) > 0
         assert own == Figure.of(own.rounds, measure.rounds)
-    assert first.memory.rounds == (2 * first.contender.parameters,)
+    assert first.memory.rounds == (2 * first.network.parameters,)
     assert told.notes[0].startswith("plan: 2 networks, batches of 2 images of 32x32, float32 on cpu; memory, then 3")
     assert "peak resident set" in told.notes[1]
 

@@ -10,7 +10,7 @@ network       somebody else's network as a backbone
 
 from __future__ import annotations
 
-from .names import SOURCES, build_foreign, is_code, is_external, parse, published
+from .names import SOURCES, build_external, is_code, is_external, parse, published
 from .network import External
 from .source import Published, Source, Weights
 
@@ -20,7 +20,7 @@ __all__ = [
     "Published",
     "Source",
     "Weights",
-    "build_foreign",
+    "build_external",
     "is_code",
     "is_external",
     "parse",

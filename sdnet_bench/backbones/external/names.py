@@ -51,7 +51,7 @@ def published(backbone: str, weights: str | None = None) -> Published | None:
     return source.published(name, weights)
 
 
-def build_foreign(
+def build_external(
     backbone: str,
     num_classes: int,
     /,

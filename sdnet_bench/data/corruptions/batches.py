@@ -23,7 +23,7 @@ Work = tuple[str, NDArray[np.uint8], Level, int, list[int]]
 
 @dataclass(frozen=True)
 class CorruptionPool:
-    """So many processes, and how work is spread over them: `map`, or that of a pool."""
+    """Processes that corrupt images, and how work is spread over them: by `map`, or by that of a process pool."""
 
     size: int
     spread: Callable[[Callable[[Work], NDArray[np.uint8]], Iterable[Work]], Iterable[NDArray[np.uint8]]]
@@ -45,6 +45,7 @@ def _corrupt(work: Work) -> NDArray[np.uint8]:
 
 @contextmanager
 def pool_of(size: int) -> Iterator[CorruptionPool]:
+    """So many processes for the time of a block; with one the work is done in this process."""
     if size == 1:
         yield CorruptionPool(1, map)
         return
@@ -55,6 +56,7 @@ def pool_of(size: int) -> Iterator[CorruptionPool]:
 
 
 def corrupt_batch(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int) -> Tensor:
+    """`(N, 3, H, W)` uint8 on the device of the batch: each image by the corruption and the level of its index."""
     images = []
     for image, index in zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True):
         name, level = of(index)

@@ -1,9 +1,10 @@
-"""Model folders on the Hugging Face Hub: pulled, pushed, and checked the same way on both roads.
+"""Model folders on the Hugging Face Hub: downloaded, uploaded, and validated the same way in both directions.
 
 layout    what a repository is called, and which files of a model folder travel
-checking  a model folder, read whole before it is believed
-talking   to the Hub: its library's errors, warnings and bars in our words
-pulling   from there; pushing to there
+validate  reads a model folder whole before it is believed
+client    calls to the Hub, with its library's errors, warnings and bars in our words
+download  makes a run of a model on the Hub
+upload    publishes a model folder as one commit
 
 Weights are safetensors, everything else is text or a picture; nothing that comes from there is run.
 """

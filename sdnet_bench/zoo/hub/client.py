@@ -1,4 +1,4 @@
-"""To the Hub: errors, warnings and bars of its library in our words."""
+"""Calls to the Hub, with the errors, warnings and progress bars of its library in our words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the Hub: checked before it is a run."""
+"""Downloads a model from the Hub: it becomes a run once everything in it has been checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To the Hub: checked, planned, and sent as one commit."""
+"""Uploads a model folder to the Hub: it is checked, planned, and sent as one commit."""
 
 from __future__ import annotations
 

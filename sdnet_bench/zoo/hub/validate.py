@@ -1,4 +1,4 @@
-"""A model folder, read whole before it is believed."""
+"""Reads a model folder whole before it is believed."""
 
 from __future__ import annotations
 
