@@ -17,11 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sdnet_bench.attacks import DEFAULT_EPS, show_eps
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import Cell, Outcomes, Record
-from sdnet_bench.studies.adversarial import protocol_of
+from sdnet_bench.records import DEFAULT_EPS, Cell, Outcomes, Record, protocol_of, show_eps
 from sdnet_bench.studies.workbench import Workbench
 
 CONDITIONS = [

@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sdnet_bench.engine.checkpoint import WEIGHTS, find_model
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import Record
-from sdnet_bench.studies.adaptive_lambda import fit_lambda, full_grid, level_cells, swept
-from sdnet_bench.studies.lambda_fit import LambdaFit
+from sdnet_bench.records.lambda_fit import LambdaFit
+from sdnet_bench.studies.algorithm1 import fit_lambda, full_grid, level_cells, swept
 from sdnet_bench.studies.race import Rules
 from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.zoo.find import find_model
+from sdnet_bench.zoo.weights import WEIGHTS
 
 
 def open_copy(model: str, data_dir: Path, folder: Path, runtime: Runtime) -> Workbench:

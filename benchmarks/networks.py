@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sdnet_bench.report.paper import published
-from sdnet_bench.report.render import markdown_table
-from sdnet_bench.studies.bench import Spread, show_ratio
+from sdnet_bench.paper.published import published
+from sdnet_bench.paper.render import markdown_table
+from sdnet_bench.studies.speed import Spread, show_ratio
 
 HEADER = [
     *("network", "width", "parameters"),

@@ -19,8 +19,8 @@ from sdnet_bench.data import SEVERITIES
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import Cell, Record, read_records, write_results
+from sdnet_bench.records.statistics import best_record
 from sdnet_bench.studies.accuracy import corrupted_cells
-from sdnet_bench.studies.lambda_sweep import best_record
 from sdnet_bench.studies.training import find_recipe, train_model
 from sdnet_bench.studies.workbench import Workbench
 

@@ -20,15 +20,15 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from sdnet_bench.attacks import DEFAULT_EPS, Stage, Threat
+from sdnet_bench.attacks import AttackRun
 from sdnet_bench.attacks.draws import ImageDraws
 from sdnet_bench.attacks.victim import ChannelsLast
 from sdnet_bench.data import Split
 from sdnet_bench.engine.evaluate import BATCH_SIZE
+from sdnet_bench.engine.robust import RobustEval, robust_evaluate
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.survive import Siege, survive
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import AttackSetting
+from sdnet_bench.records import DEFAULT_EPS, AttackSetting, Threat
 from sdnet_bench.studies.adversarial import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
@@ -63,7 +63,7 @@ def plain(net: nn.Module, split: Split, setting: AttackSetting, runtime: Runtime
         pixels = batch.images.float() / 255
         standing = classify(net, pixels) == batch.labels
         for restart in range(setting.restarts):
-            with ImageDraws([Stage(setting, restart).seed(0, at) for at in batch.index.tolist()]):
+            with ImageDraws([AttackRun(setting, restart).seed(0, at) for at in batch.index.tolist()]):
                 adversarial = attack(pixels, batch.labels)
             standing &= classify(net, adversarial) == batch.labels
         robust += standing.tolist()
@@ -77,9 +77,9 @@ def classify(net: nn.Module, pixels: Tensor) -> Tensor:
 
 def surviving(bench: Workbench, split: Split, setting: AttackSetting) -> list[bool]:
     """The same by the survival loop."""
-    judge = lambda pixels, batch: classify(bench.model.net, pixels) == batch.labels  # noqa: E731
-    siege = Siege(bench.model.net, setting, {"net": judge}, "net", bench.runtime, bench.dataset.num_classes)
-    lost = survive(siege, split)["net"]
+    score = lambda pixels, batch: classify(bench.model.net, pixels) == batch.labels  # noqa: E731
+    evaluation = RobustEval(bench.model.net, setting, {"net": score}, "net", bench.runtime, bench.dataset.num_classes)
+    lost = robust_evaluate(evaluation, split)["net"]
     return (~np.logical_or.reduce(list(lost.values()))).tolist()  # type: ignore[no-any-return]
 
 

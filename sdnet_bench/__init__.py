@@ -12,12 +12,12 @@ from .version import __version__
 __all__ = ["__version__", "load_model"]
 
 if TYPE_CHECKING:
-    from .engine.models import load_model
+    from .zoo.find import load_model
 
 
 def __getattr__(name: str) -> object:
     if name == "load_model":
-        from .engine.models import load_model
+        from .zoo.find import load_model
 
         return load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,12 +41,16 @@ NOTES = "NOTES.md"
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called: the name of its folder."""
 
-LAMBDAS = "0.1:1.5:0.1"
-"""The set of lambdas of the paper's Figure 2: first, last, step."""
+LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+"""The set of lambdas of the paper's Figure 2."""
 
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+Verdict = Literal["pass", "warn", "fail", "not applicable"]
+"""What a check comes to, be it of a network under attack or of a plugin."""
 
 
 class Backbone(Frozen):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,24 @@ PACKAGE = Path(sdnet_bench.__file__).parent
 STORIES = [
     {"cli"},
     {"report"},
+    {"paper"},
+    {"audit", "conformance"},
     {"studies"},
     {"engine"},
+    {"zoo"},
     {"attacks", "data", "backbones"},
     {"csc"},
-    {"config", "records", "registry", "errors", "files", "progress", "version", "journal"},
+    {"config", "records", "registry", "errors", "files", "progress", "version"},
 ]
 """From the top of the house down. A room imports from the stories below its own, and from itself."""
 
 GROUND_FLOOR = STORIES[-1]
 DOORS = {"__init__", "__main__"}
 """Modules at the top of the package that open into the house and are no room of it."""
+
+LAZY = {"cli": {"sdnet_bench"}, "records": {"pandas"}, "report": {"pandas", "matplotlib"}, "data": {"PIL"}}
+"""What a room may import for its types alone, in a `TYPE_CHECKING` block: what it loads late, because it is slow or
+need not be there."""
 
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if "models" not in path.relative_to(PACKAGE).parts]
 
@@ -54,6 +62,39 @@ def imported_modules(source: str, parents: tuple[str, ...]) -> Iterator[tuple[st
 def imports(path: Path) -> list[tuple[str, ...]]:
     parents = (PACKAGE.name, *path.relative_to(PACKAGE).parent.parts)
     return list(imported_modules(path.read_text(encoding="utf-8"), parents))
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    """The dotted name of a source file: `("sdnet_bench", "csc")` for its `__init__.py`."""
+    parts = (PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def dependencies() -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """Which modules each module names in its imports, anywhere in it, under `TYPE_CHECKING` too."""
+    modules = {module_of(path) for path in SOURCES}
+    found: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for path in SOURCES:
+        names = [name if name in modules else name[:-1] for name in imports(path)]
+        found[module_of(path)] = {name for name in names if name in modules} - {module_of(path)}
+    return found
+
+
+def circle(edges: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> list[str]:
+    """Modules that import one another in a ring, in their order; none where there is no ring."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return [".".join(module) for module in error.args[1]]
+    return []
+
+
+def types_alone(path: Path) -> list[tuple[str, ...]]:
+    """What a file imports under `TYPE_CHECKING`."""
+    parents = (PACKAGE.name, *path.relative_to(PACKAGE).parent.parts)
+    blocks = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.If)]
+    found = [node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING"]
+    return [name for node in found for name in imported_modules(ast.unparse(node), parents)]
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -94,6 +135,32 @@ def test_imports_point_downward() -> None:
     assert upward == []
 
 
+def test_modules_do_not_import_in_circles() -> None:
+    """No ring, not even of two, and none by way of a `TYPE_CHECKING` block."""
+    assert circle(dependencies()) == []
+
+
+def test_a_circle_is_found() -> None:
+    ring = {("a",): {("b",)}, ("b",): {("c",)}, ("c",): {("a",)}, ("d",): {("a",)}}
+    assert set(circle(ring)) == {"a", "b", "c"}
+
+
+def test_types_alone_are_imported_for_laziness_alone() -> None:
+    """The command line answers without loading torch; records, pictures and corruptions load pandas, matplotlib and
+    Pillow late.
+
+    A `TYPE_CHECKING` block that hides a circle is none of these. The door `sdnet_bench` opens `load_model` late.
+    """
+    hidden = [
+        f"{path.relative_to(PACKAGE)}: {'.'.join(name)}"
+        for path in SOURCES
+        if room_of(path) not in DOORS
+        for name in types_alone(path)
+        if name[0] not in LAZY.get(room_of(path), set())
+    ]
+    assert hidden == []
+
+
 @pytest.mark.parametrize(
     ("room", "other", "allowed"),
     [
@@ -106,6 +173,9 @@ def test_imports_point_downward() -> None:
         ("data", "attacks", False),
         ("attacks", "backbones", False),
         ("studies", "report", False),
+        ("paper", "audit", True),
+        ("audit", "conformance", False),
+        ("zoo", "engine", False),
     ],
 )
 def test_down_is_down(room: str, other: str, allowed: bool) -> None:

@@ -10,21 +10,20 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from sdnet_bench.attacks import DEFAULT_EPS
+from sdnet_bench.audit.render import read_audits, to_markdown
+from sdnet_bench.audit.robustbench import model_info
 from sdnet_bench.backbones import count_parameters
 from sdnet_bench.config import MODELS, NOTES, ModelConfig, Recipe
 from sdnet_bench.data import Dataset
 from sdnet_bench.data.datasets import DATASETS
-from sdnet_bench.engine.checkpoint import build_net, read_model
-from sdnet_bench.engine.train import configure
-from sdnet_bench.engine.weights import INDEX, weight_files, weights_digest
+from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import read_results
-from sdnet_bench.report.audit import read_audits, to_markdown
+from sdnet_bench.records import DEFAULT_EPS, read_results
+from sdnet_bench.records.lambda_fit import FILE as FITS
 from sdnet_bench.report.card import FIGURES, HUB_DATASETS, card, count
-from sdnet_bench.report.results import Results
-from sdnet_bench.report.robustbench import model_info
-from sdnet_bench.studies.lambda_fit import FILE as FITS
+from sdnet_bench.zoo.checkpoint import build_net, read_model
+from sdnet_bench.zoo.initial import configure
+from sdnet_bench.zoo.weights import INDEX, weight_files, weights_digest
 
 FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())
 IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

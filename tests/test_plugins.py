@@ -20,15 +20,16 @@ import sdnet_bench
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.backbones import BACKBONES
 from sdnet_bench.cli.options import corruption_names
-from sdnet_bench.data import CORRUPTIONS, DATASETS, NOISES, Corruption
+from sdnet_bench.conformance.attack import ATTACK_CHECKS
+from sdnet_bench.conformance.backbone import BACKBONE_CHECKS
+from sdnet_bench.conformance.corruption import CORRUPTION_CHECKS
+from sdnet_bench.conformance.dataset import DATASET_CHECKS
+from sdnet_bench.data import CORRUPTIONS, DATASETS, Corruption
 from sdnet_bench.data.archives import ARCHIVES
 from sdnet_bench.data.archives.generating import _wanted
 from sdnet_bench.errors import UnknownNameError, UsageError
+from sdnet_bench.records import NOISES
 from sdnet_bench.registry import PluginWarning, Registry
-from sdnet_bench.studies.conformance.attack import ATTACK_CHECKS
-from sdnet_bench.studies.conformance.backbone import BACKBONE_CHECKS
-from sdnet_bench.studies.conformance.corruption import CORRUPTION_CHECKS
-from sdnet_bench.studies.conformance.dataset import DATASET_CHECKS
 
 KINDS = ("backbone", "corruption", "attack", "dataset")
 EXAMPLE = Path(__file__).parent / "example_plugin"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas
 import pytest
 
+from sdnet_bench.audit.render import overview, read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
-from sdnet_bench.report.audit import overview, read_audits
+from sdnet_bench.paper.results import Results
 from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.headline import budgets, headline
-from sdnet_bench.report.results import Results
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "benchmarks/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

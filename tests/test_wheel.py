@@ -19,7 +19,7 @@ from sdnet_bench.version import __version__
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere")).resolve() / "cifar-10-batches-py"
 SMALL = ["--epochs", "1", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
-DATA = {"data/archives/archives.toml", "data/corruptions/severities.toml", "report/paper.toml", "py.typed"}
+DATA = {"data/archives/archives.toml", "data/corruptions/severities.toml", "paper/paper.toml", "py.typed"}
 pytestmark = pytest.mark.slow
 
 

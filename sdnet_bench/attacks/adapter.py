@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..records import AttackSetting
 from ..registry import Registry, check_call
-from .threat import Threat
+from .threat import allows
 from .victim import Victim
 
 Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
@@ -182,5 +182,5 @@ def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
 
 def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:
     """Adversarial images where they are within the budget, clean ones elsewhere."""
-    near = Threat(setting.norm, setting.eps).allows(clean, adversarial).to(clean.device)
+    near = allows(setting.threat, clean, adversarial).to(clean.device)
     return torch.where(near.view(-1, 1, 1, 1), adversarial, clean)

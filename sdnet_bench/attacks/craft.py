@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..errors import AttackError
-from ..records import AttackSetting
+from ..records import AttackSetting, Threat
 from .adapter import ATTACKS
 from .draws import ImageDraws
-from .threat import Threat
+from .threat import allows, distance
 from .victim import Abandoned, Victim, guarded
 
 
 @dataclass(frozen=True, eq=False)
-class Crafted:
+class Adversarials:
     """What an attack made of a batch; every image is within its threat model."""
 
     last: Tensor
@@ -32,14 +32,14 @@ class Crafted:
 
 
 @dataclass(frozen=True)
-class Stage:
+class AttackRun:
     """One run of one attack over all images that are left."""
 
     setting: AttackSetting
     restart: int = 0
 
     def seed(self, seed: int, image: int | None = None) -> int:
-        """Of its random numbers: those of an image, or those that all images share."""
+        """The seed of the random numbers of one image, or of those that all images share."""
         what = f"{seed} {self.setting.name} {self.restart} {image}"
         return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8]) >> 1
 
@@ -48,13 +48,13 @@ def craft(
     net: nn.Module,
     images: Tensor,
     labels: Tensor,
-    stage: Stage,
+    run: AttackRun,
     index: Iterable[int],
     *,
     seed: int = 0,
     patience: float | None = None,
-) -> Crafted:
-    """Runs one stage on a batch.
+) -> Adversarials:
+    """Runs an attack once on a batch.
 
     Args:
         net: that the attack looks at.
@@ -66,23 +66,23 @@ def craft(
     Raises:
         AttackError: an image has left the ball or the valid pixels.
     """
-    setting = stage.setting
-    threat, draws = Threat(setting.norm, setting.eps), ImageDraws([stage.seed(seed, at) for at in index])
+    setting = run.setting
+    threat, draws = setting.threat, ImageDraws([run.seed(seed, at) for at in index])
     images = images.contiguous()
     victim = Victim(net, images, labels, threat, draws, patience)
     last = None
-    with guarded(net, images.device, stage.seed(seed), draws), suppress(Abandoned):
-        last = ATTACKS[setting.name](victim, images, labels, setting, stage.restart).detach()
+    with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
+        last = ATTACKS[setting.name](victim, images, labels, setting, run.restart).detach()
     if last is None:
-        return Crafted(victim.adversarial, victim.fallen, victim.adversarial, finished=False)
+        return Adversarials(victim.adversarial, victim.fallen, victim.adversarial, finished=False)
     _check(threat, setting, images, last)
     first = last.where(~victim.fallen.view(-1, 1, 1, 1), victim.adversarial)
-    return Crafted(last, victim.fallen, first, finished=True)
+    return Adversarials(last, victim.fallen, first, finished=True)
 
 
 def _check(threat: Threat, setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
-    within = threat.allows(clean, adversarial)
+    within = allows(threat, clean, adversarial)
     if not bool(within.all()):
-        furthest = float(threat.distance(clean, adversarial).max())
+        furthest = float(distance(threat, clean, adversarial).max())
         what = f"attack {setting.name!r} left its budget on {int((~within).sum())} of {len(within)} images"
         raise AttackError(what, expected=f"{threat.norm} <= {threat.eps:g} and pixels in [0, 1]", got=furthest)

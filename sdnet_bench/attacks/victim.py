@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..records import Threat
 from .draws import ImageDraws
-from .threat import Threat
+from .threat import allows
 
 MARGIN = 1e-4
 """By how much another class must lead, relative to the largest logit: more than rounding could turn back."""
@@ -65,7 +66,7 @@ class Victim(nn.Module):
     def _watch(self, images: Tensor, logits: Tensor) -> None:
         rows = self.draws.rows.to(images.device)
         at = (_leads(logits, self._labels[rows]) & ~self.fallen[rows]).nonzero().flatten()
-        allowed = self._threat.allows(self._clean[rows[at]], images[at]).to(images.device)
+        allowed = allows(self._threat, self._clean[rows[at]], images[at]).to(images.device)
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]
         self.fallen[new] = True

@@ -3,8 +3,8 @@
 A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Module`. The module maps images
 `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input itself with the given mean and
 standard deviation per channel, is deterministic in eval mode, and passes gradients to its input there too. A
-module in it that has to do something after every step of the optimiser is a `Follower`. A plugin adds a backbone as
-an entry point of the group `sdnet_bench.backbones`; a name with a colon is somebody else's network, see `foreign`.
+module in it that has to do something after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone as
+an entry point of the group `sdnet_bench.backbones`; a name with a colon is somebody else's network, see `external`.
 
 assembly    the registry, and networks by name
 csc_stem    a CSC-layer in the place of a network's first convolution
@@ -12,24 +12,15 @@ resnet      ResNets, and what others are made of
 sdnet       SDNet and SDNet-All
 scn         SCN and SCN-18
 mdeq        the multiscale equilibrium
-foreign     other people's networks
+external    other people's networks
 normalize   the first layer of each
 """
 
 from __future__ import annotations
 
-from .assembly import (
-    BACKBONES,
-    Builder,
-    Follower,
-    accepted,
-    build,
-    count_parameters,
-    defaults,
-    normalization,
-)
+from .assembly import BACKBONES, Builder, HasAfterStep, accepted, build, count_parameters, defaults, normalization
 from .csc_stem import csc_stem_options, put_csc_stem
-from .foreign import Foreign, Published, is_code, is_foreign, parse, published
+from .external import External, Published, is_code, is_external, parse, published
 from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
 from .normalize import Normalize
 
@@ -38,8 +29,8 @@ __all__ = [
     "Builder",
     "Convergence",
     "ConvergenceMeter",
-    "Follower",
-    "Foreign",
+    "External",
+    "HasAfterStep",
     "Normalize",
     "Published",
     "accepted",
@@ -50,7 +41,7 @@ __all__ = [
     "defaults",
     "equilibria",
     "is_code",
-    "is_foreign",
+    "is_external",
     "normalization",
     "parse",
     "published",

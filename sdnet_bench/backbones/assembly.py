@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import UsageError
 from ..registry import Registry, check_call
 from .csc_stem import put_csc_stem
-from .foreign import build_foreign, is_foreign, published
+from .external import build_external, is_external, published
 from .mdeq import mdeq, mdeq_tiny
 from .resnet import ResNet
 from .scn import SCN, scn18
@@ -22,7 +22,7 @@ Builder = Callable[..., nn.Module]
 
 
 @runtime_checkable
-class Follower(Protocol):
+class HasAfterStep(Protocol):
     """A module that follows the optimiser: training calls it after every step, before the next batch."""
 
     def after_step(self) -> None: ...
@@ -69,12 +69,12 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
 
 def find_builder(name: str) -> Builder:
     """What builds the backbone of that name."""
-    return partial(build_foreign, name) if is_foreign(name) else BACKBONES[name]
+    return partial(build_external, name) if is_external(name) else BACKBONES[name]
 
 
 def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Mean and standard deviation that somebody else's network was trained with; None: the data set's are taken."""
-    if not is_foreign(name):
+    if not is_external(name):
         return None
     known = published(name)
     return (known.options["mean"], known.options["std"]) if known else None
@@ -88,7 +88,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of another backbone's options that this one takes too."""
-    if is_foreign(name):
+    if is_external(name):
         return {}
     parameters = inspect.signature(find_builder(name)).parameters
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..csc import CSCConv2d, csc_layers, replace_convs
 from ..errors import UsageError
-from .foreign import Foreign
+from .external import External
 
 
 def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
@@ -23,7 +23,7 @@ def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module
     convs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     seeing = [conv for conv in convs if conv.in_channels == 3]
     if csc_layers(net) or len(seeing) != 1 or seeing[0] is not convs[0]:
-        got = f"{type(net.net if isinstance(net, Foreign) else net).__name__} with {len(seeing)} of three channels"
+        got = f"{type(net.net if isinstance(net, External) else net).__name__} with {len(seeing)} of three channels"
         raise UsageError("no place for a CSC stem", expected="one convolution that sees the image, the first", got=got)
     try:
         return replace_convs(net, "first", **({} if options is True else options))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..config import LAMBDAS
 from ..errors import UsageError
 from . import options
 
@@ -34,7 +33,7 @@ def attack(
     by_eps: Annotated[
         bool, typer.Option("--sweep-eps", help="Matched attacks at seven radii, from a quarter of eps to 16 times eps.")
     ] = False,
-    lambdas: options.Lambdas = LAMBDAS,
+    lambdas: options.Lambdas = options.LAMBDAS,
     limit: Annotated[int, typer.Option(min=1, help="Test images to attack, spread evenly.")] = 1000,
     save: Annotated[
         bool, typer.Option("--save", help="Keep the adversarial images as uint8, beside the records.")
@@ -46,18 +45,17 @@ def attack(
     json: options.Json = False,
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
-    from ..attacks import Threat, parse_eps
-    from ..studies.adversarial import attack_setting, check_protocols, run_attack, sweep_eps
-    from ..studies.lambda_sweep import parse_lambdas
+    from ..records import Threat
+    from ..studies.adversarial import attack_setting, run_attack, sweep_eps
     from .shared import open_bench, publish
     from .show import show_records
 
     if by_eps and (protocol or save):
         raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
     threat, chosen, grid = (
-        Threat(norm, parse_eps(eps, norm)),
-        protocol and check_protocols(protocol),
-        parse_lambdas(lambdas),
+        Threat(norm, options.parse_eps(eps, norm)),
+        protocol and options.check_protocols(protocol),
+        options.parse_lambdas(lambdas),
     )
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)

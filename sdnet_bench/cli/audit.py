@@ -32,13 +32,13 @@ def audit(
     json: options.Json = False,
 ) -> None:
     """Check what a robust accuracy is worth: twelve checks; exit status 1 where one fails."""
-    from ..attacks import Threat, parse_eps
-    from ..report.audit import to_markdown, write_audit
-    from ..studies.audit import FULL, QUICK, run_audit
+    from ..audit import FULL, QUICK, run_audit
+    from ..audit.render import to_markdown, write_audit
+    from ..records import Threat
     from .screen import say
     from .shared import open_bench, publish
 
-    threat, usual = Threat(norm, parse_eps(eps, norm)), QUICK if quick else FULL
+    threat, usual = Threat(norm, options.parse_eps(eps, norm)), QUICK if quick else FULL
     budget = usual.model_copy(update={"images": limit or usual.images})
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
     found = run_audit(bench, threat, budget, others=other or [])

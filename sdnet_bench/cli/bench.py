@@ -10,7 +10,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..engine.runtime import Runtime
-    from ..studies.bench import Measurement
+    from ..studies.speed import Measurement
 
 
 def bench(
@@ -29,7 +29,7 @@ def bench(
 ) -> None:
     """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""
     from ..engine.runtime import Runtime
-    from ..studies.bench import run_bench
+    from ..studies.speed import run_bench
     from .screen import Screen, show_rows
 
     runtime, screen = Runtime.create(device, precision), Screen()
@@ -48,20 +48,23 @@ def _say_data(found: list[Measurement], runtime: Runtime, batch_size: int) -> No
 
     import torch
 
-    from ..studies.bench import memory_means
+    from ..studies.speed import memory_means
     from .screen import say
 
     where = runtime.provenance() | {"threads": torch.get_num_threads(), "batch_size": batch_size}
-    networks = [asdict(measurement) for measurement in found]
+    networks = [
+        {"contender" if name == "network" else name: value for name, value in asdict(measurement).items()}
+        for measurement in found
+    ]
     say(json.dumps({**where, "memory": memory_means(runtime), "networks": networks}, indent=1))
 
 
 def _row(measurement: Measurement) -> dict[str, Any]:
-    contender = measurement.contender
+    network = measurement.network
     return {
-        "network": contender.title,
-        "width": contender.options.get("width"),
-        "parameters": f"{contender.parameters:,}",
+        "network": network.title,
+        "width": network.options.get("width"),
+        "parameters": f"{network.parameters:,}",
         "training images/s": f"{measurement.training.median:,.1f}",
         "x training": str(measurement.training.ratio),
         "inference images/s": f"{measurement.inference.median:,.1f}",

@@ -20,12 +20,12 @@ def demo(
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
     from ..engine.runtime import Runtime
-    from ..studies.whole_path import demo_recipes, walk
+    from ..paper.reproduce import demo_recipes, reproduce
     from .screen import Screen
     from .shared import publish, write_report
 
     names = []
-    for bench in walk(demo_recipes(seed, every=every), runs_dir, data_dir, Runtime.create(device), Screen()):
+    for bench in reproduce(demo_recipes(seed, every=every), runs_dir, data_dir, Runtime.create(device), Screen()):
         publish(bench)
         names.append(bench.model.name)
     write_report(names, output, [], runs_dir)

@@ -11,9 +11,8 @@ from ..errors import UsageError
 from . import options
 
 if TYPE_CHECKING:
-    from ..data import Severity
-    from ..records import Record
-    from ..studies.adaptive_lambda import Per
+    from ..records import Record, Severity
+    from ..studies.algorithm1 import Per
     from ..studies.workbench import Workbench
 
 
@@ -81,12 +80,13 @@ def _run_study(
     bench: Workbench, study: str, limit: int | None, archived: bool, *, dry_run: bool, as_json: bool
 ) -> list[Record]:
     """Shows the plan, and carries it out unless this is a dry run."""
-    from ..studies.plans import Images, plan, run
+    from ..paper.plan import Images, run
+    from ..paper.registry import plan
     from .show import show_plan
 
-    stages = plan(bench, study, Images(limit, archived))
-    show_plan(bench, stages, as_data=dry_run, as_json=as_json)
-    return [] if dry_run else run(bench, stages)
+    steps = plan(bench, study, Images(limit, archived))
+    show_plan(bench, steps, as_data=dry_run, as_json=as_json)
+    return [] if dry_run else run(steps)
 
 
 def _measure(
@@ -100,7 +100,7 @@ def _measure(
     archived: bool,
 ) -> list[Record]:
     from ..studies.accuracy import measure_clean, measure_corrupted
-    from ..studies.adaptive_lambda import measure_adaptive, require_fits
+    from ..studies.algorithm1 import measure_adaptive, require_fits
 
     if lambda_ == "adaptive":
         if not names:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..config import LAMBDAS
 from ..errors import UsageError
 from . import options
 
@@ -14,7 +13,7 @@ from . import options
 def fit_lambda(
     model: options.Model = None,
     corruption: options.Corruption = "gaussian",
-    lambdas: options.Lambdas = LAMBDAS,
+    lambdas: options.Lambdas = options.LAMBDAS,
     levels: Annotated[
         str | None, typer.Option(help="Of noise, as a grid; by default from below severity 1 to above 5.")
     ] = None,
@@ -37,15 +36,14 @@ def fit_lambda(
     json: options.Json = False,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
-    from ..studies.adaptive_lambda import IMAGES
-    from ..studies.adaptive_lambda import fit_lambda as fit
-    from ..studies.lambda_fit import RESIDUALS
-    from ..studies.lambda_sweep import parse_lambdas
+    from ..records.lambda_fit import RESIDUALS
+    from ..studies.algorithm1 import IMAGES
+    from ..studies.algorithm1 import fit_lambda as fit
     from ..studies.race import Rules
     from .shared import open_bench, publish
     from .show import show_fits
 
-    grid, wanted_levels = parse_lambdas(lambdas), options.levels(levels)
+    grid, wanted_levels = options.parse_lambdas(lambdas), options.levels(levels)
     is_race = options.one_of(search, "search", ("grid", "race")) == "race"
     rules = Rules(confidence, tolerance / 100)
     measure = options.one_of(residual, "residual", RESIDUALS)

@@ -33,8 +33,8 @@ def show_model(
     """Print the card of a model; as JSON where it comes from, its configuration and its main figures."""
     from json import dumps
 
-    from ..engine.models import find_model
     from ..report.inventory import describe
+    from ..zoo.find import find_model
     from .screen import Screen, say
     from .shared import latest_run
 
@@ -50,8 +50,8 @@ def pull_model(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
-    from ..engine.checkpoint import run_folder
-    from ..engine.hub import folder_name, pull
+    from ..zoo.checkpoint import run_folder
+    from ..zoo.hub import folder_name, pull
     from .screen import Screen, say
 
     say(str(pull(repo, run_folder(runs_dir, name or folder_name(repo)), Screen(), revision)))
@@ -67,8 +67,8 @@ def push_model(
     json: options.Json = False,
 ) -> None:
     """Publish a model on the Hub, after it has been checked."""
-    from ..engine.hub import plan_push, push
-    from ..engine.models import find_model
+    from ..zoo.find import find_model
+    from ..zoo.hub import plan_push, push
     from .screen import Screen, say, show_rows
 
     upload = plan_push(find_model(model, runs_dir), repo, private=private)
@@ -90,7 +90,7 @@ def export_model(
     json: options.Json = False,
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
-    from ..studies.exporting import export
+    from ..studies.export import export
     from .shared import open_bench, publish
     from .show import show_records
 
@@ -109,9 +109,9 @@ def adopt_model(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
-    from ..engine.adopt import adopt
-    from ..engine.models import find_model
-    from ..report.gallery import illustrate
+    from ..report.pictures import illustrate
+    from ..zoo.adopt import adopt
+    from ..zoo.find import find_model
     from .screen import Screen, say
     from .shared import open_bench, publish
 
@@ -141,7 +141,7 @@ def add(
 ) -> None:
     """Make a run of somebody else's trained network."""
     from ..data import open_dataset
-    from ..engine.models import add_model
+    from ..zoo.find import add_model
     from .screen import Screen, say
 
     screen = Screen()
@@ -162,9 +162,9 @@ def convert_model(
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
-    from ..engine.released import convert
+    from ..paper.results import Results
     from ..report.card import publish
-    from ..report.results import Results
+    from ..zoo.authors import convert
     from .screen import Screen, say
 
     screen = Screen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -32,8 +33,11 @@ RunsDir = Annotated[Path, typer.Option(envvar="SDNET_BENCH_RUNS", help="Where ru
 Choice = TypeVar("Choice", bound=str)
 
 if TYPE_CHECKING:
-    from ..data.stream import Severity as SeverityLevel
+    from ..records import Protocol
+    from ..records import Severity as SeverityLevel
 
+LAMBDAS = "0.1:1.5:0.1"
+"""`config.LAMBDAS` as one types it: first, last, step."""
 DATA_DIR = Path("data")
 RUNS_DIR = Path("runs")
 
@@ -56,7 +60,8 @@ def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
 
 def corruption_names(text: str, *, streams: bool = False) -> list[str]:
     """A name, a group or "all" to the names of corruptions; "unknown" where streams of all noises are meant too."""
-    from ..data import CORRUPTIONS, NOISES, UNKNOWN
+    from ..data import CORRUPTIONS
+    from ..records import NOISES, UNKNOWN
 
     if text == "all":
         return list(NOISES)
@@ -68,7 +73,8 @@ def corruption_names(text: str, *, streams: bool = False) -> list[str]:
 
 def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
     """ "all" or one number to severities; "mixed" where streams are meant too."""
-    from ..data import MIXED, SEVERITIES
+    from ..data import SEVERITIES
+    from ..records import MIXED
 
     if text == "all":
         return list(SEVERITIES)
@@ -81,6 +87,55 @@ def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
 
 def levels(text: str | None) -> list[float] | None:
     """ "0.02:0.2:0.02" or "60,40,20" to levels of a corruption."""
-    from ..studies.lambda_sweep import parse_grid
-
     return None if text is None else parse_grid(text, "levels")
+
+
+def check_protocols(text: str) -> list[Protocol]:
+    """Protocols of an attack from "all", or from names with commas between them, in the order of PROTOCOLS."""
+    from ..records import PROTOCOLS
+
+    if text == "all":
+        return list(PROTOCOLS)
+    for name in text.split(","):
+        if name not in PROTOCOLS:
+            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+    return [protocol for protocol in PROTOCOLS if protocol in text.split(",")]
+
+
+def parse_eps(text: str | None, norm: str) -> float:
+    """ "8/255", "0.031" or None (the norm's default: 8/255 for linf, 0.5 for l2) to a number."""
+    from ..records import DEFAULT_EPS
+
+    if text is None:
+        return DEFAULT_EPS.get(norm, math.nan)
+    try:
+        numerator, _, denominator = text.partition("/")
+        eps = float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError("eps is no number", expected="a number or a fraction, such as 8/255", got=text) from None
+    if norm == "linf" and eps > 1:
+        raise UsageError("eps out of range", expected="at most 1, the range of a pixel, such as 8/255", got=text)
+    return eps
+
+
+def parse_lambdas(text: str) -> list[float]:
+    """A grid of lambdas: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
+    from ..csc import check_lambda
+
+    return [check_lambda(value) for value in parse_grid(text, "lambdas")]
+
+
+def parse_grid(text: str, what: str) -> list[float]:
+    """Numbers written as "first:last:step" or with commas between them, each once; a `UsageError` for anything else."""
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            count = math.floor((last - first) / step + 1e-6) + 1
+            values = [round(first + at * step, 6) for at in range(count)]
+        else:
+            values = [float(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError(f"not a grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
+    if not values:
+        raise UsageError(f"an empty grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
+    return list(dict.fromkeys(values))

@@ -19,7 +19,7 @@ def list_parts(context: typer.Context, json: options.Json = False) -> None:
         return
     from dataclasses import asdict
 
-    from ..studies.conformance import all_parts
+    from ..conformance import all_parts
     from .screen import show_rows
 
     show_rows([asdict(part) for part in all_parts()], as_json=json)
@@ -33,7 +33,7 @@ def check(
     json: options.Json = False,
 ) -> None:
     """Check that a part keeps its contract; exit status 1 where it does not."""
-    from ..studies.conformance import check_part
+    from ..conformance import check_part
     from .screen import say, show_rows
 
     findings = []

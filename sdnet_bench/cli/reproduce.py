@@ -29,13 +29,13 @@ def reproduce(
     Interrupted, it goes on where it was when it is typed again.
     """
     from ..engine.runtime import Runtime
-    from ..report.gallery import illustrate
-    from ..studies.whole_path import paper_recipes, walk
+    from ..paper.reproduce import paper_recipes, reproduce
+    from ..report.pictures import illustrate
     from .screen import Screen
     from .shared import publish, write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
-    for bench in walk(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
+    for bench in reproduce(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
         if bench.runtime.processes.is_main_process:
             illustrate(bench, limit)
         publish(bench)

@@ -36,10 +36,10 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     """Writes tables and figures of the named models, or of all, and prints the tables; the first process does."""
     if not IS_FIRST:
         return
+    from ..paper.render import check_formats, to_markdown, write_tables
+    from ..paper.results import find_results
+    from ..paper.tables import build_tables
     from ..report.figures import write_figures
-    from ..report.render import check_formats, to_markdown, write_tables
-    from ..report.results import find_results
-    from ..report.tables import build_tables
 
     kinds = check_formats(formats)
     results = find_results(names, runs_dir, Screen())
@@ -51,8 +51,8 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
 
 def publish(bench: Workbench) -> None:
     """Brings card and `results.json` of a run up to its records; shipped models are left as they are."""
+    from ..paper.results import Results
     from ..report.card import publish
-    from ..report.results import Results
 
     if bench.model.folder.resolve() == bench.folder.resolve() and bench.runtime.processes.is_main_process:
         publish(bench.folder, Results.read(bench.model.folder, bench.folder.parent))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .screen import show_rows
 
 if TYPE_CHECKING:
+    from ..paper.plan import PlanStep
     from ..records import AttackSetting, Record
-    from ..studies.lambda_fit import LambdaFit
-    from ..studies.plans import Stage
+    from ..records.lambda_fit import LambdaFit
     from ..studies.workbench import Workbench
 
 
@@ -23,7 +23,7 @@ def show_records(records: Sequence[Record], *, as_json: bool) -> None:
 
 
 def _data(record: Record) -> dict[str, Any]:
-    from ..report.statistics import percent
+    from ..records.statistics import percent
 
     value = percent([record])
     measured = {} if value is None else {"accuracy": value.value, "low": value.low, "high": value.high}
@@ -34,14 +34,13 @@ def _data(record: Record) -> dict[str, Any]:
 
 def _attacked(record: Record) -> dict[str, Any]:
     """By which protocol, and what the accuracy (%) was before."""
-    from ..records import CLEAN
-    from ..studies.adversarial import protocol_of
+    from ..records import CLEAN, protocol_of
 
     return {"protocol": protocol_of(record.cell), "clean": 100 * float((~record.lost(CLEAN)).mean())}
 
 
 def _row(record: Record) -> dict[str, Any]:
-    from ..report.statistics import percent
+    from ..records.statistics import percent
 
     cell, value = record.cell, percent([record])
     noise = {"corruption": cell.corruption or "none", "severity": cell.severity}
@@ -58,7 +57,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
     """Who attacks, within which ball, and what the attack looks at."""
-    from ..attacks import show_eps
+    from ..records import show_eps
 
     restarts = f" x {attack.restarts}" if attack.restarts > 1 else ""
     return {
@@ -96,11 +95,11 @@ def _lambda(record: Record) -> float | str | None:
     return f"per image {by}" if cell.lambda_ is None else f"{cell.lambda_:.4g} {by}"
 
 
-def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_json: bool) -> None:
+def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_json: bool) -> None:
     """What a study has to measure, and how long that takes at the speed of one batch; data, or talk."""
-    from ..studies.plans import images_per_second
+    from ..paper.plan import images_per_second
 
-    rows = [_plan_row(bench, stage) for stage in stages]
+    rows = [_plan_row(bench, step) for step in steps]
     total = sum(row["images"] for row in rows)
     speed = images_per_second(bench) if total else 1.0
     for row in rows:
@@ -113,10 +112,10 @@ def show_plan(bench: Workbench, stages: Sequence[Stage], *, as_data: bool, as_js
     bench.progress.note(f"plan: at most {total:,} images to classify, {estimate}")
 
 
-def _plan_row(bench: Workbench, stage: Stage) -> dict[str, Any]:
-    missing = bench.missing(stage.cells)
-    images = bench.work(missing) + stage.later
-    return {"stage": stage.title, "cells": len(stage.cells), "missing": len(missing), "images": images}
+def _plan_row(bench: Workbench, step: PlanStep) -> dict[str, Any]:
+    missing = bench.missing(step.cells)
+    images = bench.work(missing) + step.later
+    return {"stage": step.title, "cells": len(step.cells), "missing": len(missing), "images": images}
 
 
 def show_sweep(records: Sequence[Record]) -> None:

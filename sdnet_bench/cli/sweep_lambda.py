@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..config import LAMBDAS
 from . import options
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ def sweep_lambda(
     model: options.Model = None,
     corruption: options.Corruption = "gaussian",
     severity: options.Severity = "all",
-    lambdas: options.Lambdas = LAMBDAS,
+    lambdas: options.Lambdas = options.LAMBDAS,
     layers: options.Layers = "all",
     limit: options.Limit = None,
     seed: options.Seed = 0,
@@ -26,15 +25,14 @@ def sweep_lambda(
     json: options.Json = False,
 ) -> None:
     """Measure accuracy on corrupted test images as a function of lambda (Figure 2)."""
-    from ..studies.lambda_sweep import parse_lambdas
-    from ..studies.lambda_sweep import sweep_lambda as sweep
+    from ..studies.accuracy import sweep_lambda as sweep
     from .shared import open_bench, publish
     from .show import show_records, show_sweep
 
     names, severities, grid = (
         options.corruption_names(corruption),
         options.severity_levels(severity),
-        parse_lambdas(lambdas),
+        options.parse_lambdas(lambdas),
     )
     tuned: Layers = options.one_of(layers, "choice of layers", ("all", "stem"))
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)

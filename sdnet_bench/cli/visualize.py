@@ -36,7 +36,7 @@ def dictionary(
 ) -> None:
     """Draw the atoms of a layer as patches of an image (Figure 5)."""
     from ..report.pictures import write_dictionary
-    from ..studies.visual import find_atoms
+    from ..studies.codes import find_atoms
     from .screen import show_rows
     from .shared import open_bench
 
@@ -64,7 +64,7 @@ def features(
 ) -> None:
     """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
     from ..report.pictures import feature_rows, write_features
-    from ..studies.visual import rebuild_inputs
+    from ..studies.codes import rebuild_inputs
     from .screen import show_rows
     from .shared import open_bench
 
@@ -89,7 +89,7 @@ def sparsity(
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity
-    from ..studies.visual import measure_sparsity
+    from ..studies.codes import measure_sparsity
     from .screen import show_rows
     from .shared import open_bench
 

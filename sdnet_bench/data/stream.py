@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .corruptions import CORRUPTIONS, SEVERITIES, Level, corrupt
+from ..records import MIXED, NOISES, UNKNOWN, Severity
+from .corruptions import CORRUPTIONS, SEVERITIES, Level
+from .corruptions.batches import corrupt_batch
 from .splits import Batch
-
-NOISES = ("gaussian", "shot", "speckle", "impulse")
-"""The additive noises, in the order of the paper's Table 3."""
-UNKNOWN = "unknown"
-"""The corruption of a stream in which each image has one of the NOISES."""
-MIXED: Literal["mixed"] = "mixed"
-"""The severity of a stream in which each image has one of the five."""
-Severity = int | Literal["mixed"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class Noise:
 
     def __call__(self, batch: Batch) -> Tensor:
         """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
-        return _corrupted(batch, lambda index: (self.name, self.level), self.seed)
+        return corrupt_batch(batch, lambda index: (self.name, self.level), self.seed)
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Stream:
 
     def __call__(self, batch: Batch) -> Tensor:
         """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
-        return _corrupted(batch, self._level, self.seed)
+        return corrupt_batch(batch, self._level, self.seed)
 
     def draw(self, index: int) -> tuple[str, int]:
         """The corruption and the severity of the image at `index` of its split."""
@@ -72,11 +63,3 @@ def stream_of(corruption: str, severity: Severity, family: str, seed: int) -> St
     """The stream behind "unknown" corruption, "mixed" severity, or both."""
     names = NOISES if corruption == UNKNOWN else (CORRUPTIONS[corruption].name,)
     return Stream(names, SEVERITIES if severity == MIXED else (severity,), family, seed)
-
-
-def _corrupted(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int) -> Tensor:
-    images = []
-    for image, index in zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True):
-        name, level = of(index)
-        images.append(corrupt(name, image, level=level, seed=seed, index=index))
-    return torch.from_numpy(np.stack(images)).to(batch.images.device)

@@ -15,20 +15,20 @@ from numpy.lib.format import open_memmap
 from pydantic import ValidationError
 from torch import Tensor
 
-from ..attacks import Threat
+from ..attacks.threat import allows, distance, quantize
 from ..config import first_fault
 from ..data import Batch, Split
 from ..data.splits import Augmentation, TensorSplit
 from ..errors import DataError
 from ..files import make_folder, replacing
-from ..records import AttackSetting
+from ..records import AttackSetting, Threat
 from .evaluate import BATCH_SIZE
 
 ARRAYS = ("images", "labels", "index")
 SEAL = "attack.json"
 
 
-class Keeper:
+class AdversarialWriter:
     """Writes the adversarial images of a split as they are made; what nobody attacked stays as it was.
 
     Images are rounded to uint8 inside their budget. One that was made before is replaced, and a set that was begun is
@@ -52,8 +52,7 @@ class Keeper:
 
     def __call__(self, batch: Batch, adversarial: Tensor, wanted: Sequence[bool]) -> None:
         """Keeps those wanted of a batch, `(N, 3, H, W)` in [0, 1]."""
-        threat = Threat(self.setting.norm, self.setting.eps)
-        pixels = threat.quantize(batch.images, adversarial).permute(0, 2, 3, 1).numpy()
+        pixels = quantize(self.setting.threat, batch.images, adversarial).permute(0, 2, 3, 1).numpy()
         for index, image, is_wanted in zip(batch.index.tolist(), pixels, wanted, strict=True):
             if is_wanted:
                 self._images[self._row[index]] = image
@@ -96,7 +95,7 @@ def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSet
         raise DataError(f"no adversarial set in {folder}: {error}", hint="Make one with `attack --save`.") from None
     _check_shapes(folder, images, labels, index)
     adversarial = TensorSplit(images.permute(0, 3, 1, 2).contiguous(), labels, index, Augmentation())
-    _check_budget(folder, adversarial, clean, Threat(setting.norm, setting.eps))
+    _check_budget(folder, adversarial, clean, setting.threat)
     return adversarial, setting
 
 
@@ -113,6 +112,6 @@ def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: 
     cpu = torch.device("cpu")
     for ours, theirs in zip(adversarial.batches(BATCH_SIZE, cpu), clean.batches(BATCH_SIZE, cpu), strict=True):
         pair = theirs.images.double() / 255, ours.images.double() / 255
-        if not bool(threat.allows(*pair).all()):
-            furthest = float(threat.distance(*pair).max())
+        if not bool(allows(threat, *pair).all()):
+            furthest = float(distance(threat, *pair).max())
             raise DataError(f"{folder} leaves its budget", expected=f"{threat.norm} <= {threat.eps:g}", got=furthest)

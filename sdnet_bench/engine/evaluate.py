@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class LambdaRule(Protocol):
         """The lambdas, `(N,)`, for residuals `(N,)` that the images of a batch have at the network's own lambda."""
 
 
-View = Callable[[Batch], Tensor]
+Transform = Callable[[Batch], Tensor]
 """What is done to the images of a batch before they are classified: uint8 to uint8."""
 
 Choice = float | None | LambdaRule
@@ -36,7 +36,7 @@ Choice = float | None | LambdaRule
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvalResult:
     """What became of the images of a split under one choice of lambda, in the order of the split."""
 
     correct: NDArray[np.bool_]
@@ -50,17 +50,9 @@ class Outcome:
     """Of the equilibria, `(n,)` each, on the CPU; None for a network without."""
 
 
-class Look(NamedTuple):
-    """One batch under one lambda."""
-
-    correct: Tensor
-    """`(N,)` bool."""
-    convergence: Convergence | None
-
-
 @dataclass(frozen=True)
-class Tally:
-    """An `Outcome` in the making: a tensor `(N,)` for every batch that passed; None for what is not measured."""
+class Accumulator:
+    """An `EvalResult` in the making: a tensor `(N,)` for every batch that passed; None for what is not measured."""
 
     correct: list[Tensor]
     residual: list[Tensor] | None = None
@@ -68,7 +60,7 @@ class Tally:
     convergence: list[Convergence] | None = None
 
     @classmethod
-    def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Tally:
+    def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Accumulator:
         """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them, and the
         convergence of a network that `solves` for equilibria.
         """
@@ -79,20 +71,20 @@ class Tally:
             convergence=[] if solves else None,
         )
 
-    def add(self, seen: Look) -> None:
-        """What was seen of one batch."""
-        self.correct.append(seen.correct)
-        if self.convergence is not None and seen.convergence is not None:
-            self.convergence.append(seen.convergence)
+    def add(self, correct: Tensor, convergence: Convergence | None) -> None:
+        """Takes in one batch: which of its images are correct, `(N,)` bool, and how its equilibria converged."""
+        self.correct.append(correct)
+        if self.convergence is not None and convergence is not None:
+            self.convergence.append(convergence)
 
-    def outcome(self, total: int, runtime: Runtime) -> Outcome:
+    def result(self, total: int, runtime: Runtime) -> EvalResult:
         """What all processes found about a split of `total` images."""
         residual, lambda_ = (
             None if parts is None else gather(parts, total, runtime).double().numpy()
             for parts in (self.residual, self.lambda_)
         )
         solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)
-        return Outcome(gather(self.correct, total, runtime).numpy().astype(bool), residual, lambda_, solved)
+        return EvalResult(gather(self.correct, total, runtime).numpy().astype(bool), residual, lambda_, solved)
 
 
 def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) -> Convergence:
@@ -112,48 +104,52 @@ def evaluate(
     runtime: Runtime,
     *,
     lambdas: Sequence[Choice] = (None,),
-    view: View = clean,
+    transform: Transform = clean,
     task: Task | None = None,
-) -> dict[Choice, Outcome]:
+) -> dict[Choice, EvalResult]:
     """Classifies a split under each choice of lambda, and measures residuals under the lambda that the network has.
 
     Args:
         net: on the runtime's device; put into eval mode.
         lambdas: the choices, hashable.
-        view: what is done to the images of a batch before they are classified; done once for all choices.
+        transform: what is done to the images of a batch before they are classified; done once for all choices.
         task: advanced by every image classified, once per choice.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    tallies = {choice: Tally.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
-    with shared_correlations(net) if len(tallies) > 1 else nullcontext():
+    found = {choice: Accumulator.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
+    with shared_correlations(net) if len(found) > 1 else nullcontext():
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
-            _classify(net, runtime.to_pixels(view(batch)), batch, tallies, runtime)
-            (task or Task()).advance(len(batch.labels) * len(tallies))
-    return {choice: tally.outcome(len(split), runtime) for choice, tally in tallies.items()}
+            _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
+            (task or Task()).advance(len(batch.labels) * len(found))
+    return {choice: each.result(len(split), runtime) for choice, each in found.items()}
 
 
-def _classify(net: nn.Module, pixels: Tensor, batch: Batch, tallies: dict[Choice, Tally], runtime: Runtime) -> None:
+def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
     """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
-    own, residual = Look(torch.empty(0), None), torch.empty(0)
-    if any(tally.residual is not None or tally.lambda_ is not None for tally in tallies.values()):
+    own: tuple[Tensor, Convergence | None] = (torch.empty(0), None)
+    residual = torch.empty(0)
+    if any(each.residual is not None or each.lambda_ is not None for each in found.values()):
         with residuals(net) as meter:
-            own = _look(net, pixels, batch, None, runtime)
+            own = _score(net, pixels, batch, None, runtime)
         residual = meter.per_image()
-    for choice, tally in tallies.items():
-        if tally.residual is not None:
-            tally.add(own)
-            tally.residual.append(residual)
+    for choice, each in found.items():
+        if each.residual is not None:
+            each.add(*own)
+            each.residual.append(residual)
             continue
         lambda_ = choice(residual, batch) if callable(choice) else choice
-        tally.add(_look(net, pixels, batch, lambda_, runtime))
-        if tally.lambda_ is not None and isinstance(lambda_, Tensor):
-            tally.lambda_.append(lambda_)
+        each.add(*_score(net, pixels, batch, lambda_, runtime))
+        if each.lambda_ is not None and isinstance(lambda_, Tensor):
+            each.lambda_.append(lambda_)
 
 
-def _look(net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime) -> Look:
+def _score(
+    net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime
+) -> tuple[Tensor, Convergence | None]:
+    """One batch under one lambda: which images are correct, `(N,)` bool, and how its equilibria converged."""
     with convergence(net) as solves:
-        return Look(is_correct(net, pixels, batch.labels, lambda_, runtime), solves.forward)
+        return is_correct(net, pixels, batch.labels, lambda_, runtime), solves.forward
 
 
 def is_correct(

@@ -22,16 +22,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from ..backbones import Follower, convergence, normalization
-from ..config import Backbone, ModelConfig, MultiStep, OneCycle, Recipe
+from ..backbones import HasAfterStep, convergence
+from ..config import MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
-from ..errors import ModelError, TrainingError
+from ..errors import InterruptError, ModelError, TrainingError
 from ..files import replacing
 from ..progress import Progress, Task
-from .checkpoint import load_state, save_state
+from ..zoo.initial import start
 from .evaluate import evaluate, shard
-from .initial import initial_net
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
@@ -47,8 +46,8 @@ class Training:
     optimizer: Optimizer
     scheduler: LRScheduler
     projection: DictionaryProjection
-    followers: list[Callable[[], None]]
-    """What modules do after a step: their `after_step`."""
+    after_step: list[Callable[[], None]]
+    """What modules have to do after a step."""
     history: list[Row] = field(default_factory=list)
     """One row per finished epoch."""
 
@@ -57,8 +56,8 @@ class Training:
         settings = recipe.optimizer.model_dump()
         optimizer = OPTIMIZERS[settings.pop("name")](net.parameters(), **settings)
         scheduler = _schedule(recipe, optimizer, steps_per_epoch)
-        followers = [module.after_step for module in net.modules() if isinstance(module, Follower)]
-        return cls(net, optimizer, scheduler, DictionaryProjection(net), followers)
+        after_step = [module.after_step for module in net.modules() if isinstance(module, HasAfterStep)]
+        return cls(net, optimizer, scheduler, DictionaryProjection(net), after_step)
 
     def step(self, loss: Tensor) -> None:
         """One step of projected SGD; nothing in it waits for the device."""
@@ -66,8 +65,8 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.projection()
-        for follow in self.followers:
-            follow()
+        for act in self.after_step:
+            act()
         self.scheduler.step()
 
     def save(self, folder: Path, recipe: Recipe) -> None:
@@ -90,26 +89,6 @@ class Training:
         self.history = state["history"]
 
     _PARTS = ("net", "optimizer", "scheduler", "projection")
-
-
-def configure(recipe: Recipe, dataset: Dataset) -> ModelConfig:
-    """What a recipe's network is, once its data set is known: its classes, mean and standard deviation.
-
-    Somebody else's network is normalised as its library says.
-    """
-    mean, std = normalization(recipe.backbone.name) or (dataset.mean, dataset.std)
-    options = {"mean": mean, "std": std, **recipe.backbone.options}
-    return ModelConfig(
-        backbone=Backbone(name=recipe.backbone.name, options=options),
-        num_classes=dataset.num_classes,
-        dataset=dataset.name,
-    )
-
-
-def start(recipe: Recipe, dataset: Dataset, progress: Progress) -> nn.Module:
-    """The network that a recipe's training starts with."""
-    config = configure(recipe, dataset)
-    return initial_net(config.backbone, config.num_classes, recipe.weights, progress, new_head=True)
 
 
 def train(
@@ -223,3 +202,21 @@ def _line(row: Row, epochs: int) -> str:
         f"validation {row['validation_accuracy']:.2%}  {row['images_per_second']:.0f} images/s"
         + (solved.format(**row) if "equilibrium_residual" in row else "")
     )
+
+
+def save_state(path: Path, state: dict[str, object]) -> None:
+    """Writes the state of an unfinished training."""
+    with replacing(path) as scratch:
+        torch.save(state, scratch)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, object]:
+    """Reads it back: tensors and plain values only."""
+    try:
+        state: dict[str, object] = torch.load(path, map_location=device, weights_only=True)
+    except InterruptError:
+        raise
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise ModelError(f"{path} is damaged: {reason}", hint="Train anew with --overwrite.") from None
+    return state

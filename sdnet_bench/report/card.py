@@ -8,23 +8,22 @@ from pathlib import Path
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from ..backbones import count_parameters, is_foreign
+from ..audit import Audit
+from ..audit.render import overview, read_audits
+from ..backbones import BACKBONES, count_parameters, defaults, is_external
 from ..config import CARD, NOTES, RECIPE, RESULTS, ModelConfig, Origin, Recipe
-from ..data import NOISES
-from ..engine.checkpoint import build_net
-from ..engine.weights import weight_files
+from ..data import CORRUPTIONS, SEVERITIES
 from ..files import replacing
-from ..records import write_results
-from ..studies.audit import Audit
-from .audit import overview, read_audits
-from .limits import limits
+from ..paper.render import grid, markdown_table
+from ..paper.results import Results
+from ..paper.robustness import THREATS, Robustness
+from ..paper.tables import build_tables
+from ..records import NOISES, write_results
+from ..records.statistics import Value, show
+from ..zoo.checkpoint import build_net
+from ..zoo.weights import weight_files
+from .commands import commands
 from .provenance import provenance
-from .render import grid, markdown_table, show
-from .reproduction import commands
-from .results import Results
-from .robustness import THREATS, Robustness
-from .statistics import Value
-from .tables import build_tables
 
 ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
@@ -258,7 +257,7 @@ def _parameters(results: Results) -> int:
 
 def count(config: ModelConfig) -> int:
     """Trainable parameters of the network that a configuration describes; our own are counted without being made."""
-    with torch.device("cpu" if is_foreign(config.backbone.name) else "meta"):
+    with torch.device("cpu" if is_external(config.backbone.name) else "meta"):
         return count_parameters(build_net(config))
 
 
@@ -293,3 +292,64 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
             metric_value=round(clean.accuracy, 4),
         )
     ]
+
+
+def limits(results: Results, recipe: Recipe | None) -> list[str]:
+    """What the numbers of a model do not say, in sentences: of its training, of noises, of attacks.
+
+    `recipe` is None where nobody knows how it was trained.
+    """
+    return [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
+
+
+def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
+    backbone = results.config.backbone
+    usual = defaults(backbone.name).get("width") if backbone.name in BACKBONES else None
+    width = backbone.options.get("width", usual)
+    if usual and width < usual:
+        yield f"Width {width} instead of {usual}."
+    if recipe is None:
+        yield "How it was trained is not on record."
+        return
+    if recipe.limit:
+        yield f"Trained on {recipe.limit:,} images of the training split alone."
+    yield "One training with one seed: intervals are over test images, not over trainings."
+    if recipe.dataset == "digits":
+        yield "Handwritten digits show what the commands do, not what the paper claims."
+
+
+def _limits_of_corruptions(results: Results) -> Iterator[str]:
+    """How many images, made how, and what was left out."""
+    given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
+    for n, precision, seed in sorted({(record.n, record.cell.precision, record.cell.seed) for record in given}):
+        yield f"Noises: {n:,} test images in {precision}, made here with seed {seed}; no files of a -C archive."
+    missing = [noise for noise in NOISES if results.mean(noise) is None]
+    if missing:
+        yield f"Not measured at every severity: {', '.join(missing)}."
+    others = {record.cell.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
+    yield f"Corruptions that are no noises: {', '.join(sorted(filter(None, others))) or 'none was measured'}."
+
+
+def _limits_of_attacks(results: Results) -> Iterator[str]:
+    missing = [threat for threat in THREATS if threat not in results.robustness]
+    if missing:
+        yield f"Not attacked under {' and '.join(missing)}."
+    threats: dict[str, list[str]] = {}
+    for threat, robustness in results.robustness.items():
+        for sentence in _limits_under(robustness):
+            threats.setdefault(sentence, []).append(threat)
+    yield from (f"{' and '.join(alike)}: {sentence}" for sentence, alike in threats.items())
+
+
+def _limits_under(robustness: Robustness) -> Iterator[str]:
+    judges = [robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges]
+    if not all("autoattack" in robustness.members(judge) for judge in judges):
+        yield "no AutoAttack, and stronger attacks can only lower the union."
+    if robustness.trained is None:
+        return
+    if robustness.tuning:
+        yield f"lambda was tuned on {robustness.tuning[0].n:,} validation images."
+    else:
+        yield f"attacked at lambda {robustness.trained:g}; no lambda was tuned."
+    if robustness.judges.get("oracle", robustness.trained) != robustness.trained:
+        yield "the oracle of Table 4 has its lambda chosen on the very test images that it is scored on."

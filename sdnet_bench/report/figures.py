@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..data import NOISES
 from ..files import replacing
-from ..studies.lambda_fit import LambdaFit
-from .results import Curve, Results
-from .robustness import Robustness
-from .statistics import Value
+from ..paper.results import Curve, Results
+from ..paper.robustness import Robustness
+from ..records import NOISES
+from ..records.lambda_fit import LambdaFit
+from ..records.statistics import Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .render import markdown_table, show
-from .results import Results
-from .robustness import Robustness
-from .tables import Entry, build_tables
+from ..paper.render import markdown_table
+from ..paper.results import Results
+from ..paper.robustness import Robustness
+from ..paper.tables import Entry, build_tables
+from ..records.statistics import show
 
 HEADER = ("", "", "paper", "here")
 TRANSFER, MATCHED = ("linf 8/255 transfer", "l2 0.5 transfer"), ("linf 8/255 matched", "l2 0.5 matched")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MODELS, Origin
-from ..data import NOISES
-from ..engine.weights import weight_files
 from ..errors import BenchError
+from ..paper.results import Results
 from ..progress import Progress
-from .results import Results
-from .statistics import Value
+from ..records import NOISES
+from ..records.statistics import Value
+from ..zoo.weights import weight_files
 
 
 def list_all(runs_dir: Path, progress: Progress) -> Iterator[dict[str, Any]]:

@@ -1,20 +1,27 @@
-"""Figures 4, 5 and 6 of the paper: PNG to look at, SVG to print, and the figures behind them as CSV."""
+"""Figures 4, 5 and 6 of the paper: PNG to look at, SVG to print, and the numbers behind them as CSV."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..csc import csc_layers
+from ..errors import UsageError
 from ..files import replacing
-from ..studies.histogram import Histogram
-from ..studies.visual import Atoms, Features, Floats, Sparsity
-from .figures import FORMATS, STYLE, save
+from ..paper.results import Results
+from ..studies.codes import Atoms, Features, Floats, Histogram, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
+from ..studies.workbench import Workbench
+from .card import FIGURES
+from .figures import FORMATS, STYLE, save, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +65,10 @@ def write_features(features: Features, folder: Path, name: str) -> list[Path]:
     """
     import pandas
 
-    size = (max(2.6, 1.05 * (len(features.views) + 1) + 0.2), 1.2 * len(features.images) + 0.6)
+    size = (max(2.6, 1.05 * (len(features.reconstructions) + 1) + 0.2), 1.2 * len(features.images) + 0.6)
     path, title = folder / f"{name}-features", f"{name}\ninputs rebuilt from codes"
-    plain = [(view.pictures, [f"{psnr:.1f} dB" for psnr in view.psnr]) for view in features.views]
-    stretched = [(view.stretched, [f"r = {r:.2f}" for r in view.correlations]) for view in features.views]
+    plain = [(each.pictures, [f"{psnr:.1f} dB" for psnr in each.psnr]) for each in features.reconstructions]
+    stretched = [(each.stretched, [f"r = {r:.2f}" for r in each.correlations]) for each in features.reconstructions]
     return [
         *_draw(path, title, size, partial(_features, features, plain)),
         *_draw(Path(f"{path}-stretched"), f"{title}, stretched", size, partial(_features, features, stretched)),
@@ -74,13 +81,13 @@ def feature_rows(features: Features) -> list[dict[str, float]]:
     return [
         {
             "image": place,
-            "layer": view.layer,
-            "relative_error": float(view.errors[at]),
-            "psnr": float(view.psnr[at]),
-            "correlation": float(view.correlations[at]),
+            "layer": each.layer,
+            "relative_error": float(each.errors[at]),
+            "psnr": float(each.psnr[at]),
+            "correlation": float(each.correlations[at]),
         }
         for at, place in enumerate(features.places)
-        for view in features.views
+        for each in features.reconstructions
     ]
 
 
@@ -147,7 +154,7 @@ def _atoms(atoms: Atoms, figure: Figure) -> None:
 
 def _features(features: Features, columns: Sequence[tuple[Floats, list[str]]], figure: Figure) -> None:
     """`columns`: pictures of each layer, and a line under each."""
-    titles = ["input", *(f"layer {view.layer}" for view in features.views)]
+    titles = ["input", *(f"layer {each.layer}" for each in features.reconstructions)]
     panels = figure.subplots(len(features.images), len(titles), squeeze=False)
     inputs = (features.images, [f"image {place}" for place in features.places])
     for title, axes, (pictures, lines) in zip(titles, panels.T, (inputs, *columns), strict=True):
@@ -172,3 +179,38 @@ def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
     axes.vlines(0, 0, histogram.zeros, color="tab:red", lw=2.5, label="exact zeros")
     axes.set(xlabel="entry of the code", ylabel=f"entries, in {images:,} images", yscale="log")
     axes.legend(frameon=False, fontsize=7)
+
+
+NUMBERS = ("features.csv", "sparsity.csv")
+"""What stands in no record is kept beside its figure."""
+
+IMAGES = range(5)
+"""Of the test split, rebuilt in Figure 4."""
+
+
+def illustrate(bench: Workbench, limit: int | None = None) -> list[Path]:
+    """Draws the figures of a card into the folder of a run, as far as there is anything to draw.
+
+    Args:
+        limit: so many test images for the values of codes; all by default.
+
+    Returns:
+        The paths written.
+    """
+    with TemporaryDirectory() as scratch:
+        drawn = {
+            path.name.removeprefix(f"{bench.model.name}-"): path for path in _draw_all(bench, Path(scratch), limit)
+        }
+        kept = [name for name in (*FIGURES, *NUMBERS) if name in drawn]
+        return [Path(shutil.copy(drawn[name], bench.folder / name)) for name in kept]
+
+
+def _draw_all(bench: Workbench, folder: Path, limit: int | None) -> Iterator[Path]:
+    name, layers = bench.model.name, csc_layers(bench.model.net)
+    yield from write_figures([Results.read(bench.model.folder, bench.folder.parent)], folder)
+    if layers:
+        yield from write_dictionary(find_atoms(bench), folder, name)
+        yield from write_sparsity(measure_sparsity(bench, limit=limit), folder, name)
+    if len(layers) > 1:
+        with suppress(UsageError):  # no chain leads back to the pixels
+            yield from write_features(rebuild_inputs(bench, IMAGES), folder, name)

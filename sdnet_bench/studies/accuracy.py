@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..data import CORRUPTIONS, MIXED, SEVERITIES, UNKNOWN, Severity
+from ..config import LAMBDAS
+from ..csc import require_csc_layers
+from ..data import CORRUPTIONS, SEVERITIES
 from ..data.archives import source_of
 from ..data.corruptions import Level
 from ..data.datasets import Which
 from ..errors import DataError, UsageError
-from ..records import Cell, Layers, Record
+from ..records import MIXED, UNKNOWN, Cell, Layers, Record, Severity
 from .workbench import Workbench
 
 
@@ -97,3 +99,23 @@ def _level(bench: Workbench, corruption: str, severity: Severity) -> Level | Non
     if corruption == UNKNOWN or severity == MIXED:
         return None
     return CORRUPTIONS[corruption].level(bench.dataset.family, severity)
+
+
+def sweep_lambda(
+    bench: Workbench,
+    corruption: str,
+    severities: Iterable[Severity] = SEVERITIES,
+    lambdas: Sequence[float] | None = None,
+    *,
+    layers: Layers = "all",
+    limit: int | None = None,
+) -> list[Record]:
+    """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers.
+
+    Args:
+        layers: that lambda is changed in; with "stem" the other CSC-layers keep lambda_0.
+    """
+    require_csc_layers(bench.model.net)
+    grid = LAMBDAS if lambdas is None else lambdas
+    cells = corrupted_cells(bench, "test", corruption, severities, grid, limit, layers=layers)
+    return bench.measure(cells, f"lambda sweep, {corruption}")

@@ -12,30 +12,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
-from ..attacks import ATTACKS, Threat
+from ..attacks import ATTACKS
 from ..csc import csc_layers
-from ..data import UNKNOWN
 from ..data.datasets import Which
-from ..engine.survive import SUITES
+from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError
-from ..records import REVISION, AttackSetting, Cell, Record
-from .adaptive_lambda import full_grid, require_fits
-from .lambda_fit import PerImage
-from .lambda_sweep import best_record
+from ..records import REVISION, UNKNOWN, AttackSetting, Cell, Protocol, Record, Threat, usual_budget, usual_protocols
+from ..records.statistics import best_lambda
+from .algorithm1 import PerImage, full_grid, require_fits
 from .workbench import Workbench
 
-Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
-PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
 IMAGES = 1000
 """How many images of each split are attacked by default."""
 RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """The radii of an accuracy-against-eps curve, in units of the usual one."""
 USABLE = 0.9
 """A lambda is usable where the network keeps this share of its clean accuracy at lambda_0."""
-BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
-"""Iterations (queries for square) and restarts of those attacks that have others than 100 and 1."""
 
 
 def attack_setting(
@@ -55,38 +48,6 @@ def attack_setting(
         restarts=restarts,
         revision=REVISION,
     )
-
-
-def usual_budget(name: str) -> tuple[int, int]:
-    """Iterations and restarts of an attack where nobody says otherwise."""
-    return BUDGETS.get(name, (100, 1))
-
-
-def protocol_of(cell: Cell) -> Protocol | None:
-    """By which protocol a cell is attacked; None where nobody attacks, or the judge or the surrogate is another."""
-    attack = cell.attack
-    if attack is None or cell.defence or attack.is_detour:
-        return None
-    if attack.through:
-        return "adaptive"
-    if isinstance(attack.crafted_at, tuple):
-        return "ensemble"
-    return "matched" if cell.rule is None and attack.crafted_at == cell.lambda_ else "transfer"
-
-
-def check_protocols(text: str) -> list[Protocol]:
-    """ "all" or names with commas between them."""
-    if text == "all":
-        return list(PROTOCOLS)
-    for name in text.split(","):
-        if name not in PROTOCOLS:
-            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
-    return [protocol for protocol in PROTOCOLS if protocol in text.split(",")]
-
-
-def usual_protocols(name: str) -> Sequence[Protocol]:
-    """All for PGD. Transferred, other attacks are weaker by construction, and dear: they are matched alone."""
-    return PROTOCOLS if name == "pgd" else ("matched",)
 
 
 def run_attack(
@@ -132,7 +93,7 @@ def sweep_eps(
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
         at = sorted({bench.trained_lambda, tune_lambda(bench, setting, full_grid(bench, lambdas), limit)})
-    settings = [with_radius(setting, threat.eps) for threat in widening(Threat(setting.norm, setting.eps))]
+    settings = [with_radius(setting, threat.eps) for threat in widening(setting.threat)]
     cells = [cell for radius in settings for cell in matched_cells(bench, radius, at, limit)]
     return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
 
@@ -213,7 +174,7 @@ def _by_rule(bench: Workbench, setting: AttackSetting, rule: str, limit: int | N
 
 def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float], limit: int | None) -> float:
     """The lambda of an ascending grid that stands best against transferred PGD on the validation split."""
-    pgd = setting if setting.name == "pgd" else attack_setting(Threat(setting.norm, setting.eps))
+    pgd = setting if setting.name == "pgd" else attack_setting(setting.threat)
     tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, "validation", grid, limit), "tuning lambda"))
     edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
     bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
@@ -228,8 +189,3 @@ def usable_lambdas(bench: Workbench, grid: Sequence[float], limit: int | None) -
     }
     least = USABLE * accuracy[bench.trained_lambda]
     return tuple(lambda_ for lambda_ in grid if accuracy[lambda_] >= least)
-
-
-def best_lambda(records: Sequence[Record]) -> float:
-    """The lambda of the most accurate record, the smallest where several are."""
-    return float(best_record(records).cell.lambda_ or 0)

@@ -46,7 +46,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RaceState:
     """How a race stands after a block."""
 
     leader: float
@@ -69,9 +69,9 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
         title = f"race, {cell.corruption} {cell.level:g}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
         measured = sorted({bench.trained_lambda, *alive})
         records += bench.measure([_block_cell(bench, cell, lambda_, block) for lambda_ in measured], title)
-        standing = judge({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
-        alive = standing.alive
-        if standing.decided:
+        state = judge({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
+        alive = state.alive
+        if state.decided:
             break
     return records
 
@@ -84,7 +84,7 @@ def block_ends(size: int) -> list[int]:
     return [*ends[:-1], size]
 
 
-def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> Standing:
+def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> RaceState:
     """Compares lambdas on the same images.
 
     Args:
@@ -97,7 +97,7 @@ def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> Sta
         lambda_: upper_bound(correct, outcomes[leader], z) for lambda_, correct in outcomes.items() if lambda_ != leader
     }
     alive = sorted({leader, *(lambda_ for lambda_, bound in bounds.items() if bound >= 0)})
-    return Standing(leader, tuple(alive), decided=all(bound <= tolerance for bound in bounds.values()))
+    return RaceState(leader, tuple(alive), decided=all(bound <= tolerance for bound in bounds.values()))
 
 
 def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:

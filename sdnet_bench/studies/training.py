@@ -9,14 +9,14 @@ from pathlib import Path
 from ..backbones import accepted, count_parameters
 from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, Recipe
 from ..data import open_dataset
-from ..engine.checkpoint import read_model, write_model
-from ..engine.initial import find_weights, rehearse
 from ..engine.runtime import Runtime
-from ..engine.train import STATE, Training, configure, start, train
+from ..engine.train import STATE, Training, train
 from ..errors import UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
 from ..records import Record
+from ..zoo.checkpoint import read_model, write_model
+from ..zoo.initial import check_forward, configure, find_weights, start
 from .accuracy import measure_clean
 from .workbench import Workbench
 
@@ -62,7 +62,7 @@ def train_model(
     """
     folder = runs_dir / recipe.name
     dataset = open_dataset(recipe.dataset, data_dir, progress)
-    rehearse(start(recipe, dataset, Progress()), recipe.backbone.name, dataset)
+    check_forward(start(recipe, dataset, Progress()), recipe.backbone.name, dataset)
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()

@@ -17,15 +17,15 @@ from ..data import Dataset, Split, limited, open_dataset
 from ..data.archives import open_archive
 from ..data.datasets import Which
 from ..engine.adversarial_set import is_whole
-from ..engine.checkpoint import Model
 from ..engine.evaluate import LambdaRule
-from ..engine.models import load_model
 from ..engine.runtime import Runtime
 from ..files import make_folder
-from ..journal import Journal
 from ..progress import Progress, Task
 from ..records import Cell, Layers, Record, RecordStore
-from .measuring import measure_group
+from ..records.journal import Journal
+from ..zoo.checkpoint import Model
+from ..zoo.find import load_model
+from .group import Group, measure_group
 
 Block = tuple[int, int]
 
@@ -159,10 +159,25 @@ class Workbench:
         is_first, rank = self.runtime.processes.is_main_process, self.runtime.processes.process_index
         journal = Journal(self._journal_folder(group, save), rank)
         file = self.store.append if is_first else self.store.keep
-        for record in measure_group(self, group, rules, task, journal, save=save):
+        for record in measure_group(self._group(group, rules, journal, save), task):
             file(record)
         if is_first:
             journal.close()
+
+    def _group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], journal: Journal, save: bool) -> Group:
+        """Cells that share their images, with all that it takes to measure them."""
+        return Group(
+            cells=cells,
+            model=self.model,
+            dataset=self.dataset,
+            split=self.split_of(cells[0]),
+            runtime=self.runtime,
+            progress=self.progress,
+            journal=journal,
+            rules=rules,
+            others=self.others,
+            folder=self.adversarial_folder(cells[0]) if save else None,
+        )
 
     def _journal_folder(self, group: Sequence[Cell], save: bool) -> Path:
         """Where the measurement of these cells, with or without their images, leaves its traces."""

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 import torchattacks
 from torch import Tensor, nn
 
-from sdnet_bench.attacks import Stage, Threat, craft
+from sdnet_bench.attacks import AttackRun, craft
 from sdnet_bench.attacks.draws import ImageDraws
+from sdnet_bench.attacks.threat import distance
 from sdnet_bench.attacks.victim import guarded
 from sdnet_bench.errors import UsageError
+from sdnet_bench.records import Threat
 from sdnet_bench.studies.adversarial import attack_setting
 
 NORMS = ["linf", "l2"]
@@ -21,15 +23,15 @@ EPS = {"linf": 0.06, "l2": 0.8}
 TORCHATTACKS = {"linf": "Linf", "l2": "L2"}
 
 
-def stage(name: str, norm: str, steps: int = 8, restart: int = 0) -> Stage:
-    return Stage(attack_setting(Threat(norm, EPS[norm]), steps, name=name), restart)
+def stage(name: str, norm: str, steps: int = 8, restart: int = 0) -> AttackRun:
+    return AttackRun(attack_setting(Threat(norm, EPS[norm]), steps, name=name), restart)
 
 
-def common(at: Stage) -> dict[str, Any]:
+def common(at: AttackRun) -> dict[str, Any]:
     return {"norm": TORCHATTACKS[at.setting.norm], "eps": at.setting.eps, "steps": at.setting.steps}
 
 
-def own_pgd(net: nn.Module, images: Tensor, labels: Tensor, at: Stage) -> Tensor:
+def own_pgd(net: nn.Module, images: Tensor, labels: Tensor, at: AttackRun) -> Tensor:
     setting = at.setting
     kind = torchattacks.PGD if setting.norm == "linf" else torchattacks.PGDL2
     return kind(net, eps=setting.eps, alpha=setting.step_size, steps=setting.steps)(images, labels)  # type: ignore[no-any-return]
@@ -48,7 +50,7 @@ def test_pgd_is_that_of_torchattacks(net: nn.Sequential, images: Tensor, labels:
     assert not torch.equal(ours, images)
 
 
-def pgd_by_hand(net: nn.Module, image: Tensor, label: Tensor, at: Stage, index: int) -> Tensor:
+def pgd_by_hand(net: nn.Module, image: Tensor, label: Tensor, at: AttackRun, index: int) -> Tensor:
     """Madry et al. (2018), for one image."""
     setting, generator = at.setting, torch.Generator().manual_seed(at.seed(0, index))
     if setting.norm == "linf":
@@ -111,8 +113,8 @@ def test_confident_images_take_steps_of_full_length(
     net: nn.Sequential, confident: Louder, images: Tensor, labels: Tensor, norm: str
 ) -> None:
     image, label = images[:1].repeat(64, 1, 1, 1), labels[:1].repeat(64)
-    last = craft(confident, image, label, Stage(attack_setting(Threat(norm, NEAR), 8, name="pgd")), range(64)).last
-    assert float(Threat(norm, NEAR).distance(image, last).min()) > 0.9 * NEAR
+    last = craft(confident, image, label, AttackRun(attack_setting(Threat(norm, NEAR), 8, name="pgd")), range(64)).last
+    assert float(distance(Threat(norm, NEAR), image, last).min()) > 0.9 * NEAR
     assert (lead(net, last, label) < lead(net, image, label)).all()
 
 
@@ -120,10 +122,10 @@ def test_torchattacks_own_steps_fall_short_there(confident: Louder, images: Tens
     """It averages gradients over the batch, and its 1e-10 is more than they are: why both are dealt with."""
     image, label = images[:1].repeat(64, 1, 1, 1), labels[:1].repeat(64)
     attack = torchattacks.PGDL2(confident, eps=NEAR, alpha=2.5 * NEAR / 8, steps=8, random_start=False)
-    assert float(Threat("l2", NEAR).distance(image, attack(image, label)).max()) < 0.5 * NEAR
+    assert float(distance(Threat("l2", NEAR), image, attack(image, label)).max()) < 0.5 * NEAR
 
 
-def run_theirs(attack: Any, net: nn.Module, image: Tensor, label: Tensor, at: Stage, index: int) -> Tensor:
+def run_theirs(attack: Any, net: nn.Module, image: Tensor, label: Tensor, at: AttackRun, index: int) -> Tensor:
     """One image by a single run of torchattacks' own, with the random numbers of our stage."""
     draws = ImageDraws([at.seed(0, index)])
     with guarded(net, image.device, at.seed(0), draws):
@@ -136,7 +138,7 @@ def test_targeted_apgd_is_that_of_torchattacks_for_one_image(
     net: nn.Sequential, images: Tensor, labels: Tensor, restart: int, norm: str
 ) -> None:
     """With more images theirs takes the step size of the first for all under L2."""
-    at, fooled = Stage(attack_setting(Threat(norm, 2 * EPS[norm]), 10, name="apgd-t"), restart), 0
+    at, fooled = AttackRun(attack_setting(Threat(norm, 2 * EPS[norm]), 10, name="apgd-t"), restart), 0
     theirs = torchattacks.APGDT(net, **common(at))
     theirs.target_class = restart + 2
     for row in range(4):
@@ -202,7 +204,7 @@ def test_fab_is_that_of_torchattacks_where_it_came_near_enough(
     theirs.target_class = 2
     run = theirs.attack_single_run_targeted if name == "fab-t" else theirs.attack_single_run
     expected = run(images, labels)
-    near = Threat(norm, EPS[norm]).distance(images, expected) <= EPS[norm] + 1e-6
+    near = distance(Threat(norm, EPS[norm]), images, expected) <= EPS[norm] + 1e-6
     ours = craft(net, images, labels, at, range(8)).last
     torch.testing.assert_close(ours[near], expected[near])
     assert torch.equal(ours[~near], images[~near])
@@ -217,17 +219,17 @@ def test_fab_finds_the_border_of_a_linear_network() -> None:
     image = torch.tensor([0.5, 0.25, 0.5]).view(1, 3, 1, 1)
     label = torch.tensor([0])  # ahead by 0.5; the difference of the weights is 5 long
     for eps, fallen in ((0.09, False), (0.11, True)):
-        at = Stage(attack_setting(Threat("l2", eps), 20, name="fab"))
+        at = AttackRun(attack_setting(Threat("l2", eps), 20, name="fab"))
         crafted = craft(net, image, label, at, [0])
         assert crafted.fallen.tolist() == [fallen]
-    assert float(Threat("l2", 1).distance(image, crafted.last)) == pytest.approx(0.1, rel=0.06)  # it overshoots by 5 %
+    assert float(distance(Threat("l2", 1), image, crafted.last)) == pytest.approx(0.1, rel=0.06)  # it overshoots by 5 %
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_noise_is_as_far_away_as_it_may_be(net: nn.Sequential, images: Tensor, labels: Tensor, norm: str) -> None:
     grey = torch.full_like(images, 0.5)
     crafted = craft(net, grey, labels, stage("noise", norm), range(8))
-    assert Threat(norm, 1).distance(grey, crafted.last).tolist() == pytest.approx([EPS[norm]] * 8, rel=1e-5)
+    assert distance(Threat(norm, 1), grey, crafted.last).tolist() == pytest.approx([EPS[norm]] * 8, rel=1e-5)
     assert not crafted.fallen.any()
 
 

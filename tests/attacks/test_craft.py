@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 
-from sdnet_bench.attacks import ATTACKS, Crafted, Stage, Threat, craft, surrogate
+from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
+from sdnet_bench.attacks.threat import allows
 from sdnet_bench.backbones import build
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.errors import AttackError, UnknownNameError
-from sdnet_bench.records import AttackSetting
+from sdnet_bench.records import AttackSetting, Threat
 from sdnet_bench.studies.adversarial import attack_setting
 
 NORMS = ["linf", "l2"]
@@ -34,9 +35,9 @@ SOME = {"linf": 0.03, "l2": 0.3}
 """Budgets that fool it on some and not on all."""
 
 
-def stage(name: str, norm: str = "linf", eps: float = 0.1, steps: int = 3, restart: int = 0, **rest: Any) -> Stage:
+def stage(name: str, norm: str = "linf", eps: float = 0.1, steps: int = 3, restart: int = 0, **rest: Any) -> AttackRun:
     setting = attack_setting(Threat(norm, eps), steps, name=name)
-    return Stage(setting.model_copy(update=rest), restart)
+    return AttackRun(setting.model_copy(update=rest), restart)
 
 
 class Witness(nn.Module):
@@ -124,17 +125,19 @@ def test_an_attack_that_leaves_its_budget_is_an_error(
     monkeypatch.setitem(ATTACKS._parts, "liar", lambda victim, images, *_: answer(images))
     setting = AttackSetting(name="liar", norm="linf", eps=0.1, steps=1)
     with pytest.raises(AttackError, match=r"attack 'liar' left its budget on 8 of 8 images, expected linf <= 0\.1"):
-        craft(net, images, labels, Stage(setting), range(8))
+        craft(net, images, labels, AttackRun(setting), range(8))
 
 
 # what an attack is a function of
 
 
-def together(net: nn.Module, images: Tensor, labels: Tensor, at: Stage, order: list[int], **rest: Any) -> Crafted:
+def together(
+    net: nn.Module, images: Tensor, labels: Tensor, at: AttackRun, order: list[int], **rest: Any
+) -> Adversarials:
     """The images at the places of `order`, in one batch; results in the old places."""
     crafted = craft(net, images[order], labels[order], at, order, **rest)
     back = torch.argsort(torch.tensor(order))
-    return Crafted(crafted.last[back], crafted.fallen[back], crafted.first[back], crafted.finished)
+    return Adversarials(crafted.last[back], crafted.fallen[back], crafted.first[back], crafted.finished)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -166,7 +169,9 @@ def test_budgets_of_this_test_fool_some_images_and_not_all(
         assert 0 < crafted.fallen.sum() < 8
 
 
-def drawn(net: nn.Module, images: Tensor, labels: Tensor, at: Stage, index: Any = range(8), seed: int = 0) -> Tensor:
+def drawn(
+    net: nn.Module, images: Tensor, labels: Tensor, at: AttackRun, index: Any = range(8), seed: int = 0
+) -> Tensor:
     """`(N, ...)`: what the attack shows the network and what it ends with, of those that it shows whole batches."""
     witness = Witness(net)
     last = craft(witness, images, labels, at, index, seed=seed).last
@@ -289,7 +294,7 @@ def test_attacks_work_on_networks_and_images_in_channels_last(images: Tensor, na
     images = images.contiguous(memory_format=torch.channels_last)
     labels = net(images).argmax(1)
     crafted = craft(net, images, labels, stage(name, norm, LARGE[norm], 2), range(8))
-    assert bool(Threat(norm, LARGE[norm]).allows(images, crafted.last).all())
+    assert bool(allows(Threat(norm, LARGE[norm]), images, crafted.last).all())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sdnet_bench.attacks import Threat, surrogate
+from sdnet_bench.attacks import surrogate
 from sdnet_bench.attacks.surrogates import (
     SHARPNESS,
     AdaptiveNet,
@@ -25,9 +25,10 @@ from sdnet_bench.csc.solvers import nonnegative_soft_threshold, soft_threshold
 from sdnet_bench.engine.evaluate import choose, is_correct
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
-from sdnet_bench.records import AttackSetting
+from sdnet_bench.records import AttackSetting, Threat
+from sdnet_bench.records.lambda_fit import Point, fit_line
 from sdnet_bench.studies.adversarial import attack_setting
-from sdnet_bench.studies.lambda_fit import PerImage, Point, fit_line
+from sdnet_bench.studies.algorithm1 import PerImage
 from sdnet_bench.studies.workbench import Workbench
 
 LAMBDAS = (0.05, 0.1, 0.4)

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sdnet_bench.attacks import DEFAULT_EPS, Threat, parse_eps
+from sdnet_bench.attacks.threat import allows, distance, quantize
 from sdnet_bench.errors import UnknownNameError, UsageError
+from sdnet_bench.records import DEFAULT_EPS, Threat
 
 
 def image(*values: float) -> Tensor:
@@ -20,42 +21,20 @@ def image(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).view(1, 1, 1, -1).repeat(1, 3, 1, 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "norm", "eps"),
-    [
-        ("8/255", "linf", 8 / 255),
-        ("0.031", "linf", 0.031),
-        ("1", "l2", 1.0),
-        (" 1 / 4 ", "l2", 0.25),
-        ("1e-3", "l2", 0.001),
-        (None, "linf", 8 / 255),
-        (None, "l2", 0.5),
-    ],
-)
-def test_a_budget_is_a_number_or_a_fraction(text: str | None, norm: str, eps: float) -> None:
-    assert parse_eps(text, norm) == eps
-
-
-@pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x", "/255", "8/2/5"])
-def test_a_budget_that_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="eps is no number, expected a number or a fraction, such as 8/255"):
-        parse_eps(text, "linf")
-
-
 def test_the_default_budgets_are_those_of_the_paper() -> None:
     assert DEFAULT_EPS == {"linf": 8 / 255, "l2": 0.5}
 
 
-@pytest.mark.parametrize(("norm", "distance"), [("linf", 0.4), ("l2", math.sqrt(3 * (0.3**2 + 0.4**2)))])
-def test_distances_go_over_all_pixels_and_channels(norm: str, distance: float) -> None:
-    moved = Threat(norm, 1.0).distance(image(0.5, 0.5), image(0.2, 0.9))
-    assert moved.tolist() == pytest.approx([distance], abs=1e-12)
+@pytest.mark.parametrize(("norm", "expected"), [("linf", 0.4), ("l2", math.sqrt(3 * (0.3**2 + 0.4**2)))])
+def test_distances_go_over_all_pixels_and_channels(norm: str, expected: float) -> None:
+    moved = distance(Threat(norm, 1.0), image(0.5, 0.5), image(0.2, 0.9))
+    assert moved.tolist() == pytest.approx([expected], abs=1e-12)
     assert moved.dtype == torch.float64
 
 
 def test_each_image_has_its_own_distance() -> None:
     clean, moved = torch.cat([image(0.5)] * 2), torch.cat([image(0.5), image(0.6)])
-    assert Threat("linf", 0.1).distance(clean, moved).tolist() == pytest.approx([0, 0.1])
+    assert distance(Threat("linf", 0.1), clean, moved).tolist() == pytest.approx([0, 0.1])
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -63,16 +42,16 @@ def test_each_image_has_its_own_distance() -> None:
 def test_the_border_of_the_ball_is_sharp_to_a_millionth(norm: str, excess: float, allowed: bool) -> None:
     moved = image(0.5)
     moved[0, 0] += 0.1 + excess
-    assert Threat(norm, 0.1).allows(image(0.5), moved).tolist() == [allowed]
+    assert allows(Threat(norm, 0.1), image(0.5), moved).tolist() == [allowed]
 
 
 @pytest.mark.parametrize(("value", "allowed"), [(0.0, True), (1.0, True), (1.00001, False), (-0.00001, False)])
 def test_an_adversarial_image_is_an_image(value: float, allowed: bool) -> None:
-    assert Threat("linf", 1.0).allows(image(0.5), image(value)).tolist() == [allowed]
+    assert allows(Threat("linf", 1.0), image(0.5), image(value)).tolist() == [allowed]
 
 
 def test_what_is_not_a_number_is_not_allowed() -> None:
-    assert Threat("l2", 1.0).allows(image(0.5), image(math.nan)).tolist() == [False]
+    assert allows(Threat("l2", 1.0), image(0.5), image(math.nan)).tolist() == [False]
 
 
 @pytest.mark.parametrize("eps", [0, -0.1, math.nan, math.inf])
@@ -92,7 +71,7 @@ def test_the_border_of_a_large_ball_is_sharp_to_a_millionth_of_it(excess: float,
     """A projection rounds in proportion to its radius."""
     clean = torch.zeros(1, 3, 20, 20, dtype=torch.float64)
     moved = torch.full_like(clean, (10 + excess) / 1200**0.5)
-    assert Threat("l2", 10).allows(clean, moved).tolist() == [allowed]
+    assert allows(Threat("l2", 10), clean, moved).tolist() == [allowed]
 
 
 # whole levels
@@ -132,10 +111,10 @@ def excess(norm: str, clean: Tensor, quantized: Tensor, eps: float) -> float:
 def test_whole_levels_never_leave_the_ball(norm: str, eps: float, seed: int, is_single: bool) -> None:
     clean = levels(seed)
     adversarial = projected(clean, norm, eps, seed)
-    quantized = Threat(norm, eps).quantize(clean, adversarial.float() if is_single else adversarial)
+    quantized = quantize(Threat(norm, eps), clean, adversarial.float() if is_single else adversarial)
     assert quantized.dtype == torch.uint8
     assert excess(norm, clean, quantized, eps) <= 1e-6
-    assert Threat(norm, eps).allows(clean / 255, quantized / 255).all()
+    assert allows(Threat(norm, eps), clean / 255, quantized / 255).all()
 
 
 @pytest.mark.parametrize("overshoot", [0.0, 0.9e-6])
@@ -143,8 +122,8 @@ def test_what_the_ball_forgives_does_not_add_up(overshoot: float) -> None:
     eps, clean = 8 / 255 - 1.57e-6, torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
     adversarial = clean.double() / 255 + eps + overshoot
     threat = Threat("linf", eps)
-    assert threat.allows(clean.double() / 255, adversarial).all()
-    assert threat.allows(clean.double() / 255, threat.quantize(clean, adversarial).double() / 255).all()
+    assert allows(threat, clean.double() / 255, adversarial).all()
+    assert allows(threat, clean.double() / 255, quantize(threat, clean, adversarial).double() / 255).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -153,7 +132,7 @@ def test_a_ball_of_whole_levels_is_exhausted(radius: int, dtype: torch.dtype) ->
     """8/255 is 8 levels, whatever floating point made of it."""
     clean = levels(3)
     adversarial = projected(clean, "linf", radius / 255, 3).to(dtype)
-    quantized = Threat("linf", radius / 255).quantize(clean, adversarial)
+    quantized = quantize(Threat("linf", radius / 255), clean, adversarial)
     assert torch.equal(quantized, (adversarial.double() * 255).round().to(torch.uint8))
     assert (quantized.int() - clean.int()).abs().max() == radius
 
@@ -161,7 +140,7 @@ def test_a_ball_of_whole_levels_is_exhausted(radius: int, dtype: torch.dtype) ->
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_unchanged_images_stay_as_they_are(norm: str) -> None:
     clean = levels(4)
-    assert torch.equal(Threat(norm, 0.1).quantize(clean, clean / 255), clean)
+    assert torch.equal(quantize(Threat(norm, 0.1), clean, clean / 255), clean)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -170,6 +149,6 @@ def test_whole_levels_keep_most_of_a_change(norm: str) -> None:
     clean = levels(5)
     adversarial = projected(clean, norm, eps, 5)
     before = adversarial - clean.double() / 255
-    after = (Threat(norm, eps).quantize(clean, adversarial).double() - clean.double()) / 255
+    after = (quantize(Threat(norm, eps), clean, adversarial).double() - clean.double()) / 255
     assert torch.cosine_similarity(before.flatten(), after.flatten(), dim=0) > 0.98
     assert after.norm() > 0.9 * before.norm()

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdnet_bench.attacks import ATTACKS, Stage, Threat, craft
+from sdnet_bench.attacks import ATTACKS, AttackRun, craft
 from sdnet_bench.attacks.draws import ImageDraws
 from sdnet_bench.attacks.victim import MARGIN, Abandoned, Victim
 from sdnet_bench.errors import UsageError
+from sdnet_bench.records import Threat
 from sdnet_bench.studies.adversarial import attack_setting
 
 
@@ -141,7 +142,7 @@ def test_a_network_that_returns_more_than_logits_is_refused_with_advice(
     net: nn.Sequential, images: Tensor, labels: Tensor, name: str
 ) -> None:
     """Noise looks at no network."""
-    stage = Stage(attack_setting(Threat("linf", 0.1), 2, name=name))
+    stage = AttackRun(attack_setting(Threat("linf", 0.1), 2, name=name))
     with pytest.raises(
         UsageError, match=r"more than logits, .* got tuple\. Wrap it in a module that returns the logit"
     ):

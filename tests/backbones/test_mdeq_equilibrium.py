@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnet_bench.attacks.gradients import using_gradient
-from sdnet_bench.backbones import Follower, convergence, equilibria
+from sdnet_bench.backbones import HasAfterStep, convergence, equilibria
 from sdnet_bench.backbones.mdeq import Convergence, Equilibrium
 from sdnet_bench.backbones.mdeq.equilibrium import adjoint_solution
 from sdnet_bench.backbones.mdeq.solvers import TOLERANCE, Broyden
@@ -214,7 +214,7 @@ def test_eval_solves_during_the_warm_up(injection: Tensor) -> None:
 
 def test_the_warm_up_is_counted_down_by_the_optimiser(injection: Tensor) -> None:
     net = layer(warmup=2).train()
-    assert isinstance(net, Follower)
+    assert isinstance(net, HasAfterStep)
     exact, left, solved = run(copy.deepcopy(net).eval(), injection), [], []
     for _ in range(4):
         left.append(int(net.warmup))

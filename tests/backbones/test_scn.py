@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdnet_bench.backbones import Follower, build, count_parameters
+from sdnet_bench.backbones import HasAfterStep, build, count_parameters
 from sdnet_bench.backbones.resnet import ResNet
 from sdnet_bench.config import Backbone, Recipe
 from sdnet_bench.csc import PatchCodingConv2d, csc_layers
@@ -185,5 +185,5 @@ def test_training_calls_the_layers_after_every_step(
     )
     net = train(recipe, open_dataset("digits", tmp_path), tmp_path, runtime, Progress(), resume=False).net
     layers = [module for module in net.modules() if isinstance(module, Watched)]
-    assert all(isinstance(layer, Follower) for layer in layers)
+    assert all(isinstance(layer, HasAfterStep) for layer in layers)
     assert {(layer.followed, layer.lambda_.item()) for layer in layers} == {(2, 0.0)}

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from sdnet_bench.attacks import Threat
+from sdnet_bench import audit as studies
+from sdnet_bench.audit import Accuracies, Audit, Budget, CheckResult
+from sdnet_bench.audit.render import read_audit, to_markdown
 from sdnet_bench.cli.app import app
+from sdnet_bench.config import Verdict
 from sdnet_bench.errors import BenchError, UnknownNameError, UsageError
-from sdnet_bench.report.audit import read_audit, to_markdown
-from sdnet_bench.studies import audit as studies
-from sdnet_bench.studies.audit import Accuracies, Audit, Budget, Check, Verdict
+from sdnet_bench.records import Threat
 from sdnet_bench.studies.workbench import Workbench
 
 SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
@@ -59,7 +60,7 @@ def given(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> dict[str, Any]:
 
     def run(bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Audit:
         asked.update(threat=threat, budget=budget, others=others)
-        check = Check(id="C12", title="t", verdict=verdict, says="s", threshold="t")
+        check = CheckResult(id="C12", title="t", verdict=verdict, says="s", threshold="t")
         known = Accuracies(clean=80, transfer=None, pgd=0, autoattack=None, lowest=0, attacks=9)
         return Audit(
             model=bench.model.name,

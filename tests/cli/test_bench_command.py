@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.errors import UsageError
-from sdnet_bench.studies import bench as study
+from sdnet_bench.studies import speed as study
 
 SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "cpu", "--precision", "float32"]
 
@@ -21,7 +21,7 @@ SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "c
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short rounds, and no process for memory."""
     monkeypatch.setattr(study, "MOMENT", 0.001)
-    monkeypatch.setattr(study, "peak_resident", lambda contender, *_: 10**6 * contender.options["width"])
+    monkeypatch.setattr(study, "peak_resident", lambda network, *_: 10**6 * network.options["width"])
 
 
 def call(*words: str) -> Result:

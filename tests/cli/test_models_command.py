@@ -18,10 +18,10 @@ from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS, Origin
-from sdnet_bench.engine.checkpoint import read_model
 from sdnet_bench.errors import ModelError, UsageError
+from sdnet_bench.paper.results import Results
 from sdnet_bench.report.card import publish
-from sdnet_bench.report.results import Results
+from sdnet_bench.zoo.checkpoint import read_model
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.errors import BenchError
-from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
+from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 
 TRAIN = ["train", "--epochs", "1", "--limit", "64", "--width", "2"]
 

@@ -545,7 +545,7 @@ def test_work_that_was_broken_off_goes_on_to_the_same_end(
 
 def corrupt_calls(work: Callable[[], Any]) -> int:
     """How many images are corrupted while `work` is done."""
-    from sdnet_bench.data.archives import crew
+    from sdnet_bench.data.corruptions import batches
 
     calls = 0
 
@@ -555,7 +555,7 @@ def corrupt_calls(work: Callable[[], Any]) -> int:
         return corrupt(*words, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crew, "corrupt", counted)
+        patch.setattr(batches, "corrupt", counted)
         work()
     return calls
 

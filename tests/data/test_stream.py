@@ -11,8 +11,9 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from sdnet_bench.data import CORRUPTIONS, MIXED, NOISES, SEVERITIES, UNKNOWN, Batch, Noise, Stream, corrupt, stream_of
+from sdnet_bench.data import CORRUPTIONS, SEVERITIES, Batch, Noise, Stream, corrupt, stream_of
 from sdnet_bench.errors import UnknownNameError, UsageError
+from sdnet_bench.records import MIXED, NOISES, UNKNOWN
 
 FAMILY = "imagenet"
 

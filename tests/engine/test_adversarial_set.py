@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from sdnet_bench.attacks import Threat
-from sdnet_bench.engine.adversarial_set import Keeper, open_adversarial
+from sdnet_bench.engine.adversarial_set import AdversarialWriter, open_adversarial
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.errors import DataError
-from sdnet_bench.records import CLEAN, Record
+from sdnet_bench.records import CLEAN, Record, Threat
 from sdnet_bench.studies.adversarial import attack_setting, matched_cells, run_attack, transfer_cells
 from sdnet_bench.studies.workbench import Workbench
 
@@ -91,7 +90,7 @@ def test_a_transferred_set_holds_the_images_that_every_lambda_was_shown(sdnet: W
 
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
 def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, name: str) -> None:
-    """Later restarts go on for other judges; they do not replace what has broken this one."""
+    """Later restarts go on for other scorers; they do not replace what has broken this one."""
     setting = attack_setting(Threat("linf", EPS["linf"] / 2), steps=4, restarts=3, name=name)
     cells = transfer_cells(sdnet, setting, "test", [0.1, 1.0], LIMIT)
     record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.cell.lambda_ == 0.1)
@@ -106,7 +105,7 @@ def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
 ) -> None:
     (cell,) = matched_cells(sdnet, SETTINGS["linf"], [0.1], LIMIT)
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "seal", lambda keeper: 1 / 0)
+        patch.setattr(AdversarialWriter, "seal", lambda keeper: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sdnet.measure([cell], "attack", save=True)
     folder = sdnet.adversarial_folder(cell)
@@ -120,7 +119,7 @@ def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
 
 def test_a_set_that_is_rewritten_is_not_whole_meanwhile(sdnet: Workbench) -> None:
     _, folder = save(sdnet, "linf")
-    Keeper(folder, sdnet.split("test", LIMIT), SETTINGS["linf"])
+    AdversarialWriter(folder, sdnet.split("test", LIMIT), SETTINGS["linf"])
     with pytest.raises(DataError, match="no adversarial set"):
         open_adversarial(folder, sdnet.split("test", LIMIT))
 
@@ -135,8 +134,8 @@ def test_a_set_that_was_begun_is_gone_on_with(sdnet: Workbench, tmp_path: Path) 
     batch = next(clean.batches(10, torch.device("cpu")))
     black = torch.zeros(10, 3, *batch.images.shape[2:])
     wide = SETTINGS["linf"].model_copy(update={"eps": 1.0})
-    Keeper(tmp_path, clean, wide)(batch, black, [True] * 5 + [False] * 5)
-    again = Keeper(tmp_path, clean, wide)
+    AdversarialWriter(tmp_path, clean, wide)(batch, black, [True] * 5 + [False] * 5)
+    again = AdversarialWriter(tmp_path, clean, wide)
     again.seal()
     saved, _ = open_adversarial(tmp_path, clean)
     assert int(saved.images[:5].sum()) == 0

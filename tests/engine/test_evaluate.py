@@ -13,7 +13,7 @@ from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
 from sdnet_bench.data import Batch, Noise, Split
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.engine import evaluate as module
-from sdnet_bench.engine.evaluate import LambdaRule, Outcome, evaluate
+from sdnet_bench.engine.evaluate import EvalResult, LambdaRule, evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 from sdnet_bench.studies.workbench import Workbench
@@ -41,7 +41,7 @@ def labels(split: Split) -> list[int]:
     return batch.labels.tolist()  # type: ignore[no-any-return]
 
 
-def same(first: Outcome, second: Outcome) -> bool:
+def same(first: EvalResult, second: EvalResult) -> bool:
     if first.residual is None or second.residual is None:
         return np.array_equal(first.correct, second.correct) and first.residual is second.residual
     return np.array_equal(first.correct, second.correct) and np.allclose(first.residual, second.residual, rtol=1e-5)
@@ -79,9 +79,9 @@ def test_outcomes_do_not_depend_on_the_batch_size(
     sdnet: Workbench, split: Split, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     view = Noise("gaussian", 0.2, seed=3)
-    whole = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], view=view)
+    whole = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], transform=view)
     monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
-    parts = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], view=view)
+    parts = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], transform=view)
     assert same(whole[0.1], parts[0.1])
     assert same(whole[0.6], parts[0.6])
 
@@ -91,14 +91,14 @@ def test_a_view_is_what_the_network_sees(sdnet: Workbench, split: Split, runtime
     (batch,) = split.batches(1000, CPU)
     assert isinstance(split, TensorSplit)
     corrupted = TensorSplit(noise(batch), split.labels, split.index, split.augmentation)
-    seen = evaluate(sdnet.model.net, split, runtime, view=noise)[None]
+    seen = evaluate(sdnet.model.net, split, runtime, transform=noise)[None]
     assert same(seen, evaluate(sdnet.model.net, corrupted, runtime)[None])
     assert seen.correct.sum() < evaluate(sdnet.model.net, split, runtime)[None].correct.sum()
 
 
 def test_a_batch_is_corrupted_once_for_all_lambdas(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
     seen = []
-    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS, view=lambda batch: seen.append(1) or batch.images)
+    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS, transform=lambda batch: seen.append(1) or batch.images)
     assert len(seen) == 1
 
 

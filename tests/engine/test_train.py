@@ -18,10 +18,11 @@ from sdnet_bench.csc import csc_layers
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.data import Dataset, open_dataset
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import STATE, Training, configure, train
+from sdnet_bench.engine.train import STATE, Training, train
 from sdnet_bench.errors import InterruptError, ModelError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
+from sdnet_bench.zoo.initial import configure
 
 TIMES = {"seconds", "images_per_second", "peak_memory"}
 
@@ -166,7 +167,7 @@ def test_atoms_end_with_unit_norm_and_their_own_step_size(finished: Training) ->
 
 
 def test_the_constraint_holds_after_every_step(recipe: Recipe, digits: Dataset) -> None:
-    from sdnet_bench.engine.checkpoint import build_net
+    from sdnet_bench.zoo.checkpoint import build_net
 
     training = Training.start(recipe, build_net(configure(recipe, digits)), 5)
     (layer,) = csc_layers(training.net)

@@ -10,16 +10,15 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
-from sdnet_bench.attacks import DEFAULT_EPS, Threat
 from sdnet_bench.backbones import count_parameters
 from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
-from sdnet_bench.engine.checkpoint import build_net
-from sdnet_bench.records import Record, read_results
+from sdnet_bench.paper.results import Results
+from sdnet_bench.records import DEFAULT_EPS, Record, Threat, read_results
 from sdnet_bench.report.card import card, count, publish, summary
-from sdnet_bench.report.results import Results
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adversarial import attack_setting, run_attack
 from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.zoo.checkpoint import build_net
 
 
 def read(bench: Workbench) -> Results:

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdnet_bench.config import Backbone, ModelConfig
+from sdnet_bench.paper.results import Results
 from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
 from sdnet_bench.report.figures import LINES, write_figures
-from sdnet_bench.report.results import Results
-from sdnet_bench.studies.lambda_fit import LambdaFit, find_points, fit_line
 
 LAMBDAS = (0.1, 0.5, 0.9)
 

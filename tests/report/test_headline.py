@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sdnet_bench.config import MODELS
+from sdnet_bench.paper.published import published
+from sdnet_bench.paper.results import Results
 from sdnet_bench.report.headline import LINES, budgets, headline
-from sdnet_bench.report.paper import published
-from sdnet_bench.report.results import Results
 
 NAMES = ("resnet18-cifar10", "sdnet18-cifar10")
 

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 
 from sdnet_bench.errors import RecordError
 from sdnet_bench.report.pictures import around_grey, feature_rows, write_dictionary, write_features, write_sparsity
-from sdnet_bench.studies.histogram import Histogram
-from sdnet_bench.studies.visual import Atoms, Features, Sparsity, View
+from sdnet_bench.studies.codes import Atoms, Features, Histogram, Reconstruction, Sparsity
 
 PATCHES = np.random.default_rng(0).normal(size=(5, 3, 3, 3))
 
@@ -28,7 +27,8 @@ def features() -> Features:
     rng = np.random.default_rng(1)
     images = rng.random((2, 3, 4, 6))
     views = [
-        View(layer, rng.random(images.shape), rng.random(images.shape), *rng.random((3, 2)) * layer) for layer in (1, 5)
+        Reconstruction(layer, rng.random(images.shape), rng.random(images.shape), *rng.random((3, 2)) * layer)
+        for layer in (1, 5)
     ]
     return Features((7, 3), images, tuple(views))
 
@@ -107,10 +107,10 @@ def test_images_are_rows_and_layers_are_columns(tmp_path: Path, drawn: list[Figu
         grid = np.array(figure.axes).reshape(2, 3)
         assert [axes.get_title() for axes in grid[0]] == ["input", "layer 1", "layer 5"]
         assert [axes.get_xlabel() for axes in grid[:, 0]] == ["image 7", "image 3"]
-        columns = [found.images, *(getattr(view, which) for view in found.views)]
+        columns = [found.images, *(getattr(view, which) for view in found.reconstructions)]
         for axes, pictures in zip(grid.T, columns, strict=True):
             np.testing.assert_array_equal([shown(panel)[0].transpose(2, 0, 1) for panel in axes], pictures)
-    first, second = found.views
+    first, second = found.reconstructions
     assert [axes.get_xlabel() for axes in drawn[0].axes[1:3]] == [f"{first.psnr[0]:.1f} dB", f"{second.psnr[0]:.1f} dB"]
     assert drawn[2].axes[5].get_xlabel() == f"r = {second.correlations[1]:.2f}"
 
@@ -121,7 +121,7 @@ def test_the_errors_of_images_are_in_the_csv(tmp_path: Path) -> None:
     frame = pandas.read_csv(tmp_path / "net-features.csv")
     assert list(frame) == ["image", "layer", "relative_error", "psnr", "correlation"]
     assert frame[["image", "layer"]].to_numpy().tolist() == [[7, 1], [7, 5], [3, 1], [3, 5]]
-    errors = [view.errors[at] for at in (0, 1) for view in found.views]
+    errors = [view.errors[at] for at in (0, 1) for view in found.reconstructions]
     np.testing.assert_allclose(frame["relative_error"], errors, rtol=1e-12)
     pandas.testing.assert_frame_equal(frame, pandas.DataFrame(feature_rows(found)), rtol=1e-12)
 

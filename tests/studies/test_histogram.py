@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sdnet_bench.errors import ModelError
-from sdnet_bench.studies.histogram import HALF, Histogram
+from sdnet_bench.studies.codes import HALF, Histogram
 
 
 def values(*shape: int, scale: float = 1.0) -> Tensor:

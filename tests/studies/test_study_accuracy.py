@@ -46,9 +46,9 @@ def test_a_record_is_what_an_evaluation_of_its_cell_gives(sdnet: Workbench) -> N
     (record,) = measure_corrupted(sdnet, ["speckle"], [4], limit=LIMIT)
     level = record.cell.level
     assert level == 0.45  # digits take the severities of ImageNet-C
-    outcome = evaluate(sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, view=Noise("speckle", level, 0))[
-        None
-    ]
+    outcome = evaluate(
+        sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, transform=Noise("speckle", level, 0)
+    )[None]
     assert record.correct.tolist() == outcome.correct.tolist()
     assert outcome.residual is not None
     assert record.metrics["residual"] == pytest.approx(outcome.residual.mean())

@@ -10,34 +10,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdnet_bench.attacks import ATTACKS, Threat
-from sdnet_bench.data import NOISES
-from sdnet_bench.engine import survive as loop
-from sdnet_bench.engine.survive import SUITES
+from sdnet_bench.attacks import ATTACKS
+from sdnet_bench.cli.options import check_protocols
+from sdnet_bench.engine import robust as loop
+from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.errors import ModelError, RecordError, UnknownNameError
-from sdnet_bench.journal import Entry, Journal
-from sdnet_bench.records import CLEAN, REVISION, AttackSetting, Cell, Record
-from sdnet_bench.studies.adversarial import (
+from sdnet_bench.records import (
+    CLEAN,
+    NOISES,
     PROTOCOLS,
-    USABLE,
+    REVISION,
+    AttackSetting,
+    Cell,
     Protocol,
+    Record,
+    Threat,
+    protocol_of,
+    usual_protocols,
+)
+from sdnet_bench.records.journal import Entry, Journal
+from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
+from sdnet_bench.records.statistics import best_lambda
+from sdnet_bench.studies.adversarial import (
+    USABLE,
     adaptive_cells,
     adaptive_rules,
     attack_setting,
-    best_lambda,
-    check_protocols,
     matched_cells,
     protocol_cells,
-    protocol_of,
     run_attack,
     transfer_cells,
     tune_lambda,
     usable_lambdas,
-    usual_protocols,
     widening,
 )
-from sdnet_bench.studies.lambda_fit import Point, fit_line, save_fit
-from sdnet_bench.studies.measuring import sees_itself
+from sdnet_bench.studies.group import sees_itself
 from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]

@@ -11,11 +11,12 @@ import pytest
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.data.archives import ARCHIVES, Archive, TarFile, generate
 from sdnet_bench.errors import DataError, UsageError
-from sdnet_bench.report.results import Results
+from sdnet_bench.paper.plan import Images
+from sdnet_bench.paper.registry import plan
+from sdnet_bench.paper.results import Results
+from sdnet_bench.records.lambda_fit import Point, fit_line
 from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.adaptive_lambda import measure_adaptive
-from sdnet_bench.studies.lambda_fit import Point, fit_line
-from sdnet_bench.studies.plans import Images, plan
+from sdnet_bench.studies.algorithm1 import measure_adaptive
 from sdnet_bench.studies.workbench import Workbench
 
 

@@ -1,4 +1,4 @@
-"""Grids of lambdas, and accuracy as a function of them."""
+"""Accuracy as a function of lambda."""
 
 from __future__ import annotations
 
@@ -12,57 +12,14 @@ from torch import nn
 from sdnet_bench.config import Backbone, Recipe
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.data import open_dataset
-from sdnet_bench.engine.checkpoint import build_net, write_model
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import configure
 from sdnet_bench.errors import UsageError
+from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
-from sdnet_bench.report.results import Results
-from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.lambda_sweep import parse_lambdas, sweep_lambda
+from sdnet_bench.studies.accuracy import measure_corrupted, sweep_lambda
 from sdnet_bench.studies.workbench import Workbench
-
-
-@pytest.mark.parametrize(
-    ("text", "grid"),
-    [
-        ("0.1:1.5:0.1", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5]),
-        ("0.1:1.5:0.2", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5]),
-        ("0:1:0.5", [0.0, 0.5, 1.0]),
-        ("0.3:0.3:0.1", [0.3]),
-        ("0.1,0.3,1", [0.1, 0.3, 1.0]),
-        (" 0.1, 0.3 ", [0.1, 0.3]),
-        ("0.25", [0.25]),
-        ("0", [0.0]),
-        ("1:0.5:-0.25", [1.0, 0.75, 0.5]),
-    ],
-)
-def test_a_grid_is_a_range_or_a_list(text: str, grid: list[float]) -> None:
-    assert parse_lambdas(text) == grid
-
-
-@pytest.mark.parametrize("text", ["0.1:0.29:0.1", "0.1:0.25:0.1", "0.1:0.35:0.1", "0.1:1.5:0.4"])
-def test_a_range_ends_at_or_before_its_last_value(text: str) -> None:
-    assert max(parse_lambdas(text)) <= float(text.split(":")[1])
-
-
-def test_a_lambda_that_is_named_twice_counts_once() -> None:
-    assert parse_lambdas("0.1,0.3,0.1") == [0.1, 0.3]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "x", "0.1:1.5", "0.1:1.5:0", "0.1:1.5:x", "1:2:3:4", "0.1;0.2", "0.1,,0.2", "nan:1:0.1", "0:inf:1", "1:0:0.1"],
-)
-def test_what_is_no_grid_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match=r"grid of lambdas, expected 0\.1:1\.5:0\.1 or 0\.1,0\.3,1, got"):
-        parse_lambdas(text)
-
-
-@pytest.mark.parametrize("text", ["-0.1", "0.1,-0.1", "-0.5:0.5:0.5", "nan", "0.1,inf"])
-def test_a_grid_holds_no_impossible_lambda(text: str) -> None:
-    with pytest.raises(UsageError, match=r"lambda out of range, expected a finite number >= 0"):
-        parse_lambdas(text)
+from sdnet_bench.zoo.checkpoint import build_net, write_model
+from sdnet_bench.zoo.initial import configure
 
 
 def test_a_sweep_has_a_record_per_severity_and_lambda(sdnet: Workbench, told: Any) -> None:

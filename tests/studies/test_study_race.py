@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import Cell, Record
+from sdnet_bench.records.lambda_fit import find_points
 from sdnet_bench.studies import race as module
-from sdnet_bench.studies.adaptive_lambda import fit_lambda, swept
-from sdnet_bench.studies.lambda_fit import find_points
-from sdnet_bench.studies.race import Rules, Standing, block_ends, judge, race, upper_bound
+from sdnet_bench.studies.algorithm1 import fit_lambda, swept
+from sdnet_bench.studies.race import RaceState, Rules, block_ends, judge, race, upper_bound
 from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
@@ -66,21 +66,21 @@ def test_a_bound_tightens_with_more_images() -> None:
 
 def test_lambdas_that_agree_on_every_image_are_decided_within_a_tolerance() -> None:
     same = {0.5: first(700), 0.1: first(700), 0.9: first(700)}
-    assert judge(same, z=3, tolerance=0.01) == Standing(0.1, (0.1, 0.5, 0.9), decided=True)
+    assert judge(same, z=3, tolerance=0.01) == RaceState(0.1, (0.1, 0.5, 0.9), decided=True)
     assert not judge(same, z=3, tolerance=0).decided
 
 
 def test_a_lambda_that_cannot_be_the_best_drops_out() -> None:
-    assert judge({0.1: first(300), 0.5: first(700)}, z=3, tolerance=0) == Standing(0.5, (0.5,), decided=True)
+    assert judge({0.1: first(300), 0.5: first(700)}, z=3, tolerance=0) == RaceState(0.5, (0.5,), decided=True)
 
 
 def test_a_lambda_that_may_be_the_best_stays() -> None:
     found = judge({0.1: first(300), 0.5: first(700), 0.9: first(698)}, z=3, tolerance=0.001)
-    assert found == Standing(0.5, (0.5, 0.9), decided=False)
+    assert found == RaceState(0.5, (0.5, 0.9), decided=False)
 
 
 def test_one_lambda_has_won() -> None:
-    assert judge({0.1: first(3)}, z=3, tolerance=0) == Standing(0.1, (0.1,), decided=True)
+    assert judge({0.1: first(3)}, z=3, tolerance=0) == RaceState(0.1, (0.1,), decided=True)
 
 
 @pytest.mark.parametrize(

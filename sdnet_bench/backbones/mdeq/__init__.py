@@ -6,13 +6,7 @@ transform     f(z, u)
 network       stem, head and assembly
 """
 
-from .equilibrium import (
-    Convergence,
-    ConvergenceMeter,
-    Equilibrium,
-    convergence,
-    equilibria,
-)
+from .equilibrium import Convergence, ConvergenceMeter, Equilibrium, convergence, equilibria
 from .network import MDEQ, mdeq, mdeq_tiny
 
 __all__ = [

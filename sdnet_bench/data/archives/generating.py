@@ -21,12 +21,12 @@ from ...errors import DataError, UsageError
 from ...progress import Progress, Task
 from ...version import __version__
 from ..corruptions import CORRUPTIONS, SEVERITIES, Level
+from ..corruptions.batches import CorruptionPool, pool_of
 from ..datasets import open_dataset
 from ..download import require_room, writing
 from ..folders import FolderSplit
 from ..splits import Split, limited
 from ..tarballs import locked
-from .crew import Crew, crew_of
 from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
 from .manifest import MANIFEST, Made, Manifest, digests, remembered
 from .table import LABELS, Archive, find_archive
@@ -70,10 +70,10 @@ def generate(
         bench = _Bench.open(archive, data_dir, seed, limit, progress)
         progress.note(f"{', '.join(wanted)}: 5 severities of {len(bench.split):,} images each, in {bench.folder}")
         _require_room(bench, wanted)
-        with bench.ready(), crew_of(processes) as crew:
+        with bench.ready(), pool_of(processes) as pool:
             _make_labels(bench)
             for corruption in wanted:
-                _make(bench, corruption, batch_size, crew)
+                _make(bench, corruption, batch_size, pool)
     return [archive.path(data_dir, archive.member(corruption)) for corruption in wanted]
 
 
@@ -228,7 +228,7 @@ def _make_labels(bench: _Bench) -> None:
     bench.finish(LABELS, scratch, None, ())
 
 
-def _make(bench: _Bench, corruption: str, batch_size: int, crew: Crew) -> None:
+def _make(bench: _Bench, corruption: str, batch_size: int, pool: CorruptionPool) -> None:
     """One corruption at its five severities."""
     member = bench.archive.member(corruption)
     if bench.has(member):
@@ -239,7 +239,7 @@ def _make(bench: _Bench, corruption: str, batch_size: int, crew: Crew) -> None:
     state = State(bench.making / f"{member}.json", bench.request(corruption, levels), scratch)
     with bench.writer(scratch, resume=state.done > 0) as writer, bench.task(member) as task:
         task.advance(state.done)
-        for images in _images(bench, corruption, levels, state.done, batch_size, crew):
+        for images in _images(bench, corruption, levels, state.done, batch_size, pool):
             writer.write(state.done, images)
             state.save(state.done + len(images))
             task.advance(len(images))
@@ -248,7 +248,7 @@ def _make(bench: _Bench, corruption: str, batch_size: int, crew: Crew) -> None:
 
 
 def _images(
-    bench: _Bench, corruption: str, levels: Sequence[Level], done: int, batch_size: int, crew: Crew
+    bench: _Bench, corruption: str, levels: Sequence[Level], done: int, batch_size: int, pool: CorruptionPool
 ) -> Iterator[NDArray[np.uint8]]:
     """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without those that are done."""
     count = len(bench.split)
@@ -256,4 +256,4 @@ def _images(
         rest = range(max(0, done - severity * count), count)
         if rest:
             for batch in bench.split.subset(rest).batches(batch_size, CPU):
-                yield crew.corrupt(corruption, batch, level, bench.manifest.seed)
+                yield pool.corrupt(corruption, batch, level, bench.manifest.seed)

@@ -1,0 +1,149 @@
+"""Robust inference, lambda by the residual, as the whole system that is attacked: C4 and C6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..attacks import AttackRun, craft
+from ..csc import residuals
+from ..data import Batch
+from ..engine.evaluate import BATCH_SIZE, is_correct
+from ..records import UNKNOWN, Record
+from ..records.lambda_fit import LambdaFit
+from ..records.statistics import accuracy, in_percent, unbroken
+from ..studies.adversarial import adaptive_cells
+from ..studies.algorithm1 import require_fits
+from .evidence import exceeds
+from .scope import Scope
+from .transfer import GAP
+from .verdict import Check, CheckResult
+
+PIPELINE = Check(
+    "C4",
+    "An attack through the choice of lambda",
+    f"Fails where it takes more than {GAP:g} points off the transfer figure.",
+    needs="fits",
+)
+BATCHES = Check(
+    "C6",
+    "Lambda from the residuals of a batch",
+    f"Warns where accuracy on the adversarial images depends on their company by more than {GAP:g} points.",
+    needs="fits",
+)
+WINDOW = 32
+"""Images of a batch that share a residual, between one image and all of them."""
+
+
+def check_pipeline(scope: Scope) -> CheckResult:
+    """C4: x to r(x) to lambda(r) to logits, attacked from end to end."""
+    records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.budget.images), "adaptive")
+    detached, attached = records
+    return judge_pipeline(scope.transferred_to_rule(str(detached.cell.rule)), detached, attached)
+
+
+def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> CheckResult:
+    """From PGD on lambda_0, and PGD on the rule without and with the gradient of its choice, all judged by the
+    rule."""
+    worst = min(accuracy(detached), accuracy(attached))
+    gap, both = accuracy(transfer) - worst, in_percent(unbroken([detached, attached]))
+    says = (
+        f"With a lambda for each image by its residual it keeps {accuracy(transfer):.1f} % of transferred images, "
+        f"{accuracy(detached):.1f} % when the attack follows lambda step by step and {accuracy(attached):.1f} % when "
+        f"it also differentiates through the choice: {gap:.1f} points less."
+    )
+    figures = {
+        "transfer": accuracy(transfer),
+        "detached": accuracy(detached),
+        "attached": accuracy(attached),
+        "union": both,
+        "gap": gap,
+        "images": transfer.n,
+    }
+    return PIPELINE.answer("fail" if exceeds(gap, GAP, transfer.n) else "pass", says, figures)
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """Adversarial images made at lambda_0, and what the network sees of them and of the clean ones."""
+
+    batches: list[tuple[Tensor, Tensor]]
+    """`(N, 3, H, W)` in [0, 1] and labels `(N,)`."""
+    clean: Tensor
+    """`(n,)`: residuals of the clean images, of the fit's kind."""
+    adversarial: Tensor
+    """`(n,)`: those of the adversarial images."""
+
+
+def check_batches(scope: Scope) -> CheckResult:
+    """C6: lambda by the mean residual of images that are classified together; probed without records."""
+    fit = require_fits(scope.bench, [UNKNOWN])[0]
+    crowd = _crowd(scope, fit)
+    choices = {name: (fit.slope * r + fit.intercept).clamp_min(0) for name, r in company(crowd).items()}
+    accuracies = {name: _accuracy(scope, crowd, lambdas) for name, lambdas in choices.items()}
+    means = {name: float(lambdas.mean()) for name, lambdas in choices.items()}
+    return judge_batches(accuracies, means, len(crowd.adversarial))
+
+
+def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float], n: int) -> CheckResult:
+    """From accuracy (%) on n adversarial images, and the mean lambda, by the company that chose it."""
+    spread = max(accuracies.values()) - min(accuracies.values())
+    found = ", ".join(f"{accuracies[name]:.1f} % {name} (lambda {lambdas[name]:.2g})" for name in accuracies)
+    says = (
+        f"Of transferred images it keeps {found}: who else is in the batch makes a difference of {spread:.1f} points."
+    )
+    figures = {f"accuracy {name}": value for name, value in accuracies.items()}
+    figures |= {f"lambda {name}": value for name, value in lambdas.items()} | {"spread": spread, "images": n}
+    return BATCHES.answer("warn" if exceeds(spread, GAP, n) else "pass", says, figures)
+
+
+def company(crowd: Crowd) -> dict[str, Tensor]:
+    """`(n,)` mean residuals that choose lambda for each adversarial image, by who is averaged over."""
+    theirs = crowd.adversarial
+    return {
+        "alone": theirs,
+        f"in batches of {WINDOW}": torch.cat([part.mean().expand(len(part)) for part in torch.split(theirs, WINDOW)]),
+        "all at once": theirs.mean().expand(len(theirs)),
+        "among as many clean ones": torch.cat([theirs, crowd.clean]).mean().expand(len(theirs)),
+    }
+
+
+def _crowd(scope: Scope, fit: LambdaFit) -> Crowd:
+    found = list(_adversarial(scope))
+    clean, adversarial = (
+        torch.cat([_residuals(scope, pixels[place], fit) for *pixels, _ in found]) for place in (0, 1)
+    )
+    return Crowd([(adversarial, labels) for _, adversarial, labels in found], clean, adversarial)
+
+
+def _adversarial(scope: Scope) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Clean images, adversarial images made at lambda_0, labels."""
+    net, run = scope.bench.model.net, AttackRun(scope.pgd)
+    for batch in _batches(scope):
+        pixels = scope.runtime.to_pixels(batch.images)
+        made = craft(net, pixels, batch.labels, run, batch.index.tolist(), seed=scope.bench.seed)
+        yield pixels, made.last, batch.labels
+
+
+def _batches(scope: Scope) -> Iterator[Batch]:
+    return scope.images.batches(BATCH_SIZE, scope.runtime.device)
+
+
+@torch.no_grad()
+def _residuals(scope: Scope, pixels: Tensor, fit: LambdaFit) -> Tensor:
+    with residuals(scope.bench.model.net) as meter:
+        scope.bench.model.net(pixels)
+    return meter.per_image() ** 2 if fit.residual == "squared" else meter.per_image()
+
+
+@torch.no_grad()
+def _accuracy(scope: Scope, crowd: Crowd, lambdas: Tensor) -> float:
+    chosen = torch.split(lambdas, [len(labels) for _, labels in crowd.batches])
+    correct = [
+        is_correct(scope.bench.model.net, pixels, labels, part, scope.runtime)
+        for (pixels, labels), part in zip(crowd.batches, chosen, strict=True)
+    ]
+    return in_percent(torch.cat(correct).cpu().numpy())

@@ -1,0 +1,34 @@
+"""What verdicts rest on: differences that count, and attacks that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Cell, Record
+
+CONTROL = "noise"
+"""What looks like an attack and is none: it follows nothing."""
+
+
+def exceeds(points: float, threshold: float, n: int) -> bool:
+    """Whether a difference is above a threshold, both in points, and more than one image of n: one proves nothing."""
+    return points > threshold and round(points * n / 100) > 1
+
+
+def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:
+    """Those of attacks on the images of `cell`, judged by the same network at the same lambda, within its radius.
+
+    Noise is a control, and no attack.
+    """
+    return [record for record in records if _same(record.cell, cell)]
+
+
+def _same(cell: Cell, wanted: Cell) -> bool:
+    if cell.attack is None or wanted.attack is None or cell.defence or cell.attack.name == CONTROL:
+        return False
+    within = cell.attack.norm == wanted.attack.norm and cell.attack.eps <= wanted.attack.eps
+    return within and _judge(cell) == _judge(wanted)
+
+
+def _judge(cell: Cell) -> tuple[object, ...]:
+    return (cell.weights, cell.images, cell.corruption, cell.lambda_, cell.rule, cell.steps, cell.precision)

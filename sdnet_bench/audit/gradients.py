@@ -1,0 +1,204 @@
+"""Whether gradients lead anywhere: C7 and C8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..attacks.gradients import other_gradients
+from ..attacks.surrogates import surrogate
+from ..config import Verdict
+from ..csc import csc_layers, using_lambda
+from ..engine.evaluate import BATCH_SIZE, evaluate
+from ..records import AttackSetting, Record
+from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
+from .evidence import exceeds
+from .scope import Scope
+from .transfer import union_attacks
+from .verdict import Check, CheckResult
+
+SOME_ZERO, MANY_ZERO = 1.0, 10.0
+"""Images (%) without a gradient. AutoAttack warns of a single one; an image in a hundred may lie on a plateau."""
+DLR = 1.0
+"""Points by which a loss that does not saturate may beat the cross-entropy (Croce & Hein, 2020)."""
+SURROGATE = 0.5
+"""Points by which a detour may beat the straight way: as many as more steps may (Carlini et al., 2019)."""
+EVERY = 3
+"""Which lambdas of the grid are looked at, besides that of training and the tuned one."""
+
+HEALTH = Check(
+    "C7",
+    "Gradients",
+    f"Fails where more than {MANY_ZERO:g} % of the images have no gradient, at the lambda of training or the tuned "
+    f"one; warns above {SOME_ZERO:g} %, or where APGD with DLR beats that with cross-entropy by more than {DLR:g} "
+    "point.",
+)
+SURROGATES = Check(
+    "C8",
+    "Detours around the sparse code",
+    f"Fails where one beats PGD and APGD on the network itself by more than {SURROGATE:g} points.",
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """The network at one lambda, on clean images."""
+
+    lambda_: float | None
+    zero_gradients: float
+    """Images (%) for which the gradient of the cross-entropy is zero in every pixel, or undefined."""
+    zero_codes: float | None
+    """Entries (%) of all sparse codes that are zero; None without CSC-layers."""
+    logit_scale: float
+    """Mean over images of the largest logit minus the mean of all."""
+
+
+def check_health(scope: Scope) -> CheckResult:
+    """C7: gradients are probed without records; APGD is on record."""
+    lambdas = [scope.bench.model.trained_lambda, scope.tuned, *scope.grid[::EVERY]]
+    found = [probe(scope, lambda_) for lambda_ in sorted({at for at in lambdas if at is not None})]
+    attacks = union_attacks(scope)
+    counted = {scope.bench.model.trained_lambda, scope.tuned}
+    return judge_health(found or [probe(scope, None)], counted, attacks["apgd-ce"], attacks.get("apgd-dlr"))
+
+
+def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record, dlr: Record | None) -> CheckResult:
+    """From probes at several lambdas, those of which the verdict speaks, and APGD with either loss at lambda*."""
+    zero = max(health.zero_gradients for health in found if health.lambda_ in counted)
+    gain = 0.0 if dlr is None else accuracy(ce) - accuracy(dlr)
+    beaten = exceeds(gain, DLR, ce.n)
+    verdict: Verdict = "fail" if zero > MANY_ZERO else "warn" if zero > SOME_ZERO or beaten else "pass"
+    figures = {f"{name}{_at(health)}": value for health in found for name, value in _figures(health).items()}
+    figures |= {"apgd-ce": accuracy(ce), "DLR beats CE by": gain, "images": ce.n}
+    where = " or ".join(f"{at:g}" for at in sorted({at for at in counted if at is not None}))
+    at = f" at lambda {where}" if where else ""
+    says = f"The gradient of the cross-entropy vanishes on {zero:.1f} % of the images{at}; {_says_scale(found)}; "
+    if dlr is None:
+        return HEALTH.answer(verdict, f"{says}DLR needs three classes.", figures)
+    says += f"APGD leaves {accuracy(ce):.1f} % with the cross-entropy and {accuracy(dlr):.1f} % with DLR."
+    return HEALTH.answer(verdict, says, figures | {"apgd-dlr": accuracy(dlr)})
+
+
+def _figures(health: Health) -> dict[str, float]:
+    codes = {} if health.zero_codes is None else {"zero codes": health.zero_codes}
+    return {"zero gradients": health.zero_gradients, **codes, "logit scale": health.logit_scale}
+
+
+def _at(health: Health) -> str:
+    return "" if health.lambda_ is None else f" at lambda {health.lambda_:g}"
+
+
+def _says_scale(found: Sequence[Health]) -> str:
+    """How logits and codes change from the smallest lambda to the largest."""
+    first, last = found[0], found[-1]
+    if first.zero_codes is None or last.zero_codes is None:
+        return f"the largest logit leads the mean by {first.logit_scale:.1f}"
+    return (
+        f"from lambda {first.lambda_:g} to {last.lambda_:g} the share of zero codes goes from {first.zero_codes:.0f} % "
+        f"to {last.zero_codes:.0f} %, the lead of the largest logit over the mean from {first.logit_scale:.1f} "
+        f"to {last.logit_scale:.1f}"
+    )
+
+
+def probe(scope: Scope, lambda_: float | None) -> Health:
+    """Gradients, codes and logits of the clean test images at one lambda."""
+    net, runtime = scope.bench.model.net.eval(), scope.runtime
+    lost, scales = [], []
+    with using_lambda(net, lambda_), zero_codes(net) as codes:
+        for batch in scope.images.batches(BATCH_SIZE, runtime.device):
+            gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
+            lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN is no direction either
+            scales.append(logits.amax(1) - logits.mean(1))
+    zeros = 100 * float(torch.stack(codes).mean()) if codes else None
+    return Health(lambda_, 100 * float(torch.cat(lost).float().mean()), zeros, float(torch.cat(scales).mean()))
+
+
+def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each image's cross-entropy, `(N, 3, H, W)`; and the logits."""
+    pixels = pixels.requires_grad_(True)
+    logits = net(pixels)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
+    return gradient, logits.detach()
+
+
+@contextmanager
+def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
+    """The share of zeros in every code that a CSC-layer hands out during a block."""
+    found: list[Tensor] = []
+
+    def observe(layer: nn.Module, inputs: tuple[Tensor, ...], code: Tensor) -> None:
+        found.append((code == 0).float().mean())
+
+    hooks = [layer.register_forward_hook(observe) for layer in csc_layers(net)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_surrogates(scope: Scope) -> CheckResult:
+    """C8: images made for networks that gradients may pass better than the one under audit.
+
+    What these networks are worth themselves, on clean images, is probed without records.
+    """
+    settings = {name: scope.pgd.model_copy(update=change) for name, change in detours(scope).items()}
+    if not settings:
+        return SURROGATES.not_applicable("Nothing in this network is found by iterations.")
+    records = scope.measure([scope.white_box(setting) for setting in settings.values()], "surrogates")
+    clean = {name: accuracy_of_surrogate(scope, setting) for name, setting in settings.items()}
+    straight = {name: record for name, record in union_attacks(scope).items() if name != "square"}
+    return judge_surrogates(straight, dict(zip(settings, records, strict=True)), clean)
+
+
+def detours(scope: Scope) -> dict[str, dict[str, Any]]:
+    """What of an attack's setting makes it look at another network, by name.
+
+    In place of CSC-layers such with more iterations, or with a smooth threshold; of other solved layers, such as an
+    equilibrium, those that are differentiated in another way.
+    """
+    net = scope.bench.model.net
+    own = {layer.steps for layer in csc_layers(net)}
+    more = [steps for steps in scope.budget.surrogate_steps if own and steps not in own]
+    changes: dict[str, dict[str, Any]] = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
+    if own:
+        changes["a smooth threshold"] = {"smooth": True}
+    return changes | {f"the {name} gradient": {"gradient": name} for name in other_gradients(net)}
+
+
+def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
+    """Accuracy (%) on the clean test images of the network that an attack looks at, at the tuned lambda."""
+    crafted = setting.model_copy(update={"crafted_at": scope.tuned})
+    with surrogate(scope.bench.model.net, crafted) as net:
+        return in_percent(evaluate(net, scope.images, scope.runtime)[None].correct)
+
+
+def judge_surrogates(
+    straight: Mapping[str, Record], surrogates: Mapping[str, Record], clean: Mapping[str, float]
+) -> CheckResult:
+    """From attacks on the network itself, and PGD on surrogates by name, all judged by the network itself.
+
+    Of a straight attack every image on the way counts, of a detour the last alone.
+
+    Args:
+        clean: accuracy (%) of each surrogate itself on clean images: where little of it is left, the surrogate is
+            another network, and that its images transfer badly is no evidence.
+    """
+    best = min(surrogates, key=lambda name: accuracy(surrogates[name]))
+    left, some = in_percent(unbroken(straight.values())), next(iter(straight.values()))
+    gain = left - accuracy(surrogates[best])
+    says = (
+        f"On the network itself {', '.join(straight)} leave {left:.1f} %; the best detour, {best}, leaves "
+        f"{accuracy(surrogates[best]):.1f} %, {abs(gain):.1f} points {'less' if gain > 0 else 'more'}. Of the clean "
+        f"images that detour's own network gets {clean[best]:.1f} % right, this one {clean_accuracy(some):.1f} %."
+    )
+    figures = {"straight": left, "clean": clean_accuracy(some), "gain": gain, "images": some.n}
+    for name, record in surrogates.items():
+        figures |= {name: accuracy(record), f"{name}, clean": clean[name]}
+    return SURROGATES.answer("fail" if exceeds(gain, SURROGATE, some.n) else "pass", says, figures)

@@ -1,0 +1,149 @@
+"""What all checks of an audit share: the network, the threat, the images, and lambda as it was tuned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ..attacks import INPUT_TRANSFORMS
+from ..config import LAMBDAS
+from ..csc import csc_layers
+from ..data import Split
+from ..engine.runtime import Runtime
+from ..errors import ModelError, UnknownNameError, UsageError
+from ..records import AttackSetting, Cell, Record, Threat
+from ..studies.adversarial import adaptive_rules, attack_setting, transfer_cells, tune_lambda, usable_lambdas
+from ..studies.algorithm1 import PerImage
+from ..studies.group import OTHER
+from ..studies.workbench import Workbench
+from ..zoo.checkpoint import Model
+from ..zoo.find import load_model
+from .verdict import Budget
+
+PARTNERS = {"sdnet": "resnet", "resnet": "sdnet"}
+"""Networks that differ in their first layer alone."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A network under audit.
+
+    Args:
+        grid: ascending lambdas, that of training among them; none for a network without.
+        tuned: lambda as it was tuned on validation images; None for a network without.
+        usable: those of the grid under which clean images keep 90 % of their accuracy.
+        rules: robust inference by name, where it was fitted.
+        others: networks of the same data set, by name the sha256 of their weights.
+    """
+
+    bench: Workbench
+    threat: Threat
+    budget: Budget
+    grid: tuple[float, ...] = ()
+    tuned: float | None = None
+    usable: tuple[float, ...] = ()
+    rules: Mapping[str, PerImage] | None = None
+    others: Mapping[str, str] | None = None
+
+    @classmethod
+    def open(cls, bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Scope:
+        """Tunes lambda, and puts other networks beside this one: `others`, or its partner where there is one."""
+        bare = cls(bench, threat, budget, others=_lend(bench, others))
+        if not csc_layers(bench.model.net):
+            return bare
+        grid = sorted({bench.trained_lambda, *LAMBDAS})
+        tuned = tune_lambda(bench, bare.pgd, grid, budget.tuning)
+        usable = usable_lambdas(bench, grid, budget.tuning)
+        return replace(bare, grid=tuple(grid), tuned=tuned, usable=usable, rules=adaptive_rules(bench))
+
+    @property
+    def pgd(self) -> AttackSetting:
+        """PGD with its usual budget."""
+        return attack_setting(self.threat)
+
+    @property
+    def images(self) -> Split:
+        """The test images under attack."""
+        return self.bench.split("test", self.budget.images)
+
+    @property
+    def runtime(self) -> Runtime:
+        """In single precision, as attacks are."""
+        return replace(self.bench.runtime, precision="float32")
+
+    def white_box(self, setting: AttackSetting) -> Cell:
+        """An attack that looks at the network as it is, at the tuned lambda."""
+        return self._cell(self.tuned, attack=setting.model_copy(update={"crafted_at": self.tuned}))
+
+    def crafted_at(self, lambdas: tuple[float, ...], lambda_: float) -> Cell:
+        """PGD that looks at several lambdas, scored at one."""
+        return self._cell(lambda_, attack=self.pgd.model_copy(update={"crafted_at": lambdas}))
+
+    def transferred(self, lambda_: float | None = None, defence: str | None = None) -> Record:
+        """PGD that looks at the network as it was trained, scored at a lambda, or there behind a defence."""
+        self.measure(self._transfer_cells, "transfer")
+        return self.measure([self._cell(lambda_, attack=self._at_training, defence=defence)], "transfer")[0]
+
+    def transferred_to_rule(self, rule: str) -> Record:
+        """The same, scored by robust inference."""
+        return next(record for record in self.measure(self._transfer_cells, "transfer") if record.cell.rule == rule)
+
+    def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:
+        """The records of cells, in their order."""
+        return self.bench.measure(cells, f"audit, {title}", self.rules)
+
+    @property
+    def defences(self) -> dict[str, str]:
+        """Placebos and other networks: in words, what a cell calls them."""
+        nets = {f"the network {name}": f"{OTHER}{weights}" for name, weights in (self.others or {}).items()}
+        return {name: name for name in INPUT_TRANSFORMS} | nets
+
+    @cached_property
+    def _transfer_cells(self) -> list[Cell]:
+        """All that the same adversarial images are scored by, so that they are made once."""
+        grid = transfer_cells(self.bench, self.pgd, "test", self.grid, self.budget.images) if self.grid else []
+        defended = [self._cell(None, attack=self._at_training, defence=defence) for defence in self.defences.values()]
+        return [*grid, self._cell(None, attack=self._at_training), *defended]
+
+    @property
+    def _at_training(self) -> AttackSetting:
+        return self.pgd.model_copy(update={"crafted_at": self.bench.model.trained_lambda})
+
+    def _cell(self, lambda_: float | None, **rest: Any) -> Cell:
+        return self.bench.cell("test", self.budget.images, lambda_, **rest)
+
+
+def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
+    """Puts other networks on the bench; the sha256 of their weights by name, which tells namesakes apart."""
+    models = [_open_other(bench, other) for other in others] if others else _find_partner(bench)
+    found = {model.weights: model for model in models}
+    bench.others |= {weights: bench.runtime.place(model.net) for weights, model in found.items()}
+    names = Counter(model.name for model in (bench.model, *found.values()))
+    return {
+        model.name if names[model.name] == 1 else f"{model.name} ({weights[:8]})": weights
+        for weights, model in found.items()
+    }
+
+
+def _find_partner(bench: Workbench) -> list[Model]:
+    """`resnet18-digits` for `sdnet18-digits`, trained here or shipped; none where there is no such network."""
+    ours = bench.model.name
+    names = [ours.replace(old, new, 1) for old, new in PARTNERS.items() if ours.startswith(old)]
+    try:
+        return [_open_other(bench, name) for name in names]
+    except (UnknownNameError, ModelError, UsageError):
+        return []
+
+
+def _open_other(bench: Workbench, name: str) -> Model:
+    """A `UsageError` for a network of another data set, or for the one under audit itself."""
+    model, ours = load_model(name, runs_dir=bench.folder.parent), bench.model
+    if model.config.dataset != ours.config.dataset:
+        what = f"{model.name} cannot judge the images of {ours.name}"
+        raise UsageError(what, expected=f"a network of {ours.config.dataset}", got=model.config.dataset)
+    if model.weights == ours.weights:
+        raise UsageError(f"{model.name} is the network under audit", expected="another one beside --other")
+    return model

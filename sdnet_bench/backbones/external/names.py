@@ -1,0 +1,85 @@
+"""Names with a colon: what stands before it, and the network behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ...errors import BenchError, UnknownNameError, UsageError
+from . import factories, timm, torchvision
+from .network import External
+from .source import Published, Source
+
+SOURCES: dict[str, Source] = {"torchvision": torchvision, "timm": timm}
+
+
+class ExternalName(NamedTuple):
+    """A name such as `timm:convnext_tiny`, taken apart."""
+
+    source: Source
+    name: str
+
+
+def is_external(name: str) -> bool:
+    """Whether a backbone's name is that of somebody else's network."""
+    return ":" in name
+
+
+def is_code(name: str) -> bool:
+    """Whether building it runs a Python file that the name points to."""
+    return is_external(name) and name.rpartition(":")[0].endswith(".py")
+
+
+def parse(name: str) -> ExternalName:
+    """Takes a name apart; an `UnknownNameError` where nothing is known to stand before the colon."""
+    if is_code(name):
+        return ExternalName(factories, name)
+    source, _, rest = name.partition(":")
+    if source == "hf":
+        hint = "Name it as the model of a command, or its file of weights with --weights."
+        raise UsageError(f"{name} is a trained model, no architecture", hint=hint)
+    if source not in SOURCES:
+        raise UnknownNameError("source of networks", source, SOURCES, hint="A function is path/to/file.py:name.")
+    return ExternalName(SOURCES[source], rest)
+
+
+def published(backbone: str, weights: str | None = None) -> Published | None:
+    """The published weights of a network of that whole name, by default those that its library recommends."""
+    source, name = parse(backbone)
+    return source.published(name, weights)
+
+
+def build_external(
+    backbone: str,
+    num_classes: int,
+    /,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Builds a network by a name with a colon, with fresh weights, behind our normalisation.
+
+    Args:
+        backbone: its whole name. No option can stand in for it: it decides whether code is run.
+        num_classes: length of the logits.
+        mean, std: of the pixels; by default those of its source.
+        options: of its own builder.
+
+    Raises:
+        UsageError: there is no such network, it refuses the options, or nobody says how it normalises.
+    """
+    source, name = parse(backbone)
+    known = source.published(name, None)
+    usual = known.options if known else {}
+    mean, std = mean or usual.get("mean"), std or usual.get("std")
+    if mean is None or std is None:
+        raise UsageError(f"nobody says how {backbone} normalises", expected="mean and std among its options")
+    try:
+        return External(source.build(name, num_classes, **options), mean, std)
+    except BenchError:
+        raise
+    except Exception as error:  # of somebody else's code
+        raise UsageError(f"{backbone} cannot be built: {type(error).__name__}: {error}") from error

@@ -1,0 +1,51 @@
+"""Somebody else's network as a backbone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...csc import csc_layers
+from ...errors import UsageError
+from ..normalize import Normalize
+
+
+class External(nn.Module):
+    """Somebody else's network: images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, and nothing but logits.
+
+    A `UsageError` where the network says that it does not take images of their size.
+    """
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalize, self.net = Normalize(mean, std), net
+
+    def forward(self, image: Tensor) -> Tensor:
+        try:
+            output = self.net(self.normalize(image))
+        except AssertionError as error:
+            hint = "Name the size among the network's options (image_size, img_size), or take a network of any size."
+            size = f"{image.shape[-2]}x{image.shape[-1]}"
+            raise UsageError(
+                f"{type(self.net).__name__} takes no images of {size}: {str(error).rstrip('!.')}", hint=hint
+            ) from None
+        logits: Tensor = getattr(output, "logits", output)
+        return logits
+
+    def path(self) -> list[nn.Module]:
+        """The way of an image as far as it is known: to the only CSC-layer, where that codes normalised images.
+
+        Two networks of torchvision normalise once more, and say so by their `transform_input`.
+        """
+        stem = [layer for layer in csc_layers(self.net) if layer.in_channels == 3]
+        is_known = len(csc_layers(self.net)) == len(stem) == 1 and not getattr(self.net, "transform_input", False)
+        return [self.normalize, *(stem if is_known else [])]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As that of every module, for weights in the form of its present version: safetensors files name none."""
+        state = OrderedDict(state_dict)
+        state._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(state, strict, assign)

@@ -1,0 +1,185 @@
+"""The contract of an attack: within its budget, a function of image and seed, and no trace left on the network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..attacks import Adversarials, AttackRun, craft
+from ..csc import CSCConv2d
+from ..errors import UsageError
+from ..records import Threat
+from ..studies.adversarial import attack_setting
+from .findings import Check
+
+IMAGES, SIDE, CLASSES, STEPS = 16, 8, 5, 20
+APART = 4
+"""One image in so many is attacked alone, too."""
+BUDGETS = (Threat("linf", 0.03), Threat("l2", 0.3))
+"""Some images of the small networks fall within them, and some do not."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an attack is set on.
+
+    Args:
+        where: budget and network, in words.
+        net: in eval mode.
+        threat: the budget.
+        images: `(16, 3, 8, 8)`.
+        labels: `(16,)`, what the network takes the images for.
+    """
+
+    where: str
+    net: nn.Module
+    threat: Threat
+    images: Tensor
+    labels: Tensor
+
+    def attacked(self, name: str, places: Sequence[int] = range(IMAGES)) -> Adversarials:
+        """What one run makes of the images at these places."""
+        at, run = list(places), AttackRun(attack_setting(self.threat, STEPS, name=name))
+        return craft(self.net, self.images[at], self.labels[at], run, at)
+
+    def fallen_to(self, name: str) -> int:
+        """How many images fool the network, on the way or at the end."""
+        made = self.attacked(name)
+        return int((made.fallen | (_labels(self.net, made.last) != self.labels)).sum())
+
+
+@dataclass(frozen=True)
+class AttackSubject:
+    """An attack by name. The targets are made anew each time, and are always the same."""
+
+    name: str
+
+    @property
+    def targets(self) -> list[Target]:
+        """A plain network, and one with a CSC-layer, in both norms."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            firsts = {"a plain network": nn.Conv2d(3, 6, 3, 2, 1), "a network with a CSC-layer": CSCConv2d(3, 6, 3, 2)}
+            nets = {what: _OneByOne(first).eval() for what, first in firsts.items()}
+            images = torch.rand(IMAGES, 3, SIDE, SIDE)
+        return [
+            Target(f"under {threat.norm} on {what}", net, threat, images, _labels(net, images))
+            for what, net in nets.items()
+            for threat in BUDGETS
+        ]
+
+    @property
+    def usable(self) -> list[Target]:
+        """Those that it does not refuse."""
+        return [target for target in self.targets if self.refusal(target) is None]
+
+    def refusal(self, target: Target) -> str | None:
+        """What it says where it does not work in this norm."""
+        try:
+            target.attacked(self.name)
+        except UsageError as error:
+            return str(error)
+        return None
+
+
+class _OneByOne(nn.Module):
+    """Classifies the images of a batch one after the other, so that no sum depends on the batch."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.dropout = first, nn.Dropout(0.5)
+        self.last = nn.Linear(6 * (SIDE // 2) ** 2, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self.last(self.dropout(self.first(image[None]).flatten(1))) for image in images])
+
+
+@torch.no_grad()
+def _labels(net: nn.Module, images: Tensor) -> Tensor:
+    labels: Tensor = net(images).argmax(1)
+    return labels
+
+
+def _stays_in_budget(subject: AttackSubject) -> str | None:
+    refusals = [subject.refusal(target) for target in subject.targets]
+    return refusals[0] if all(refusals) else None
+
+
+def _knows_both_norms(subject: AttackSubject) -> str | None:
+    return next(filter(None, map(subject.refusal, subject.targets)), None)
+
+
+def _repeats(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        first, second = target.attacked(subject.name).last, target.attacked(subject.name).last
+        if not torch.equal(first, second):
+            return f"{_differing(first, second)} that differ the second time, {target.where}"
+    return None
+
+
+def _minds_each_image_alone(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        together = target.attacked(subject.name).last[::APART]
+        alone = torch.cat([target.attacked(subject.name, [place]).last for place in range(0, IMAGES, APART)])
+        if not torch.equal(together, alone):
+            return f"{_differing(together, alone)} that differ, {target.where}"
+    return None
+
+
+def _leaves_no_trace(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        before = _traces(target.net.train())
+        target.attacked(subject.name)
+        changed = [what for what, trace in _traces(target.net).items() if not _same(trace, before[what])]
+        if changed:
+            return f"other {changed[0]} afterwards, {target.where}"
+    return None
+
+
+def _is_stronger_than_noise(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        fallen, by_noise = (target.fallen_to(name) for name in (subject.name, "noise"))
+        if fallen < by_noise:
+            return f"{fallen} against {by_noise} of {IMAGES}, {target.where}"
+    return None
+
+
+def _traces(net: nn.Module) -> dict[str, Any]:
+    """All that an attack could leave behind on a network or in the process."""
+    return {
+        "weights": copy.deepcopy(net.state_dict()),
+        "modes": [module.training for module in net.modules()],
+        "requires_grad": [parameter.requires_grad for parameter in net.parameters()],
+        "gradients": [parameter.grad is None for parameter in net.parameters()],
+        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules()],
+        "torch random state": torch.get_rng_state(),
+        "numpy random state": str(np.random.get_state()),
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return all(_same(one[name], other[name]) for name in one)
+    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
+
+
+def _differing(one: Tensor, other: Tensor) -> str:
+    return f"{int((one != other).flatten(1).any(1).sum())} of {len(one)}"
+
+
+ATTACK_CHECKS = (
+    Check(
+        "budget", "images (N, 3, H, W) inside the ball and inside [0, 1], under linf or l2", _stays_in_budget, "stop"
+    ),
+    Check("norms", "both norms, linf and l2", _knows_both_norms, "warn"),
+    Check("determinism", "the same images, bit for bit, from the same seed", _repeats),
+    Check("batch", "the image that is made of one independent of the rest of its batch", _minds_each_image_alone),
+    Check("traces", "network and random states left as they were", _leaves_no_trace),
+    Check("strength", "as many fallen images as under random noise, or more", _is_stronger_than_noise, "warn"),
+)

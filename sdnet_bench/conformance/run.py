@@ -1,0 +1,67 @@
+"""All checks of a part, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..attacks import ATTACKS
+from ..backbones import BACKBONES, is_external
+from ..data import CORRUPTIONS, DATASETS
+from ..errors import UnknownNameError
+from ..registry import Part, Registry
+from .attack import ATTACK_CHECKS, AttackSubject
+from .backbone import BACKBONE_CHECKS, BackboneSubject
+from .corruption import CORRUPTION_CHECKS, CorruptionSubject
+from .dataset import DATASET_CHECKS, DatasetSubject
+from .findings import Finding, make_checks
+
+REGISTRIES: tuple[Registry[Any], ...] = (ATTACKS, BACKBONES, CORRUPTIONS, DATASETS)
+
+
+def all_parts() -> list[Part]:
+    """Our own parts and those of plugins, by kind and name; every plugin is loaded for that."""
+    return [part for registry in REGISTRIES for part in registry.listing()]
+
+
+def check_part(name: str, *, side: int = 32, data_dir: Path = Path("data")) -> Iterator[Finding]:
+    """Checks every part of that name, and somebody else's network, such as `torchvision:resnet18`, as a backbone.
+
+    Args:
+        name: of the part.
+        side: of the square images that a backbone is shown.
+        data_dir: where data sets lie.
+
+    Yields what was found as soon as it is: some networks take a minute.
+
+    Raises:
+        UnknownNameError: nothing has that name.
+    """
+    if is_external(name):
+        return _findings("backbone", name, side, data_dir)
+    kinds = [registry.kind for registry in REGISTRIES if name in registry]
+    left_out = [*_left_out(name)]
+    if not kinds and not left_out:
+        raise UnknownNameError("part", name, {known for registry in REGISTRIES for known in registry})
+    return chain(left_out, *(_findings(kind, name, side, data_dir) for kind in kinds))
+
+
+def _findings(kind: str, name: str, side: int, data_dir: Path) -> Iterator[Finding]:
+    if kind == "backbone":
+        return make_checks(kind, BACKBONE_CHECKS, BackboneSubject(name, side))
+    if kind == "corruption":
+        return make_checks(kind, CORRUPTION_CHECKS, CorruptionSubject(CORRUPTIONS[name]))
+    if kind == "attack":
+        return make_checks(kind, ATTACK_CHECKS, AttackSubject(name))
+    return make_checks(kind, DATASET_CHECKS, DatasetSubject(name, data_dir))
+
+
+def _left_out(name: str) -> Iterator[Finding]:
+    """Plugins of that name that could not become parts."""
+    for registry in REGISTRIES:
+        for part in registry.rejected:
+            if part.name == name:
+                says = f"expected a {part.kind} that can be used, got {part.distribution}'s: {part.state}"
+                yield Finding(kind=part.kind, check="loads", verdict="fail", says=says)

@@ -1,0 +1,138 @@
+"""How tables look: Markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import UnknownNameError
+from ..files import replacing
+from ..records.statistics import show, show_p
+from .tables import Entry, Table
+
+
+def to_markdown(table: Table) -> str:
+    """The table under its title; below, how the numbers were got, and what would fill the gaps."""
+    gaps = _gaps(table)
+    foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
+    remark = f" The published figures are those of {table.measured_on}." if foreign else ""
+    parts = [
+        f"### {table.title}",
+        f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %, p is McNemar's.",
+        grid(table),
+        "\n".join(f"- {note}" for note in table.notes),
+    ]
+    if gaps:
+        parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
+    there = {entry.row for entry in table.entries if entry.ours is not None or entry.command is not None}
+    absent = [row for row in dict.fromkeys(entry.row for entry in table.entries) if row not in there]
+    if absent and table.name.startswith("table"):
+        parts.append(f"There is no recipe for these yet: {', '.join(absent)}.")
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def grid(table: Table) -> str:
+    """A row of the paper's numbers, then of each model's, of its differences from them, and of p."""
+    columns, gaps = dict.fromkeys(entry.column for entry in table.entries), _gaps(table)
+    lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
+    return markdown_table(["", "", *columns], lines)
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A pipe table."""
+    rule = ["---"] * 2 + ["---:"] * (len(header) - 2)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]]:
+    """The paper's numbers where it has any; then each model's, how far they are from the paper's, and p."""
+    models, title = _grouped(entries, "model"), entries[0].row
+    lines = []
+    if any(entry.paper is not None for entry in models[0]):
+        lines.append([title, "paper", *("—" if entry.paper is None else f"{entry.paper:g}" for entry in models[0])])
+        title = ""
+    for model in models:
+        if any(entry.ours is not None or entry.command is not None for entry in model):
+            lines += _model_lines(title, model, gaps)
+            title = ""
+    return lines
+
+
+def _model_lines(title: str, model: Sequence[Entry], gaps: dict[str, int]) -> Iterator[list[str]]:
+    remark = f" ({model[0].remark})" if model[0].remark else ""
+    ours = [
+        f"— [{gaps[entry.command]}]" if entry.command in gaps and not entry.ours else show(entry.ours)
+        for entry in model
+    ]
+    yield [title, f"{model[0].model or 'ours'}{remark}", *ours]
+    if any(entry.difference is not None for entry in model):
+        yield ["", "difference", *(_signed(entry.difference) for entry in model)]
+    if any(entry.p is not None for entry in model):
+        yield ["", f"p against {model[0].against}", *("" if entry.p is None else show_p(entry.p) for entry in model)]
+
+
+def _signed(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference:+,.0f}" if abs(difference) >= 100 else f"{difference:+.2f}"
+
+
+def _gaps(table: Table) -> dict[str, int]:
+    """The commands that fill empty cells, numbered."""
+    missing = [entry.command for entry in table.entries if entry.ours is None and entry.command]
+    return {command: number for number, command in enumerate(dict.fromkeys(missing), start=1)}
+
+
+def _grouped(entries: Iterable[Entry], by: str) -> list[list[Entry]]:
+    groups: dict[str | None, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(getattr(entry, by), []).append(entry)
+    return list(groups.values())
+
+
+def to_csv(table: Table) -> str:
+    """One line per entry."""
+    import pandas
+
+    rows = [
+        {
+            "row": entry.row,
+            "column": entry.column,
+            "paper": entry.paper,
+            "model": entry.model,
+            "ours": entry.ours and entry.ours.value,
+            "low": entry.ours and entry.ours.low,
+            "high": entry.ours and entry.ours.high,
+            "n": entry.ours and entry.ours.n,
+            "remark": entry.remark,
+            "difference": entry.difference,
+            "against": entry.against,
+            "p": entry.p,
+            "command": entry.command if entry.ours is None else None,
+        }
+        for entry in table.entries
+    ]
+    return pandas.DataFrame(rows).astype({"n": "Int64"}).to_csv(index=False)
+
+
+RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}
+
+
+def check_formats(names: Sequence[str]) -> Sequence[str]:
+    """`names` if all of them are formats; all formats where none is named."""
+    for name in names:
+        if name not in RENDERERS:
+            raise UnknownNameError("format", name, RENDERERS)
+    return names or list(RENDERERS)
+
+
+def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:
+    """One file per table and format, named `<dataset>-<table>.<format>`; the paths written."""
+    formats, written = list(formats), []
+    for table in tables:
+        for kind in formats:
+            path = folder / f"{table.dataset}-{table.name}.{kind}"
+            with replacing(path) as scratch:
+                scratch.write_text(RENDERERS[kind](table), encoding="utf-8")
+            written.append(path)
+    return written

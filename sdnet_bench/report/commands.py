@@ -1,0 +1,170 @@
+"""The commands that measure what a card shows, as its records say that they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..audit import Audit
+from ..backbones import is_external, published
+from ..config import LAMBDAS, MODELS, RECIPE, Backbone, ModelConfig, Origin, Recipe
+from ..data import CORRUPTIONS, SEVERITIES
+from ..paper.results import Results
+from ..paper.robustness import Robustness
+from ..records import (
+    NOISES,
+    PROTOCOLS,
+    AttackSetting,
+    Cell,
+    Protocol,
+    Record,
+    protocol_of,
+    usual_budget,
+    usual_protocols,
+)
+from ..records.lambda_fit import LambdaFit
+from ..zoo.hub import HUB
+
+
+def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[str]:
+    """What follows `sdnet-bench`, in an order in which each command finds what it needs.
+
+    A command measures all severities, whatever is on record.
+    """
+    name = results.name
+    fitted = {fit.corruption: _fit_options(results, fit) for fit in results.fits.values()}
+    return [
+        _beginning(folder, name),
+        *_for_noises(f"evaluate {name}", _measured(results, adaptive=False)),
+        *_for_noises(f"fit-lambda {name}", fitted),
+        *_for_noises(f"evaluate {name}", _measured(results, adaptive=True)),
+        *_inference(results),
+        *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
+        *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
+    ]
+
+
+def _beginning(folder: Path, name: str) -> str:
+    """How the model comes about: by training, or from where it was brought."""
+    origin = Origin.read(folder)
+    if origin is not None:
+        config = ModelConfig.read(folder)
+        return _bringing(origin, config.backbone, config.dataset, name)
+    shipped = MODELS / name / RECIPE
+    is_shipped = shipped.exists() and Recipe.read(shipped) == Recipe.read(folder / RECIPE)
+    return f"train {name if is_shipped else RECIPE}"
+
+
+def _bringing(origin: Origin, backbone: Backbone, dataset: str, name: str) -> str:
+    if origin.source.startswith(HUB):
+        return f"models pull {origin.source.removeprefix(HUB)} --revision {origin.revision} --name {name}"
+    if origin.source == backbone.name:
+        options = " --csc-stem" * backbone.has_csc_stem + (f" --dataset {dataset}" if dataset != "imagenet" else "")
+        return f"models add {backbone.name} --name {name}{options}{_weights(origin)}"
+    return f"models convert {origin.source} --as {backbone.name} --name {name}"
+
+
+def _weights(origin: Origin) -> str:
+    """Which they are, unless they are those that are recommended."""
+    if origin.revision.startswith("sha256 "):
+        return f" --weights FILE  # {origin.revision}"
+    usual = published(origin.source) if is_external(origin.source) else None
+    is_usual = usual is not None and usual.revision == origin.revision
+    return "" if is_usual else f" --weights {origin.revision.rpartition('.')[2]}"
+
+
+def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
+    """One command for all noises that were measured with the same options, one for each other corruption."""
+    for shared in dict.fromkeys(options.values()):
+        names = [name for name, given in options.items() if given == shared]
+        if set(NOISES) <= set(names):
+            names = ["all", *(name for name in names if name not in NOISES)]
+        yield from (f"{command} --corruption {name}{shared}" for name in names)
+
+
+def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
+    """The corruptions that are on record at lambda_0, or by Algorithm 1, each with its options."""
+    find = results.adaptive if adaptive else results.given
+    names = {record.cell.corruption for record in results.records if record.cell.severity in SEVERITIES}
+    found = {
+        name: next((record for severity in SEVERITIES if (record := find(name, severity))), None)
+        for name in sorted(name for name in names if name)
+    }
+    lambda_ = " --lambda adaptive" if adaptive else ""
+    return {name: lambda_ + _of(record.cell) for name, record in found.items() if record}
+
+
+def _of(cell: Cell) -> str:
+    """The options that say which images a cell is about."""
+    return (
+        " --archive" * (cell.archive is not None)
+        + (f" --limit {cell.limit}" if cell.limit else "")
+        + (f" --seed {cell.seed}" if cell.seed else "")
+    )
+
+
+def _fit_options(results: Results, fit: LambdaFit) -> str:
+    """How Algorithm 1 was run, as far as the cells that it measured say; its own words stand behind."""
+    cells = [
+        record.cell
+        for record in results.records
+        if (record.cell.split, record.cell.corruption, record.cell.steps) == ("train", fit.corruption, fit.steps)
+    ]
+    options = f" --residual {fit.residual}" if fit.residual != "norm" else ""
+    options += f" --inference-steps {fit.steps}" if fit.steps else ""
+    if cells:
+        options += " --search race" if cells[0].block else ""
+        options += _grid("lambdas", {cell.lambda_ for cell in cells}, [LAMBDAS])
+        options += _grid("levels", {cell.level for cell in cells}, _usual_levels(fit.corruption))
+        options += _of(cells[0])
+    return f"{options}  # {fit.found}" if fit.found else options
+
+
+def _usual_levels(corruption: str) -> list[Sequence[float]]:
+    """Those that Algorithm 1 takes by itself, by family of images."""
+    known = CORRUPTIONS.get(corruption)
+    return list(known.fit_levels.values()) if known else []
+
+
+def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) -> str:
+    """An option that names the values, unless they are the usual ones."""
+    values = sorted(value for value in found if isinstance(value, float))
+    return "" if values in map(sorted, usual) else f" --{name} {','.join(f'{value:g}' for value in values)}"
+
+
+def _inference(results: Results) -> Iterator[str]:
+    """The study of robust inference, where any of it is on record."""
+    mixed = next((record.cell for record in results.records if record.cell.severity == "mixed"), None)
+    if mixed:
+        yield f"evaluate {results.name} --study inference{_of(mixed)}"
+
+
+def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
+    """A command for each attack that was run on the images of one threat."""
+    made: dict[AttackSetting, list[Record]] = {}
+    for record in robustness.records:
+        assert record.cell.attack
+        made.setdefault(record.cell.attack.model_copy(update={"crafted_at": None, "through": None}), []).append(record)
+    for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
+        options = f" --norm {attack.norm}" + (f" --attack {attack.name}" if attack.name != "pgd" else "")
+        given = {"steps": attack.steps, "restarts": attack.restarts}
+        usual = usual_budget(attack.name)
+        changed = [(option, value) for (option, value), each in zip(given.items(), usual, strict=True) if value != each]
+        options += "".join(f" --{option} {value}" for option, value in changed)
+        yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].cell)}"
+
+
+def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
+    """The protocols and the lambdas, unless they are those that the command takes by itself."""
+    if robustness.trained is None:
+        return ""
+    made: list[Protocol] = [each for each in PROTOCOLS if each in {protocol_of(record.cell) for record in records}]
+    options = "" if set(usual_protocols(attack)) <= {*made, "adaptive"} else f" --protocol {','.join(made)}"
+    among = records if attack == "pgd" else robustness.tuning or records
+    return options + _grid("lambdas", {record.cell.lambda_ for record in among}, [LAMBDAS])
+
+
+def _audit_options(audit: Audit) -> str:
+    """How many images, and whether it was a quick one."""
+    quick = "" if audit.budget.autoattack else " --quick"
+    return f"{quick} --limit {audit.images}" + (f" --seed {audit.seed}" if audit.seed else "")

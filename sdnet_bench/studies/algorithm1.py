@@ -1,0 +1,240 @@
+"""Robust inference: lambda from the residual (paper, Algorithm 1), for a test set or for each image.
+
+On training images with synthetic noise of every level c in C, the best lambda_c and the residual r_c at lambda_0
+are found, and a line lambda(r) is fitted. On test images the residual at lambda_0 then chooses lambda.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..config import LAMBDAS
+from ..csc import require_csc_layers
+from ..data import CORRUPTIONS, SEVERITIES, Batch, Stream, stream_of
+from ..errors import ModelError, UsageError
+from ..records import MIXED, NOISES, UNKNOWN, Cell, Record, Severity
+from ..records.lambda_fit import (
+    LambdaFit,
+    Residual,
+    find_points,
+    fit_line,
+    fit_name,
+    known_types_rule,
+    mean_residual,
+    pool,
+    read_fits,
+    save_fit,
+)
+from .accuracy import corrupted_cells
+from .race import Rules, race
+from .workbench import Workbench
+
+IMAGES = 2000
+"""How many training images are swept by default."""
+
+Per = Literal["set", "image"]
+
+
+def fit_lambda(
+    bench: Workbench,
+    corruption: str,
+    lambdas: Sequence[float] | None = None,
+    *,
+    levels: Sequence[float] | None = None,
+    limit: int | None = IMAGES,
+    search: Rules | None = None,
+    residual: Residual = "norm",
+    steps: int | None = None,
+) -> LambdaFit:
+    """Steps 3 to 12 of Algorithm 1 on the training split; the fit is saved beside the model's records.
+
+    Args:
+        lambdas: the set Lambda, by default that of the paper's Figure 2; lambda_0 joins it.
+        levels: the set C, by default one that covers the severities of the corruption and reaches beyond.
+        limit: so many training images, spread evenly; None for all.
+        search: None tries every lambda on every image; a race with these rules stops when it is decided.
+        residual: what r is the mean of: "norm" |x - A z|_2, or "squared".
+        steps: FISTA iterations at inference; None for those of training.
+    """
+    cells = level_cells(bench, corruption, levels, limit, steps)
+    grid = full_grid(bench, lambdas)
+    if search is None:
+        records = bench.measure(swept(cells, grid), f"Algorithm 1, {corruption}")
+    else:
+        records = [record for cell in cells for record in race(bench, cell, grid, search)]
+    points = find_points(records, bench.trained_lambda, residual)
+    found = _describe(bench, limit, search)
+    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].steps, found)
+    if bench.runtime.processes.is_main_process:
+        save_fit(bench.folder, fit)
+    bench.runtime.processes.wait_for_everyone()  # others may read it next
+    return fit
+
+
+def _describe(bench: Workbench, limit: int | None, search: Rules | None) -> str:
+    how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
+    return f"{how} on {len(bench.split('train', limit)):,} training images, seed {bench.seed}"
+
+
+def level_cells(
+    bench: Workbench, corruption: str, levels: Sequence[float] | None, limit: int | None, steps: int | None = None
+) -> list[Cell]:
+    """Corrupted training images under lambda_0, a cell for every level of C; a `UsageError` for levels <= 0."""
+    require_csc_layers(bench.model.net)
+    usual = CORRUPTIONS[corruption].levels(bench.dataset.family)
+    wanted = usual if levels is None else levels
+    if not all(math.isfinite(level) and level > 0 for level in wanted):
+        raise UsageError("levels out of range", expected="finite numbers > 0", got=list(wanted))
+    return [bench.cell("train", limit, steps=steps, corruption=corruption, level=float(level)) for level in wanted]
+
+
+def full_grid(bench: Workbench, lambdas: Sequence[float] | None) -> list[float]:
+    """The set Lambda of Algorithm 1, ascending, lambda_0 among it."""
+    return sorted({bench.trained_lambda, *(LAMBDAS if lambdas is None else lambdas)})
+
+
+def swept(cells: Iterable[Cell], lambdas: Sequence[float]) -> list[Cell]:
+    """Every cell under every lambda."""
+    return [cell.model_copy(update={"lambda_": lambda_}) for cell in cells for lambda_ in lambdas]
+
+
+def measure_adaptive(
+    bench: Workbench,
+    fits: Iterable[LambdaFit],
+    severities: Iterable[Severity] = SEVERITIES,
+    *,
+    per: Per = "set",
+    limit: int | None = None,
+    archived: bool = False,
+) -> list[Record]:
+    """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities."""
+    severities, records = list(severities), []
+    for fit in fits:
+        cells = corrupted_cells(
+            bench, "test", fit.corruption, severities, [None], limit, steps=fit.steps, archived=archived
+        )
+        records += choose_and_measure(bench, fit, cells, per)
+    return records
+
+
+def choose_and_measure(bench: Workbench, fit: LambdaFit, cells: Sequence[Cell], per: Per = "set") -> list[Record]:
+    """The images of cells at lambda_0 again, at the lambda that their residuals choose by a fit.
+
+    Per "set", the mean residual of all images of a cell chooses one lambda (Algorithm 1); per "image", the residual
+    of each image chooses its own.
+    """
+    title = f"lambda per {per} by the fit of {fit.corruption}"
+    if per == "image":
+        rule = PerImage(fit)
+        return bench.measure([_by_rule(cell, rule.rule) for cell in cells], title, {rule.rule: rule})
+    seen = bench.measure(cells, f"residuals for the fit of {fit.corruption}")
+    for record in seen:
+        _warn_outside(bench, fit, record)
+    return bench.measure([by_residual(record, fit) for record in seen], title)
+
+
+def measure_known_types(bench: Workbench, fits: Sequence[LambdaFit], *, limit: int | None) -> Record:
+    """The stream of all noises and severities, each image by the fit of its type: what "unknown" is compared with.
+
+    `fits` are those of the NOISES, in their order.
+    """
+    rule = PerImageOfType(tuple(fits), stream_of(UNKNOWN, MIXED, bench.dataset.family, bench.seed))
+    cell = corrupted_cells(bench, "test", UNKNOWN, [MIXED], [None], limit, steps=fits[0].steps)[0]
+    return bench.measure([_by_rule(cell, rule.rule)], "lambda per image by the fit of its type", {rule.rule: rule})[0]
+
+
+def by_residual(record: Record, fit: LambdaFit) -> Cell:
+    """The cell of a record again, at the lambda that a fit gives to its residual."""
+    chosen = fit(mean_residual(record, fit.residual))
+    return record.cell.model_copy(update={"lambda_": chosen, "rule": fit.rule})
+
+
+def _by_rule(cell: Cell, rule: str) -> Cell:
+    return cell.model_copy(update={"lambda_": None, "rule": rule})
+
+
+def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
+    residual = mean_residual(record, fit.residual)
+    if not fit.covers(residual):
+        low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
+        what = f"{record.cell.corruption or 'clean'} {record.cell.severity or ''}".strip()
+        where = f"outside {low:.4g} to {high:.4g}, where lambda(r) was fitted to {fit.corruption} noise"
+        bench.progress.note(f"warning: the residual of {what}, {residual:.4g}, lies {where}")
+
+
+def require_fits(bench: Workbench, corruptions: Iterable[str], steps: int | None = None) -> list[LambdaFit]:
+    """The saved fits of these corruptions, or a `ModelError` that says how to make the first that is missing.
+
+    That of "unknown" noise pools those of the four.
+    """
+    require_csc_layers(bench.model.net)
+    fits = saved_fits(bench)
+    return [
+        pool(_each(bench, fits, NOISES, steps)) if name == UNKNOWN else _each(bench, fits, [name], steps)[0]
+        for name in corruptions
+    ]
+
+
+def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
+    """By name: what was published with the model, and over it what was fitted here."""
+    return read_fits([bench.model.folder, bench.folder], bench.model.weights)
+
+
+def name_of_fit(bench: Workbench, corruption: str, steps: int | None) -> str:
+    """Under which name the fit of a corruption is saved for this model; its own number of steps goes without saying."""
+    return fit_name(corruption, bench.cell("test", steps=steps).steps)
+
+
+def _each(
+    bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], steps: int | None
+) -> list[LambdaFit]:
+    names = {name: name_of_fit(bench, name, steps) for name in corruptions}
+    for name, saved in names.items():
+        if saved not in fits:
+            extra = "" if saved == name else f" --inference-steps {steps}"
+            hint = f"Fit it with `sdnet-bench fit-lambda {bench.model.name} --corruption {name}{extra}`."
+            raise ModelError(f"no fit of lambda for {saved} noise on {bench.model.name}", hint=hint)
+    return [fits[saved] for saved in names.values()]
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Algorithm 1 with every image as a test set of its own: its residual chooses its lambda."""
+
+    fit: LambdaFit
+
+    def __call__(self, residual: Tensor, batch: Batch) -> Tensor:
+        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero."""
+        r = residual**2 if self.fit.residual == "squared" else residual
+        return (self.fit.slope * r + self.fit.intercept).clamp_min(0)
+
+    @property
+    def rule(self) -> str:
+        """How a record names this choice."""
+        return self.fit.per_image_rule
+
+
+@dataclass(frozen=True)
+class PerImageOfType:
+    """The same for a stream of several types of noise, by somebody who knows the type of each image."""
+
+    fits: tuple[LambdaFit, ...]
+    """One for each type of the stream, in its order."""
+    stream: Stream
+
+    def __call__(self, residual: Tensor, batch: Batch) -> Tensor:
+        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero."""
+        chosen = torch.stack([PerImage(fit)(residual, batch) for fit in self.fits])
+        types = [self.stream.names.index(self.stream.draw(index)[0]) for index in batch.index.tolist()]
+        return chosen[torch.tensor(types, device=chosen.device), torch.arange(len(types), device=chosen.device)]
+
+    @property
+    def rule(self) -> str:
+        """How a record names this choice."""
+        return known_types_rule(self.fits)

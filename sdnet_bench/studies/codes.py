@@ -1,0 +1,304 @@
+"""What the codes of a network look like: its atoms, the images that its codes rebuild, and how many entries are zero.
+
+The paper's Figures 5, 4 and 6 (Appendices C, B and D.1). Layers are counted from 1, the stem.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..backbones.normalize import Normalize
+from ..csc import CSCConv2d, PatchCodingConv2d, carry, chain_to, rebuild, require_csc_layers, using_lambda
+from ..engine.evaluate import BATCH_SIZE
+from ..errors import ModelError, UsageError
+from .workbench import Workbench
+
+Floats = NDArray[np.float64]
+ATOMS_AT_ONCE = 8
+"""An atom of a deep layer is as large as an image, in all channels of the layers before."""
+
+
+@runtime_checkable
+class Chained(Protocol):
+    """A network that says through which layers an image goes, one after another, as far as they are a chain."""
+
+    def path(self) -> list[nn.Module]:
+        """Its layers in their order, from the `Normalize` on."""
+
+
+def chain_of(net: nn.Module) -> tuple[Normalize, list[nn.Module]]:
+    """The normalisation of a network, and the chain that follows it; a `UsageError` where it begins with none."""
+    require_csc_layers(net)
+    path = net.path() if isinstance(net, Chained) else []
+    if not path or not isinstance(path[0], Normalize):
+        raise UsageError(
+            "this network does not say which way its images take", hint="Its backbone needs a method path(), as ResNet."
+        )
+    return path[0], path[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Atoms of one layer in the normalised units of the pixels."""
+
+    layer: int
+    total: int
+    """How many atoms the layer has."""
+    patches: Floats
+    """`(n, 3, K, K)`, the first n of them."""
+
+
+@torch.no_grad()
+def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
+    """The atoms of a layer as patches of an image (Figure 5).
+
+    Those of the stem are its dictionary. One unit of a deeper layer's code adds a patch to the input of that layer,
+    and the chain of dictionaries, equation (14), carries it to the pixels. It may become larger than any image
+    there; its middle, as large as an image, is what is returned.
+
+    Args:
+        layer: must be on the chain that the network begins with, else `UsageError`.
+        most: so many atoms, in the order of the layer.
+    """
+    _, links = chain_of(bench.model.net)
+    *before, last = chain_to(links, layer)
+    assert isinstance(last, CSCConv2d)
+    side = min(_pixels(bench, [0]).shape[-2:])
+    parts = torch.split(last.dictionary[:most], ATOMS_AT_ONCE)
+    patches = torch.cat([_middle(carry(before, part), side) for part in parts])
+    return Atoms(layer, last.atoms, patches.double().cpu().numpy())
+
+
+def _middle(patches: Tensor, side: int) -> Tensor:
+    """The middle of `(n, M, K, K)`, cut by the same margin on all sides to at most `side`."""
+    margin = max(0, patches.shape[-1] - side + 1) // 2
+    return patches[..., margin : patches.shape[-1] - margin, margin : patches.shape[-1] - margin]
+
+
+class Reconstruction(NamedTuple):
+    """Images as the code of one layer has them."""
+
+    layer: int
+    pictures: Floats
+    """x~ in pixels, `(n, 3, H, W)`, clipped to [0, 1]."""
+    stretched: Floats
+    """What the code adds to x~, brought to the mean and the contrast of the image, clipped.
+
+    A code that is shrunk, and found in few iterations, rebuilds its input with less contrast than it had. After a few
+    layers nothing of x~ can be seen without this but what the batch norms add to any code."""
+    errors: Floats
+    """`(n,)`: |x~ - x| / |x| of the normalised images."""
+    psnr: Floats
+    """`(n,)`: of the clipped pictures, in dB."""
+    correlations: Floats
+    """`(n,)`: Pearson's, of what the code adds to x~ with x."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Images, and what is left of them in the codes of a chain."""
+
+    places: tuple[int, ...]
+    """Where the images stand in the test split."""
+    images: Floats
+    """`(n, 3, H, W)` in [0, 1]."""
+    reconstructions: tuple[Reconstruction, ...]
+
+
+@torch.no_grad()
+def rebuild_inputs(
+    bench: Workbench, places: Sequence[int], layers: Sequence[int] | None = None, *, lambda_: float | None = None
+) -> Features:
+    """Test images rebuilt from the codes of layers through the chain of dictionaries (Figure 4, equation 14).
+
+    Args:
+        places: in the test split.
+        layers: on the chain that the network begins with; by default all of it.
+        lambda_: by default that of training.
+
+    Raises:
+        UsageError: there is no such image, or no chain from such a layer to the pixels.
+    """
+    net = bench.model.net.eval()
+    _, links = chain_of(net)
+    count = sum(isinstance(link, CSCConv2d) for link in links)
+    ends = {number: chain_to(links, number)[-1] for number in layers or range(1, max(count, 1) + 1)}
+    images, codes = _pixels(bench, places), dict[int, Tensor]()
+    with using_lambda(net, lambda_), watching(ends, codes.__setitem__):
+        net(images)
+    normalize, exact = chain_of(copy.deepcopy(net).cpu().double())
+    pixels = images.cpu().double()
+    found = [
+        _reconstruction(number, chain_to(exact, number), codes[number].cpu().double(), pixels, normalize)
+        for number in ends
+    ]
+    return Features(tuple(places), pixels.numpy(), tuple(found))
+
+
+def _reconstruction(
+    layer: int, chain: Sequence[nn.Module], code: Tensor, pixels: Tensor, normalize: Normalize
+) -> Reconstruction:
+    """All in float64: what deep codes add is far below the rounding of float32."""
+    image, size = normalize(pixels), (pixels.shape[-2], pixels.shape[-1])
+    rebuilt = rebuild(chain, code, size)
+    contrast, added = (_contrast(part) for part in (image, rebuilt - rebuild(chain, torch.zeros_like(code), size)))
+    stretched = image.mean((1, 2, 3), keepdim=True) + _norms(contrast) * added / _norms(added)
+    pictures = [(part * normalize.std + normalize.mean).clamp(0, 1) for part in (rebuilt, stretched)]
+    errors = _norms(rebuilt - image) / _norms(image)
+    psnr = -10 * (pictures[0] - pixels).square().mean((1, 2, 3)).log10()
+    correlations = (contrast / _norms(contrast) * added / _norms(added)).sum((1, 2, 3))
+    return Reconstruction(layer, *(part.numpy() for part in (*pictures, errors.flatten(), psnr, correlations)))
+
+
+def _contrast(images: Tensor) -> Tensor:
+    """`(n, 3, H, W)` less the mean of each image."""
+    return images - images.mean((1, 2, 3), keepdim=True)
+
+
+def _norms(images: Tensor) -> Tensor:
+    """`(n, 1, 1, 1)`, positive."""
+    norms: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
+    return norms.clamp_min(torch.finfo(images.dtype).tiny)
+
+
+def _pixels(bench: Workbench, places: Sequence[int]) -> Tensor:
+    """Test images by their places, `(n, 3, H, W)` in [0, 1]."""
+    split = bench.split("test")
+    for place in places:
+        if not 0 <= place < len(split):
+            raise UsageError("no such test image", expected=f"places from 0 to {len(split) - 1}", got=place)
+    (batch,) = split.subset(places).batches(len(places), bench.runtime.device)
+    return bench.runtime.to_pixels(batch.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparsity:
+    """The values of codes."""
+
+    images: int
+    """How many test images were coded."""
+    lambda_: float | None
+    """The trade-off; None where each layer has learned its own."""
+    layers: Mapping[int, Histogram]
+    layer: int = 1
+    """The one to look at."""
+
+
+def coding_layers(net: nn.Module) -> list[nn.Module]:
+    """The layers whose output is a sparse code, in the order of the modules; a `UsageError` where there are none."""
+    found: list[nn.Module] = [each for each in net.modules() if isinstance(each, CSCConv2d | PatchCodingConv2d)]
+    return found or [*require_csc_layers(net)]
+
+
+@torch.no_grad()
+def measure_sparsity(
+    bench: Workbench, layer: int = 1, *, limit: int | None = None, lambda_: float | None = None
+) -> Sparsity:
+    """Histograms of the codes of all layers over the test images, in float32 (Figure 6).
+
+    Args:
+        layer: the one to look at; a `UsageError` where there is none of that number.
+        limit: so many images, spread evenly over the split.
+        lambda_: by default that of training.
+    """
+    net, split = bench.model.net.eval(), bench.split("test", limit)
+    layers = dict(enumerate(coding_layers(net), start=1))
+    if layer not in layers:
+        raise UsageError("no such layer", expected=f"a layer from 1 to {len(layers)}", got=layer)
+    found = {number: Histogram() for number in layers}
+
+    def count(number: int, code: Tensor) -> None:
+        found[number] += Histogram.of(code)
+
+    with using_lambda(net, lambda_), watching(layers, count), bench.progress.task("codes", len(split)) as task:
+        for batch in split.batches(BATCH_SIZE, bench.runtime.device):
+            net(bench.runtime.to_pixels(batch.images))
+            task.advance(len(batch.labels))
+    return Sparsity(len(split), bench.model.trained_lambda if lambda_ is None else lambda_, found, layer)
+
+
+@contextmanager
+def watching(layers: Mapping[int, nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Shows the output of numbered layers in every forward of a block."""
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
+        for number, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+HALF = 128
+"""Bins on each side of zero."""
+
+LEAST = -100
+"""The exponent of a histogram of nothing: finer than any that is needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How many values there are: the zeros, and the others in bins of one width on both sides of zero.
+
+    The width is the least power of 2 that takes in the largest value, so that no value is counted in the wrong bin by
+    rounding, and bins become wider by joining: two, four, ... become one. At least half of the
+    bins on the side of the largest value lie below it.
+    """
+
+    exponent: int = LEAST
+    """Bins are 2**exponent wide."""
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
+    """`(2 HALF,)`: from the one that begins at -HALF 2**exponent. A bin holds its lower end and not its upper one."""
+    zeros: int = 0
+    """Exact ones; they are in no bin."""
+
+    @classmethod
+    def of(cls, values: Tensor) -> Histogram:
+        """Counts a tensor of any shape; a `ModelError` where values are not finite."""
+        peak = float(values.abs().max())
+        if not math.isfinite(peak):
+            raise ModelError("the codes of this network are not finite")
+        others = values[values != 0]
+        exponent = max(math.frexp(peak / HALF)[1], LEAST) if peak else LEAST
+        bins = (others * 2.0**-exponent).floor().long() + HALF
+        counts = torch.bincount(bins, minlength=2 * HALF).cpu().numpy()
+        return cls(exponent, counts, values.numel() - others.numel())
+
+    def __add__(self, other: Histogram) -> Histogram:
+        exponent = max(self.exponent, other.exponent)
+        counts = self._widened(exponent) + other._widened(exponent)
+        return Histogram(exponent, counts, self.zeros + other.zeros)
+
+    def _widened(self, exponent: int) -> NDArray[np.int64]:
+        """The counts in wider bins."""
+        bins = (np.arange(-HALF, HALF) >> min(exponent - self.exponent, HALF.bit_length())) + HALF
+        return np.bincount(bins, weights=self.counts, minlength=2 * HALF).astype(np.int64)
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum()) + self.zeros
+
+    @property
+    def share_of_zeros(self) -> float:
+        return self.zeros / self.total
+
+    def bins(self) -> list[tuple[float, float, int]]:
+        """(low, high, count) of each bin, from the first that holds a value to the last."""
+        width, used = 2.0**self.exponent, self.counts.nonzero()[0].tolist()
+        return [
+            ((at - HALF) * width, (at - HALF + 1) * width, int(self.counts[at]))
+            for at in (range(used[0], used[-1] + 1) if used else ())
+        ]

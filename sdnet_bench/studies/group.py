@@ -1,0 +1,214 @@
+"""How a group of cells is measured: those on the same images, clean, corrupted or attacked, in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..attacks import INPUT_TRANSFORMS
+from ..backbones import ConvergenceMeter, convergence
+from ..csc import tuning, using_steps
+from ..data import Batch, Dataset, Noise, Split, stream_of
+from ..engine.adversarial_set import AdversarialWriter, open_adversarial
+from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
+from ..engine.robust import RobustEval, Scorer, robust_evaluate
+from ..engine.runtime import Runtime
+from ..progress import Progress, Task
+from ..records import Cell, Record
+from ..records.journal import Journal
+from ..zoo.checkpoint import Model
+
+OTHER = "net:"
+"""What a cell's `defence` begins with where another network classifies; its sha256 follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cells that differ in what classifies their images alone, with all that it takes to measure them.
+
+    Args:
+        cells: one or more.
+        model: its network is on the runtime's device.
+        dataset: that the images are of.
+        split: the images, before anything is done to them.
+        journal: of an attack, so that it goes on where it was.
+        rules: by the name that cells give: those that choose a lambda for every image.
+        others: networks by the sha256 of their weights, for cells in which another one classifies.
+        folder: where adversarial images are kept; None keeps none.
+    """
+
+    cells: Sequence[Cell]
+    model: Model
+    dataset: Dataset
+    split: Split
+    runtime: Runtime
+    progress: Progress
+    journal: Journal
+    rules: Mapping[str, LambdaRule] = field(default_factory=dict)
+    others: Mapping[str, nn.Module] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def choice(self, cell: Cell) -> Choice:
+        """The lambda of a cell, or the rule that chooses one for every image of it."""
+        return self.rules[cell.rule] if cell.rule and cell.lambda_ is None else cell.lambda_
+
+    def provenance(self, cell: Cell) -> dict[str, Any]:
+        """Where and how a cell is measured."""
+        return self.runtime.provenance() | {"precision": cell.precision}
+
+
+def measure_group(group: Group, task: Task) -> list[Record]:
+    """The records of a group of cells, in their order; `task` is advanced by every image."""
+    started, first = time.perf_counter(), group.cells[0]
+    with using_steps(group.model.net, first.steps), tuning(group.model.net, first.layers):
+        records = _attack(group, task) if first.attack else _evaluate(group, task)
+    seconds = round((time.perf_counter() - started) / len(group.cells), 3)
+    return [record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}) for record in records]
+
+
+def _evaluate(group: Group, task: Task) -> list[Record]:
+    """Images classified once by each choice of lambda."""
+    cell, choices = group.cells[0], [group.choice(cell) for cell in group.cells]
+    transform = _corruption(cell, group.dataset.family)
+    found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
+    _tell_missed(group, found[choices[0]])
+    return [
+        Record.of(
+            group.model.name,
+            cell,
+            found[choice].correct,
+            metrics=_metrics(found[choice]),
+            provenance=group.provenance(cell),
+        )
+        for cell, choice in zip(group.cells, choices, strict=True)
+    ]
+
+
+def _tell_missed(group: Group, result: EvalResult) -> None:
+    """Says for how many images no equilibrium was found."""
+    solved, cell = result.convergence, group.cells[0]
+    if solved is not None and (missed := int(solved.missed.sum())):
+        what = f"{cell.corruption} {cell.severity or cell.level}" if cell.corruption else "clean images"
+        mean = float(solved.residual.mean())
+        group.progress.note(f"{what}: no equilibrium for {missed} of {len(solved.missed)}, mean residual {mean:.1e}")
+
+
+def _corruption(cell: Cell, family: str) -> Transform:
+    """What corrupts the images of a cell; nothing where they are clean, or were corrupted in an archive."""
+    if cell.corruption is None or cell.archive:
+        return clean
+    if cell.level is None and cell.severity is not None:
+        return stream_of(cell.corruption, cell.severity, family, cell.seed)
+    return Noise(cell.corruption, cell.level or 0.0, cell.seed)
+
+
+def _metrics(result: EvalResult) -> dict[str, float]:
+    """Means over the images of what was measured beside the classes."""
+    residual, lambda_ = result.residual, result.lambda_
+    found: dict[str, float] = {}
+    if residual is not None:
+        found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
+    if lambda_ is not None:
+        found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
+    if result.convergence is not None:
+        found |= result.convergence.summary()
+    return found
+
+
+def _attack(group: Group, task: Task) -> list[Record]:
+    """Adversarial images made once, and classified as each cell says."""
+    writer = _writer(group, group.folder) if group.folder else None
+    evaluation = _robust_eval(group, writer)
+    with convergence(group.model.net) as solves:
+        lost = robust_evaluate(evaluation, group.split, journal=group.journal, task=task)
+    if writer:
+        _seal(group, writer, evaluation)
+    metrics = _solved_under_attack(group, solves)
+    return [
+        Record.of_attack(group.model.name, cell, lost[cell], metrics=metrics, provenance=group.provenance(cell))
+        for cell in group.cells
+    ]
+
+
+def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:
+    """Of the equilibria that this process looked for, and of the gradients through them, the share not reached."""
+    found = {"equilibrium_unconverged": solves.forward, "gradient_unconverged": solves.backward}
+    shares = {name: float(each.missed.double().mean()) for name, each in found.items() if each is not None}
+    if any(shares.values()):
+        said = " and ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
+        group.progress.note(f"under attack: {said}")
+    return shares
+
+
+def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[Cell]:
+    """The attack of a group, with a scorer for each of its cells."""
+    first = group.cells[0]
+    assert first.attack
+    return RobustEval(
+        net=group.model.net,
+        setting=first.attack,
+        scorers={cell: _scorer(group, cell) for cell in group.cells},
+        own=next((cell for cell in group.cells if sees_itself(cell)), None),
+        runtime=replace(group.runtime, precision=first.precision),
+        num_classes=group.dataset.num_classes,
+        rule=group.rules[first.rule] if first.attack.through and first.rule else None,
+        seed=first.seed,
+        keep=writer,
+    )
+
+
+def sees_itself(cell: Cell) -> bool:
+    """Whether the attack of a cell looks at exactly what classifies its images."""
+    attack = cell.attack
+    if attack is None or cell.defence or attack.is_detour:
+        return False
+    return bool(attack.through) or (cell.rule is None and cell.lambda_ == attack.crafted_at)
+
+
+def _scorer(group: Group, cell: Cell) -> Scorer:
+    """Whether an image is classified correctly as a cell says."""
+    choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.precision)
+    defence = cell.defence or ""
+    other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
+    net, transform = other or group.model.net, INPUT_TRANSFORMS[defence] if defence and not other else None
+
+    def score(pixels: Tensor, batch: Batch) -> Tensor:
+        seen = transform(pixels) if transform else pixels
+        lambda_ = None if other else choose(net, seen, batch, choice, runtime)
+        return is_correct(net, seen, batch.labels, lambda_, runtime)
+
+    return score
+
+
+def _writer(group: Group, folder: Path) -> AdversarialWriter:
+    """What keeps the adversarial images of a group; the first process lays out the files."""
+    attack = group.cells[0].attack
+    assert attack
+    with group.runtime.processes.main_process_first():
+        writer = AdversarialWriter(folder, group.split, attack)
+        if writer.is_new:
+            group.journal.close()  # the images that it tells of are gone
+        return writer
+
+
+def _seal(group: Group, writer: AdversarialWriter, evaluation: RobustEval[Cell]) -> None:
+    """The first process seals a set; the others wait, as they look next at which sets are whole."""
+    if group.runtime.processes.is_main_process:
+        writer.seal()
+        _check_saved(group, writer.folder, evaluation)
+    group.runtime.processes.wait_for_everyone()
+
+
+def _check_saved(group: Group, folder: Path, evaluation: RobustEval[Cell]) -> None:
+    """Reads an adversarial set back, and says what is left of accuracy on it as it lies there."""
+    cell, score = next(iter(evaluation.scorers.items()))
+    saved, _ = open_adversarial(folder, group.split)
+    batches = saved.batches(BATCH_SIZE, group.runtime.device)
+    right = sum(int(score(group.runtime.to_pixels(batch.images), batch).sum()) for batch in batches)
+    at = "" if cell.lambda_ is None else f" at lambda {cell.lambda_:g}"
+    group.progress.note(f"adversarial images in {folder}: rounded to uint8, {right / len(saved):.1%} correct{at}")

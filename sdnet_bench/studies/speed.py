@@ -1,0 +1,386 @@
+"""Training speed, inference speed and training memory of backbones, side by side with ResNet-18.
+
+The columns "Speed" and "Memory" of the paper's Tables 1 and 6 hold for one machine. What holds for more than one is a
+ratio of networks that took turns on it: in every round each network runs for a moment, and is compared with the
+ResNet-18 of the same round.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import math
+import multiprocessing
+import re
+import signal
+import statistics
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backbones import build, count_parameters, defaults
+from ..config import SGD, Backbone, MultiStep, Recipe
+from ..data import Batch
+from ..engine.runtime import Runtime, seed_everything
+from ..engine.train import Training, loss_of
+from ..errors import TrainingError, UsageError
+from ..progress import Progress
+
+MEASURE = "resnet18"
+"""What the others are compared with."""
+NETWORKS = (
+    MEASURE,
+    "resnet34",
+    "sdnet18",
+    "sdnet34",
+    "sdnet18_all",
+    "sdnet18_all,gradient_checkpointing=true",
+    "sdnet34_all",
+    "scn18",
+    "scn",
+    "mdeq",
+)
+MOMENT = 0.3
+"""Seconds for which a network runs in a round, at least."""
+SIDE, NUM_CLASSES = 32, 10
+UNIFORM = {"mean": [0.5] * 3, "std": [12**-0.5] * 3}
+"""Of pixels that are uniform in [0, 1]."""
+
+Clock = Callable[[], float]
+"""Seconds since some moment."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose speed is measured.
+
+    Args:
+        title: as it was asked for, `mdeq,width=8`.
+        name: of the backbone.
+        options: of its builder.
+        parameters: how many are trained.
+    """
+
+    title: str
+    name: str
+    options: dict[str, Any]
+    parameters: int
+
+    @classmethod
+    def parse(cls, title: str, scale: float) -> Network:
+        """Reads `name` or `name,option=value,...`, where values are TOML, and a bare word is text.
+
+        A network is `scale` times as wide as its builder makes it by default, at least 1, and past a warm-up of its
+        training, unless its options say otherwise. What cannot be read or built is a `UsageError`.
+        """
+        name, _, rest = title.partition(",")
+        options = _parse_options(rest, title)
+        usual = defaults(name)
+        if isinstance(usual.get("width"), int):
+            options.setdefault("width", max(1, round(scale * usual["width"])))
+        if "warmup" in usual:
+            options.setdefault("warmup", 0)
+        return cls(title, name, options, count_parameters(_build(name, options)))
+
+    def build(self) -> nn.Module:
+        """The network, with fresh weights; for ten classes unless its options say otherwise."""
+        return _build(self.name, self.options)
+
+
+def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
+    return build(name, **{"num_classes": NUM_CLASSES, **UNIFORM, **options})
+
+
+def _parse_options(text: str, title: str) -> dict[str, Any]:
+    """`option=value,...` as what stands between the braces of an inline table of TOML."""
+    try:
+        options: dict[str, Any] = tomllib.loads(f"options = {{{_BARE_WORD.sub(_quote, text)}}}")["options"]
+    except tomllib.TOMLDecodeError:
+        raise UsageError("not a network", expected="name or name,option=value,...", got=title) from None
+    return options
+
+
+_BARE_WORD = re.compile(r"(?<==)(?!(?:true|false|inf|nan)\b)[A-Za-z_]\w*(?=,|$)")
+
+
+def _quote(word: re.Match[str]) -> str:
+    return json.dumps(word[0])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of a figure over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        """ "0.87 [0.84, 0.91]", or the bare number where all rounds agree."""
+        if self.low == self.high:
+            return show_ratio(self.median)
+        return f"{show_ratio(self.median)} [{show_ratio(self.low)}, {show_ratio(self.high)}]"
+
+
+def show_ratio(ratio: float) -> str:
+    """Two decimals; two significant digits where these would say little."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a network in every round, and what that is beside ResNet-18's of the same round."""
+
+    rounds: tuple[float, ...]
+    ratio: Spread
+
+    @classmethod
+    def of(cls, rounds: Sequence[float], measure: Sequence[float]) -> Figure:
+        return cls(tuple(rounds), Spread.of([own / other for own, other in zip(rounds, measure, strict=True)]))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a network: images/s in training, images/s in inference, bytes of memory in training."""
+
+    network: Network
+    training: Figure
+    inference: Figure
+    memory: Figure
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network on the device, and the images that it is trained on, over and over.
+
+    The steps are those of training, with an SGD for every network and a rate at which the weights hardly move: they
+    stay as they are fresh. There the equilibrium of an MDEQ takes all its steps, and it takes fewer once it is
+    trained.
+    """
+
+    training: Training
+    batch: Batch
+    runtime: Runtime
+
+    @classmethod
+    def of(cls, network: Network, batch_size: int, runtime: Runtime) -> Loaded:
+        seed_everything(0)
+        net = runtime.place(network.build())
+        return cls(Training.start(_recipe(network, batch_size), net, 1), _noise(batch_size, runtime), runtime)
+
+    def train(self) -> None:
+        """One step of training; the network is in training mode already."""
+        loss, _ = loss_of(self.training.net, self.batch, self.runtime)
+        self.training.step(loss)
+
+    @torch.no_grad()
+    def classify(self) -> None:
+        """One batch; the network is in eval mode already."""
+        with self.runtime.autocast():
+            self.training.net(self.runtime.to_pixels(self.batch.images))
+
+
+def _recipe(network: Network, batch_size: int) -> Recipe:
+    return Recipe(
+        name="bench",
+        dataset="noise",
+        backbone=Backbone(name=network.name, options=network.options),
+        epochs=1,
+        batch_size=batch_size,
+        optimizer=SGD(lr=1e-6),
+        schedule=MultiStep(name="multistep", milestones=()),
+    )
+
+
+def _noise(batch_size: int, runtime: Runtime) -> Batch:
+    images = torch.randint(256, (batch_size, 3, SIDE, SIDE), dtype=torch.uint8)
+    none = torch.zeros(batch_size, dtype=torch.int64, device=runtime.device)
+    return Batch(none, images.to(runtime.device), none)
+
+
+def run_bench(
+    titles: Sequence[str],
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    scale: float,
+    batch_size: int,
+    rounds: int,
+) -> list[Measurement]:
+    """Measures the networks of these titles, by default `NETWORKS`; ResNet-18 is always there, and first.
+
+    Args:
+        titles: as `Network.parse` reads them.
+        scale: of the widths, > 0.
+        batch_size, rounds: at least 1.
+
+    Raises:
+        UsageError: a network cannot be read or built, or `scale` is out of range.
+        TrainingError: the process in which memory is measured ended early.
+    """
+    if not 0 < scale < math.inf:
+        raise UsageError("scale out of range", expected="a finite number > 0", got=scale)
+    networks = [Network.parse(title, scale) for title in dict.fromkeys([MEASURE, *(titles or NETWORKS)])]
+    progress.note(
+        f"plan: {len(networks)} networks, batches of {batch_size} images of {SIDE}x{SIDE}, {runtime.precision} on "
+        f"{runtime.device.type}; memory, then {rounds} rounds of training and {rounds} of inference"
+    )
+    progress.note(f"fresh weights, an SGD for every network; memory, measured once, is {memory_means(runtime)}")
+    memory = _memory(networks, batch_size, runtime, progress)
+    loaded = {network.title: Loaded.of(network, batch_size, runtime) for network in networks}
+    training = _speeds(loaded, "training", rounds, progress)
+    inference = _speeds(loaded, "inference", rounds, progress)
+    return [
+        Measurement(
+            network,
+            *(Figure.of(kind[network.title], kind[MEASURE]) for kind in (training, inference, memory)),
+        )
+        for network in networks
+    ]
+
+
+def _speeds(loaded: Mapping[str, Loaded], what: str, rounds: int, progress: Progress) -> dict[str, list[float]]:
+    """Images/s of each network in every round of "training" or "inference"."""
+    for each in loaded.values():
+        each.training.net.train(what == "training")
+    first = loaded[MEASURE]
+    steps = {title: each.train if what == "training" else each.classify for title, each in loaded.items()}
+    seconds = take_turns(steps, rounds, _clock_of(first.runtime), progress, what)
+    return {title: [len(first.batch.labels) / each for each in times] for title, times in seconds.items()}
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], None]], rounds: int, clock: Clock, progress: Progress, what: str
+) -> dict[str, list[float]]:
+    """Seconds that one step of each network takes in every round.
+
+    The networks take turns, and another one begins in each round. Before the first round each runs twice, which does
+    not count: to warm up, and to know how many runs fill a `MOMENT`.
+    """
+    with progress.task(f"{what}, warming up", len(steps), "networks") as task:
+        guesses = {}
+        for title, step in steps.items():
+            step()
+            guesses[title] = _time(step, 1, clock)
+            task.advance(1)
+    progress.note(f"{what}: {rounds} rounds of {sum(max(MOMENT, guess) for guess in guesses.values()):.0f} s or so")
+    seconds: dict[str, list[float]] = {title: [] for title in steps}
+    for number in range(rounds):
+        with progress.task(f"{what}, round {number + 1} of {rounds}", len(steps), "networks") as task:
+            for title in _rotated(list(steps), number):
+                runs = math.ceil(max(MOMENT, guesses[title]) / guesses[title])
+                seconds[title].append(_time(steps[title], runs, clock))
+                task.advance(1)
+    return seconds
+
+
+def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
+    """Seconds per run."""
+    started = clock()
+    for _ in range(runs):
+        step()
+    return (clock() - started) / runs
+
+
+def _rotated(titles: list[str], by: int) -> list[str]:
+    start = by % len(titles)
+    return titles[start:] + titles[:start]
+
+
+def _clock_of(runtime: Runtime) -> Clock:
+    """A clock that waits until the device has done what it was told."""
+    synchronize = getattr(torch, runtime.device.type).synchronize
+
+    def clock() -> float:
+        synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
+def memory_means(runtime: Runtime) -> str:
+    """What a figure of memory is on this device."""
+    if runtime.device.type == "cuda":
+        return "the peak that is allocated on the device in a step of training"
+    return "the peak resident set of a process that trains the network, less what it held before"
+
+
+def _memory(
+    networks: Sequence[Network], batch_size: int, runtime: Runtime, progress: Progress
+) -> dict[str, list[float]]:
+    """Bytes, as `memory_means` says."""
+    peak = _peak_allocated if runtime.device.type == "cuda" else peak_resident
+    found = {}
+    with progress.task("memory", len(networks), "networks") as task:
+        for network in networks:
+            found[network.title] = [float(peak(network, batch_size, runtime))]
+            task.advance(1)
+    return found
+
+
+def _peak_allocated(network: Network, batch_size: int, runtime: Runtime) -> int:
+    """The network is alone on the device, and its optimiser has its state."""
+    gc.collect()
+    each = Loaded.of(network, batch_size, runtime)
+    each.train()
+    runtime.reset_peak_memory()
+    each.train()
+    return runtime.peak_memory()
+
+
+def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
+    """Bytes that two steps of training need at most, measured in a process of their own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_tell_peak, args=(sender, network, batch_size, replace(runtime)), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        peak: int = receiver.recv()
+    except EOFError:
+        hint = "Give a smaller --batch-size or --scale."
+        raise TrainingError(f"the process that trained {network.title} ended early", hint=hint) from None
+    finally:
+        process.kill()
+        process.join()
+    return peak
+
+
+def _tell_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
+    """What the process does: a narrow ResNet-18 first, so that all that torch loads when it trains is loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    _free_at_once()
+    Loaded.of(Network.parse(f"{MEASURE},width=1", 1), 1, runtime).train()
+    gc.collect()
+    runtime.reset_peak_memory()
+    before = runtime.peak_memory()
+    each = Loaded.of(network, batch_size, runtime)
+    for _ in range(2):
+        each.train()
+    sender.send(runtime.peak_memory() - before)
+
+
+def _free_at_once() -> None:
+    """Has glibc give large blocks back as soon as they are free: a peak is what is in use, and not the heap's gaps."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_MMAP_THRESHOLD, 1 << 16)
+
+
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD of malloc.h."""

@@ -1,0 +1,109 @@
+"""Model folders: read, built, checked and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import tomli_w
+from torch import nn
+
+from ..backbones import build, is_code
+from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Recipe
+from ..csc import csc_layers, get_lambda
+from ..errors import ModelError, UsageError
+from ..files import make_folder, replacing
+from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_shards, write_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network with its card. The network is on the CPU and in eval mode until somebody moves it."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    net: nn.Module
+    weights: str
+    """sha256 of the weight file."""
+    trained_lambda: float | None
+    """lambda_0; None for a network without CSC-layers."""
+
+
+def read_model(folder: Path, *, run_code: bool = False) -> Model:
+    """Builds the network that `config.json` describes and fills it with the weights beside it.
+
+    A configuration that names a Python file is a `ModelError` unless that code may be run.
+    """
+    config, files = ModelConfig.read(folder), weight_files(folder)
+    if is_code(config.backbone.name) and not run_code:
+        hint = "Train it here, or install the network as a plugin."
+        raise ModelError(f"{folder} wants to run {config.backbone.name}", expected="a backbone by name", hint=hint)
+    if not files:
+        hint = f"Train it with `sdnet-bench train {folder.name}`."
+        raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
+    digest = weights_digest(files)
+    if config.weights_sha256 not in (None, digest):
+        raise ModelError(f"{files[0]} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
+    net, tensors = build_net(config), read_weights(files)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None
+    trained_lambda = get_lambda(net) if csc_layers(net) else None
+    return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
+
+
+def run_folder(runs_dir: Path, name: str) -> Path:
+    """The folder of a run that is to be; a `UsageError` where there is one already, or none can be."""
+    if not re.fullmatch(RUN_NAME, name):
+        raise UsageError("no name for a run", expected="letters, digits, dots, dashes and underscores", got=name)
+    folder = runs_dir / name
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    return folder
+
+
+@contextmanager
+def making_run(folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes the run when the block ends well, and is removed when it does not."""
+    with TemporaryDirectory(dir=make_folder(folder.parent), prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / folder.name
+        yield made
+        try:
+            made.rename(folder)
+        except OSError as error:  # somebody else was first
+            raise UsageError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
+
+
+def build_net(config: ModelConfig) -> nn.Module:
+    """The network that a configuration describes, with fresh weights."""
+    return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
+
+
+def write_model(
+    folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module, *, shard: str | None = None
+) -> Model:
+    """Writes how it was made, weights and configuration, each at once or not at all; the weights come last but one.
+
+    With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size.
+    """
+    with replacing(folder / (RECIPE if isinstance(made, Recipe) else ORIGIN)) as path:
+        path.write_text(_described(made), encoding="utf-8")
+    write_weights(folder, net) if shard is None else write_shards(folder, net, shard)
+    config = config.model_copy(update={"weights_sha256": weights_digest(weight_files(folder))})
+    with replacing(folder / CONFIG) as path:
+        path.write_text(config.to_json(), encoding="utf-8")
+    return read_model(folder, run_code=True)
+
+
+def _described(made: Recipe | Origin) -> str:
+    """A recipe as TOML, an origin as JSON."""
+    if isinstance(made, Origin):
+        return made.model_dump_json(indent=2) + "\n"
+    return tomli_w.dumps(made.model_dump(exclude_none=True, exclude={"name"}))

@@ -1,0 +1,133 @@
+"""Models by name: runs, shipped models, folders, and what has to be brought from elsewhere first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..backbones import Published, is_external, normalization
+from ..config import CONFIG, MODELS, Backbone, ModelConfig, Origin
+from ..csc import get_lambda
+from ..data import Dataset
+from ..errors import ModelError, UnknownNameError, UsageError
+from ..files import make_folder
+from ..progress import Progress
+from .checkpoint import Model, making_run, read_model, run_folder, write_model
+from .hub import HUB, folder_name, pull
+from .initial import PRETRAINED, check_forward, find_weights, initial_net
+
+IMAGENET_CLASSES = 1000
+"""Of the published weights of other people's networks."""
+
+
+def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progress: Progress | None = None) -> Model:
+    """Loads a model from a folder, from the run of that name, or from the models shipped with the package.
+
+    `hf:owner/name` is fetched from the Hub first, `torchvision:resnet50` or `timm:...` with its published weights; both
+    are runs from then on. Only a run that is not from the Hub may name a Python file that builds its network.
+
+    Raises:
+        UnknownNameError: no such folder, run or shipped model.
+        ModelError: its weights are missing, truncated, or those of another network, or cannot be fetched.
+    """
+    folder = find_model(path_or_name, Path(runs_dir), progress)
+    return read_model(folder, run_code=_was_made_here(folder, Path(runs_dir)))
+
+
+def _was_made_here(folder: Path, runs_dir: Path) -> bool:
+    """Whether somebody trained the model into this runs folder, or added it there by hand."""
+    origin = Origin.read(folder)
+    is_pulled = origin is not None and origin.source.startswith(HUB)
+    return folder.resolve().parent == runs_dir.resolve() and not is_pulled
+
+
+def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | None = None) -> Path:
+    """The folder of a model, by path or name."""
+    for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
+        if (folder / CONFIG).exists():
+            return folder
+    if is_external(str(path_or_name)):
+        return _obtain(str(path_or_name), runs_dir, progress or Progress())
+    if Path(path_or_name).is_dir():
+        raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
+    known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob("*/model*.safetensors")}
+    raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
+
+
+def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
+    """The run of a model from elsewhere, which the first process to ask for it makes."""
+    folder = runs_dir / (folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
+    make_folder(runs_dir)
+    with FileLock(runs_dir / f".{folder.name}.lock"):
+        if not (folder / CONFIG).exists():
+            return pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
+    if not _is_of(name, Origin.read(folder)):
+        hint = f"Give {name} another name: `sdnet-bench models {'pull' if name.startswith(HUB) else 'add'} --name`."
+        raise UsageError(f"{folder} is another model", hint=hint)
+    return folder
+
+
+def _is_of(name: str, origin: Origin | None) -> bool:
+    """Whether a model comes from there, and, of somebody else's network, with the recommended weights."""
+    if origin is None or origin.source != name:
+        return False
+    return name.startswith(HUB) or origin.revision == find_weights(name, PRETRAINED).revision
+
+
+def add_model(
+    backbone: str,
+    runs_dir: Path,
+    progress: Progress,
+    *,
+    dataset: Dataset | None = None,
+    weights: str = PRETRAINED,
+    csc_stem: bool = False,
+    name: str | None = None,
+) -> Path:
+    """Makes a run of a network that was trained elsewhere.
+
+    Args:
+        backbone: its name, such as `torchvision:resnet50`.
+        runs_dir: where the run goes.
+        progress: is told what is done.
+        dataset: whose images it classifies; by default ImageNet's.
+        weights: "pretrained", the name of published weights, or a safetensors file.
+        csc_stem: put a CSC-layer in the place of its first convolution, whose weights become the atoms.
+        name: of the run.
+
+    Raises:
+        UsageError: there is such a run already, or nobody has published weights of this network.
+        ModelError: the weights cannot be read or fetched, or are those of another network or of other classes.
+    """
+    given = find_weights(backbone, weights)
+    config = _configured(backbone, given, dataset, csc_stem)
+    folder = run_folder(runs_dir, name or config.backbone.slug)
+    net = initial_net(config.backbone, config.num_classes, weights, progress)
+    if dataset:
+        check_forward(net, backbone, dataset)
+    if csc_stem:  # a file may bring a lambda of its own
+        config = _with_lambda(config, get_lambda(net))
+    with making_run(folder) as made:
+        write_model(made, Origin(source=backbone, revision=given.revision), config, net)
+    progress.note(f"{backbone} with the weights {given.revision} is in {folder}")
+    return folder
+
+
+def _configured(backbone: str, given: Published, dataset: Dataset | None, csc_stem: bool) -> ModelConfig:
+    """How a network is built for weights from elsewhere, and which images it classifies."""
+    statistics = normalization(backbone) or ((dataset.mean, dataset.std) if dataset else None)
+    if statistics is None:
+        raise UsageError(f"nobody says how {backbone} normalises", expected="--dataset, whose statistics are taken")
+    options = {"mean": statistics[0], "std": statistics[1]} | given.options | ({"csc_stem": True} if csc_stem else {})
+    return ModelConfig(
+        backbone=Backbone(name=backbone, options=options),
+        num_classes=dataset.num_classes if dataset else IMAGENET_CLASSES,
+        dataset=dataset.name if dataset else "imagenet",
+    )
+
+
+def _with_lambda(config: ModelConfig, lambda_: float) -> ModelConfig:
+    """The configuration of a network whose CSC stem has that lambda."""
+    options = config.backbone.options | {"csc_stem": {"lambda_": lambda_}}
+    return config.model_copy(update={"backbone": config.backbone.model_copy(update={"options": options})})

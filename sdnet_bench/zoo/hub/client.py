@@ -1,0 +1,103 @@
+"""Calls to the Hub, with the errors, warnings and progress bars of its library in our words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, tqdm
+
+from ...errors import InterruptError, ModelError
+from ...progress import Progress, Task
+
+LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
+COMPLAINTS: Sequence[tuple[type[Exception], str, str]] = (
+    (GatedRepoError, "{repo} is gated", f"Ask for access on its page. {LOG_IN}"),
+    (RepositoryNotFoundError, "the Hub shows no {repo}", f"Is the name right? If it is private: {LOG_IN}"),
+    (RevisionNotFoundError, "{repo} has no such revision", "Name a branch, a tag or a commit with --revision."),
+    (HFValidationError, "{repo} is no name of a repository", "It is owner/name."),
+    (OfflineModeIsEnabled, "HF_HUB_OFFLINE keeps {repo} away", "Unset it to reach the Hub."),
+    (HfHubHTTPError, "the Hub refuses {repo}: {reason}", f"Try again later; if a right is missing: {LOG_IN}"),
+    (Exception, "cannot reach {repo} on the Hub: {reason}", "Run it again: files that have come whole are kept."),
+)
+"""What each error of the library means, and what to do about it; the first kind that fits counts."""
+
+
+class _Notes(logging.Handler):
+    """Passes on what the library says."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.note(" ".join(record.getMessage().split()))
+
+
+@contextmanager
+def asking(repo: str, progress: Progress) -> Iterator[None]:
+    """Makes one line of what the library, or its HTTP client, raises, and notes of what it says; its bars stay away."""
+    try:
+        with _as_notes(progress), _without_bars():
+            yield
+    except InterruptError:
+        raise
+    except Exception as error:
+        cause = _cause(error)
+        what, hint = next((what, hint) for kind, what, hint in COMPLAINTS if isinstance(cause, kind))
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
+        raise ModelError(what.format(repo=repo, reason=reason), hint=hint) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The outermost error that has a complaint of its own; where none has, what began it all."""
+    known = tuple(kind for kind, *_ in COMPLAINTS[:-1])
+    while not isinstance(error, known) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+@contextmanager
+def _as_notes(progress: Progress) -> Iterator[None]:
+    library = logging.getLogger("huggingface_hub")
+    handlers, library.handlers = library.handlers, [_Notes(progress)]
+    try:
+        yield
+    finally:
+        library.handlers = handlers
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    were_off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            enable_progress_bars()
+
+
+def bar(task: Task) -> type[tqdm]:
+    """What the library takes for a bar of its own: it tells a task how many bytes of a file have come."""
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> None:
+            task.advance(int(n or 0))
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """Bytes on the line, which are fewer where they are compressed."""
+
+        def set_transfer_postfix_str(self, postfix: str, refresh: bool = False) -> None:
+            """Their speed."""
+
+    return Bar

@@ -1,0 +1,119 @@
+"""Downloads a model from the Hub: it becomes a run once everything in it has been checked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from ...config import CONFIG, ORIGIN, Origin
+from ...errors import InterruptError, ModelError, UsageError
+from ...files import make_folder
+from ...progress import Progress
+from ...records import RecordStore, read_results
+from ..weights import WEIGHTS
+from .client import asking, bar
+from .layout import HUB, WEIGHT_FILES, is_published, repository
+from .validate import check, check_config
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.tar", "*.ckpt", "*.pkl")
+BROKEN_OFF = ".pulls"
+"""Where in the runs' folder a pull lies until it is whole and checked."""
+
+
+def pull(name: str, folder: Path, progress: Progress, revision: str | None = None) -> Path:
+    """Brings a model from the Hub and makes a run of it, once everything has been checked.
+
+    Files that have come before the line breaks are kept for the next try.
+
+    Args:
+        name: `hf:owner/name`.
+        folder: of the run.
+        progress: is told what comes.
+        revision: a branch, a tag or a commit; by default the latest.
+
+    Raises:
+        UsageError: `folder` is there already.
+        ModelError: there is no such repository, it cannot be reached, or what it holds is no model of ours.
+    """
+    repo = repository(name)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    with asking(repo, progress):
+        found = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    commit, sizes = str(found.sha), {file.rfilename: file.size or 0 for file in found.siblings or ()}
+    wanted = _wanted(repo, sizes)
+    scratch = make_folder(folder.parent / BROKEN_OFF / f"{folder.name}-{commit[:12]}")
+    progress.note(f"{repo} at {commit[:12]}: {len(wanted)} files, {sum(wanted.values()) / 1e6:.1f} MB")
+    _fetch(repo, commit, {CONFIG: wanted.pop(CONFIG)}, scratch, progress)
+    with _admitting(repo, scratch):
+        check_config(scratch)
+    _fetch(repo, commit, wanted, scratch, progress)
+    with _admitting(repo, scratch):
+        check(scratch)
+        _make_run(scratch, Origin(source=f"{HUB}{repo}", revision=commit))
+    return _settle(scratch, folder)
+
+
+def _wanted(repo: str, sizes: dict[str, int]) -> dict[str, int]:
+    """The files to bring, with their sizes in bytes; a `ModelError` where they make no model."""
+    if CONFIG not in sizes:
+        raise ModelError(f"{repo} is no model of sdnet-bench", expected=f"{CONFIG} in it", got=_some(sizes))
+    if not any(is_published(name, WEIGHT_FILES) for name in sizes):
+        pickles = [name for name in sizes if is_published(name, PICKLES)]
+        hint = "Pickles are not read: they can run anything." if pickles else None
+        raise ModelError(f"{repo} has no weights", expected=WEIGHTS, got=_some(pickles or sizes), hint=hint)
+    return {name: size for name, size in sizes.items() if is_published(name)}
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first five names."""
+    listed = sorted(names)
+    return ", ".join(listed[:5]) + ", ..." * (len(listed) > 5) or "nothing"
+
+
+def _fetch(repo: str, commit: str, sizes: dict[str, int], folder: Path, progress: Progress) -> None:
+    """Downloads files into a folder; those that are there already are kept."""
+    for name, size in sizes.items():
+        with progress.task(f"fetch {name}", size, "bytes") as task, asking(repo, progress):
+            HfApi().hf_hub_download(repo, name, revision=commit, local_dir=folder, tqdm_class=bar(task))
+
+
+@contextmanager
+def _admitting(repo: str, scratch: Path) -> Iterator[None]:
+    """Removes what is no good, whatever is wrong with it, and says so in one line."""
+    try:
+        yield
+    except InterruptError:
+        raise
+    except Exception as error:
+        shutil.rmtree(scratch)
+        _tidy(scratch.parent)
+        reason = str(error).replace(str(scratch), repo)
+        raise ModelError(reason if repo in reason else f"{repo}: {reason or type(error).__name__}") from error
+
+
+def _make_run(folder: Path, origin: Origin) -> None:
+    """Writes down where a model comes from, and takes over what its author has measured."""
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    (folder / ORIGIN).write_text(origin.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    lines = [f"{record.model_dump_json()}\n" for record in read_results(folder)]
+    (folder / RecordStore.FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _settle(scratch: Path, folder: Path) -> Path:
+    """Moves a checked model to where it belongs."""
+    try:
+        scratch.rename(folder)
+    except OSError as error:
+        raise ModelError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
+    _tidy(scratch.parent)
+    return folder
+
+
+def _tidy(pulls: Path) -> None:
+    with suppress(OSError):  # another pull lies there
+        pulls.rmdir()

@@ -1,0 +1,106 @@
+"""Uploads a model folder to the Hub: it is checked, planned, and sent as one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+
+from ...config import CARD, RECIPE, RESULTS, Origin
+from ...errors import ModelError, UsageError
+from ...progress import Progress
+from ...version import __version__
+from ..weights import weight_files
+from .client import LOG_IN, asking
+from .layout import WEIGHT_FILES, is_published, repository
+from .validate import check
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What would be published, and where."""
+
+    repo: str
+    folder: Path
+    files: tuple[Path, ...]
+    private: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.files)
+
+    def __str__(self) -> str:
+        kind = "private" if self.private else "public"
+        return f"{self.repo} ({kind}): {len(self.files)} files, {self.size / 1e6:.1f} MB"
+
+
+def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
+    """Checks a model folder and says what of it would be published; nobody is asked, nothing is sent.
+
+    Args:
+        folder: of the model.
+        name: `owner/name`, with or without `hf:`.
+        private: whether others may not see it.
+
+    Raises:
+        UsageError: the weights are somebody else's.
+        BenchError: something is missing or damaged, or the network is a Python file.
+    """
+    return Upload(repository(name), folder, published_files(folder), private)
+
+
+def published_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a model folder that are published, after each was read and found whole.
+
+    Raises:
+        UsageError: the weights are somebody else's.
+        BenchError: something is missing or damaged, or the network is a Python file.
+    """
+    origin = Origin.read(folder)
+    if origin:
+        raise UsageError(f"{folder} holds weights of {origin.source}", hint="Publish what was trained here.")
+    if not weight_files(folder):
+        hint = f"Train it with `sdnet-bench train {folder.name}`."
+        raise ModelError(f"{folder} has no weights to publish", hint=hint)
+    check(folder)
+    files = tuple(sorted(path for path in folder.iterdir() if is_published(path.name)))
+    odd = [path.name for path in files if path.is_symlink() or not path.is_file()]
+    if odd:
+        raise ModelError(f"{folder / odd[0]} is no plain file", hint="Put the file itself there, or take it away.")
+    missing = {CARD, RECIPE, RESULTS} - {path.name for path in files}
+    if missing:
+        hint = f"Write them with `sdnet-bench evaluate {folder.name}`."
+        raise ModelError(f"{folder} is not complete", expected=" and ".join(sorted(missing)), hint=hint)
+    return files
+
+
+def push(upload: Upload, progress: Progress) -> str:
+    """Publishes a model as one commit, which also takes away weights that are no longer its own.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        UsageError: it is to be private, and the repository is public.
+        ModelError: there is no token, the Hub refuses it, or the line breaks.
+    """
+    if get_token() is None:
+        raise ModelError(f"nobody is logged in who could write to {upload.repo}", hint=LOG_IN)
+    api, repo = HfApi(), upload.repo
+    with asking(repo, progress):
+        api.create_repo(repo, private=upload.private, exist_ok=True)
+        there = api.model_info(repo)
+    if upload.private and not there.private:
+        raise UsageError(f"{repo} is there already, and public", hint="Name another repository.")
+    progress.note(f"push to {upload}")
+    names = {path.name for path in upload.files}
+    old = [file.rfilename for file in there.siblings or () if is_published(file.rfilename, WEIGHT_FILES)]
+    changes: list[CommitOperationAdd | CommitOperationDelete] = [
+        *(CommitOperationAdd(path.name, path) for path in upload.files),
+        *(CommitOperationDelete(name) for name in old if name not in names),
+    ]
+    message = f"{upload.folder.resolve().name}, by sdnet-bench {__version__}"
+    with progress.task(f"push to {repo}", 0, "bytes"), asking(repo, progress):
+        return str(api.create_commit(repo, changes, commit_message=message).commit_url)

@@ -1,0 +1,61 @@
+"""Reads a model folder whole before it is believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+from ...backbones import BACKBONES, is_external, parse
+from ...config import CARD, CONFIG, RECIPE, ModelConfig, Recipe
+from ...data import DATASETS
+from ...errors import ModelError, UnknownNameError
+from ...records import read_results
+from ..checkpoint import read_model
+
+
+def check_config(folder: Path) -> None:
+    """Makes sure that a configuration parses, says which weights it means, and names what is here."""
+    config = ModelConfig.read(folder)
+    if config.weights_sha256 is None:
+        hint = "Is it trained? If so, its author has to say."
+        raise ModelError(f"{folder / CONFIG} does not say which weights it means", expected="weights_sha256", hint=hint)
+    name = config.backbone.name
+    try:
+        _ = parse(name) if is_external(name) else BACKBONES[name]
+    except UnknownNameError as error:
+        hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
+        raise ModelError(f"{folder} needs another backbone: {error}", hint=hint) from None
+    _check_dataset(folder, config.dataset)
+
+
+def _check_dataset(folder: Path, name: str) -> None:
+    if name not in DATASETS:
+        hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
+        raise ModelError(f"{folder} is of an unknown data set", expected="one that is registered", got=name, hint=hint)
+
+
+def check(folder: Path) -> None:
+    """Reads everything that a model folder has: configuration, weights and their sha256, recipe, records, card.
+
+    Raises:
+        BenchError: something is missing, damaged, or would run code.
+    """
+    check_config(folder)
+    read_model(folder)
+    read_results(folder)
+    if (folder / RECIPE).exists():
+        Recipe.read(folder / RECIPE)
+    if (folder / CARD).exists():
+        _check_card(folder / CARD)
+
+
+def _check_card(path: Path) -> None:
+    try:
+        content = path.read_text(encoding="utf-8")
+        is_headed = content.startswith("---") and ModelCard(content).text != content
+    except Exception as error:  # half a dozen kinds of YAML's, and those of the library
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"the card {path} does not parse: {reason}", expected="front matter in YAML") from None
+    if not is_headed:
+        raise ModelError(f"the card {path} has no front matter", expected="YAML between two lines of ---")

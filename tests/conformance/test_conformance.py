@@ -1,0 +1,495 @@
+"""Each check of a contract: parts that keep it pass, and one that breaks it is told how."""
+
+from __future__ import annotations
+
+import random
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sdnet_bench.attacks import ATTACKS
+from sdnet_bench.backbones import BACKBONES
+from sdnet_bench.backbones.normalize import Normalize
+from sdnet_bench.conformance import Finding, all_parts, check_part
+from sdnet_bench.data import CORRUPTIONS, DATASETS, Corruption, Dataset, open_dataset
+from sdnet_bench.data.splits import TensorSplit
+from sdnet_bench.engine.robust import SUITES
+from sdnet_bench.errors import DataError, UnknownNameError, UsageError
+from sdnet_bench.registry import Part
+
+EXAMPLE = Path(__file__).parents[1] / "example_plugin" / "sdnet_bench_example"
+REGISTRIES = {"backbone": BACKBONES, "corruption": CORRUPTIONS, "attack": ATTACKS, "dataset": DATASETS}
+
+Judge = Callable[[str, Any], dict[str, Finding]]
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """Registers a part as "candidate" and checks it: `judge(kind, part)` gives the findings by check."""
+
+    def findings(kind: str, part: Any) -> dict[str, Finding]:
+        monkeypatch.setitem(REGISTRIES[kind]._parts, "candidate", part)  # type: ignore[attr-defined]
+        return {found.check: found for found in check_part("candidate")}
+
+    return findings
+
+
+def verdicts(found: dict[str, Finding]) -> set[str]:
+    return {finding.verdict for finding in found.values()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("backbone", "tinycsc"), ("corruption", "dead_columns"), ("attack", "fgsm"), ("dataset", "gratings")],
+)
+def test_the_example_keeps_its_contract(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = runpy.run_path(str(EXAMPLE / f"{kind}.py"))[name]
+    monkeypatch.setitem(REGISTRIES[kind]._parts, name, part)  # type: ignore[attr-defined]
+    found = list(check_part(name))
+    assert {finding.kind for finding in found} == {kind}
+    assert [finding for finding in found if finding.verdict != "pass"] == []
+
+
+@pytest.mark.parametrize("name", ["gaussian", "fog", "noise", "digits"])
+def test_our_own_parts_keep_it(name: str) -> None:
+    assert [found for found in check_part(name) if found.verdict == "fail"] == []
+
+
+# backbones
+
+
+class Good(nn.Module):
+    """A small network that does nothing wrong."""
+
+    def __init__(self, num_classes: int, *, mean: Any, std: Any) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.conv, self.last = nn.Conv2d(3, 4, 3, stride=2), nn.Linear(4, num_classes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.normalize(images))
+
+    def head(self, images: Tensor) -> Tensor:
+        return self.last(self.conv(images).relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Wide(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[:, :3]
+
+
+class Labels(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).argmax(1)
+
+
+class Several(Good):
+    def forward(self, images: Tensor) -> Any:
+        return {"logits": super().forward(images)}
+
+
+class Logarithmic(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.log())
+
+
+class Leaving(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        sys.exit(3)
+
+
+class Raw(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images)
+
+
+class Dizzy(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + 0.1 * torch.rand_like(images))
+
+
+class Idle(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        torch.rand(1)
+        return super().forward(images)
+
+
+class Counting(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += 1
+        return super().forward(images)
+
+
+class Social(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images - images.mean(0))
+
+
+class Rounding(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward((255 * images).round() / 255)
+
+
+class Frozen(Good):
+    def head(self, images: Tensor) -> Tensor:
+        return super().head(images).detach() + images.mean()
+
+
+class Secretive(Good):
+    def __init__(self, num_classes: int, **options: Any) -> None:
+        super().__init__(num_classes, **options)
+        self.secret = torch.randn(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.secret
+
+
+class Locked(Good):
+    def __init__(self, num_classes: int, **options: Any) -> None:
+        super().__init__(num_classes, **options)
+        self.lock = threading.Lock()
+
+
+class Loud(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        print("hello")  # noqa: T201
+        return super().forward(images)
+
+
+def test_a_good_backbone_passes(judge: Judge) -> None:
+    assert verdicts(judge("backbone", Good)) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "check", "got"),
+    [
+        (lambda num_classes, *, mean, std: 3, "builds", "got int"),
+        (lambda num_classes, *, mean, std: Normalize(mean, std), "builds", "got nothing to train"),
+        (lambda num_classes, *, mean, std: 1 / 0, "builds", "got ZeroDivisionError: division by zero"),
+        (Wide, "logits", "got torch.float32 (4, 3)"),
+        (Labels, "logits", "got torch.int64 (4,)"),
+        (Several, "logits", "got dict"),
+        (Logarithmic, "logits", "got logits that are not finite"),
+        (Leaving, "logits", "got an exit with status 3"),
+        (Raw, "normalisation", "got logits that differ by"),
+        (Dizzy, "determinism", "got other logits the second time"),
+        (Idle, "determinism", "got a forward that draws random numbers"),
+        (Counting, "state", "got another seen after a forward"),
+        (Social, "batch", "got logits that differ by"),
+        (Rounding, "input gradient", "got zeros alone"),
+        (Frozen, "training", "does not require grad"),
+        (Secretive, "weights", "got other logits from the same weights"),
+        (Locked, "copy", "got TypeError: cannot pickle"),
+        (Loud, "prints nothing", r"got 'hello\nhello"),
+    ],
+)
+def test_a_backbone_that_breaks_its_contract_is_told_how(
+    judge: Judge, builder: Callable[..., Any], check: str, got: str
+) -> None:
+    found = judge("backbone", builder)[check]
+    assert found.verdict == "fail"
+    assert got in found.says
+    assert found.says.startswith("expected ")
+
+
+def test_nothing_more_is_asked_of_a_backbone_that_does_not_build(judge: Judge) -> None:
+    found = judge("backbone", lambda num_classes, *, mean, std: 3)
+    assert {check: finding.verdict for check, finding in found.items()} == {"builds": "fail", "prints nothing": "pass"}
+
+
+def test_what_a_part_prints_does_not_reach_the_terminal(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+    judge("backbone", Loud)
+    assert capsys.readouterr().out == ""
+
+
+# corruptions
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def darker(pixels: Any, level: float, generator: np.random.Generator) -> Any:
+    return pixels * (1 - level)
+
+
+def corruption(apply: Callable[..., Any] = darker, levels: tuple[float, ...] = LEVELS, **rest: Any) -> Corruption:
+    return Corruption("candidate", apply, {"cifar": levels}, **rest)
+
+
+def in_place(pixels: Any, level: float, generator: np.random.Generator) -> Any:
+    pixels *= 1 - level
+    return pixels
+
+
+def test_a_good_corruption_passes(judge: Judge) -> None:
+    assert verdicts(judge("corruption", corruption())) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("part", "check", "verdict", "got"),
+    [
+        (corruption(levels=LEVELS[:3]), "severities", "fail", "got 3 for cifar"),
+        (corruption(levels=(*LEVELS[:4], float("nan"))), "severities", "fail", "got the level nan"),
+        (Corruption("candidate", darker, {}), "severities", "fail", "got none"),
+        (
+            corruption(lambda pixels, *_: pixels[:, 1:]),
+            "shape",
+            "fail",
+            "got (3, 31, 32) for (3, 32, 32) at severity 1",
+        ),
+        (corruption(lambda pixels, *_: pixels / 0.0), "shape", "fail", "got "),
+        (corruption(lambda pixels, level, _: pixels + level * random.random()), "determinism", "fail", "second time"),
+        (
+            corruption(lambda pixels, level, _: pixels * (1 - level) + 0 * np.random.random()),
+            "generators",
+            "fail",
+            "got another state of numpy's",
+        ),
+        (corruption(in_place), "input", "fail", "got another input after severity 1 of cifar"),
+        (corruption(lambda pixels, *_: pixels), "change", "warn", "got the clean images at severity 1 of cifar"),
+        (corruption(levels=LEVELS[::-1]), "order", "warn", "levels of 255 for cifar"),
+    ],
+)
+def test_a_corruption_that_breaks_its_contract_is_told_how(
+    judge: Judge, part: Corruption, check: str, verdict: str, got: str
+) -> None:
+    with np.errstate(all="ignore"):
+        found = judge("corruption", part)[check]
+    assert found.verdict == verdict
+    assert got in found.says
+
+
+# attacks
+
+
+def ascend(victim: nn.Module, images: Tensor, labels: Tensor, setting: Any, restart: int) -> Tensor:
+    images = images.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(victim(images), labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, images)
+    length = gradient.abs().flatten(1).amax(1) if setting.norm == "linf" else gradient.flatten(1).norm(dim=1)
+    return (images + 0.9 * setting.eps * gradient / length.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def changed(change: Callable[[Any, Tensor, Any], Any]) -> Callable[..., Any]:
+    """The good attack, and something else done to victim, adversarial images and setting."""
+
+    def attack(victim: Any, images: Tensor, labels: Tensor, setting: Any, restart: int) -> Any:
+        return change(victim, ascend(victim, images, labels, setting, restart), setting)
+
+    return attack
+
+
+def refuse_l2(victim: Any, images: Tensor, setting: Any) -> Tensor:
+    if setting.norm == "l2":
+        raise UsageError("works under linf alone")
+    return images
+
+
+def hook(victim: Any, images: Tensor, setting: Any) -> Tensor:
+    victim.net.register_forward_hook(lambda *_: None)
+    return images
+
+
+def reseed(victim: Any, images: Tensor, setting: Any) -> Tensor:
+    np.random.seed(restless.randrange(2**32))
+    return images
+
+
+def train(victim: Any, images: Tensor, setting: Any) -> Tensor:
+    with torch.no_grad():
+        victim.net.last.bias += 1e-8 + victim.net.last.bias * 1e-6
+    return images
+
+
+restless = random.Random()
+
+
+def test_a_good_attack_passes(judge: Judge) -> None:
+    assert verdicts(judge("attack", ascend)) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("attack", "check", "verdict", "got"),
+    [
+        (
+            changed(lambda victim, images, setting: 1 - images),
+            "budget",
+            "fail",
+            "got the error: attack 'candidate' left",
+        ),
+        (changed(lambda victim, images, setting: sys.exit(0)), "budget", "fail", "got an exit with status 0"),
+        (changed(refuse_l2), "norms", "warn", "got works under linf alone"),
+        (
+            changed(lambda victim, images, setting: (images - 1e-3 * setting.eps * restless.random()).clamp(0, 1)),
+            "determinism",
+            "fail",
+            "that differ the second time, under linf on a plain network",
+        ),
+        (
+            changed(lambda victim, images, setting: (images - 1e-3 * setting.eps * images.mean()).clamp(0, 1)),
+            "batch",
+            "fail",
+            "got 4 of 4 that differ, under linf on a plain network",
+        ),
+        (changed(hook), "traces", "fail", "got other hooks afterwards"),
+        (changed(reseed), "traces", "fail", "got other numpy random state afterwards"),
+        (changed(train), "traces", "fail", "got other weights afterwards"),
+        (lambda victim, images, labels, setting, restart: images, "strength", "warn", "got 0 against "),
+    ],
+)
+def test_an_attack_that_breaks_its_contract_is_told_how(
+    judge: Judge, attack: Callable[..., Any], check: str, verdict: str, got: str
+) -> None:
+    found = judge("attack", attack)[check]
+    assert found.verdict == verdict
+    assert got in found.says
+
+
+def test_no_attack_has_the_name_of_a_suite() -> None:
+    assert {*ATTACKS.reserved} == {*SUITES}
+
+
+# data sets
+
+
+class Renumbered(TensorSplit):
+    def subset(self, places: Any) -> TensorSplit:
+        found = super().subset(places)
+        return replace(found, index=torch.arange(len(found)))
+
+
+class Orderly(TensorSplit):
+    def augmented(self, batch_size: int, device: torch.device, seed: int) -> Any:
+        return super().augmented(batch_size, device, 0)
+
+
+class Forgetful(TensorSplit):
+    def subset(self, places: Any) -> TensorSplit:
+        return of(Forgetful)("", super().subset(places))
+
+    def augmented(self, batch_size: int, device: torch.device, seed: int) -> Any:
+        return list(super().augmented(batch_size, device, seed))[:-1]
+
+
+def opener(
+    split: Callable[[str, TensorSplit], Any] = lambda which, split: split, **changes: Any
+) -> Callable[..., Dataset]:
+    """Digits, with something changed in the data set or in its splits."""
+    known = open_dataset("digits", Path())
+    facts = {"name": "candidate", "open": lambda which: split(which, known.open(which))} | changes  # type: ignore[arg-type]
+    return lambda data_dir, progress: replace(known, **facts)
+
+
+def missing(data_dir: Path, progress: Any) -> Dataset:
+    raise DataError(f"no images in {data_dir}")
+
+
+def noisy(which: str, split: TensorSplit) -> TensorSplit:
+    return replace(split, images=torch.randint(256, split.images.shape, dtype=torch.uint8))
+
+
+def of(kind: type[TensorSplit]) -> Callable[[str, TensorSplit], TensorSplit]:
+    return lambda which, split: kind(split.images, split.labels, split.index, split.augmentation)
+
+
+def some_training_images(instead_of: str) -> Callable[[str, TensorSplit], Any]:
+    def split_of(which: str, split: TensorSplit) -> Any:
+        return open_dataset("digits", Path()).open("train").subset(range(100)) if which == instead_of else split
+
+    return split_of
+
+
+def empty(which: str, split: TensorSplit) -> TensorSplit:
+    return replace(split, images=split.images[:0], labels=split.labels[:0], index=split.index[:0])
+
+
+def test_a_good_data_set_passes(judge: Judge) -> None:
+    assert verdicts(judge("dataset", opener())) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("part", "check", "verdict", "got"),
+    [
+        (lambda data_dir, progress: None, "opens", "fail", "got NoneType"),
+        (opener(name="digits"), "opens", "fail", "got one that is called 'digits'"),
+        (missing, "opens", "fail", "got the error: no images in data"),
+        (opener(empty), "splits", "fail", "got an empty train split"),
+        (
+            opener(lambda which, split: replace(split, images=split.images.float())),
+            "images",
+            "fail",
+            "got torch.float32 (256, 3, 32, 32) in train",
+        ),
+        (opener(num_classes=9), "labels", "fail", "got 0 to 9 in train, and 9 classes"),
+        (
+            opener(lambda which, split: replace(split, labels=split.labels.int())),
+            "labels",
+            "fail",
+            "got torch.int32 (1237,) in train",
+        ),
+        (opener(family="mnist"), "family", "fail", "got 'mnist'; known: cifar, imagenet"),
+        (opener(mean=(0.5, 0.5, 0.5)), "statistics", "warn", "got mean 0.3"),
+        (opener(std=(0.0, 0.5, 0.5)), "statistics", "warn", "std (0.0, 0.5, 0.5)"),
+        (opener(lambda which, split: open_dataset("digits", Path()).open("test")), "apart", "fail", "got two splits"),
+        (opener(some_training_images("test")), "apart", "fail", "got 100 of 100 test images among"),
+        (opener(some_training_images("validation")), "held out", "fail", "in both"),
+        (opener(noisy), "determinism", "fail", "got another digest of train the second time"),
+        (opener(of(Renumbered)), "subset", "fail", "got other images, labels or index in train"),
+        (opener(of(Orderly)), "augmented", "fail", "got the same order from another seed"),
+        (opener(of(Forgetful)), "epoch", "fail", "got 224 different ones of 256 in an epoch of 224"),
+    ],
+)
+def test_a_data_set_that_breaks_its_contract_is_told_how(
+    judge: Judge, part: Callable[..., Any], check: str, verdict: str, got: str
+) -> None:
+    found = judge("dataset", part)[check]
+    assert found.verdict == verdict
+    assert got in found.says
+
+
+# names
+
+
+def test_findings_come_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    watched = changed(lambda victim, images, setting: asked.append(setting.norm) or images)
+    monkeypatch.setitem(ATTACKS._parts, "candidate", watched)  # type: ignore[attr-defined]
+    findings = check_part("candidate")
+    assert not asked
+    assert next(findings).check == "budget"
+    assert {*asked} == {"linf", "l2"}
+
+
+def test_an_unknown_name_gets_the_nearest_of_any_kind() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown part 'gausian'\. Did you mean 'gaussian'"):
+        check_part("gausian")
+
+
+def test_a_name_of_two_kinds_is_checked_as_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS._parts, "candidate", opener())  # type: ignore[attr-defined]
+    monkeypatch.setitem(CORRUPTIONS._parts, "candidate", corruption())  # type: ignore[attr-defined]
+    assert {found.kind for found in check_part("candidate")} == {"dataset", "corruption"}
+
+
+def test_a_plugin_that_is_left_out_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    rejected = Part("digits", "dataset", "more-digits", "2.0", "the name is taken by sdnet-bench")
+    monkeypatch.setattr(DATASETS, "_rejected", [rejected])
+    first, *rest = check_part("digits")
+    assert (first.check, first.verdict) == ("loads", "fail")
+    assert first.says.endswith("got more-digits's: the name is taken by sdnet-bench")
+    assert {found.verdict for found in rest} == {"pass"}
+
+
+def test_the_list_of_parts_holds_all_of_ours() -> None:
+    listed = {(part.kind, part.name) for part in all_parts() if part.distribution == "sdnet-bench"}
+    assert listed == {(kind, name) for kind, registry in REGISTRIES.items() for name in registry.ours}
+    assert len(listed) > 35

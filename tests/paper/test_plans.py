@@ -1,0 +1,159 @@
+"""Plans: what they announce is what a run measures, and a second time nothing is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sdnet_bench.data import CORRUPTIONS, limited
+from sdnet_bench.errors import UnknownNameError, UsageError
+from sdnet_bench.paper.iterations import STEPS
+from sdnet_bench.paper.plan import Images, PlanStep, images_per_second, run
+from sdnet_bench.paper.registry import STUDIES, plan
+from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.tables import build_tables
+from sdnet_bench.records import MIXED, NOISES, UNKNOWN, Record
+from sdnet_bench.studies import algorithm1
+from sdnet_bench.studies.workbench import Workbench
+
+N = 12
+"""Images of each split."""
+GRID = (0.1, 0.8)
+NOISE_STUDIES = [name for name in STUDIES if name != "corruptions"]
+
+
+def shrink(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    """A data set of a few images, and a grid of two lambdas."""
+    whole = bench.dataset.open
+    bench.dataset = replace(bench.dataset, open=lambda which: limited(whole(which), N))
+    monkeypatch.setattr(algorithm1, "LAMBDAS", GRID)
+    return bench
+
+
+@pytest.fixture
+def small(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    return shrink(sdnet, monkeypatch)
+
+
+def missing(bench: Workbench, stages: list[PlanStep]) -> int:
+    return len(bench.missing(cell for stage in stages for cell in stage.cells))
+
+
+def announced(bench: Workbench, stages: list[PlanStep]) -> int:
+    """Images to classify, as `--dry-run` adds them up."""
+    return sum(bench.work(bench.missing(stage.cells)) + stage.later for stage in stages)
+
+
+@pytest.mark.parametrize("study", NOISE_STUDIES)
+def test_a_plan_that_was_carried_out_has_nothing_left(small: Workbench, told: Any, study: str) -> None:
+    stages = plan(small, study)
+    before, promised = missing(small, stages), announced(small, stages)
+    records = run(stages)
+    assert before > 0
+    assert 0 < told.images <= promised
+    assert missing(small, stages) == 0
+    told.images = 0
+    again = plan(small, study)
+    assert missing(small, again) == 0
+    if study != "inference":
+        assert announced(small, again) == 0
+    assert {record.cell.key for record in run(again)} == {record.cell.key for record in records}
+    assert told.images == 0
+
+
+def test_a_plan_measures_nothing(small: Workbench, told: Any) -> None:
+    before = len(small.store)
+    for study in STUDIES:
+        assert plan(small, study)
+    assert (told.images, told.notes, len(small.store)) == (0, [], before)
+
+
+@pytest.mark.parametrize("study", ["table2", "table3"])
+def test_a_plan_counts_every_image_once(small: Workbench, told: Any, study: str) -> None:
+    """The upper bound is what is measured where no record can be shared."""
+    stages = plan(small, study)
+    promised = announced(small, stages)
+    run(stages)
+    assert told.images == promised
+
+
+def test_table_2_fits_then_chooses(small: Workbench) -> None:
+    given, fitting, chosen = plan(small, "table2")
+    assert {cell.lambda_ for cell in given.cells} == {0.1}
+    assert [cell.split for cell in fitting.cells] == ["train"] * 7 * len(GRID)
+    assert {cell.lambda_ for cell in fitting.cells} == set(GRID)
+    assert chosen.later == 5 * N
+    run([given, fitting])
+    assert [stage.title for stage in plan(small, "table2")] == [given.title, chosen.title]
+
+
+def test_table_5_is_about_2_4_and_8_iterations(small: Workbench) -> None:
+    cells = {cell.steps for stage in plan(small, "table5") for cell in stage.cells}
+    assert (STEPS, cells) == ((2, 4, 8), {None, 4, 8})  # those of training have no number
+
+
+def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
+    (stage,) = plan(small, "corruptions", Images(5))
+    names = {cell.corruption for cell in stage.cells}
+    assert len(stage.cells) == 5 * len(names) == 75
+    assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
+    assert {cell.limit for cell in stage.cells} == {5}
+
+
+def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
+    for study in STUDIES:
+        limits = {cell.limit for stage in plan(small, study, Images(7)) for cell in stage.cells if cell.split == "test"}
+        assert limits <= {7}, study
+
+
+@pytest.mark.parametrize("study", ["table2", "table3"])
+def test_a_network_without_lambda_is_measured_as_it_is(
+    resnet: Workbench, monkeypatch: pytest.MonkeyPatch, study: str
+) -> None:
+    (stage,) = plan(shrink(resnet, monkeypatch), study)
+    assert {cell.lambda_ for cell in stage.cells} == {None}
+    assert len(run([stage])) == len(stage.cells)
+
+
+@pytest.mark.parametrize("study", ["table5", "figure2", "figure3", "inference"])
+def test_a_network_without_lambda_is_no_part_of_studies_of_it(resnet: Workbench, study: str) -> None:
+    with pytest.raises(UsageError, match="no CSC-layer"):
+        plan(resnet, study)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("tabel2", "table2"), ("figure", "figure"), ("infrence", "inference")])
+def test_an_unknown_study_is_answered_with_the_nearest(sdnet: Workbench, name: str, nearest: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown study '{name}'. Did you mean '{nearest}"):
+        plan(sdnet, name)
+
+
+def test_the_speed_of_this_machine_is_measured_and_not_recorded(small: Workbench) -> None:
+    before = len(small.store)
+    assert images_per_second(small) > 0
+    assert len(small.store) == before
+
+
+def shown(bench: Workbench, study: str) -> set[tuple[str, str]]:
+    """Row and column of the numbers that a report has for a study."""
+    results = Results.read(bench.folder, bench.folder.parent)
+    tables = [table for table in build_tables([results]) if table.name == study]
+    return {(e.row, e.column) for table in tables for e in table.entries if e.model and e.ours}
+
+
+@pytest.mark.parametrize(("study", "cells"), [("table2", 15), ("table3", 8), ("table5", 12), ("inference", 47)])
+def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cells: int) -> None:
+    """Of the stream of all noises, "type known" is there for a lambda per image alone, and not for clean images."""
+    run(plan(small, study))
+    assert len(shown(small, study)) == cells
+
+
+def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: Workbench) -> None:
+    def kind(record: Record) -> tuple[str | None, object, str]:
+        rule = record.cell.rule or ""
+        return record.cell.corruption, record.cell.severity, "image" if rule.endswith("/image") else "set" * bool(rule)
+
+    kinds = {kind(record) for record in run(plan(small, "inference"))}
+    assert {(name, MIXED, per) for name in (*NOISES, UNKNOWN) for per in ("", "set", "image")} <= kinds
+    assert {(None, None, per) for per in ("set", "image")} <= kinds

@@ -1,0 +1,340 @@
+"""Records: keys that follow the content, outcomes bit by bit, and a file that survives crashes and company."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sdnet_bench.errors import RecordError
+from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record, RecordStore, load, read_results, write_results
+
+ATTACK = AttackSetting(norm="linf", eps=8 / 255, step_size=2 / 255, steps=10)
+CELL = Cell(weights="aa", dataset="digits", split="test", images="bb", lambda_=0.1, attack=ATTACK)
+
+CELL_CHANGES: dict[str, Any] = {
+    "kind": "training",
+    "weights": "ab",
+    "dataset": "cifar10",
+    "split": "train",
+    "images": "bc",
+    "limit": 100,
+    "block": (0, 250),
+    "lambda_": 0.2,
+    "steps": 4,
+    "layers": "stem",
+    "corruption": "gaussian",
+    "level": 0.08,
+    "severity": 3,
+    "archive": "cd",
+    "attack": None,
+    "defence": "blur",
+    "rule": "algorithm-1",
+    "precision": "bfloat16",
+    "seed": 1,
+}
+ATTACK_CHANGES: dict[str, Any] = {
+    "name": "fgsm",
+    "norm": "l2",
+    "eps": 0.5,
+    "step_size": 0.1,
+    "steps": 20,
+    "restarts": 2,
+    "crafted_at": 0.1,
+    "through": "attached",
+    "inference_steps": 4,
+    "smooth": True,
+    "gradient": "phantom",
+    "revision": 7,
+}
+
+APPENDER = """
+import sys
+from pathlib import Path
+import numpy as np
+from sdnet_bench.records import Cell, Record, RecordStore
+
+store = RecordStore(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 50):
+    cell = Cell(weights="aa", dataset="digits", split="test", images="bb", seed=seed)
+    store.append(Record.of("m", cell, np.ones(2000, bool)))
+"""
+
+
+def record(seed: int = 0, **rest: Any) -> Record:
+    return Record.of("a-model", CELL.model_copy(update={"seed": seed}), np.array([True, False, True]), **rest)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    """Three records, with seeds 0 to 2."""
+    store = RecordStore(tmp_path / "run")
+    for seed in range(3):
+        store.append(record(seed))
+    return store
+
+
+@pytest.mark.parametrize("field", Cell.model_fields)
+def test_the_key_depends_on_every_field_of_the_cell(field: str) -> None:
+    changed = CELL.model_copy(update={field: CELL_CHANGES[field]})
+    assert changed.key != CELL.key
+
+
+@pytest.mark.parametrize("field", AttackSetting.model_fields)
+def test_the_key_depends_on_every_setting_of_the_attack(field: str) -> None:
+    attack = ATTACK.model_copy(update={field: ATTACK_CHANGES[field]})
+    assert CELL.model_copy(update={"attack": attack}).key != CELL.key
+
+
+def test_equal_cells_have_equal_keys() -> None:
+    assert Cell.model_validate_json(CELL.model_dump_json()).key == CELL.key
+
+
+def test_how_it_went_is_not_in_the_key() -> None:
+    assert record(metrics={"residual": 1.0}, provenance={"device": "cpu"}).cell.key == record().cell.key
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_outcomes_come_back_bit_by_bit(outcomes: list[bool]) -> None:
+    stored = Record.of("m", CELL, np.array(outcomes, dtype=bool)).model_dump_json()
+    assert Record.model_validate_json(stored).correct.tolist() == outcomes
+
+
+@pytest.mark.parametrize(("outcomes", "accuracy"), [([1, 1, 1], 1.0), ([0, 0], 0.0), ([1, 0, 0, 1, 0], 0.4)])
+def test_accuracy_is_the_share_of_correct_images(outcomes: list[int], accuracy: float) -> None:
+    assert Record.of("m", CELL, np.array(outcomes, dtype=bool)).accuracy == accuracy
+
+
+def bits(*places: int) -> np.ndarray[Any, Any]:
+    return np.isin(np.arange(11), places)
+
+
+def test_under_attack_those_stand_that_fell_to_nothing() -> None:
+    found = Record.of_attack("m", CELL, {CLEAN: bits(0, 9), "pgd": bits(2, 10), "square": bits(3)})
+    assert np.flatnonzero(found.correct).tolist() == [1, 4, 5, 6, 7, 8]
+    assert found.accuracy == pytest.approx(6 / 11)
+    assert found.n == 11
+
+
+@given(st.lists(st.sampled_from(["", CLEAN, "pgd", "fab-t"]), min_size=1, max_size=40))
+def test_what_images_fell_to_comes_back_bit_by_bit(fate: list[str]) -> None:
+    losses = {name: np.array([what == name for what in fate]) for name in (CLEAN, "pgd", "fab-t")}
+    stored = Record.of_attack("m", CELL, losses, metrics={"residual": 1.0}).model_dump_json()
+    found = Record.model_validate_json(stored)
+    assert {name: found.lost(name).tolist() for name in losses} == {
+        name: lost.tolist() for name, lost in losses.items()
+    }
+    assert found.correct.tolist() == [not what for what in fate]
+    assert found.metrics == {"residual": 1.0}
+
+
+def test_what_nothing_fell_to_is_not_written_down() -> None:
+    found = Record.of_attack("m", CELL, {CLEAN: bits(1), "pgd": bits()})
+    assert set(found.lost_to) == {CLEAN}
+    assert found.lost("pgd").tolist() == found.lost("never run").tolist() == [False] * 11
+
+
+def test_a_record_of_no_attack_has_lost_nothing_to_any() -> None:
+    assert record().lost_to == {}
+    assert record().lost(CLEAN).tolist() == [False] * 3
+
+
+def test_what_images_fell_to_is_not_in_the_key() -> None:
+    one, other = (Record.of_attack("m", CELL, {"pgd": bits(place)}) for place in (1, 2))
+    assert one.cell.key == other.cell.key
+    assert one != other
+
+
+def test_a_new_store_is_empty_and_writes_nothing(tmp_path: Path) -> None:
+    assert len(RecordStore(tmp_path / "run")) == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_records_read_back_as_they_were_appended(store: RecordStore) -> None:
+    again = RecordStore(store.path.parent)
+    assert list(again) == list(store) == [record(0), record(1), record(2)]
+
+
+def test_a_record_is_found_by_its_cell(store: RecordStore) -> None:
+    assert record(1).cell in store
+    assert store[record(1).cell] == record(1)
+    assert record(9).cell not in store
+
+
+def test_known_records_are_in_a_store_and_not_in_its_file(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path, known=[record(8)])
+    assert record(8).cell in store
+    assert list(RecordStore(tmp_path)) == []
+
+
+def test_the_file_of_a_store_comes_before_known_records(store: RecordStore) -> None:
+    again = RecordStore(store.path.parent, known=[record(1, metrics={"residual": 2.0})])
+    assert again[record(1).cell] == record(1)
+    assert len(again) == 3
+
+
+def test_the_last_record_of_a_cell_counts(store: RecordStore) -> None:
+    store.append(record(1, metrics={"residual": 2.0}))
+    again = RecordStore(store.path.parent)
+    assert len(again) == 3
+    assert again[record(1).cell].metrics == {"residual": 2.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_not_finite_leaves_a_readable_file(store: RecordStore, value: float) -> None:
+    store.append(record(3, metrics={"residual": value}))
+    (metric,) = RecordStore(store.path.parent)[record(3).cell].metrics.values()
+    assert metric == pytest.approx(value, nan_ok=True)
+
+
+def tear(store: RecordStore, missing: int) -> None:
+    store.path.write_bytes(store.path.read_bytes()[:-missing])
+
+
+@pytest.mark.parametrize("missing", [1, 2, 100])
+def test_a_torn_last_line_is_dropped(store: RecordStore, missing: int) -> None:
+    tear(store, missing)
+    assert list(RecordStore(store.path.parent)) == [record(0), record(1)]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 100])
+def test_appending_after_a_torn_line_gives_a_readable_file(store: RecordStore, missing: int) -> None:
+    tear(store, missing)
+    RecordStore(store.path.parent).append(record(7))
+    assert list(RecordStore(store.path.parent)) == [record(0), record(1), record(7)]
+
+
+def test_appending_to_a_file_that_is_one_torn_line_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / RecordStore.FILE).write_text('{"model": "a-mo')
+    RecordStore(tmp_path).append(record(7))
+    assert list(RecordStore(tmp_path)) == [record(7)]
+
+
+@pytest.mark.parametrize("damage", [b"not json", b"", b"{}", b"\xff\xfe", b'{"model": 1}'])
+def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(store: RecordStore, damage: bytes) -> None:
+    lines = store.path.read_bytes().split(b"\n")
+    store.path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
+    with pytest.raises(RecordError, match=r"records\.jsonl, line 2: ") as caught:
+        RecordStore(store.path.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file, no folder")
+    with pytest.raises(RecordError, match=r"cannot write .*Name another folder with --runs-dir\."):
+        RecordStore(tmp_path / "run").append(record())
+
+
+def test_a_record_that_was_not_written_is_not_in_the_store(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file, no folder")
+    store = RecordStore(tmp_path / "run")
+    with pytest.raises(RecordError):
+        store.append(record())
+    assert record().cell not in store
+
+
+def test_records_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / RecordStore.FILE).mkdir()
+    with pytest.raises(RecordError, match=r"records\.jsonl"):
+        RecordStore(tmp_path)
+
+
+def test_appending_waits_for_whoever_holds_the_lock(store: RecordStore) -> None:
+    appending = threading.Thread(target=store.append, args=[record(5)])
+    with FileLock(f"{store.path}.lock", thread_local=False):
+        appending.start()
+        appending.join(timeout=0.3)
+        assert len(RecordStore(store.path.parent)) == 3
+    appending.join()
+    assert len(RecordStore(store.path.parent)) == 4
+
+
+def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPENDER, str(tmp_path), str(first)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first in (0, 1000)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert {record.cell.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_published_results_read_back_as_they_were_written(tmp_path: Path, count: int) -> None:
+    records = [record(seed) for seed in range(count)]
+    write_results(tmp_path / "results.json", records)
+    assert read_results(tmp_path) == records
+
+
+def test_a_folder_without_results_has_none(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("[", "invalid json"), ("[{}]", r"0\.model: field required"), ("{}", "valid array"), ("[1]", "0: input should")],
+)
+def test_damaged_results_are_one_line(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(RecordError, match=complaint) as caught:
+        read_results(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["3", "null"])
+def test_results_that_are_no_list_are_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(RecordError, match=r"results\.json"):
+        read_results(tmp_path)
+
+
+def test_the_table_has_a_row_per_record_and_a_column_per_field(store: RecordStore) -> None:
+    store.append(record(3, metrics={"residual": 2.5}))
+    table = load(store.path.parent)
+    assert table["seed"].tolist() == [0, 1, 2, 3]
+    assert table["accuracy"].tolist() == pytest.approx([2 / 3] * 4)
+    assert table["residual"].tolist() == pytest.approx([float("nan")] * 3 + [2.5], nan_ok=True)
+    assert set(Cell.model_fields) - {"attack"} <= set(table)
+    assert {f"attack_{name}" for name in AttackSetting.model_fields} <= set(table)
+
+
+def test_the_table_joins_published_results_and_the_run(store: RecordStore) -> None:
+    write_results(store.path.parent / "results.json", [record(8), record(0, metrics={"residual": 9.0})])
+    table = load(str(store.path.parent)).set_index("seed")
+    assert sorted(table.index) == [0, 1, 2, 8]
+    assert "residual" not in table  # the run's own record of a cell comes before the published one
+
+
+def test_the_table_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
+    assert load(tmp_path).empty
+
+
+@pytest.mark.parametrize("n", [0, -5, 7, 10**18])
+def test_outcomes_are_those_of_the_images(n: int) -> None:
+    record = Record.of("net", CELL, np.ones(32, bool)).model_dump()
+    with pytest.raises(ValidationError):
+        Record.model_validate(record | {"n": n})

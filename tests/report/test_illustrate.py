@@ -1,0 +1,25 @@
+"""The figures of a card, in a model's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sdnet_bench.paper.results import Results
+from sdnet_bench.report.card import card
+from sdnet_bench.report.pictures import illustrate
+from sdnet_bench.studies.accuracy import sweep_lambda
+from sdnet_bench.studies.workbench import Workbench
+
+
+def test_what_is_on_record_is_drawn_and_shown(sdnet: Workbench) -> None:
+    sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], limit=16)
+    written = {path.name for path in illustrate(sdnet, 16)}
+    assert written == {"figure2.png", "dictionary.png", "sparsity.png", "sparsity.csv"}
+    assert {path.parent for path in map(Path, illustrate(sdnet, 16))} == {sdnet.folder}
+    text = card(sdnet.folder, Results.read(sdnet.folder, sdnet.folder.parent))
+    assert all(f"]({name})" in text for name in written if name.endswith(".png"))
+
+
+def test_a_network_without_codes_has_nothing_to_draw(open_bench: Callable[[str], Workbench]) -> None:
+    assert illustrate(open_bench("resnet18-tiny")) == []

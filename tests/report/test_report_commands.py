@@ -1,0 +1,122 @@
+"""The commands of a card: typed again, they find everything on record."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sdnet_bench.audit.render import read_audits
+from sdnet_bench.cli.app import app
+from sdnet_bench.config import MODELS, ORIGIN, Origin
+from sdnet_bench.paper.results import Results
+from sdnet_bench.records import NOISES, RecordStore, Threat
+from sdnet_bench.report.commands import commands
+from sdnet_bench.studies.accuracy import measure_corrupted
+from sdnet_bench.studies.adversarial import attack_setting, run_attack
+from sdnet_bench.studies.algorithm1 import fit_lambda, measure_adaptive
+from sdnet_bench.studies.workbench import Workbench
+
+
+def of_card(bench: Workbench) -> list[str]:
+    """Without the one that trains."""
+    first, *rest = commands(bench.folder, Results.read(bench.folder, bench.folder.parent), [])
+    assert first == "train recipe.toml"
+    return rest
+
+
+def keys(bench: Workbench) -> set[str]:
+    """Of all cells on record."""
+    return {record.cell.key for record in RecordStore.of_model(bench.folder, bench.folder)}
+
+
+def type_again(command: str, runs: Path) -> None:
+    precision = [] if command.startswith("attack") else ["--precision", "float32"]
+    where = ["--runs-dir", str(runs), "--data-dir", str(runs / "data"), "--device", "cpu"]
+    result = CliRunner().invoke(app, [*shlex.split(command, comments=True), *precision, *where])
+    assert result.exception is None, result.exception
+
+
+@pytest.fixture
+def measured(sdnet: Workbench) -> Workbench:
+    """With noise at lambda 0.1 and by Algorithm 1, and attacked with budgets and lambdas of our own."""
+    measure_corrupted(sdnet, ["gaussian"], limit=40)
+    measure_adaptive(sdnet, [fit_lambda(sdnet, "gaussian", [0.1, 0.5], levels=[0.1, 0.3], limit=40)], [2, 4])
+    run_attack(sdnet, attack_setting(Threat("linf", 8 / 255), 2), ("transfer", "matched"), [0.1, 0.5], limit=40)
+    run_attack(sdnet, attack_setting(Threat("linf", 8 / 255), 3, name="apgd-ce"), lambdas=[0.1, 0.5], limit=40)
+    return sdnet
+
+
+def test_commands_say_how_everything_was_measured(measured: Workbench) -> None:
+    assert of_card(measured) == [
+        "evaluate sdnet18-tiny --corruption gaussian --limit 40",
+        "fit-lambda sdnet18-tiny --corruption gaussian --lambdas 0.1,0.5 --levels 0.1,0.3 --limit 40"
+        "  # grid on 40 training images, seed 0",
+        "evaluate sdnet18-tiny --corruption gaussian --lambda adaptive",
+        "attack sdnet18-tiny --norm linf --steps 2 --protocol transfer,matched --lambdas 0.1,0.5 --limit 40",
+        "attack sdnet18-tiny --norm linf --attack apgd-ce --steps 3 --lambdas 0.1,0.5 --limit 40",
+    ]
+
+
+def test_typed_again_they_find_everything_on_record(measured: Workbench) -> None:
+    measure_adaptive(measured, list(Results.read(measured.folder, measured.folder.parent).fits.values()), [1, 3, 5])
+    known = keys(measured)
+    for command in of_card(measured):
+        type_again(command, measured.folder.parent)
+    assert keys(measured) == known
+
+
+def test_noises_that_were_measured_alike_are_one_command(resnet: Workbench) -> None:
+    measure_corrupted(resnet, [*NOISES, "contrast"], [3], limit=40)
+    assert of_card(resnet) == [
+        "evaluate resnet18-tiny --corruption all --limit 40",
+        "evaluate resnet18-tiny --corruption contrast --limit 40",
+    ]
+
+
+def test_noises_that_were_measured_apart_are_commands_of_their_own(resnet: Workbench) -> None:
+    measure_corrupted(resnet, NOISES[:2], [3], limit=40)
+    measure_corrupted(resnet, NOISES[2:], [3], limit=20)
+    assert of_card(resnet) == [
+        *(f"evaluate resnet18-tiny --corruption {noise} --limit 40" for noise in sorted(NOISES[:2])),
+        *(f"evaluate resnet18-tiny --corruption {noise} --limit 20" for noise in sorted(NOISES[2:])),
+    ]
+
+
+def test_a_network_without_lambda_is_attacked_by_one_protocol(resnet: Workbench) -> None:
+    run_attack(resnet, attack_setting(Threat("l2", 0.5)), limit=40)
+    assert of_card(resnet) == ["attack resnet18-tiny --norm l2 --limit 40"]
+
+
+def test_a_shipped_recipe_is_trained_by_its_name(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(MODELS / "sdnet18-digits", tmp_path / "sdnet18-digits"))
+    results = Results.read(folder, tmp_path)
+    assert commands(folder, results, []) == ["train sdnet18-digits"]
+    recipe = (folder / "recipe.toml").read_text(encoding="utf-8")
+    (folder / "recipe.toml").write_text(f"seed = 5\n{recipe}", encoding="utf-8")
+    assert commands(folder, results, []) == ["train recipe.toml"]
+
+
+@pytest.mark.parametrize(
+    ("source", "command"),
+    [
+        ("hf:somebody/nets", "models pull somebody/nets --revision 9f8e --name sdnet18-tiny"),
+        ("sdnet18", "models add sdnet18 --name sdnet18-tiny --dataset digits --weights 9f8e"),
+        ("model_best.pth.tar", "models convert model_best.pth.tar --as sdnet18 --name sdnet18-tiny"),
+    ],
+)
+def test_a_model_from_elsewhere_is_brought_here(source: str, command: str, sdnet: Workbench) -> None:
+    origin = Origin(source=source, revision="9f8e")
+    (sdnet.folder / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
+    assert commands(sdnet.folder, Results.read(sdnet.folder, sdnet.folder.parent), []) == [command]
+
+
+def test_audits_come_last(tmp_path: Path) -> None:
+    folder = MODELS / "resnet18-cifar10-small"
+    found = commands(folder, Results.read(folder, tmp_path), read_audits(folder))
+    assert found[0] == "train resnet18-cifar10-small"
+    assert "evaluate resnet18-cifar10-small --corruption all" in found
+    assert found[-2:] == [f"audit resnet18-cifar10-small --norm {norm} --limit 500" for norm in ("linf", "l2")]
