@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-import numpy as np
 
 from ..config import Frozen
 from ..errors import ModelError, RecordError, UsageError
 from ..files import replacing
-from .cell import UNKNOWN
+from .cell import NOISES, UNKNOWN
 from .record import Record
 
 FILE = "lambda_fit.json"
@@ -22,6 +23,10 @@ Residual = Literal["norm", "squared"]
 RESIDUALS: tuple[Residual, ...] = ("norm", "squared")
 METRICS: dict[Residual, str] = {"norm": "residual", "squared": "residual_squared"}
 """Where a record keeps the mean of |x - A z|_2, and of its square."""
+PER_IMAGE = "/image"
+"""What the name of a rule ends with that chooses a lambda for every image."""
+ULPS = 64
+"""How many last bits a pooled slope or intercept of an earlier version may be away from the exact one; seen: 7."""
 
 
 class Point(NamedTuple):
@@ -76,14 +81,26 @@ class LambdaFit(Frozen):
 
     @property
     def rule(self) -> str:
-        """How a record names the choice of one lambda for a whole test set."""
-        content = f"{self.slope!r} {self.intercept!r} {self.residual} {self.steps} {self.weights}"
-        return f"algorithm-1/{self.corruption}/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        """How a record names the choice of one lambda for a whole test set: by what the line was made from."""
+        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights]))
+
+    def former_rules(self) -> Iterator[str]:
+        """What earlier versions may have called `rule`: a digest of slope and intercept to their last bits.
+
+        Those of a saved fit are saved with it. A pooled line was computed anew each time, and its last bits were
+        those of the machine's linear algebra.
+        """
+        off = range(-ULPS, ULPS + 1) if self.corruption == UNKNOWN else [0]
+        for slope, intercept in product(_around(self.slope, off), _around(self.intercept, off)):
+            yield self._named(f"{slope!r} {intercept!r} {self.residual} {self.steps} {self.weights}")
+
+    def _named(self, content: str) -> str:
+        return f"algorithm-1/{self.corruption}/{_digest(content)}"
 
     @property
     def per_image_rule(self) -> str:
         """How a record names the choice of a lambda for every image by its own residual."""
-        return f"{self.rule}/image"
+        return f"{self.rule}{PER_IMAGE}"
 
 
 def known_types_rule(fits: Iterable[LambdaFit]) -> str:
@@ -91,8 +108,45 @@ def known_types_rule(fits: Iterable[LambdaFit]) -> str:
 
     `fits` are in the order of the stream's types.
     """
-    known = hashlib.sha256(" ".join(fit.rule for fit in fits).encode()).hexdigest()[:16]
-    return f"algorithm-1/known/{known}/image"
+    return _known_types(fit.rule for fit in fits)
+
+
+def _known_types(rules: Iterable[str]) -> str:
+    return f"algorithm-1/known/{_digest(' '.join(rules))}/image"
+
+
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _around(value: float, off: Iterable[int]) -> list[float]:
+    """Floats that lie so many last bits away from a value."""
+    return [value + count * math.ulp(value) for count in off]
+
+
+def present_rules(rules: Collection[str], fits: Mapping[str, LambdaFit]) -> dict[str, str]:
+    """Those of the rules that records of earlier versions name otherwise, with the names that they have now.
+
+    Args:
+        rules: names that stand in records.
+        fits: the saved ones by name, as `read_fits` returns them.
+    """
+    pools = [found for steps in {fit.steps for fit in fits.values()} if (found := _of_all_noises(fits, steps))]
+    names: dict[str, str] = {}
+    for fit in [*fits.values(), *map(pool, pools)]:
+        named = {rule.removesuffix(PER_IMAGE) for rule in rules if rule.startswith(f"algorithm-1/{fit.corruption}/")}
+        old = named - {fit.rule}
+        former = [rule for rule in fit.former_rules() if rule in old] if old else []
+        names |= {f"{rule}{per}": f"{fit.rule}{per}" for rule in former for per in ("", PER_IMAGE)}
+    for found in pools:
+        names[_known_types(next(fit.former_rules()) for fit in found)] = known_types_rule(found)
+    return {old: new for old, new in names.items() if old in rules}
+
+
+def _of_all_noises(fits: Mapping[str, LambdaFit], steps: int | None) -> list[LambdaFit]:
+    """The fits that are pooled for noise of unknown type; none where one is missing, or is of another kind."""
+    found = [fit for noise in NOISES if (fit := fits.get(fit_name(noise, steps)))]
+    return found if len(found) == len(NOISES) and can_pool(found) else []
 
 
 def find_points(records: Iterable[Record], lambda_0: float, residual: Residual = "norm") -> list[Point]:
@@ -149,22 +203,31 @@ def fit_line(
         raise UsageError(
             f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
         )
-    r, wanted = np.array([point.residual for point in points]), np.array([point.lambda_ for point in points])
-    spread = float(((wanted - wanted.mean()) ** 2).sum())
-    varies = bool(np.ptp(wanted)) and spread > 0  # equal numbers may have a spread by rounding, tiny ones none
-    slope, intercept = np.polyfit(r, wanted, 1) if varies else (0.0, wanted[0])
-    missed = float(((wanted - slope * r - intercept) ** 2).sum())
+    slope, intercept, r_squared = _least_squares(points)
     return LambdaFit(
         corruption=corruption,
         weights=weights,
         residual=residual,
         steps=steps,
-        slope=float(slope),
-        intercept=float(intercept),
-        r_squared=1 - missed / spread if varies else None,
+        slope=slope,
+        intercept=intercept,
+        r_squared=r_squared,
         points=tuple(points),
         found=found,
     )
+
+
+def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]:
+    """Slope, intercept and R² of lambda_c on r_c, in exact arithmetic and rounded once: the same on every machine."""
+    r = [Fraction(point.residual) for point in points]
+    wanted = [Fraction(point.lambda_) for point in points]
+    mean_r, mean_wanted = sum(r) / len(r), sum(wanted) / len(wanted)
+    variance_r = sum((each - mean_r) ** 2 for each in r)
+    variance_wanted = sum((each - mean_wanted) ** 2 for each in wanted)
+    covariance = sum((x - mean_r) * (y - mean_wanted) for x, y in zip(r, wanted, strict=True))
+    slope = covariance / variance_r
+    r_squared = float(slope * covariance / variance_wanted) if variance_wanted else None
+    return float(slope), float(mean_wanted - slope * mean_r), r_squared
 
 
 def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
@@ -189,11 +252,19 @@ def can_pool(fits: Iterable[LambdaFit]) -> bool:
 def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
     """The saved fits by name, later folders over earlier ones; one made for other weights is a `ModelError`."""
     fits: dict[str, LambdaFit] = {}
-    for path in (folder / FILE for folder in folders):
-        fits |= dict(_read(path)) if path.exists() else {}
+    for folder in folders:
+        fits |= saved_fits([folder])
         if any(fit.weights != weights for fit in fits.values()):
-            raise ModelError(f"{path} belongs to another model", hint="Remove it, or fit anew with fit-lambda.")
+            raise ModelError(
+                f"{folder / FILE} belongs to another model", hint="Remove it, or fit anew with fit-lambda."
+            )
     return fits
+
+
+def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
+    """The same of whatever model; a `ModelError` where a file cannot be read."""
+    paths = (folder / FILE for folder in folders)
+    return {name: fit for path in paths if path.exists() for name, fit in _read(path)}
 
 
 def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:

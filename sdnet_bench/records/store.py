@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,9 +12,10 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from ..config import RESULTS, first_fault
-from ..errors import RecordError
+from ..errors import ModelError, RecordError
 from ..files import drop_torn_line
 from .cell import Cell
+from .lambda_fit import present_rules, saved_fits
 from .record import Record
 
 if TYPE_CHECKING:
@@ -40,7 +42,18 @@ class RecordStore:
     def of_model(cls, model_folder: Path, run_folder: Path) -> Self:
         """What is on record of a model: what its run has measured, after what was published with it."""
         is_own_run = model_folder.resolve() == run_folder.resolve()
-        return cls(run_folder, () if is_own_run else read_results(model_folder))
+        store = cls(run_folder, () if is_own_run else read_results(model_folder))
+        with suppress(ModelError):  # whoever needs the fits is told what is wrong with them
+            store._rename_rules([model_folder, run_folder])
+        return store
+
+    def _rename_rules(self, folders: Iterable[Path]) -> None:
+        """Gives rules of earlier versions the names that the saved fits have now."""
+        rules = {record.cell.rule for record in self if record.cell.rule}
+        names = present_rules(rules, saved_fits(folders)) if rules else {}
+        if names:
+            found = (_by_rule(record, names.get(str(record.cell.rule))) for record in self)
+            self._records = {record.cell.key: record for record in found}
 
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self._records
@@ -83,6 +96,13 @@ class RecordStore:
                 yield Record.model_validate_json(line)
             except ValidationError as error:
                 raise RecordError(f"{self.path}, line {number}: {first_fault(error)}") from None
+
+
+def _by_rule(record: Record, rule: str | None) -> Record:
+    """The record under another name of its rule; as it is where that is None."""
+    if rule is None:
+        return record
+    return record.model_copy(update={"cell": record.cell.model_copy(update={"rule": rule})})
 
 
 def read_results(folder: Path) -> list[Record]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from sdnet_bench.data import Batch, stream_of
 from sdnet_bench.errors import ModelError, UsageError
-from sdnet_bench.records import NOISES, UNKNOWN, Cell, Record
+from sdnet_bench.records import NOISES, UNKNOWN, Cell, Record, RecordStore
 from sdnet_bench.records.lambda_fit import (
     FILE,
     LambdaFit,
@@ -23,6 +25,7 @@ from sdnet_bench.records.lambda_fit import (
     fit_line,
     known_types_rule,
     pool,
+    present_rules,
     read_fits,
     save_fit,
 )
@@ -108,8 +111,7 @@ def test_lambda_is_on_the_line_and_never_negative() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"slope": 0.6},
-        {"intercept": -1.1},
+        {"points": (at(1.0, 0.1), at(2.0, 0.4))},
         {"weights": "v"},
         {"corruption": "gaussian"},
         {"residual": "squared"},
@@ -121,6 +123,47 @@ def test_each_fit_is_a_rule_of_its_own(change: dict[str, Any]) -> None:
     other = fit.model_copy(update=change)
     assert other.rule != fit.rule
     assert PerImage(other).rule not in (other.rule, PerImage(fit).rule)
+
+
+POINTS = [(38.847551, 0.2), (41.322499, 0.6), (45.434426, 1.1), (50.459899, 1.5)]
+
+
+@given(st.permutations(POINTS))
+def test_the_line_is_exact_whatever_the_order(points: list[tuple[float, float]]) -> None:
+    """Sums of floats would depend on it in their last bits."""
+    fit, same = (fit_line("gaussian", "w", [at(*point) for point in order]) for order in (points, POINTS))
+    assert (fit.slope, fit.intercept, fit.r_squared) == (same.slope, same.intercept, same.r_squared)
+
+
+def old_rule(fit: LambdaFit, slope: float, intercept: float) -> str:
+    """As earlier versions named a rule."""
+    content = f"{slope!r} {intercept!r} {fit.residual} {fit.steps} {fit.weights}"
+    return f"algorithm-1/{fit.corruption}/{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def test_rules_of_earlier_versions_are_known_by_their_last_bits() -> None:
+    fits = {name: line(name, slope) for name, slope in zip(NOISES, (0.5, 0.7, 0.4, 0.9), strict=True)}
+    shot, pooled = fits["shot"], pool([*fits.values()])
+    of_shot = old_rule(shot, shot.slope, shot.intercept)
+    of_all = old_rule(
+        pooled, pooled.slope - 3 * math.ulp(pooled.slope), pooled.intercept + 7 * math.ulp(pooled.intercept)
+    )
+    of_another = old_rule(pooled, pooled.slope + 1e-6, pooled.intercept)
+    known = hashlib.sha256(" ".join(old_rule(fit, fit.slope, fit.intercept) for fit in fits.values()).encode())
+    of_types = f"algorithm-1/known/{known.hexdigest()[:16]}/image"
+    old = [of_shot, of_all, f"{of_all}/image", of_types]
+    assert present_rules([*old, of_another, pooled.rule], fits) == dict(
+        zip(old, [shot.rule, pooled.rule, pooled.per_image_rule, known_types_rule(fits.values())], strict=True)
+    )
+
+
+def test_records_of_earlier_versions_are_found_by_the_rules_of_today(tmp_path: Path) -> None:
+    fit = line("shot")
+    save_fit(tmp_path, fit)
+    old = record(0.1, 0.5, 5, 3.0).cell.model_copy(update={"rule": old_rule(fit, fit.slope, fit.intercept)})
+    RecordStore(tmp_path).append(record(0.1, 0.5, 5, 3.0).model_copy(update={"cell": old}))
+    (found,) = RecordStore.of_model(tmp_path, tmp_path)
+    assert found.cell == old.model_copy(update={"rule": fit.rule})
 
 
 FIRST, SECOND = (0, 10), (10, 40)

@@ -1,0 +1,32 @@
+"""The same figures on every machine: other processors, by the switches of the libraries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODELS = ("resnet18-cifar10", "sdnet18-cifar10", "sdnet18-cifar10-small")
+PROCESSORS = ("Prescott", "Haswell", "SkylakeX")
+"""As OpenBLAS knows them: without and with vector units."""
+
+
+def report(processor: str, folder: Path) -> dict[str, bytes]:
+    """The files of a report on shipped models, by name."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "sdnet_bench", "report", *MODELS, "--format", "csv", "--format", "md"]
+    settings = {"OPENBLAS_CORETYPE": processor, "OMP_NUM_THREADS": "1", "SDNET_BENCH_RUNS": str(folder / "runs")}
+    subprocess.run(command, cwd=folder, env=os.environ | settings, check=True, capture_output=True)
+    return {path.name: path.read_bytes() for path in sorted((folder / "report").glob("*.*")) if path.suffix != ".png"}
+
+
+@pytest.mark.slow
+def test_the_report_does_not_depend_on_the_processor(tmp_path: Path) -> None:
+    reports = [report(processor, tmp_path / processor) for processor in PROCESSORS]
+    assert reports[0] == reports[1] == reports[2]
+    table4 = reports[0]["cifar10-table4.md"].decode()
+    (line,) = (line for line in table4.splitlines() if "a lambda for each image" in line and "-small" not in line)
+    assert "—" not in line.split("|")[4]  # matched: the attack that looks through the choice
