@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pandas
 import pytest
+import torch
 
+from sdnet_bench import load_model
 from sdnet_bench.audit.render import overview, read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
+from sdnet_bench.csc import csc_layers
 from sdnet_bench.paper.results import Results
 from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.headline import budgets, headline
@@ -72,9 +75,16 @@ def test_the_table_of_networks_is_that_of_its_measurement() -> None:
 
 
 def test_the_share_of_zeros_is_that_of_its_measurement() -> None:
-    measured = pandas.read_csv(MODELS / "sdnet18-cifar10-small" / "sparsity.csv")
+    measured = pandas.read_csv(MODELS / "sdnet18-cifar10" / "sparsity.csv")
     zeros = measured[(measured.low == 0) & (measured.high == 0)]["count"].sum()
     assert f"{100 * zeros / measured['count'].sum():.1f} % are exact zeros" in page("docs/networks.md")
+
+
+def test_the_share_of_copies_is_that_of_the_dictionary() -> None:
+    atoms = csc_layers(load_model("sdnet18-cifar10").net)[0].dictionary.detach().flatten(1)
+    cosines = torch.nn.functional.normalize(atoms) @ torch.nn.functional.normalize(atoms).T
+    copies = int((cosines.fill_diagonal_(0).max(1).values > 0.999).sum())
+    assert f"Of its {len(atoms)}\natoms, {copies} are copies of another one" in page("docs/networks.md")
 
 
 @pytest.mark.parametrize("command", ["pip install -e . && sdnet-bench demo", 'pip install -e ".[dev]" && pytest'])
