@@ -37,23 +37,23 @@ Line = tuple[str, ...]
 
 def chosen(bench: Workbench) -> Iterator[Record]:
     """What is measured again: clean and noisy images at lambda_0 and by Algorithm 1, and matched PGD."""
-    whole = [record for record in bench.store if record.cell.split == "test" and record.cell.steps is None]
+    whole = [record for record in bench.store if record.cell.images.split == "test" and record.cell.inference.steps is None]
     for corruption, severity in CONDITIONS:
         for record in whole:
             cell = record.cell
-            is_wanted = (cell.corruption, cell.severity) == (corruption, severity) and cell.kind == "accuracy"
-            if is_wanted and cell.limit is None and cell.attack is None and _is_plain(bench, cell):
+            is_wanted = (cell.images.corruption, cell.images.severity) == (corruption, severity) and cell.kind == "accuracy"
+            if is_wanted and cell.images.limit is None and cell.attack is None and _is_plain(bench, cell):
                 yield record
     for record in whole:
         attack = record.cell.attack
         is_usual = attack is not None and attack.name == "pgd" and attack.eps == DEFAULT_EPS[attack.norm]
-        if is_usual and protocol_of(record.cell) == "matched" and record.cell.lambda_ == bench.model.trained_lambda:
+        if is_usual and record.cell.protocol == "matched" and record.cell.inference.lambda_ == bench.model.trained_lambda:
             yield record
 
 
 def _is_plain(bench: Workbench, cell: Cell) -> bool:
     """Whether lambda is that of training, or one that Algorithm 1 chose for the whole set."""
-    return cell.lambda_ == bench.model.trained_lambda if cell.rule is None else cell.lambda_ is not None
+    return cell.inference.lambda_ == bench.model.trained_lambda if cell.inference.rule is None else cell.inference.lambda_ is not None
 
 
 def smaller(bench: Workbench, cell: Cell, limit: int, **changes: object) -> Cell:
@@ -74,9 +74,9 @@ def compare(bench: Workbench, record: Record, limit: int) -> Line:
     there = on_record(bench, record, limit)
     other = "—" if cell.attack else share(here, outcomes(bench, smaller(bench, cell, limit, precision="float32")))
     redrawn = "—"
-    if cell.corruption and cell.severity == 3 and cell.rule is None:
-        redrawn = share(here, outcomes(bench, smaller(bench, cell, limit, seed=cell.seed + 1)))
-    lambda_ = "—" if cell.lambda_ is None else f"{cell.lambda_:.3g}{', Algorithm 1' * (cell.rule is not None)}"
+    if cell.images.corruption and cell.images.severity == 3 and cell.inference.rule is None:
+        redrawn = share(here, outcomes(bench, smaller(bench, cell, limit, seed=cell.images.seed + 1)))
+    lambda_ = "—" if cell.inference.lambda_ is None else f"{cell.inference.lambda_:.3g}{', Algorithm 1' * (cell.inference.rule is not None)}"
     figures = (f"{100 * there.mean():.1f}", f"{100 * here.mean():.1f}", str(int((here != there).sum())), f"{limit:,}")
     return (bench.model.name, condition(cell), lambda_, *figures, other, redrawn)
 
@@ -85,12 +85,12 @@ def condition(cell: Cell) -> str:
     """What was done to the images."""
     if cell.attack:
         return f"PGD {cell.attack.norm} {show_eps(cell.attack.eps)}"
-    return f"{cell.corruption} {cell.severity}" if cell.corruption else "clean"
+    return f"{cell.images.corruption} {cell.images.severity}" if cell.images.corruption else "clean"
 
 
 def outcomes(bench: Workbench, cell: Cell) -> Outcomes:
     """Measured here, unless that was done before."""
-    bench.runtime = replace(bench.runtime, precision=cell.precision)
+    bench.runtime = replace(bench.runtime, precision=cell.inference.precision)
     (record,) = bench.measure([cell], f"{bench.model.name} again")
     return record.correct
 

@@ -111,7 +111,7 @@ def probe(scope: Scope, lambda_: float | None) -> Health:
     net, runtime = scope.bench.model.net.eval(), scope.runtime
     lost, scales = [], []
     with using_lambda(net, lambda_), zero_codes(net) as codes:
-        for batch in scope.images.batches(BATCH_SIZE, runtime.device):
+        for batch in scope.split.batches(BATCH_SIZE, runtime.device):
             gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
             lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN is no direction either
             scales.append(logits.amax(1) - logits.mean(1))
@@ -176,7 +176,7 @@ def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
     """Accuracy (%) on the clean test images of the network that an attack looks at, at the tuned lambda."""
     crafted = setting.model_copy(update={"crafted_at": scope.tuned})
     with surrogate(scope.bench.model.net, crafted) as net:
-        return in_percent(evaluate(net, scope.images, scope.runtime)[None].correct)
+        return in_percent(evaluate(net, scope.split, scope.runtime)[None].correct)
 
 
 def judge_surrogates(

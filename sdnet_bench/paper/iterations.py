@@ -23,7 +23,9 @@ def plan_table5(bench: Workbench, images: Images) -> Iterator[PlanStep]:
     require_csc_layers(bench.model.net)
     for steps in STEPS:
         yield measuring_step(
-            bench, f"clean test images, {steps} iterations", [bench.cell("test", images.limit, steps=steps)]
+            bench,
+            f"clean test images, {steps} iterations",
+            [bench.cell(bench.images("test", images.limit), bench.inference(steps=steps))],
         )
         yield from fit_steps(bench, TABLE5, steps)
         yield adaptive_step(bench, TABLE5, images, steps)

@@ -18,7 +18,6 @@ from ..records import (
     Cell,
     Protocol,
     Record,
-    protocol_of,
     usual_budget,
     usual_protocols,
 )
@@ -85,7 +84,7 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
 def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
     """The corruptions that are on record at lambda_0, or by Algorithm 1, each with its options."""
     find = results.adaptive if adaptive else results.given
-    names = {record.cell.corruption for record in results.records if record.cell.severity in SEVERITIES}
+    names = {record.cell.images.corruption for record in results.records if record.cell.images.severity in SEVERITIES}
     found = {
         name: next((record for severity in SEVERITIES if (record := find(name, severity))), None)
         for name in sorted(name for name in names if name)
@@ -97,9 +96,9 @@ def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
 def _of(cell: Cell) -> str:
     """The options that say which images a cell is about."""
     return (
-        " --archive" * (cell.archive is not None)
-        + (f" --limit {cell.limit}" if cell.limit else "")
-        + (f" --seed {cell.seed}" if cell.seed else "")
+        " --archive" * (cell.images.archive is not None)
+        + (f" --limit {cell.images.limit}" if cell.images.limit else "")
+        + (f" --seed {cell.images.seed}" if cell.images.seed else "")
     )
 
 
@@ -108,14 +107,15 @@ def _fit_options(results: Results, fit: LambdaFit) -> str:
     cells = [
         record.cell
         for record in results.records
-        if (record.cell.split, record.cell.corruption, record.cell.steps) == ("train", fit.corruption, fit.steps)
+        if (record.cell.images.split, record.cell.images.corruption, record.cell.inference.steps)
+        == ("train", fit.corruption, fit.steps)
     ]
     options = f" --residual {fit.residual}" if fit.residual != "norm" else ""
     options += f" --inference-steps {fit.steps}" if fit.steps else ""
     if cells:
-        options += " --search race" if cells[0].block else ""
-        options += _grid("lambdas", {cell.lambda_ for cell in cells}, [LAMBDAS])
-        options += _grid("levels", {cell.level for cell in cells}, _usual_levels(fit.corruption))
+        options += " --search race" if cells[0].images.block else ""
+        options += _grid("lambdas", {cell.inference.lambda_ for cell in cells}, [LAMBDAS])
+        options += _grid("levels", {cell.images.level for cell in cells}, _usual_levels(fit.corruption))
         options += _of(cells[0])
     return f"{options}  # {fit.found}" if fit.found else options
 
@@ -134,7 +134,7 @@ def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) 
 
 def _inference(results: Results) -> Iterator[str]:
     """The study of robust inference, where any of it is on record."""
-    mixed = next((record.cell for record in results.records if record.cell.severity == "mixed"), None)
+    mixed = next((record.cell for record in results.records if record.cell.images.severity == "mixed"), None)
     if mixed:
         yield f"evaluate {results.name} --study inference{_of(mixed)}"
 
@@ -158,10 +158,10 @@ def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
     """The protocols and the lambdas, unless they are those that the command takes by itself."""
     if robustness.trained is None:
         return ""
-    made: list[Protocol] = [each for each in PROTOCOLS if each in {protocol_of(record.cell) for record in records}]
+    made: list[Protocol] = [each for each in PROTOCOLS if each in {record.cell.protocol for record in records}]
     options = "" if set(usual_protocols(attack)) <= {*made, "adaptive"} else f" --protocol {','.join(made)}"
     among = records if attack == "pgd" else robustness.tuning or records
-    return options + _grid("lambdas", {record.cell.lambda_ for record in among}, [LAMBDAS])
+    return options + _grid("lambdas", {record.cell.inference.lambda_ for record in among}, [LAMBDAS])
 
 
 def _audit_options(audit: Audit) -> str:

@@ -41,7 +41,7 @@ from sdnet_bench.audit.transfer import (
 )
 from sdnet_bench.config import Recipe
 from sdnet_bench.errors import UsageError
-from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Record, Threat
+from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Images, Inference, Record, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.records.statistics import unbroken
 from sdnet_bench.studies.adversarial import attack_setting
@@ -56,7 +56,7 @@ THREAT = Threat("linf", 0.06)
 def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: float = 90, **setting: Any) -> Record:
     """A record of an attack: of a thousand images those with the smallest numbers stand."""
     attack = AttackSetting(**{"norm": "linf", "eps": 0.1, "steps": 10, "crafted_at": made_at} | setting)
-    cell = Cell(weights="w", dataset="d", split="test", images="i", lambda_=lambda_, attack=attack)
+    cell = Cell(weights="w", images=Images(dataset="d", split="test", digest="i"), inference=Inference(lambda_=lambda_), attack=attack)
     place = np.arange(N)
     lost = {CLEAN: place >= 10 * clean, "pgd": (place >= 10 * points) & (place < 10 * clean)}
     return Record.of_attack("m", cell, lost)
@@ -64,7 +64,7 @@ def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: 
 
 def only(places: Any) -> Record:
     """A record in which these images stand."""
-    cell = Cell(weights="w", dataset="d", split="test", images="i", attack=attack_setting(Threat("linf", 0.1)))
+    cell = Cell(weights="w", images=Images(dataset="d", split="test", digest="i"), attack=attack_setting(Threat("linf", 0.1)))
     return Record.of_attack("m", cell, {"pgd": ~np.isin(np.arange(N), list(places))})
 
 
@@ -609,7 +609,7 @@ def test_an_honest_network_is_a_function_and_keeps_its_lambda(sdnet: Workbench) 
 def test_the_union_is_of_the_tuned_lambda(sdnet: Workbench) -> None:
     scope = replace(Scope(sdnet, THREAT, TINY), grid=(0.1, 0.5), tuned=0.5)
     check = check_union(scope)
-    attacked = [record for record in sdnet.store if record.cell.attack and record.cell.lambda_ == 0.5]
+    attacked = [record for record in sdnet.store if record.cell.attack and record.cell.inference.lambda_ == 0.5]
     assert check.figures["union"] == pytest.approx(100 * unbroken(attacked).mean(), abs=1e-3)
     assert {record.cell.attack.name for record in attacked if record.cell.attack} == {
         "pgd",

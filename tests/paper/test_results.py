@@ -14,7 +14,7 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.errors import ModelError, UnknownNameError
 from sdnet_bench.paper.results import Results, find_results
-from sdnet_bench.records import REVISION, AttackSetting, Cell, Record, RecordStore
+from sdnet_bench.records import REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
 from sdnet_bench.records.statistics import Value, mcnemar, percent, share, standing
 
@@ -29,7 +29,7 @@ def record(right: int, of: int = 100, **cell: Any) -> Record:
 
 
 def training(lambda_: float | None = 0.1) -> Record:
-    cell = Cell(kind="training", weights="w", dataset="digits", split="train", images="t", lambda_=lambda_)
+    cell = Cell(kind="training", weights="w", images=Images(dataset="digits", split="train", digest="t"), inference=Inference(lambda_=lambda_))
     metrics = {"parameters": 11_173_962, "peak_memory": 2e9, "images_per_second": 750.0}
     return Record(model="mine", cell=cell, n=1237, metrics=metrics)
 
@@ -120,7 +120,7 @@ def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
     fixed, chosen = mine.given("gaussian", 2), mine.adaptive("gaussian", 2)
     assert fixed is not None
     assert chosen is not None
-    assert (fixed.accuracy, chosen.accuracy, chosen.cell.lambda_) == (0.5, 0.7, 0.6)
+    assert (fixed.accuracy, chosen.accuracy, chosen.cell.inference.lambda_) == (0.5, 0.7, 0.6)
     assert mine.chosen(fit.rule, "gaussian", 2) == chosen
     assert mine.given("shot", 2) is None
     assert mine.adaptive("shot", 2) is None
@@ -138,7 +138,7 @@ def test_of_two_fits_the_one_that_is_kept_counts(order: int) -> None:
     records = [noisy(60, 2, 0.5, kept.rule), noisy(70, 2, 0.6, old.rule)]
     found = results(*records[::order], fits=[kept]).adaptive("gaussian", 2)
     assert found is not None
-    assert found.cell.rule == kept.rule
+    assert found.cell.inference.rule == kept.rule
 
 
 def test_numbers_of_more_iterations_are_kept_apart() -> None:

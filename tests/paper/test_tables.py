@@ -17,7 +17,7 @@ from sdnet_bench.paper.published import alexnet, published
 from sdnet_bench.paper.render import to_csv, to_markdown
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, Table, build_tables
-from sdnet_bench.records import CLEAN, MIXED, NOISES, AttackSetting, Cell, Record
+from sdnet_bench.records import CLEAN, MIXED, NOISES, AttackSetting, Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, known_types_rule, pool
 from sdnet_bench.records.statistics import mcnemar
 
@@ -113,7 +113,7 @@ def attacked(
 
 TRAINING = Record(
     model="mine",
-    cell=Cell(kind="training", weights="w", dataset="cifar10", split="train", images="t", lambda_=0.1),
+    cell=Cell(kind="training", weights="w", images=Images(dataset="cifar10", split="train", digest="t"), inference=Inference(lambda_=0.1)),
     n=45_000,
     metrics={"parameters": 11_173_962, "peak_memory": 1.5e9, "images_per_second": 1234.5},
 )

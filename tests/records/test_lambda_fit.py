@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sdnet_bench.data import Batch, stream_of
 from sdnet_bench.errors import ModelError, UsageError
-from sdnet_bench.records import NOISES, UNKNOWN, Cell, Record
+from sdnet_bench.records import NOISES, UNKNOWN, Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import (
     FILE,
     LambdaFit,
@@ -33,16 +33,7 @@ Block = tuple[int, int]
 
 def record(level: float, lambda_: float, right: int, residual: float, block: Block | None = None) -> Record:
     """Ten training images, or those of a block, `right` of them classified correctly."""
-    cell = Cell(
-        weights="w",
-        dataset="d",
-        split="train",
-        images="i",
-        block=block,
-        lambda_=lambda_,
-        corruption="shot",
-        level=level,
-    )
+    cell = Cell(weights="w", images=Images(dataset="d", split="train", digest="i", block=block, corruption="shot", level=level), inference=Inference(lambda_=lambda_))
     n = block[1] - block[0] if block else 10
     metrics = {"residual": residual, "residual_squared": 2 * residual**2}
     return Record.of("m", cell, np.arange(n) < right, metrics=metrics)

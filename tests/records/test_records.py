@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sdnet_bench.errors import RecordError
-from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record, RecordStore, load, read_results, write_results
+from sdnet_bench.records import CLEAN, AttackSetting, Cell, Images, Inference, Record, RecordStore, load, read_results, write_results
 
 ATTACK = AttackSetting(norm="linf", eps=8 / 255, step_size=2 / 255, steps=10)
-CELL = Cell(weights="aa", dataset="digits", split="test", images="bb", lambda_=0.1, attack=ATTACK)
+CELL = Cell(weights="aa", images=Images(dataset="digits", split="test", digest="bb"), inference=Inference(lambda_=0.1), attack=ATTACK)
 
 CELL_CHANGES: dict[str, Any] = {
     "kind": "training",
@@ -280,7 +280,7 @@ def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    assert {record.cell.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
+    assert {record.cell.images.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

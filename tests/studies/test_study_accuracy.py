@@ -21,7 +21,7 @@ LIMIT = 40
 def test_training_leaves_the_record_of_clean_accuracy(sdnet: Workbench, told: Any) -> None:
     record = measure_clean(sdnet)
     assert told.images == 0
-    assert (record.n, record.cell.lambda_, record.cell.split, record.cell.corruption) == (360, 0.1, "test", None)
+    assert (record.n, record.cell.inference.lambda_, record.cell.images.split, record.cell.images.corruption) == (360, 0.1, "test", None)
     assert record.accuracy > 0.5
     assert record.metrics["residual"] > 0
 
@@ -29,13 +29,13 @@ def test_training_leaves_the_record_of_clean_accuracy(sdnet: Workbench, told: An
 def test_a_record_says_where_it_comes_from(sdnet: Workbench) -> None:
     record = measure_clean(sdnet)
     assert record.cell.weights == sdnet.model.weights
-    assert record.cell.images == sdnet.split("test").digest
+    assert record.cell.images.digest == sdnet.split("test").digest
     assert {"version", "torch", "device", "precision", "time", "seconds"} <= set(record.provenance)
 
 
 def test_one_record_for_every_corruption_and_severity(sdnet: Workbench, told: Any) -> None:
     records = measure_corrupted(sdnet, ["gaussian", "impulse"], limit=LIMIT)
-    assert [(record.cell.corruption, record.cell.severity) for record in records] == [
+    assert [(record.cell.images.corruption, record.cell.images.severity) for record in records] == [
         (name, severity) for name in ("gaussian", "impulse") for severity in SEVERITIES
     ]
     assert told.images == 10 * LIMIT
@@ -44,7 +44,7 @@ def test_one_record_for_every_corruption_and_severity(sdnet: Workbench, told: An
 
 def test_a_record_is_what_an_evaluation_of_its_cell_gives(sdnet: Workbench) -> None:
     (record,) = measure_corrupted(sdnet, ["speckle"], [4], limit=LIMIT)
-    level = record.cell.level
+    level = record.cell.images.level
     assert level == 0.45  # digits take the severities of ImageNet-C
     outcome = evaluate(
         sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, transform=Noise("speckle", level, 0)
@@ -80,7 +80,7 @@ def test_what_was_finished_before_an_interruption_is_kept(
     bench, keep = open_bench("sdnet18-tiny"), RecordStore.append
 
     def third_time_unlucky(store: RecordStore, record: Any) -> None:
-        if record.cell.severity == 3:
+        if record.cell.images.severity == 3:
             raise Interrupt
         keep(store, record)
 
@@ -124,7 +124,7 @@ def test_a_plan_is_announced_with_what_is_left_of_it(sdnet: Workbench, told: Any
 
 def test_a_network_without_lambda_has_records_without_one(resnet: Workbench) -> None:
     (record,) = measure_corrupted(resnet, ["shot"], [1], limit=LIMIT)
-    assert record.cell.lambda_ is None
+    assert record.cell.inference.lambda_ is None
     assert "residual" not in record.metrics
 
 
