@@ -18,7 +18,7 @@ from ..paper.render import grid, markdown_table
 from ..paper.results import Results
 from ..paper.robustness import THREATS, Robustness
 from ..paper.tables import build_tables
-from ..records import NOISES, write_results
+from ..records import NOISES, Threat, write_results
 from ..records.statistics import Value, show
 from ..zoo.checkpoint import build_net
 from ..zoo.weights import weight_files

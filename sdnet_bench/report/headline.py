@@ -9,6 +9,7 @@ from ..paper.render import markdown_table
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..paper.tables import Entry, build_tables
+from ..records import Threat
 from ..records.statistics import show
 
 HEADER = ("", "", "paper", "here")
