@@ -20,7 +20,8 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import Cell, Record, read_records, write_results
 from sdnet_bench.records.statistics import best_record
-from sdnet_bench.studies.accuracy import corrupted_cells
+from sdnet_bench.studies.accuracy import corrupted_images
+from sdnet_bench.studies.algorithm1 import swept
 from sdnet_bench.studies.training import find_recipe, train_model
 from sdnet_bench.studies.workbench import Workbench
 
@@ -35,8 +36,9 @@ def measure(recipe: Recipe, images: int, data_dir: Path, runs_dir: Path) -> list
 
 
 def cells_of(bench: Workbench, images: int) -> list[Cell]:
-    clean = bench.cell("validation", images)
-    return [clean, *corrupted_cells(bench, "validation", "gaussian", SEVERITIES, LAMBDAS, images)]
+    clean = bench.images("validation", images)
+    noisy = map(bench.cell, corrupted_images(bench, clean, "gaussian", SEVERITIES))
+    return [bench.cell(clean), *swept(noisy, LAMBDAS)]
 
 
 def row(name: str, records: Iterable[Record]) -> str:

@@ -208,7 +208,18 @@ class TestPartners:
     def results(self, backbone: Backbone, right: int, lambda_: float | None) -> Results:
         config = ModelConfig(backbone=backbone, num_classes=10, dataset="cifar10", weights_sha256="w")
         cells = [
-            Cell(weights="w", images=Images(dataset="cifar10", split="test", digest="i", corruption="gaussian", severity=severity, level=float(severity)), inference=Inference(lambda_=lambda_))
+            Cell(
+                weights="w",
+                images=Images(
+                    dataset="cifar10",
+                    split="test",
+                    digest="i",
+                    corruption="gaussian",
+                    severity=severity,
+                    level=float(severity),
+                ),
+                inference=Inference(lambda_=lambda_),
+            )
             for severity in range(1, 6)
         ]
         name = f"{backbone.slug}-cifar10"

@@ -104,7 +104,12 @@ def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
 
 def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
-        limits = {cell.images.limit for stage in plan(small, study, Images(7)) for cell in stage.cells if cell.images.split == "test"}
+        limits = {
+            cell.images.limit
+            for stage in plan(small, study, Images(7))
+            for cell in stage.cells
+            if cell.images.split == "test"
+        }
         assert limits <= {7}, study
 
 
@@ -152,7 +157,11 @@ def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cel
 def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: Workbench) -> None:
     def kind(record: Record) -> tuple[str | None, object, str]:
         rule = record.cell.inference.rule or ""
-        return record.cell.images.corruption, record.cell.images.severity, "image" if rule.endswith("/image") else "set" * bool(rule)
+        return (
+            record.cell.images.corruption,
+            record.cell.images.severity,
+            "image" if rule.endswith("/image") else "set" * bool(rule),
+        )
 
     kinds = {kind(record) for record in run(plan(small, "inference"))}
     assert {(name, MIXED, per) for name in (*NOISES, UNKNOWN) for per in ("", "set", "image")} <= kinds

@@ -33,7 +33,11 @@ Block = tuple[int, int]
 
 def record(level: float, lambda_: float, right: int, residual: float, block: Block | None = None) -> Record:
     """Ten training images, or those of a block, `right` of them classified correctly."""
-    cell = Cell(weights="w", images=Images(dataset="d", split="train", digest="i", block=block, corruption="shot", level=level), inference=Inference(lambda_=lambda_))
+    cell = Cell(
+        weights="w",
+        images=Images(dataset="d", split="train", digest="i", block=block, corruption="shot", level=level),
+        inference=Inference(lambda_=lambda_),
+    )
     n = block[1] - block[0] if block else 10
     metrics = {"residual": residual, "residual_squared": 2 * residual**2}
     return Record.of("m", cell, np.arange(n) < right, metrics=metrics)
