@@ -37,11 +37,11 @@ Line = tuple[str, ...]
 
 def chosen(bench: Workbench) -> Iterator[Record]:
     """What is measured again: clean and noisy images at lambda_0 and by Algorithm 1, and matched PGD."""
-    whole = [record for record in bench.store if record.cell.images.split == "test"]
-    whole = [record for record in whole if record.cell.inference.steps is None]
+    whole = [record for record in bench.store if record.images.split == "test"]
+    whole = [record for record in whole if record.inference.steps is None]
     for corruption, severity in CONDITIONS:
         for record in whole:
-            cell, images = record.cell, record.cell.images
+            cell, images = record.cell, record.images
             is_wanted = (images.corruption, images.severity, images.limit) == (corruption, severity, None)
             if is_wanted and cell.kind == "accuracy" and cell.attack is None and _is_plain(bench, cell.inference):
                 yield record
@@ -60,13 +60,13 @@ def _is_plain(bench: Workbench, inference: Inference) -> bool:
 
 def on_record(bench: Workbench, record: Record, limit: int) -> Outcomes:
     """`(limit,)`: the recorded outcomes of those images that are measured again."""
-    places = {int(index): place for place, index in enumerate(bench.split_of(record.cell.images).index)}  # type: ignore[attr-defined]
+    places = {int(index): place for place, index in enumerate(bench.split_of(record.images).index)}  # type: ignore[attr-defined]
     return record.correct[[places[int(index)] for index in bench.split("test", limit).index]]  # type: ignore[attr-defined]
 
 
 def compare(bench: Workbench, record: Record, limit: int) -> Line:
     """A row of the table."""
-    images, inference = record.cell.images, record.cell.inference
+    images, inference = record.images, record.inference
     fewer = images.model_copy(update={"limit": limit, "digest": bench.split("test", limit).digest})
     cell = record.cell.model_copy(update={"images": fewer})
     here, there = outcomes(bench, cell), on_record(bench, record, limit)

@@ -65,7 +65,7 @@ def compare_sweeps(args: argparse.Namespace, runtime: Runtime, scratch: Path) ->
 
 def regrets(grid: Sequence[Record], race: LambdaFit, best: LambdaFit) -> list[float]:
     """By how many points of accuracy the race's choice falls short, on the images of the grid."""
-    accuracy = {(record.cell.images.level, record.cell.inference.lambda_): 100 * record.accuracy for record in grid}
+    accuracy = {(record.images.level, record.inference.lambda_): 100 * record.accuracy for record in grid}
     return [
         accuracy[exact.level, exact.lambda_] - accuracy[raced.level, raced.lambda_]
         for exact, raced in zip(best.points, race.points, strict=True)

@@ -44,14 +44,14 @@ def cells_of(bench: Workbench, images: int) -> list[Cell]:
 def row(name: str, records: Iterable[Record]) -> str:
     """Clean accuracy; at each severity that at lambda_0, the best, and the lambda of the best; the mean gain."""
     records = list(records)
-    clean = next(record for record in records if record.cell.images.corruption is None)
+    clean = next(record for record in records if record.images.corruption is None)
     cells, gains = [], []
     for severity in SEVERITIES:
-        at = [record for record in records if record.cell.images.severity == severity]
-        given = next(record for record in at if record.cell.inference.lambda_ == clean.cell.inference.lambda_)
+        at = [record for record in records if record.images.severity == severity]
+        given = next(record for record in at if record.inference.lambda_ == clean.inference.lambda_)
         best = best_record(at)
         gains.append(100 * (best.accuracy - given.accuracy))
-        cells.append(f"{100 * given.accuracy:.1f} → {100 * best.accuracy:.1f} ({best.cell.inference.lambda_:g})")
+        cells.append(f"{100 * given.accuracy:.1f} → {100 * best.accuracy:.1f} ({best.inference.lambda_:g})")
     return f"| {name} | {100 * clean.accuracy:.1f} | {' | '.join(cells)} | {sum(gains) / len(gains):+.1f} |"
 
 

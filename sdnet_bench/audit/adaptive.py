@@ -42,7 +42,7 @@ def check_pipeline(scope: Scope) -> CheckResult:
     """C4: x to r(x) to lambda(r) to logits, attacked from end to end."""
     records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.images), "adaptive")
     detached, attached = records
-    return judge_pipeline(scope.transferred_to_rule(str(detached.cell.inference.rule)), detached, attached)
+    return judge_pipeline(scope.transferred_to_rule(str(detached.inference.rule)), detached, attached)
 
 
 def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> CheckResult:

@@ -97,7 +97,7 @@ class Scope:
     def transferred_to_rule(self, rule: str) -> Record:
         """The same, scored by robust inference."""
         return next(
-            record for record in self.measure(self._transfer_cells, "transfer") if record.cell.inference.rule == rule
+            record for record in self.measure(self._transfer_cells, "transfer") if record.inference.rule == rule
         )
 
     def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:

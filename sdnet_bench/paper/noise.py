@@ -61,7 +61,7 @@ def table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
     find = model.adaptive if row.rule == "adaptive" else model.given
     record = find("gaussian", int(column))
     if row.shows == "lambda":
-        return Value(float(record.cell.inference.lambda_ or 0)) if record else None
+        return Value(float(record.inference.lambda_ or 0)) if record else None
     return percent([record])
 
 

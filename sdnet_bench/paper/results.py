@@ -77,7 +77,7 @@ class Results:
     @cached_property
     def trained_lambda(self) -> float | None:
         """lambda_0, as the record of training has it, or, of a model from elsewhere, its configuration."""
-        return self._training.cell.inference.lambda_ if self._training else self._option("lambda_")
+        return self._training.inference.lambda_ if self._training else self._option("lambda_")
 
     @property
     def started_from(self) -> str | None:
@@ -163,46 +163,35 @@ class Results:
         for severity in SEVERITIES:
             found = _alike(self._swept(corruption, severity, layers))
             n = found[0].n if found else 0
-            lambdas = [record.cell.inference.lambda_ for record in found]
-            points = sorted((at, 100 * r.accuracy) for at, r in zip(lambdas, found, strict=True) if at is not None)
+            points = sorted((at, 100 * r.accuracy) for r in found if (at := r.inference.lambda_) is not None)
             if len(points) > 1:
                 adaptive = self.adaptive(corruption, severity) if layers == "all" else None
-                curves.append(Curve(severity, n, points, adaptive.cell.inference.lambda_ if adaptive else None))
+                curves.append(Curve(severity, n, points, adaptive.inference.lambda_ if adaptive else None))
         return curves
 
     def _swept(self, corruption: str, severity: Severity, layers: Layers) -> list[Record]:
         """Records that differ in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
-        plain = [record for record in self._unattacked(corruption, severity) if record.cell.inference.rule is None]
-        return [
-            record
-            for record in plain
-            if record.cell.inference.steps is None
-            and (record.cell.inference.layers == layers or record.cell.inference.lambda_ == self.trained_lambda)
-        ]
+        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
+        given = [(record, by) for record, by in found if by.rule is None and by.steps is None]
+        return [record for record, by in given if by.layers == layers or by.lambda_ == self.trained_lambda]
 
     def _plain(
         self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
     ) -> list[Record]:
         """Records of one choice of lambda, for all layers; `steps` are FISTA iterations, None for those of training."""
-        described = (choice, steps, "all")
-        found = [(record, record.cell.inference) for record in self._unattacked(corruption, severity)]
-        return [record for record, by in found if (by.choice, by.steps, by.layers) == described]
+        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
+        return [record for record, by in found if (by.choice, by.steps, by.layers) == (choice, steps, "all")]
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
         """Records of test images that nobody attacked, from the right source."""
-        described = ("test", corruption, severity, self.origin if corruption else None)
-        cells = [(record, record.cell, record.cell.images) for record in self.records]
-        return [
-            record
-            for record, cell, images in cells
-            if cell.kind == "accuracy"
-            and cell.attack is None
-            and (images.split, images.corruption, images.severity, images.origin) == described
-        ]
+        wanted = ("test", corruption, severity, self.origin if corruption else None)
+        plain = [record for record in self.records if record.cell.kind == "accuracy" and record.cell.attack is None]
+        found = [(record, record.images) for record in plain]
+        return [each for each, of in found if (of.split, of.corruption, of.severity, of.origin) == wanted]
 
     def on_archives(self) -> list[Results]:
         """The same model on the images of archives, once for each origin that anything was measured on."""
-        origins = sorted({origin for record in self.records if (origin := record.cell.images.origin)})
+        origins = sorted({origin for record in self.records if (origin := record.images.origin)})
         return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
 
 

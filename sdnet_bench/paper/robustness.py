@@ -52,8 +52,8 @@ class Robustness:
         """
         attacks = [record for record in records if _is_attacked(record.cell)]
         pgd = [record for record in attacks if _attack(record).threat.is_near(threat) and _attack(record).name == "pgd"]
-        tested = [record for record in pgd if record.cell.images.split == "test"]
-        tuning = [record for record in pgd if record.cell.images.split == "validation" and _is_made_at(record, trained)]
+        tested = [record for record in pgd if record.images.split == "test"]
+        tuning = [record for record in pgd if record.images.split == "validation" and _is_made_at(record, trained)]
         tuned_with = {_attack(record).bare for record in tuning}
         found = _strongest([record for record in tested if _attack(record).bare in tuned_with] or tested)
         if found is None:
@@ -77,7 +77,7 @@ class Robustness:
         judges: dict[str, InferenceChoice] = {"trained": self.trained}
         if self.tuning:
             judges["tuned"] = best_lambda(self.tuning)
-        transferred = [record for record in self._by("transfer") if record.cell.inference.lambda_ is not None]
+        transferred = [record for record in self._by("transfer") if record.inference.lambda_ is not None]
         if transferred:
             judges["oracle"] = best_lambda(transferred)
         if self.rule:
@@ -87,9 +87,7 @@ class Robustness:
     @property
     def lambdas(self) -> list[float]:
         """All that attacked images were classified at, ascending."""
-        return sorted(
-            {record.cell.inference.lambda_ for record in self.records if record.cell.inference.lambda_ is not None}
-        )
+        return sorted({record.inference.lambda_ for record in self.records if record.inference.lambda_ is not None})
 
     def value(self, column: str, choice: str) -> Value | None:
         """Accuracy (%) by one of the `COLUMNS` and one of the `CHOICES`; None where that is not on record."""
@@ -106,7 +104,7 @@ class Robustness:
             return self._union(judge)
         if column == "matched" and isinstance(judge, str):
             return self._adaptive(judge)
-        return standing([record for record in self._by(column) if record.cell.inference.choice == judge])
+        return standing([record for record in self._by(column) if record.inference.choice == judge])
 
     def against_lambda(self, column: str) -> list[tuple[float, Value]]:
         """Accuracy (%) by lambda, ascending; "union" is that of those attacks alone that every lambda has met."""
@@ -126,7 +124,7 @@ class Robustness:
     def _kinds(self, judge: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
         """Attacks on a judge by what they are. Made and scored at lambda_0 one is transferred and matched at once."""
         found: dict[tuple[AttackSetting, str], Record] = {}
-        for record in (record for record in self.records if record.cell.inference.choice == judge):
+        for record in (record for record in self.records if record.inference.choice == judge):
             found[_attack(record).bare, str(record.cell.protocol)] = record
             if _is_made_at(record, self.trained):
                 found[_attack(record).bare, "transfer"] = record
@@ -139,7 +137,7 @@ class Robustness:
         found = {
             _attack(record).eps: standing([record])
             for record in self.attacks
-            if record.cell.inference.choice == judge
+            if record.inference.choice == judge
             and record.cell.protocol == "matched"
             and all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
         }
@@ -147,7 +145,7 @@ class Robustness:
 
     def members(self, judge: InferenceChoice) -> dict[str, list[Protocol]]:
         """What the union of a judge is made of: attacks by name, each with its protocols."""
-        united = [record for record in self.records if record.cell.inference.choice == judge]
+        united = [record for record in self.records if record.inference.choice == judge]
         made = {(_attack(record).name, record.cell.protocol) for record in united}
         return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
 
@@ -156,7 +154,7 @@ class Robustness:
         attack, first = self.attack, self.records[0]
         yield (
             f"{attack.threat}: {attack.name}, {attack.steps} steps of {attack.step_size:.4f}, "
-            f"{attack.restarts} random start(s), {first.n:,} test images, {first.cell.inference.precision}"
+            f"{attack.restarts} random start(s), {first.n:,} test images, {first.inference.precision}"
         )
         yield from self._unions()
         if "oracle" in self.judges:
@@ -186,18 +184,18 @@ class Robustness:
 
     def _adaptive(self, rule: str) -> Value | None:
         """For each image the worst of the attack with the gradient of the choice and the one without; both or None."""
-        found = [record for record in self._by("adaptive") if record.cell.inference.choice == rule]
+        found = [record for record in self._by("adaptive") if record.inference.choice == rule]
         return standing(found) if {_attack(record).through for record in found} == {"attached", "detached"} else None
 
     def _union(self, judge: InferenceChoice) -> Value | None:
         """What stands against every attack; None while none of them knows the judge."""
-        found = [record for record in self.records if record.cell.inference.choice == judge]
+        found = [record for record in self.records if record.inference.choice == judge]
         is_known = any(record.cell.is_white_box for record in found)
         return standing(found) if is_known else None
 
     def _clean(self, judge: InferenceChoice) -> Value | None:
         """On the images that were attacked, as they were."""
-        found = next((record for record in self.records if record.cell.inference.choice == judge), None)
+        found = next((record for record in self.records if record.inference.choice == judge), None)
         return share(~found.lost(CLEAN), [found]) if found else None
 
 
@@ -218,9 +216,9 @@ def _is_made_at(record: Record, lambda_: float | None) -> bool:
 
 def _is_like(record: Record, other: Record) -> bool:
     """Whether both are of one attack, with one seed and in one precision, whatever the images."""
-    one, two = record.cell, other.cell
     is_one_attack = _attack(record).bare == _attack(other).bare
-    return is_one_attack and (one.images.seed, one.inference.precision) == (two.images.seed, two.inference.precision)
+    is_one_seed = record.images.seed == other.images.seed
+    return is_one_attack and is_one_seed and record.inference.precision == other.inference.precision
 
 
 def _strongest(records: Iterable[Record]) -> Record | None:
@@ -242,4 +240,4 @@ def _widest(records: Iterable[Record]) -> tuple[Record, ...]:
     """Those on the most images."""
     found = list(records)
     widest = max(found, key=lambda record: record.n, default=None)
-    return tuple(record for record in found if widest and record.cell.images == widest.cell.images)
+    return tuple(record for record in found if widest and record.images == widest.images)

@@ -169,15 +169,15 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
     """On how many images, with which seeds, how and where; several of a kind are all named."""
     if records:
         counts = " and ".join(f"{n:,}" for n in sorted({record.n for record in records}))
-        seeds = ", ".join(str(seed) for seed in sorted({record.cell.images.seed for record in records}))
-        precisions = ", ".join(sorted({record.cell.inference.precision for record in records}))
+        seeds = ", ".join(str(seed) for seed in sorted({record.images.seed for record in records}))
+        precisions = ", ".join(sorted({record.inference.precision for record in records}))
         devices = ", ".join(sorted({str(record.provenance.get("device", "an unknown device")) for record in records}))
         yield f"{counts} test images, seed {seeds}, {precisions} on {devices}"
 
 
 def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
     """How the lambdas of these records were fitted."""
-    rules = {record.cell.inference.rule for record in records if record.cell.inference.rule}
+    rules = {record.inference.rule for record in records if record.inference.rule}
     fits = [fit for fit in model.fits.values() if {fit.rule, fit.per_image_rule} & rules]
     if model.pooled and {model.pooled.rule, model.pooled.per_image_rule} & rules:
         fits += filter(None, map(model.fit, NOISES))

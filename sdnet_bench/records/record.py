@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..config import Frozen
-from .cell import Cell
+from .cell import Cell, Images, Inference
 
 Outcomes = NDArray[np.bool_]
 
@@ -89,6 +89,16 @@ class Record(Frozen):
         lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
         record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics, provenance)
         return record.model_copy(update={"lost_to": lost_to})
+
+    @property
+    def images(self) -> Images:
+        """Those of its cell."""
+        return self.cell.images
+
+    @property
+    def inference(self) -> Inference:
+        """What classified them."""
+        return self.cell.inference
 
     @property
     def correct(self) -> Outcomes:

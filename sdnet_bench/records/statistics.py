@@ -43,7 +43,7 @@ def percent(records: Sequence[Record | None]) -> Value | None:
     found = [record for record in records if record is not None]
     if not found or len(found) < len(records) or len({record.cell.averaging for record in found}) > 1:
         return None
-    parts = {(record.cell.images.corruption, record.cell.images.archive) for record in found}
+    parts = {(record.images.corruption, record.images.archive) for record in found}
     if len(parts) > len({corruption for corruption, _ in parts}):
         return None
     return _proportion(np.sum([record.correct for record in found], axis=0), len(found), found)
@@ -107,12 +107,12 @@ def unbroken(records: Iterable[Record]) -> Outcomes:
 
 def best_lambda(records: Sequence[Record]) -> float:
     """The lambda of the most accurate record, the smallest where several are."""
-    return float(best_record(records).cell.inference.lambda_ or 0)
+    return float(best_record(records).inference.lambda_ or 0)
 
 
 def best_record(records: Iterable[Record]) -> Record:
     """The most accurate record of a sweep, that of the smallest lambda where several are."""
-    return max(records, key=lambda record: (record.accuracy, -(record.cell.inference.lambda_ or 0)))
+    return max(records, key=lambda record: (record.accuracy, -(record.inference.lambda_ or 0)))
 
 
 def show(value: Value | None) -> str:

@@ -281,7 +281,7 @@ def _front_matter(results: Results) -> str:
 def _evaluations(results: Results) -> list[EvalResult] | None:
     """Accuracy on the whole test split; None where that is not on record."""
     clean = results.given(None, None)
-    if clean is None or clean.cell.images.limit is not None:
+    if clean is None or clean.images.limit is not None:
         return None
     dataset = HUB_DATASETS.get(results.config.dataset, results.config.dataset)
     return [
@@ -323,14 +323,12 @@ def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str
 def _limits_of_corruptions(results: Results) -> Iterator[str]:
     """How many images, made how, and what was left out."""
     given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
-    for n, precision, seed in sorted(
-        {(record.n, record.cell.inference.precision, record.cell.images.seed) for record in given}
-    ):
+    for n, precision, seed in sorted({(each.n, each.inference.precision, each.images.seed) for each in given}):
         yield f"Noises: {n:,} test images in {precision}, made here with seed {seed}; no files of a -C archive."
     missing = [noise for noise in NOISES if results.mean(noise) is None]
     if missing:
         yield f"Not measured at every severity: {', '.join(missing)}."
-    others = {record.cell.images.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
+    others = {record.images.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
     yield f"Corruptions that are no noises: {', '.join(sorted(filter(None, others))) or 'none was measured'}."
 
 

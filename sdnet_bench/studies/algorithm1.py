@@ -172,7 +172,7 @@ def _by_rule(cell: Cell, rule: str, lambda_: float | None = None) -> Cell:
 
 
 def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
-    residual, images = mean_residual(record, fit.residual), record.cell.images
+    residual, images = mean_residual(record, fit.residual), record.images
     if not fit.covers(residual):
         low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
         what = f"{images.corruption or 'clean'} {images.severity or ''}".strip()

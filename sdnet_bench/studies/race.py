@@ -115,4 +115,4 @@ def _block_of(bench: Workbench, images: Images, block: Block) -> Images:
 
 
 def _outcomes(records: Sequence[Record], lambda_: float) -> Outcomes:
-    return np.concatenate([record.correct for record in records if record.cell.inference.lambda_ == lambda_])
+    return np.concatenate([record.correct for record in records if record.inference.lambda_ == lambda_])

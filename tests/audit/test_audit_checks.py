@@ -616,7 +616,7 @@ def test_an_honest_network_is_a_function_and_keeps_its_lambda(sdnet: Workbench) 
 def test_the_union_is_of_the_tuned_lambda(sdnet: Workbench) -> None:
     scope = replace(Scope(sdnet, THREAT, TINY), grid=(0.1, 0.5), tuned=0.5)
     check = check_union(scope)
-    attacked = [record for record in sdnet.store if record.cell.attack and record.cell.inference.lambda_ == 0.5]
+    attacked = [record for record in sdnet.store if record.cell.attack and record.inference.lambda_ == 0.5]
     assert check.figures["union"] == pytest.approx(100 * unbroken(attacked).mean(), abs=1e-3)
     assert {record.cell.attack.name for record in attacked if record.cell.attack} == {
         "pgd",

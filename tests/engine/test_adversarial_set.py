@@ -85,7 +85,7 @@ def test_a_transferred_set_holds_the_images_that_every_lambda_was_shown(sdnet: W
     outcomes = evaluate(sdnet.model.net, saved, sdnet.runtime, lambdas=[0.1, 0.5])
     for record in records:
         lost = record.lost("pgd")
-        assert (outcomes[record.cell.inference.lambda_].correct[lost]).sum() <= 2
+        assert (outcomes[record.inference.lambda_].correct[lost]).sum() <= 2
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
@@ -93,9 +93,7 @@ def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, n
     """Later restarts go on for other scorers; they do not replace what has broken this one."""
     setting = attack_setting(Threat("linf", EPS["linf"] / 2), steps=4, restarts=3, name=name)
     cells = transfer_cells(sdnet, setting, sdnet.images("test", LIMIT), [0.1, 1.0])
-    record = next(
-        record for record in sdnet.measure(cells, "attack", save=True) if record.cell.inference.lambda_ == 0.1
-    )
+    record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.inference.lambda_ == 0.1)
     saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
     standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
     assert record.lost(name).sum() > 10

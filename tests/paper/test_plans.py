@@ -156,10 +156,10 @@ def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cel
 
 def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: Workbench) -> None:
     def kind(record: Record) -> tuple[str | None, object, str]:
-        rule = record.cell.inference.rule or ""
+        rule = record.inference.rule or ""
         return (
-            record.cell.images.corruption,
-            record.cell.images.severity,
+            record.images.corruption,
+            record.images.severity,
             "image" if rule.endswith("/image") else "set" * bool(rule),
         )
 

@@ -126,7 +126,7 @@ def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
     fixed, chosen = mine.given("gaussian", 2), mine.adaptive("gaussian", 2)
     assert fixed is not None
     assert chosen is not None
-    assert (fixed.accuracy, chosen.accuracy, chosen.cell.inference.lambda_) == (0.5, 0.7, 0.6)
+    assert (fixed.accuracy, chosen.accuracy, chosen.inference.lambda_) == (0.5, 0.7, 0.6)
     assert mine.chosen(fit.rule, "gaussian", 2) == chosen
     assert mine.given("shot", 2) is None
     assert mine.adaptive("shot", 2) is None
@@ -144,7 +144,7 @@ def test_of_two_fits_the_one_that_is_kept_counts(order: int) -> None:
     records = [noisy(60, 2, 0.5, kept.rule), noisy(70, 2, 0.6, old.rule)]
     found = results(*records[::order], fits=[kept]).adaptive("gaussian", 2)
     assert found is not None
-    assert found.cell.inference.rule == kept.rule
+    assert found.inference.rule == kept.rule
 
 
 def test_numbers_of_more_iterations_are_kept_apart() -> None:

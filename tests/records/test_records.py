@@ -318,7 +318,7 @@ def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    assert {record.cell.images.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
+    assert {record.images.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

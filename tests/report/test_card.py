@@ -71,7 +71,7 @@ def test_the_hub_reads_the_clean_accuracy_of_all_test_images(sdnet: Workbench) -
 def test_accuracy_on_some_of_the_test_images_is_not_told_to_the_hub(sdnet: Workbench) -> None:
     results = read(sdnet)
     (clean,) = (record for record in results.records if record.cell == sdnet.cell(sdnet.images("test")))
-    some = clean.model_copy(update={"cell": sdnet.cell(clean.cell.images.model_copy(update={"limit": 40}))})
+    some = clean.model_copy(update={"cell": sdnet.cell(clean.images.model_copy(update={"limit": 40}))})
     data = front_matter(card(sdnet.folder, replace(results, records=(some,))))
     assert (data.eval_results, data.metrics) == (None, ["accuracy"])
 

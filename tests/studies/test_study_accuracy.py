@@ -26,7 +26,7 @@ def corrupted(bench: Workbench, severities: Sequence[int] = SEVERITIES) -> list[
 def test_training_leaves_the_record_of_clean_accuracy(sdnet: Workbench, told: Any) -> None:
     record = measure_clean(sdnet)
     assert told.images == 0
-    assert (record.n, record.cell.inference.lambda_, record.cell.images.split, record.cell.images.corruption) == (
+    assert (record.n, record.inference.lambda_, record.images.split, record.images.corruption) == (
         360,
         0.1,
         "test",
@@ -39,13 +39,13 @@ def test_training_leaves_the_record_of_clean_accuracy(sdnet: Workbench, told: An
 def test_a_record_says_where_it_comes_from(sdnet: Workbench) -> None:
     record = measure_clean(sdnet)
     assert record.cell.weights == sdnet.model.weights
-    assert record.cell.images.digest == sdnet.split("test").digest
+    assert record.images.digest == sdnet.split("test").digest
     assert {"version", "torch", "device", "precision", "time", "seconds"} <= set(record.provenance)
 
 
 def test_one_record_for_every_corruption_and_severity(sdnet: Workbench, told: Any) -> None:
     records = measure_corrupted(sdnet, sdnet.images("test", LIMIT), ["gaussian", "impulse"])
-    assert [(record.cell.images.corruption, record.cell.images.severity) for record in records] == [
+    assert [(record.images.corruption, record.images.severity) for record in records] == [
         (name, severity) for name in ("gaussian", "impulse") for severity in SEVERITIES
     ]
     assert told.images == 10 * LIMIT
@@ -54,7 +54,7 @@ def test_one_record_for_every_corruption_and_severity(sdnet: Workbench, told: An
 
 def test_a_record_is_what_an_evaluation_of_its_cell_gives(sdnet: Workbench) -> None:
     (record,) = measure_corrupted(sdnet, sdnet.images("test", LIMIT), ["speckle"], [4])
-    level = record.cell.images.level
+    level = record.images.level
     assert level == 0.45  # digits take the severities of ImageNet-C
     outcome = evaluate(
         sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, transform=Noise("speckle", level, 0)
@@ -90,7 +90,7 @@ def test_what_was_finished_before_an_interruption_is_kept(
     bench, keep = open_bench("sdnet18-tiny"), RecordStore.append
 
     def third_time_unlucky(store: RecordStore, record: Any) -> None:
-        if record.cell.images.severity == 3:
+        if record.images.severity == 3:
             raise Interrupt
         keep(store, record)
 
@@ -138,7 +138,7 @@ def test_a_plan_is_announced_with_what_is_left_of_it(sdnet: Workbench, told: Any
 
 def test_a_network_without_lambda_has_records_without_one(resnet: Workbench) -> None:
     (record,) = measure_corrupted(resnet, resnet.images("test", LIMIT), ["shot"], [1])
-    assert record.cell.inference.lambda_ is None
+    assert record.inference.lambda_ is None
     assert "residual" not in record.metrics
 
 

@@ -63,7 +63,7 @@ def fitted(sdnet: Workbench) -> Workbench:
 
 
 def attacks(records: Iterable[Record], split: str) -> list[Record]:
-    return [record for record in records if record.cell.attack and record.cell.images.split == split]
+    return [record for record in records if record.cell.attack and record.images.split == split]
 
 
 def attack_of(record: Record) -> AttackSetting:
@@ -247,7 +247,7 @@ def test_a_lambda_that_a_rule_chose_for_the_set_is_transferred_to(sdnet: Workben
 
 def test_all_protocols_are_measured(fitted: Workbench) -> None:
     records = run_attack(fitted, SETTING, fitted.images("test", LIMIT), PROTOCOLS, GRID)
-    found = [(record.cell.protocol, record.cell.inference.lambda_) for record in records]
+    found = [(record.cell.protocol, record.inference.lambda_) for record in records]
     assert len({record.cell.key for record in records}) == len(records)
     by_rule: list[tuple[Protocol | None, float | None]] = [("transfer", None), ("adaptive", None), ("adaptive", None)]
     assert sorted(found, key=str) == sorted(
@@ -257,7 +257,7 @@ def test_all_protocols_are_measured(fitted: Workbench) -> None:
         + by_rule,
         key=str,
     )
-    assert {record.cell.images.split for record in records} == {"test"}
+    assert {record.images.split for record in records} == {"test"}
 
 
 def test_both_protocols_agree_at_lambda_0(sdnet: Workbench) -> None:
@@ -265,7 +265,7 @@ def test_both_protocols_agree_at_lambda_0(sdnet: Workbench) -> None:
         run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), [name], GRID) for name in ("transfer", "matched")
     )
     assert transfer[0] == matched[0]
-    assert transfer[0].cell.inference.lambda_ == 0.1
+    assert transfer[0].inference.lambda_ == 0.1
 
 
 @pytest.mark.parametrize("protocol", ["transfer", "matched", "ensemble"])
@@ -273,7 +273,7 @@ def test_what_is_misclassified_clean_is_lost_to_nobody(sdnet: Workbench, protoco
     """An attack's records know clean accuracy at each lambda."""
     for record in run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), [protocol], GRID):
         (clean,) = sdnet.measure(
-            [sdnet.cell(sdnet.images("test", LIMIT), sdnet.inference(record.cell.inference.lambda_))], "clean"
+            [sdnet.cell(sdnet.images("test", LIMIT), sdnet.inference(record.inference.lambda_))], "clean"
         )
         assert np.array_equal(~record.lost(CLEAN), clean.correct)
         assert not (record.correct & ~clean.correct).any()
@@ -306,7 +306,7 @@ def test_another_network_may_be_the_judge(sdnet: Workbench, resnet: Workbench) -
 @pytest.mark.parametrize("protocols", [["matched"], ["transfer"], PROTOCOLS])
 def test_a_network_without_lambda_has_one_protocol(resnet: Workbench, protocols: list[Protocol]) -> None:
     (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT), protocols, GRID)
-    assert (record.cell.inference.lambda_, attack_of(record).crafted_at) == (None, None)
+    assert (record.inference.lambda_, attack_of(record).crafted_at) == (None, None)
     assert record.cell.protocol == "matched"
     assert attacks(resnet.store, "validation") == []
 
@@ -333,13 +333,13 @@ def test_another_attack_is_another_record(resnet: Workbench, told: Any, change: 
 def test_attacks_run_in_single_precision_whatever_the_runtime(resnet: Workbench) -> None:
     resnet.runtime = replace(resnet.runtime, precision="bfloat16")
     (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT))
-    assert (record.cell.inference.precision, record.provenance["precision"]) == ("float32", "float32")
+    assert (record.inference.precision, record.provenance["precision"]) == ("float32", "float32")
 
 
 def test_attacked_images_are_those_of_the_limit(resnet: Workbench) -> None:
     (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT))
-    assert (record.n, record.cell.images.limit) == (LIMIT, LIMIT)
-    assert record.cell.images.digest == resnet.split("test", LIMIT).digest
+    assert (record.n, record.images.limit) == (LIMIT, LIMIT)
+    assert record.images.digest == resnet.split("test", LIMIT).digest
 
 
 # lambda after tuning
@@ -360,19 +360,19 @@ def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeyp
     rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == (0.5 if cell.images.split == "validation" else 1.0)))
     square = attack_setting(Threat("linf", 0.06), name="square")
     records = run_attack(sdnet, square, sdnet.images("test", LIMIT), ["matched"], GRID)
-    assert [record.cell.inference.lambda_ for record in records] == [0.1, 0.5]
+    assert [record.inference.lambda_ for record in records] == [0.1, 0.5]
     assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == 0.5
 
 
 def test_lambda_is_tuned_on_transferred_validation_images_alone(sdnet: Workbench, told: Any) -> None:
     tuned = tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID)
     tuning = attacks(sdnet.store, "validation")
-    assert [record.cell.inference.lambda_ for record in tuning] == GRID
+    assert [record.inference.lambda_ for record in tuning] == GRID
     assert {attack_of(record).crafted_at for record in tuning} == {0.1}
-    assert {record.cell.images.digest for record in tuning} == {sdnet.split("validation", LIMIT).digest}
+    assert {record.images.digest for record in tuning} == {sdnet.split("validation", LIMIT).digest}
     assert attacks(sdnet.store, "test") == []
     best = max(record.accuracy for record in tuning)
-    assert tuned == min(float(record.cell.inference.lambda_ or 0) for record in tuning if record.accuracy == best)
+    assert tuned == min(float(record.inference.lambda_ or 0) for record in tuning if record.accuracy == best)
     assert told.notes[-1].startswith(f"lambda tuned on validation images: {tuned:g}")
 
 
@@ -407,7 +407,7 @@ def test_expensive_attacks_are_matched_at_lambda_0_and_the_tuned_lambda_alone(
     rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == 0.5))
     setting = attack_setting(Threat("l2", 1.0), name=name)
     records = run_attack(sdnet, setting, sdnet.images("test", LIMIT), ["matched"], GRID)
-    assert [record.cell.inference.lambda_ for record in records] == (GRID if name == "pgd" else [0.1, 0.5])
+    assert [record.inference.lambda_ for record in records] == (GRID if name == "pgd" else [0.1, 0.5])
     assert {attack_of(record).name for record in records} == {name}
     assert {attack_of(record).name for record in attacks(sdnet.store, "validation")} <= {"pgd"}
 

@@ -41,8 +41,8 @@ def test_algorithm_1_looks_at_training_images_only(sdnet: Workbench) -> None:
     fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
     made = [record for record in sdnet.store if record not in before]
     assert made
-    assert {record.cell.images.split for record in made} == {"train"}
-    assert {record.cell.images.digest for record in made} == {sdnet.split("train", LIMIT).digest}
+    assert {record.images.split for record in made} == {"train"}
+    assert {record.images.digest for record in made} == {sdnet.split("train", LIMIT).digest}
 
 
 def test_algorithm_1_goes_over_all_levels_and_all_lambdas(sdnet: Workbench, told: Any) -> None:
@@ -55,11 +55,9 @@ def test_algorithm_1_goes_over_all_levels_and_all_lambdas(sdnet: Workbench, told
 
 def test_a_fit_is_a_function_of_the_records(sdnet: Workbench) -> None:
     fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
-    records = [
-        record for record in sdnet.store if record.cell.images.split == "train" and record.cell.kind == "accuracy"
-    ]
+    records = [record for record in sdnet.store if record.images.split == "train" and record.cell.kind == "accuracy"]
     for point in fit.points:
-        here = {record.cell.inference.lambda_: record for record in records if record.cell.images.level == point.level}
+        here = {record.inference.lambda_: record for record in records if record.images.level == point.level}
         assert point.residual == here[0.1].metrics["residual"]
         assert point.accuracy == max(record.accuracy for record in here.values())
         assert here[point.lambda_].accuracy == point.accuracy
@@ -86,12 +84,12 @@ def test_fits_are_kept_beside_the_records_and_read_back(open_bench: Open, told: 
 def test_each_test_set_is_classified_with_the_lambda_of_its_own_residual(sdnet: Workbench) -> None:
     fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
     records = measure_adaptive(sdnet, sdnet.images("test", 60), [fit])
-    assert [record.cell.images.severity for record in records] == [1, 2, 3, 4, 5]
+    assert [record.images.severity for record in records] == [1, 2, 3, 4, 5]
     for record in records:
         given = record.cell.with_inference(sdnet.inference())
-        assert sdnet.store[given].cell.images.split == "test"
-        assert record.cell.inference.lambda_ == fit(sdnet.store[given].metrics["residual"])
-        assert record.cell.inference.rule == fit.rule
+        assert sdnet.store[given].images.split == "test"
+        assert record.inference.lambda_ == fit(sdnet.store[given].metrics["residual"])
+        assert record.inference.rule == fit.rule
 
 
 def test_an_adaptive_record_is_that_of_its_lambda(sdnet: Workbench) -> None:
@@ -99,7 +97,7 @@ def test_an_adaptive_record_is_that_of_its_lambda(sdnet: Workbench) -> None:
     (record,) = measure_adaptive(
         sdnet, sdnet.images("test", 60), [fit_lambda(sdnet, sdnet.images("train", LIMIT), "shot", GRID)], [5]
     )
-    (plain,) = sdnet.measure([record.cell.with_inference(sdnet.inference(record.cell.inference.lambda_))], "by hand")
+    (plain,) = sdnet.measure([record.cell.with_inference(sdnet.inference(record.inference.lambda_))], "by hand")
     assert plain.correct.tolist() == record.correct.tolist()
 
 
@@ -169,9 +167,9 @@ def test_fits_of_other_iterations_are_kept_apart(sdnet: Workbench) -> None:
         [four],
     ]
     (record,) = measure_adaptive(sdnet, sdnet.images("test", 20), [four], [3])
-    assert record.cell.inference.steps == 4
+    assert record.inference.steps == 4
     own = record.cell.with_inference(sdnet.inference(steps=4))
-    assert record.cell.inference.lambda_ == four(sdnet.store[own].metrics["residual"])
+    assert record.inference.lambda_ == four(sdnet.store[own].metrics["residual"])
 
 
 def test_levels_are_those_that_are_asked_for(sdnet: Workbench) -> None:
@@ -185,16 +183,16 @@ def test_a_line_of_squared_residuals_is_fitted_to_them_and_asked_with_them(sdnet
     assert all(one.residual > other.residual**2 for one, other in zip(fit.points, plain.points, strict=True))
     (given,) = measure_corrupted(sdnet, sdnet.images("test", 60), ["gaussian"], [3])
     (chosen,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [3])
-    assert chosen.cell.inference.lambda_ == fit(given.metrics["residual_squared"])
+    assert chosen.inference.lambda_ == fit(given.metrics["residual_squared"])
 
 
 def test_per_image_a_record_has_no_lambda_but_a_rule_and_what_it_chose(sdnet: Workbench) -> None:
     fit = made_up(sdnet)
     (by_set,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [5])
     (by_image,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [5], per="image")
-    assert by_set.cell.inference.lambda_ is not None
+    assert by_set.inference.lambda_ is not None
     assert "lambda_mean" not in by_set.metrics
-    assert (by_image.cell.inference.lambda_, by_image.cell.inference.rule) == (None, PerImage(fit).rule)
+    assert (by_image.inference.lambda_, by_image.inference.rule) == (None, PerImage(fit).rule)
     (given,) = measure_corrupted(sdnet, sdnet.images("test", 60), ["gaussian"], [5])
     assert by_image.metrics["lambda_mean"] == pytest.approx(0.1 * given.metrics["residual"], rel=1e-4)
     variance = given.metrics["residual_squared"] - given.metrics["residual"] ** 2
@@ -214,7 +212,7 @@ def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:
     stream = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
     record = measure_known_types(sdnet, sdnet.images("test", 60), fits)
     rule = PerImageOfType(tuple(fits), stream)
-    assert (record.cell.inference.rule, record.cell.images.severity, record.cell.images.corruption) == (
+    assert (record.inference.rule, record.images.severity, record.images.corruption) == (
         rule.rule,
         MIXED,
         UNKNOWN,
@@ -225,7 +223,7 @@ def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:
     index = sdnet.split("test", 60).index  # type: ignore[attr-defined]
     slopes = [0.1 * NOISES.index(stream.draw(int(at))[0]) for at in index]
     assert record.metrics["lambda_mean"] == pytest.approx((slopes * own.residual).mean(), rel=1e-4)
-    assert images == record.cell.images
+    assert images == record.images
 
 
 @pytest.mark.parametrize(("low", "high", "is_warned"), [(0.0, 100.0, False), (0.0, 0.001, True), (99.0, 100.0, True)])
@@ -250,7 +248,7 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
 def test_clean_images_may_be_asked_for_by_a_fit(sdnet: Workbench, told: Any) -> None:
     fit = fit_line("shot", sdnet.model.weights, [Point(0.1, r, 0.3, 0.5) for r in (99.0, 100.0)])
     (record,) = choose_and_measure(sdnet, fit, [sdnet.cell(sdnet.images("test", 20))])
-    assert (record.cell.images.corruption, record.cell.inference.lambda_, record.cell.inference.rule) == (
+    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (
         None,
         0.3,
         fit.rule,

@@ -35,8 +35,8 @@ def test_a_generated_archive_gives_the_figures_of_images_made_on_the_fly(archive
     read = measure_corrupted(archived, archived.images("test"), ["gaussian"], [2, 5], archived=True)
     assert [record.correct.tolist() for record in read] == [record.correct.tolist() for record in made]
     assert all(one.cell.key != other.cell.key for one, other in zip(made, read, strict=True))
-    assert {record.cell.images.archive for record in made} == {None}
-    assert len({record.cell.images.archive for record in read}) == 1
+    assert {record.images.archive for record in made} == {None}
+    assert len({record.images.archive for record in read}) == 1
 
 
 def test_limited_images_are_the_same_places(archived: Workbench) -> None:
@@ -58,8 +58,8 @@ def test_lambda_adapts_to_the_images_of_the_archive(archived: Workbench) -> None
     fit = fit_line("gaussian", archived.model.weights, points)
     record = measure_adaptive(archived, archived.images("test"), [fit], [4], archived=True)[0]
     seen = measure_corrupted(archived, archived.images("test"), ["gaussian"], [4], archived=True)[0]
-    assert record.cell.images.archive == seen.cell.images.archive
-    assert record.cell.inference.lambda_ == fit(seen.metrics["residual"])
+    assert record.images.archive == seen.images.archive
+    assert record.inference.lambda_ == fit(seen.metrics["residual"])
 
 
 def test_tables_keep_the_two_apart(archived: Workbench) -> None:

@@ -24,10 +24,7 @@ from sdnet_bench.zoo.initial import configure
 
 def test_a_sweep_has_a_record_per_severity_and_lambda(sdnet: Workbench, told: Any) -> None:
     records = sweep_lambda(sdnet, sdnet.images("test", 30), "shot", [1, 5], [0.1, 0.5])
-    cells = [
-        (record.cell.images.corruption, record.cell.images.severity, record.cell.inference.lambda_)
-        for record in records
-    ]
+    cells = [(record.images.corruption, record.images.severity, record.inference.lambda_) for record in records]
     assert cells == [("shot", 1, 0.1), ("shot", 1, 0.5), ("shot", 5, 0.1), ("shot", 5, 0.5)]
     assert told.images == 4 * 30
 
@@ -35,7 +32,7 @@ def test_a_sweep_has_a_record_per_severity_and_lambda(sdnet: Workbench, told: An
 def test_a_sweep_is_by_default_that_of_figure_2(sdnet: Workbench) -> None:
     records = sweep_lambda(sdnet, sdnet.images("test", 10), "gaussian")
     assert len(records) == 5 * 15
-    assert {record.cell.inference.lambda_ for record in records} == {round(0.1 * step, 1) for step in range(1, 16)}
+    assert {record.inference.lambda_ for record in records} == {round(0.1 * step, 1) for step in range(1, 16)}
 
 
 def test_a_sweep_shares_the_records_of_an_evaluation(sdnet: Workbench, told: Any) -> None:
@@ -78,7 +75,7 @@ def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(deep: Workbench) -> N
     seen: list[list[float]] = []
     deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
     (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4], layers="stem")
-    assert record.cell.inference.layers == "stem"
+    assert record.inference.layers == "stem"
     assert seen == [[0.4, *16 * [0.02]]]
     assert lambdas_of(deep) == 17 * [0.02]
 
@@ -87,7 +84,7 @@ def test_a_sweep_is_by_default_one_of_all_layers(deep: Workbench) -> None:
     seen: list[list[float]] = []
     deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
     (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4])
-    assert record.cell.inference.layers == "all"
+    assert record.inference.layers == "all"
     assert seen == [17 * [0.4]]
 
 

@@ -171,9 +171,7 @@ def test_a_true_best_drops_out_in_few_races() -> None:
         rng = np.random.default_rng(seed)
         bench: Any = Synthetic({each: 0.6 + 0.02 * (each == 0.8) for each in LAMBDAS}, 4000, rng)
         records = race(bench, CELL, LAMBDAS, Rules(0.8, 0))
-        images = {
-            each: sum(record.n for record in records if record.cell.inference.lambda_ == each) for each in LAMBDAS
-        }
+        images = {each: sum(record.n for record in records if record.inference.lambda_ == each) for each in LAMBDAS}
         lost += images[0.8] < max(images.values())
     assert lost / 150 <= 0.2
 
@@ -181,7 +179,7 @@ def test_a_true_best_drops_out_in_few_races() -> None:
 def test_lambda_0_is_measured_to_the_end_of_the_race() -> None:
     bench: Any = Synthetic({0.1: 0.2, 0.5: 0.7, 0.9: 0.71}, 4000, np.random.default_rng(0))
     records = race(bench, CELL, [0.1, 0.5, 0.9], Rules(0.95, 0.001))
-    images = {lambda_: sum(r.n for r in records if r.cell.inference.lambda_ == lambda_) for lambda_ in (0.1, 0.5, 0.9)}
+    images = {lambda_: sum(r.n for r in records if r.inference.lambda_ == lambda_) for lambda_ in (0.1, 0.5, 0.9)}
     assert images == {0.1: 4000, 0.5: 4000, 0.9: 4000}
     assert find_points(records, 0.1)[0].lambda_ in (0.5, 0.9)
 
@@ -239,8 +237,6 @@ def test_algorithm_1_may_race(sdnet: Workbench, told: Any) -> None:
     fit = fit_lambda(sdnet, sdnet.images("train", 100), "gaussian", GRID, search=Rules(0.9, 0.05))
     assert len(fit.points) == 7
     assert told.images < 7 * 100 * len(GRID)
-    blocks = [
-        record.cell.images.block for record in sdnet.store if record.cell.images.split == "train" and record.outcomes
-    ]
+    blocks = [record.images.block for record in sdnet.store if record.images.split == "train" and record.outcomes]
     assert {block for block in blocks if block} == {(0, 20), (20, 40), (40, 80), (80, 100)} & set(blocks)
     assert (0, 20) in blocks
