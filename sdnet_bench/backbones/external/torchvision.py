@@ -6,12 +6,15 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ...errors import ModelError, UnknownNameError, UsageError
 from .source import Published, Weights
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 INCEPTION = ("googlenet", "inception_v3")
 USUAL = {"transform_input": True, "aux_logits": False, "init_weights": True}
@@ -39,7 +42,7 @@ def published(name: str, weights: str | None) -> Published:
     return Published(str(chosen), options, partial(_fetch, name, chosen))
 
 
-def _fetch(name: str, chosen: Any) -> Weights:
+def _fetch(name: str, chosen: WeightsEnum) -> Weights:
     """Read twice: first as tensors alone, so that a file with more in it is refused, then as torchvision does."""
     from torchvision.models import get_model
 
@@ -62,7 +65,7 @@ def _known(name: str) -> str:
     return name
 
 
-def _chosen(name: str, weights: str | None) -> Any:
+def _chosen(name: str, weights: str | None) -> WeightsEnum:
     from torchvision.models import get_model_weights
 
     known = get_model_weights(_known(name))
