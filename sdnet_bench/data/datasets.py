@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from ..registry import Registry, check_call
 from .folders import FolderSplit
 from .splits import Augmentation, Split, TensorSplit
 from .tarballs import fetch_tar
-
-if TYPE_CHECKING:
-    from torchvision.datasets import CIFAR10
 
 Which = Literal["train", "validation", "test"]
 RGB = tuple[float, float, float]
@@ -129,7 +126,7 @@ def _cifar(kind: str, data_dir: Path, progress: Progress) -> Callable[[Which], S
     return open_split
 
 
-def _read_cifar(source: type[CIFAR10], data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
+def _read_cifar(source: Any, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
     """Images `(N, 3, 32, 32)` and labels; torchvision checks the md5 of every file before it reads one."""
     try:
         with warnings.catch_warnings():

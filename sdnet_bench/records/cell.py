@@ -205,6 +205,8 @@ class Cell(Frozen):
         """From the flat form, in which `images` is their digest; what is no field of a part is left as it is."""
         if not isinstance(content, dict) or not isinstance(content.get("images"), str):
             return content
+        if "digest" in content or "inference" in content:  # no fields of the flat form
+            raise ValueError("neither flat nor in parts")
         flat: dict[str, Any] = content | {"digest": content["images"]}
         parts = {"images": Images.model_fields, "inference": Inference.model_fields}
         taken = {part: {name: flat.pop(name) for name in fields if name in flat} for part, fields in parts.items()}

@@ -6,15 +6,12 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from ...errors import ModelError, UnknownNameError, UsageError
 from .source import Published, Weights
-
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
 
 INCEPTION = ("googlenet", "inception_v3")
 USUAL = {"transform_input": True, "aux_logits": False, "init_weights": True}
@@ -42,7 +39,7 @@ def published(name: str, weights: str | None) -> Published:
     return Published(str(chosen), options, partial(_fetch, name, chosen))
 
 
-def _fetch(name: str, chosen: WeightsEnum) -> Weights:
+def _fetch(name: str, chosen: Any) -> Weights:
     """Read twice: first as tensors alone, so that a file with more in it is refused, then as torchvision does."""
     from torchvision.models import get_model
 
@@ -65,7 +62,7 @@ def _known(name: str) -> str:
     return name
 
 
-def _chosen(name: str, weights: str | None) -> WeightsEnum:
+def _chosen(name: str, weights: str | None) -> Any:
     from torchvision.models import get_model_weights
 
     known = get_model_weights(_known(name))
