@@ -118,6 +118,6 @@ def load(path: Path | str) -> pandas.DataFrame:
 
 def _row(record: Record) -> dict[str, Any]:
     measured = {"accuracy": record.accuracy} if record.outcomes else {}
-    cell = record.cell.model_dump(exclude={"attack"})
-    attack = {f"attack_{name}": value for name, value in record.cell.attack or ()}
+    cell = record.cell.model_dump()
+    attack = {f"attack_{name}": value for name, value in (cell.pop("attack") or {}).items()}
     return {"model": record.model, **cell, **attack, "n": record.n, **measured, **record.metrics}
