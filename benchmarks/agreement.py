@@ -19,7 +19,7 @@ import numpy as np
 
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import DEFAULT_EPS, Cell, Outcomes, Record, protocol_of, show_eps
+from sdnet_bench.records import DEFAULT_EPS, Cell, Inference, Outcomes, Record
 from sdnet_bench.studies.workbench import Workbench
 
 CONDITIONS = [
@@ -37,46 +37,47 @@ Line = tuple[str, ...]
 
 def chosen(bench: Workbench) -> Iterator[Record]:
     """What is measured again: clean and noisy images at lambda_0 and by Algorithm 1, and matched PGD."""
-    whole = [record for record in bench.store if record.cell.split == "test" and record.cell.steps is None]
+    whole = [record for record in bench.store if record.images.split == "test"]
+    whole = [record for record in whole if record.inference.steps is None]
     for corruption, severity in CONDITIONS:
         for record in whole:
-            cell = record.cell
-            is_wanted = (cell.corruption, cell.severity) == (corruption, severity) and cell.kind == "accuracy"
-            if is_wanted and cell.limit is None and cell.attack is None and _is_plain(bench, cell):
+            cell, images = record.cell, record.images
+            is_wanted = (images.corruption, images.severity, images.limit) == (corruption, severity, None)
+            if is_wanted and cell.kind == "accuracy" and cell.attack is None and _is_plain(bench, cell.inference):
                 yield record
     for record in whole:
-        attack = record.cell.attack
+        cell, attack = record.cell, record.cell.attack
         is_usual = attack is not None and attack.name == "pgd" and attack.eps == DEFAULT_EPS[attack.norm]
-        if is_usual and protocol_of(record.cell) == "matched" and record.cell.lambda_ == bench.model.trained_lambda:
+        if is_usual and cell.protocol == "matched" and cell.inference.lambda_ == bench.model.trained_lambda:
             yield record
 
 
-def _is_plain(bench: Workbench, cell: Cell) -> bool:
+def _is_plain(bench: Workbench, inference: Inference) -> bool:
     """Whether lambda is that of training, or one that Algorithm 1 chose for the whole set."""
-    return cell.lambda_ == bench.model.trained_lambda if cell.rule is None else cell.lambda_ is not None
-
-
-def smaller(bench: Workbench, cell: Cell, limit: int, **changes: object) -> Cell:
-    """The same cell on fewer images."""
-    return cell.model_copy(update={"limit": limit, "images": bench.split("test", limit).digest, **changes})
+    at_lambda_0 = inference.lambda_ == bench.model.trained_lambda
+    return at_lambda_0 if inference.rule is None else inference.lambda_ is not None
 
 
 def on_record(bench: Workbench, record: Record, limit: int) -> Outcomes:
     """`(limit,)`: the recorded outcomes of those images that are measured again."""
-    places = {int(index): place for place, index in enumerate(bench.split_of(record.cell).index)}  # type: ignore[attr-defined]
+    places = {int(index): place for place, index in enumerate(bench.split_of(record.images).index)}  # type: ignore[attr-defined]
     return record.correct[[places[int(index)] for index in bench.split("test", limit).index]]  # type: ignore[attr-defined]
 
 
 def compare(bench: Workbench, record: Record, limit: int) -> Line:
     """A row of the table."""
-    cell = record.cell
-    here = outcomes(bench, smaller(bench, cell, limit))
-    there = on_record(bench, record, limit)
-    other = "—" if cell.attack else share(here, outcomes(bench, smaller(bench, cell, limit, precision="float32")))
+    images, inference = record.images, record.inference
+    fewer = images.model_copy(update={"limit": limit, "digest": bench.split("test", limit).digest})
+    cell = record.cell.model_copy(update={"images": fewer})
+    here, there = outcomes(bench, cell), on_record(bench, record, limit)
+    single = cell.with_inference(inference.model_copy(update={"precision": "float32"}))
+    other = "—" if cell.attack else share(here, outcomes(bench, single))
     redrawn = "—"
-    if cell.corruption and cell.severity == 3 and cell.rule is None:
-        redrawn = share(here, outcomes(bench, smaller(bench, cell, limit, seed=cell.seed + 1)))
-    lambda_ = "—" if cell.lambda_ is None else f"{cell.lambda_:.3g}{', Algorithm 1' * (cell.rule is not None)}"
+    if images.corruption and images.severity == 3 and inference.rule is None:
+        again = fewer.model_copy(update={"seed": images.seed + 1})
+        redrawn = share(here, outcomes(bench, cell.model_copy(update={"images": again})))
+    by = ", Algorithm 1" * (inference.rule is not None)
+    lambda_ = "—" if inference.lambda_ is None else f"{inference.lambda_:.3g}{by}"
     figures = (f"{100 * there.mean():.1f}", f"{100 * here.mean():.1f}", str(int((here != there).sum())), f"{limit:,}")
     return (bench.model.name, condition(cell), lambda_, *figures, other, redrawn)
 
@@ -84,13 +85,13 @@ def compare(bench: Workbench, record: Record, limit: int) -> Line:
 def condition(cell: Cell) -> str:
     """What was done to the images."""
     if cell.attack:
-        return f"PGD {cell.attack.norm} {show_eps(cell.attack.eps)}"
-    return f"{cell.corruption} {cell.severity}" if cell.corruption else "clean"
+        return f"PGD {cell.attack.threat}"
+    return f"{cell.images.corruption} {cell.images.severity}" if cell.images.corruption else "clean"
 
 
 def outcomes(bench: Workbench, cell: Cell) -> Outcomes:
     """Measured here, unless that was done before."""
-    bench.runtime = replace(bench.runtime, precision=cell.precision)
+    bench.runtime = replace(bench.runtime, precision=cell.inference.precision)
     (record,) = bench.measure([cell], f"{bench.model.name} again")
     return record.correct
 

@@ -45,7 +45,8 @@ def timed(work: Callable[[], object]) -> float:
 def compare_sweeps(args: argparse.Namespace, runtime: Runtime, scratch: Path) -> list[str]:
     """One level, all lambdas: measured together, and one by one."""
     together, alone = (open_copy(args.model, args.data_dir, scratch / name, runtime) for name in ("all", "one"))
-    cells = swept(level_cells(together, "gaussian", [0.1], args.sweep_images), full_grid(together, None))
+    images = together.images("train", args.sweep_images)
+    cells = swept(level_cells(together, images, "gaussian", [0.1]), full_grid(together, None))
     together.measure(cells[:1], "warm-up")
     alone.measure(cells[:1], "warm-up")
     rest = cells[1:]
@@ -64,7 +65,7 @@ def compare_sweeps(args: argparse.Namespace, runtime: Runtime, scratch: Path) ->
 
 def regrets(grid: Sequence[Record], race: LambdaFit, best: LambdaFit) -> list[float]:
     """By how many points of accuracy the race's choice falls short, on the images of the grid."""
-    accuracy = {(record.cell.level, record.cell.lambda_): 100 * record.accuracy for record in grid}
+    accuracy = {(record.images.level, record.inference.lambda_): 100 * record.accuracy for record in grid}
     return [
         accuracy[exact.level, exact.lambda_] - accuracy[raced.level, raced.lambda_]
         for exact, raced in zip(best.points, race.points, strict=True)
@@ -78,7 +79,7 @@ def compare_searches(args: argparse.Namespace, corruption: str, runtime: Runtime
     seconds = []
     for bench, search in zip(benches, (None, Rules(args.confidence, args.tolerance / 100)), strict=True):
         work = lambda bench=bench, search=search: fits.append(  # noqa: E731
-            fit_lambda(bench, corruption, levels=args.levels, limit=args.images, search=search)
+            fit_lambda(bench, bench.images("train", args.images), corruption, levels=args.levels, search=search)
         )
         seconds.append(timed(work))
     passes = [sum(record.n for record in bench.store) for bench in benches]

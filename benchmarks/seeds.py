@@ -20,7 +20,8 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import Cell, Record, read_records, write_results
 from sdnet_bench.records.statistics import best_record
-from sdnet_bench.studies.accuracy import corrupted_cells
+from sdnet_bench.studies.accuracy import corrupted_images
+from sdnet_bench.studies.algorithm1 import swept
 from sdnet_bench.studies.training import find_recipe, train_model
 from sdnet_bench.studies.workbench import Workbench
 
@@ -35,21 +36,22 @@ def measure(recipe: Recipe, images: int, data_dir: Path, runs_dir: Path) -> list
 
 
 def cells_of(bench: Workbench, images: int) -> list[Cell]:
-    clean = bench.cell("validation", images)
-    return [clean, *corrupted_cells(bench, "validation", "gaussian", SEVERITIES, LAMBDAS, images)]
+    clean = bench.images("validation", images)
+    noisy = map(bench.cell, corrupted_images(bench, clean, "gaussian", SEVERITIES))
+    return [bench.cell(clean), *swept(noisy, LAMBDAS)]
 
 
 def row(name: str, records: Iterable[Record]) -> str:
     """Clean accuracy; at each severity that at lambda_0, the best, and the lambda of the best; the mean gain."""
     records = list(records)
-    clean = next(record for record in records if record.cell.corruption is None)
+    clean = next(record for record in records if record.images.corruption is None)
     cells, gains = [], []
     for severity in SEVERITIES:
-        at = [record for record in records if record.cell.severity == severity]
-        given = next(record for record in at if record.cell.lambda_ == clean.cell.lambda_)
+        at = [record for record in records if record.images.severity == severity]
+        given = next(record for record in at if record.inference.lambda_ == clean.inference.lambda_)
         best = best_record(at)
         gains.append(100 * (best.accuracy - given.accuracy))
-        cells.append(f"{100 * given.accuracy:.1f} → {100 * best.accuracy:.1f} ({best.cell.lambda_:g})")
+        cells.append(f"{100 * given.accuracy:.1f} → {100 * best.accuracy:.1f} ({best.inference.lambda_:g})")
     return f"| {name} | {100 * clean.accuracy:.1f} | {' | '.join(cells)} | {sum(gains) / len(gains):+.1f} |"
 
 

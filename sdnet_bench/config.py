@@ -171,7 +171,7 @@ class Recipe(Frozen):
         name = path.resolve().parent.name if path.name == RECIPE else path.stem
         return cls.parse({"name": name, **content}, str(path))
 
-    def replace(self, **changes: Any) -> Recipe:
+    def replace(self, **changes: object) -> Recipe:
         """A copy with the given fields changed; `None` leaves a field as it is."""
         content = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
         return Recipe.parse(content, "options")

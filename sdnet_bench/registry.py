@@ -53,7 +53,7 @@ class Registry(Mapping[str, T]):
     """
 
     def __init__(
-        self, kind: str, check: Callable[[Any], object] = lambda part: None, reserved: Collection[str] = ()
+        self, kind: str, check: Callable[[T], object] = lambda part: None, reserved: Collection[str] = ()
     ) -> None:
         self.kind, self.check, self.reserved = kind, check, reserved
         self.group = f"sdnet_bench.{kind}s"
@@ -156,7 +156,7 @@ class Registry(Mapping[str, T]):
         return Part(point.name, self.kind, *_owner(point), state)
 
 
-def check_call(part: Any, expected: str, *arguments: Any, **options: Any) -> None:
+def check_call(part: Callable[..., object], expected: str, *arguments: object, **options: object) -> None:
     """A TypeError that says what was `expected` where a part cannot be called with these arguments."""
     found: object = part
     try:

@@ -21,7 +21,7 @@ from sdnet_bench.config import Backbone, ModelConfig, Origin, Recipe
 from sdnet_bench.errors import BenchError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, build_tables
-from sdnet_bench.records import Cell, Record
+from sdnet_bench.records import Cell, Images, Inference, Record
 
 QUICK = ["--epochs", "1", "--limit", "48", "--batch-size", "16"]
 CPU = ["--device", "cpu"]
@@ -210,13 +210,15 @@ class TestPartners:
         cells = [
             Cell(
                 weights="w",
-                dataset="cifar10",
-                split="test",
-                images="i",
-                lambda_=lambda_,
-                corruption="gaussian",
-                severity=severity,
-                level=float(severity),
+                images=Images(
+                    dataset="cifar10",
+                    split="test",
+                    digest="i",
+                    corruption="gaussian",
+                    severity=severity,
+                    level=float(severity),
+                ),
+                inference=Inference(lambda_=lambda_),
             )
             for severity in range(1, 6)
         ]

@@ -27,7 +27,7 @@ Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
 `(N, C, H, W)` with torch's functions comes from a generator of each image."""
 
 
-def check_attack(attack: Any) -> None:
+def check_attack(attack: Attack) -> None:
     """A TypeError where it cannot be called as an attack is."""
     check_call(attack, "(victim, images, labels, setting, restart)", *range(5))
 
@@ -166,7 +166,7 @@ def noise(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting
     return moved.clamp(0, 1)
 
 
-def _common(setting: AttackSetting) -> dict[str, Any]:
+def _common(setting: AttackSetting) -> dict[str, object]:
     return {"norm": NORMS[setting.norm], "eps": setting.eps, "steps": setting.steps, "seed": torch.initial_seed()}
 
 

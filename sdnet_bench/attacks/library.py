@@ -22,10 +22,11 @@ class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
         super().__init__(victim, loss="dlr", **options)
         self._rank = rank
 
-    def attack_single_run(self, images: Tensor, labels: Tensor) -> Any:
+    def attack_single_run(self, images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             self._target = self.get_logits(images).sort(dim=1)[1][:, -self._rank]
-        return super().attack_single_run(images, labels)
+        made: Tensor = super().attack_single_run(images, labels)
+        return made
 
     def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         ranked, image = logits.sort(dim=1)[0], torch.arange(len(logits), device=logits.device)

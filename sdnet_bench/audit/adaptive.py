@@ -40,9 +40,9 @@ WINDOW = 32
 
 def check_pipeline(scope: Scope) -> CheckResult:
     """C4: x to r(x) to lambda(r) to logits, attacked from end to end."""
-    records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.budget.images), "adaptive")
+    records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.images), "adaptive")
     detached, attached = records
-    return judge_pipeline(scope.transferred_to_rule(str(detached.cell.rule)), detached, attached)
+    return judge_pipeline(scope.transferred_to_rule(str(detached.inference.rule)), detached, attached)
 
 
 def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> CheckResult:
@@ -129,7 +129,7 @@ def _adversarial(scope: Scope) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def _batches(scope: Scope) -> Iterator[Batch]:
-    return scope.images.batches(BATCH_SIZE, scope.runtime.device)
+    return scope.split.batches(BATCH_SIZE, scope.runtime.device)
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ class Behaviour:
 
 def check_state(scope: Scope) -> CheckResult:
     """C11: probed without records, at the tuned lambda."""
-    batch = next(iter(scope.images.batches(BATCH, scope.runtime.device)))
+    batch = next(iter(scope.split.batches(BATCH, scope.runtime.device)))
     with using_lambda(scope.bench.model.net, scope.tuned):
         return judge_state(observe(scope, batch))
 

@@ -24,11 +24,12 @@ def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:
 
 
 def _same(cell: Cell, wanted: Cell) -> bool:
-    if cell.attack is None or wanted.attack is None or cell.defence or cell.attack.name == CONTROL:
+    if cell.attack is None or wanted.attack is None or cell.attack.name == CONTROL:
         return False
-    within = cell.attack.norm == wanted.attack.norm and cell.attack.eps <= wanted.attack.eps
-    return within and _judge(cell) == _judge(wanted)
-
-
-def _judge(cell: Cell) -> tuple[object, ...]:
-    return (cell.weights, cell.images, cell.corruption, cell.lambda_, cell.rule, cell.steps, cell.precision)
+    return (
+        wanted.attack.threat.covers(cell.attack.threat)
+        and cell.weights == wanted.weights
+        and cell.images.clean == wanted.images.clean
+        and cell.images.corruption == wanted.images.corruption
+        and cell.inference == wanted.inference
+    )

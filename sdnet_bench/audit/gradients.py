@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +110,7 @@ def probe(scope: Scope, lambda_: float | None) -> Health:
     net, runtime = scope.bench.model.net.eval(), scope.runtime
     lost, scales = [], []
     with using_lambda(net, lambda_), zero_codes(net) as codes:
-        for batch in scope.images.batches(BATCH_SIZE, runtime.device):
+        for batch in scope.split.batches(BATCH_SIZE, runtime.device):
             gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
             lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN is no direction either
             scales.append(logits.amax(1) - logits.mean(1))
@@ -148,7 +147,7 @@ def check_surrogates(scope: Scope) -> CheckResult:
 
     What these networks are worth themselves, on clean images, is probed without records.
     """
-    settings = {name: scope.pgd.model_copy(update=change) for name, change in detours(scope).items()}
+    settings = detours(scope)
     if not settings:
         return SURROGATES.not_applicable("Nothing in this network is found by iterations.")
     records = scope.measure([scope.white_box(setting) for setting in settings.values()], "surrogates")
@@ -157,8 +156,8 @@ def check_surrogates(scope: Scope) -> CheckResult:
     return judge_surrogates(straight, dict(zip(settings, records, strict=True)), clean)
 
 
-def detours(scope: Scope) -> dict[str, dict[str, Any]]:
-    """What of an attack's setting makes it look at another network, by name.
+def detours(scope: Scope) -> dict[str, AttackSetting]:
+    """PGD that looks at another network, by name of that network.
 
     In place of CSC-layers such with more iterations, or with a smooth threshold; of other solved layers, such as an
     equilibrium, those that are differentiated in another way.
@@ -166,17 +165,18 @@ def detours(scope: Scope) -> dict[str, dict[str, Any]]:
     net = scope.bench.model.net
     own = {layer.steps for layer in csc_layers(net)}
     more = [steps for steps in scope.budget.surrogate_steps if own and steps not in own]
-    changes: dict[str, dict[str, Any]] = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
+    changes: dict[str, dict[str, object]] = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
     if own:
         changes["a smooth threshold"] = {"smooth": True}
-    return changes | {f"the {name} gradient": {"gradient": name} for name in other_gradients(net)}
+    changes |= {f"the {name} gradient": {"gradient": name} for name in other_gradients(net)}
+    return {name: scope.pgd.model_copy(update=change) for name, change in changes.items()}
 
 
 def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
     """Accuracy (%) on the clean test images of the network that an attack looks at, at the tuned lambda."""
     crafted = setting.model_copy(update={"crafted_at": scope.tuned})
     with surrogate(scope.bench.model.net, crafted) as net:
-        return in_percent(evaluate(net, scope.images, scope.runtime)[None].correct)
+        return in_percent(evaluate(net, scope.split, scope.runtime)[None].correct)
 
 
 def judge_surrogates(

@@ -31,7 +31,7 @@ ACCURACIES = {
 def to_markdown(audit: Audit) -> str:
     """The threat model, accuracies, a line for every check, and the thresholds."""
     parts = [
-        f"# Audit of {audit.model}, {audit.norm} {show_eps(audit.eps)}",
+        f"# Audit of {audit.model}, {audit.threat}",
         "\n".join(f"- {line}" for line in _threat_model(audit)),
         _table(["accuracy under", "%"], [[name, show(value)] for name, value in _accuracies(audit).items()]),
         f"**{_sum(audit)}** {_warrant(audit)}",
@@ -49,7 +49,7 @@ def overview(audits: Sequence[Audit]) -> str:
     verdicts = [{check.id: check.verdict for check in audit.checks} for audit in audits]
     titles = {check.id: f"{check.id} {check.title}" for audit in audits for check in audit.checks}
     known = {name: name for name in ACCURACIES if any(name in column for column in accuracies)}
-    head = ["", *(f"{audit.norm} {show_eps(audit.eps)}, n = {audit.images:,}" for audit in audits)]
+    head = ["", *(f"{audit.threat}, n = {audit.images:,}" for audit in audits)]
     return _table(head, [*_side_by_side(known, accuracies), *_side_by_side(titles, verdicts)])
 
 

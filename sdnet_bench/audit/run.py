@@ -52,7 +52,7 @@ def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Seque
         dataset=bench.dataset.name,
         norm=threat.norm,
         eps=threat.eps,
-        images=len(scope.images),
+        images=len(scope.split),
         seed=bench.seed,
         trained_lambda=bench.model.trained_lambda,
         tuned_lambda=scope.tuned,

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from ..attacks import INPUT_TRANSFORMS
 from ..config import LAMBDAS
@@ -14,7 +13,7 @@ from ..csc import csc_layers
 from ..data import Split
 from ..engine.runtime import Runtime
 from ..errors import ModelError, UnknownNameError, UsageError
-from ..records import AttackSetting, Cell, Record, Threat
+from ..records import AttackSetting, Cell, Images, Record, Threat
 from ..studies.adversarial import adaptive_rules, attack_setting, transfer_cells, tune_lambda, usable_lambdas
 from ..studies.algorithm1 import PerImage
 from ..studies.group import OTHER
@@ -55,8 +54,9 @@ class Scope:
         if not csc_layers(bench.model.net):
             return bare
         grid = sorted({bench.trained_lambda, *LAMBDAS})
-        tuned = tune_lambda(bench, bare.pgd, grid, budget.tuning)
-        usable = usable_lambdas(bench, grid, budget.tuning)
+        validation = bench.images("validation", budget.tuning)
+        tuned = tune_lambda(bench, bare.pgd, validation, grid)
+        usable = usable_lambdas(bench, validation, grid)
         return replace(bare, grid=tuple(grid), tuned=tuned, usable=usable, rules=adaptive_rules(bench))
 
     @property
@@ -65,9 +65,14 @@ class Scope:
         return attack_setting(self.threat)
 
     @property
-    def images(self) -> Split:
+    def images(self) -> Images:
         """The test images under attack."""
-        return self.bench.split("test", self.budget.images)
+        return self.bench.images("test", self.budget.images)
+
+    @property
+    def split(self) -> Split:
+        """The same, to look at."""
+        return self.bench.split_of(self.images)
 
     @property
     def runtime(self) -> Runtime:
@@ -76,20 +81,24 @@ class Scope:
 
     def white_box(self, setting: AttackSetting) -> Cell:
         """An attack that looks at the network as it is, at the tuned lambda."""
-        return self._cell(self.tuned, attack=setting.model_copy(update={"crafted_at": self.tuned}))
+        crafted = setting.model_copy(update={"crafted_at": self.tuned})
+        return self.bench.cell(self.images, self.bench.inference(self.tuned), crafted)
 
     def crafted_at(self, lambdas: tuple[float, ...], lambda_: float) -> Cell:
         """PGD that looks at several lambdas, scored at one."""
-        return self._cell(lambda_, attack=self.pgd.model_copy(update={"crafted_at": lambdas}))
+        crafted = self.pgd.model_copy(update={"crafted_at": lambdas})
+        return self.bench.cell(self.images, self.bench.inference(lambda_), crafted)
 
     def transferred(self, lambda_: float | None = None, defence: str | None = None) -> Record:
         """PGD that looks at the network as it was trained, scored at a lambda, or there behind a defence."""
         self.measure(self._transfer_cells, "transfer")
-        return self.measure([self._cell(lambda_, attack=self._at_training, defence=defence)], "transfer")[0]
+        return self.measure([self._transfer_cell(lambda_, defence)], "transfer")[0]
 
     def transferred_to_rule(self, rule: str) -> Record:
         """The same, scored by robust inference."""
-        return next(record for record in self.measure(self._transfer_cells, "transfer") if record.cell.rule == rule)
+        return next(
+            record for record in self.measure(self._transfer_cells, "transfer") if record.inference.rule == rule
+        )
 
     def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:
         """The records of cells, in their order."""
@@ -104,16 +113,13 @@ class Scope:
     @cached_property
     def _transfer_cells(self) -> list[Cell]:
         """All that the same adversarial images are scored by, so that they are made once."""
-        grid = transfer_cells(self.bench, self.pgd, "test", self.grid, self.budget.images) if self.grid else []
-        defended = [self._cell(None, attack=self._at_training, defence=defence) for defence in self.defences.values()]
-        return [*grid, self._cell(None, attack=self._at_training), *defended]
+        grid = transfer_cells(self.bench, self.pgd, self.images, self.grid) if self.grid else []
+        defended = [self._transfer_cell(defence=defence) for defence in self.defences.values()]
+        return [*grid, self._transfer_cell(), *defended]
 
-    @property
-    def _at_training(self) -> AttackSetting:
-        return self.pgd.model_copy(update={"crafted_at": self.bench.model.trained_lambda})
-
-    def _cell(self, lambda_: float | None, **rest: Any) -> Cell:
-        return self.bench.cell("test", self.budget.images, lambda_, **rest)
+    def _transfer_cell(self, lambda_: float | None = None, defence: str | None = None) -> Cell:
+        crafted = self.pgd.model_copy(update={"crafted_at": self.bench.model.trained_lambda})
+        return self.bench.cell(self.images, self.bench.inference(lambda_, defence=defence), crafted)
 
 
 def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def judge_matched(transfer: Record, matched: Record) -> CheckResult:
         f"{_made_at(transfer)} and {accuracy(matched):.1f} % when it looks at {_lambda(transfer)}: "
         f"{gap:.1f} points of the transfer figure are due to an attack that does not know lambda ({say_p(p)})."
     )
-    if transfer.cell.lambda_ == _made_at(transfer):
+    if transfer.inference.lambda_ == _made_at(transfer):
         says = f"The tuned lambda is that of training, {_lambda(transfer)}: transfer and matched attack are one."
     verdict: Verdict = "fail" if exceeds(gap, GAP, transfer.n) and p < SIGNIFICANT else "pass"
     figures = {"transfer": accuracy(transfer), "matched": accuracy(matched), "gap": gap, "p": p, "images": transfer.n}
@@ -128,13 +128,14 @@ def check_ensemble(scope: Scope) -> CheckResult:
 
 def judge_ensemble(transfer: Record, ensemble: Sequence[Record]) -> CheckResult:
     """From PGD on lambda_0 scored at lambda*, and PGD on several lambdas scored at every lambda, lambda* among them."""
-    scores = {float(record.cell.lambda_ or 0): accuracy(record) for record in ensemble}
-    at_tuned = scores[float(transfer.cell.lambda_ or 0)]
+    scores = {float(record.inference.lambda_ or 0): accuracy(record) for record in ensemble}
+    at_tuned = scores[float(transfer.inference.lambda_ or 0)]
     worst, best = min(scores, key=lambda at: scores[at]), max(scores, key=lambda at: scores[at])
     gap = accuracy(transfer) - at_tuned
     looks_at = ensemble[0].cell.attack.crafted_at if ensemble[0].cell.attack else None
     seen = looks_at if isinstance(looks_at, tuple) else ()
-    among = "is among them" if transfer.cell.lambda_ in seen else "is not: too little of its clean accuracy is left"
+    is_seen = transfer.inference.lambda_ in seen
+    among = "is among them" if is_seen else "is not: too little of its clean accuracy is left"
     says = (
         f"An attack that looks at {len(seen)} lambdas from {min(seen):g} to {max(seen):g} at once (lambda "
         f"{_lambda(transfer)} {among}) leaves {at_tuned:.1f} % there, {gap:.1f} points less than one that looks at "
@@ -154,7 +155,7 @@ def check_oracle(scope: Scope) -> CheckResult:
 
 def judge_oracle(tuned: float, transfer: Sequence[Record]) -> CheckResult:
     """From PGD on lambda_0, scored at every lambda of the grid."""
-    scores = {float(record.cell.lambda_ or 0): accuracy(record) for record in transfer}
+    scores = {float(record.inference.lambda_ or 0): accuracy(record) for record in transfer}
     oracle = max(scores, key=lambda at: scores[at])
     gap, n = scores[oracle] - scores[tuned], transfer[0].n
     says = (
@@ -230,7 +231,7 @@ def judge_cost(trained: Record, tuned: Record) -> CheckResult:
 
 
 def _lambda(record: Record) -> str:
-    return "—" if record.cell.lambda_ is None else f"{record.cell.lambda_:g}"
+    return "—" if record.inference.lambda_ is None else f"{record.inference.lambda_:g}"
 
 
 def _made_at(record: Record) -> object:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..config import Frozen, Verdict
+from ..records import Threat
 from .evidence import exceeds
 
 Needs = Literal["lambda", "fits"]
@@ -141,6 +142,11 @@ class Audit(Frozen):
     accuracies: Accuracies
     checks: tuple[CheckResult, ...]
     provenance: dict[str, Any]
+
+    @property
+    def threat(self) -> Threat:
+        """The ball that adversarial images stay in."""
+        return Threat(self.norm, self.eps)
 
     @property
     def name(self) -> str:

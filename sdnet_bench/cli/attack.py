@@ -59,9 +59,10 @@ def attack(
     )
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
+    images = bench.images("test", limit)
     if by_eps:
-        records = sweep_eps(bench, setting, grid, limit=limit)
+        records = sweep_eps(bench, setting, images, grid)
     else:
-        records = run_attack(bench, setting, chosen or None, grid, limit=limit, save=save)
+        records = run_attack(bench, setting, images, chosen or None, grid, save=save)
     publish(bench)
     show_records(records, as_json=json)

@@ -102,11 +102,13 @@ def _measure(
     from ..studies.accuracy import measure_clean, measure_corrupted
     from ..studies.algorithm1 import measure_adaptive, require_fits
 
+    images = bench.images("test", limit)
+    inference = bench.inference(None if lambda_ == "adaptive" else lambda_, steps=steps)
     if lambda_ == "adaptive":
         if not names:
             raise UsageError("an adaptive lambda needs a type of noise", hint="Add --corruption gaussian, or all.")
-        fits = require_fits(bench, names, steps)
-        return measure_adaptive(bench, fits, severities, per=per, limit=limit, archived=archived)
+        fits = require_fits(bench, names, inference)
+        return measure_adaptive(bench, images, fits, severities, per=per, archived=archived)
     if names:
-        return measure_corrupted(bench, names, severities, lambda_=lambda_, limit=limit, steps=steps, archived=archived)
-    return [measure_clean(bench, lambda_=lambda_, limit=limit, steps=steps)]
+        return measure_corrupted(bench, images, names, severities, inference, archived=archived)
+    return [measure_clean(bench, images, inference)]

@@ -51,16 +51,18 @@ def fit_lambda(
     if wanted_levels and len(names) > 1:
         raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
+    images = bench.images("train", limit if is_race else limit or IMAGES)
+    inference, search_rules = bench.inference(steps=inference_steps), rules if is_race else None
     fits = [
         fit(
             bench,
+            images,
             name,
             grid,
             levels=wanted_levels,
-            limit=limit if is_race else limit or IMAGES,
-            search=rules if is_race else None,
+            search=search_rules,
             residual=measure,
-            steps=inference_steps,
+            inference=inference,
         )
         for name in names
     ]

@@ -97,7 +97,7 @@ def export_model(
     bench = open_bench(model, runs_dir, data_dir, device, precision)
     copy = export(bench, folder)
     publish(copy)
-    show_records([each.store[each.cell("test")] for each in (bench, copy)], as_json=json)
+    show_records([each.store[each.cell(each.images("test"))] for each in (bench, copy)], as_json=json)
 
 
 @app.command("adopt")

@@ -83,7 +83,7 @@ def say(text: str) -> None:
         sys.stdout.write(text + "\n")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "—"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

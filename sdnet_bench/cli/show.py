@@ -34,16 +34,16 @@ def _data(record: Record) -> dict[str, Any]:
 
 def _attacked(record: Record) -> dict[str, Any]:
     """By which protocol, and what the accuracy (%) was before."""
-    from ..records import CLEAN, protocol_of
+    from ..records import CLEAN
 
-    return {"protocol": protocol_of(record.cell), "clean": 100 * float((~record.lost(CLEAN)).mean())}
+    return {"protocol": record.cell.protocol, "clean": 100 * float((~record.lost(CLEAN)).mean())}
 
 
 def _row(record: Record) -> dict[str, Any]:
     from ..records.statistics import percent
 
     cell, value = record.cell, percent([record])
-    noise = {"corruption": cell.corruption or "none", "severity": cell.severity}
+    noise = {"corruption": cell.images.corruption or "none", "severity": cell.images.severity}
     row: dict[str, Any] = {**(_siege(record, cell.attack) if cell.attack else noise), "lambda": _lambda(record)}
     if cell.attack:
         row["clean %"] = round(_attacked(record)["clean"], 2)
@@ -64,7 +64,7 @@ def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
         "attack": f"{attack.name} {attack.steps}{restarts}",
         "norm": attack.norm,
         "eps": show_eps(attack.eps),
-        "protocol": _attacked(record)["protocol"] or (record.cell.defence or "")[:12] or None,
+        "protocol": _attacked(record)["protocol"] or (record.inference.defence or "")[:12] or None,
         "made at": _made_at(attack),
     }
 
@@ -86,13 +86,13 @@ def _made_at(attack: AttackSetting) -> str | None:
 
 def _lambda(record: Record) -> float | str | None:
     """The one of the cell, and who chose it; mean and standard deviation where every image has its own."""
-    cell, metrics = record.cell, record.metrics
-    if cell.rule is None:
-        return cell.lambda_
-    by = f"by the {cell.rule.split('/')[1]} fit"
+    inference, metrics = record.inference, record.metrics
+    if inference.rule is None:
+        return inference.lambda_
+    by = f"by the {inference.rule.split('/')[1]} fit"
     if "lambda_mean" in metrics:
         return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g} per image {by}"
-    return f"per image {by}" if cell.lambda_ is None else f"{cell.lambda_:.4g} {by}"
+    return f"per image {by}" if inference.lambda_ is None else f"{inference.lambda_:.4g} {by}"
 
 
 def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_json: bool) -> None:
@@ -120,11 +120,11 @@ def _plan_row(bench: Workbench, step: PlanStep) -> dict[str, Any]:
 
 def show_sweep(records: Sequence[Record]) -> None:
     """One row per lambda, one column per corruption and severity; the best of each column is marked."""
-    rows = "lambda of the stem" if any(record.cell.layers == "stem" for record in records) else "lambda"
+    rows = "lambda of the stem" if any(record.inference.layers == "stem" for record in records) else "lambda"
     columns: dict[str, dict[float, float]] = {}
     for record in records:
-        column = columns.setdefault(f"{record.cell.corruption} {record.cell.severity}", {})
-        column[float(record.cell.lambda_ or 0)] = 100 * record.accuracy
+        column = columns.setdefault(f"{record.images.corruption} {record.images.severity}", {})
+        column[float(record.inference.lambda_ or 0)] = 100 * record.accuracy
     best = {name: max(column.values()) for name, column in columns.items()}
     show_rows(
         [

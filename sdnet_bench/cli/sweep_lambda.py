@@ -36,7 +36,8 @@ def sweep_lambda(
     )
     tuned: Layers = options.one_of(layers, "choice of layers", ("all", "stem"))
     bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
-    records = [record for name in names for record in sweep(bench, name, severities, grid, layers=tuned, limit=limit)]
+    images = bench.images("test", limit)
+    records = [record for name in names for record in sweep(bench, images, name, severities, grid, layers=tuned)]
     publish(bench)
     if json:
         show_records(records, as_json=True)

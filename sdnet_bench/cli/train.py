@@ -50,7 +50,7 @@ def train(
     runtime = Runtime.create(device, precision)
     bench = train_model(chosen, runs_dir, data_dir, runtime, Screen(), resume=resume, overwrite=overwrite)
     publish(bench)
-    show_records([bench.store[bench.cell("test")]], as_json=json)
+    show_records([bench.store[bench.cell(bench.images("test"))]], as_json=json)
     has_lambda = bench.model.trained_lambda is not None
     command = "sweep-lambda --corruption gaussian" if has_lambda else "evaluate --corruption all"
     bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench {command}")

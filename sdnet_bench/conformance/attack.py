@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +149,7 @@ def _is_stronger_than_noise(subject: AttackSubject) -> str | None:
     return None
 
 
-def _traces(net: nn.Module) -> dict[str, Any]:
+def _traces(net: nn.Module) -> dict[str, object]:
     """All that an attack could leave behind on a network or in the process."""
     return {
         "weights": copy.deepcopy(net.state_dict()),
@@ -163,10 +162,10 @@ def _traces(net: nn.Module) -> dict[str, Any]:
     }
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
         return all(_same(one[name], other[name]) for name in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
+    return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
 
 
 def _differing(one: Tensor, other: Tensor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def tuned_layers(net: nn.Module) -> list[CSCConv2d]:
 
 
 @contextmanager
-def holding(name: str, values: Sequence[tuple[Any, Any]]) -> Iterator[None]:
+def holding(name: str, values: Sequence[tuple[object, object]]) -> Iterator[None]:
     """An attribute of modules at a value for each, `(module, value)`, for the length of a block."""
     before = [(module, getattr(module, name)) for module, _ in values]
     try:

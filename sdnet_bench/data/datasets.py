@@ -52,7 +52,7 @@ Opener = Callable[[Path, Progress], Dataset]
 """`(data_dir, progress) -> Dataset`; a `DataError` where files are missing or damaged."""
 
 
-def check_opener(opener: Any) -> None:
+def check_opener(opener: Opener) -> None:
     """A TypeError where it cannot be called as what opens a data set is."""
     check_call(opener, "(data_dir, progress)", Path(), Progress())
 

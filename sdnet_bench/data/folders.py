@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,7 +16,10 @@ from torch import Tensor
 from ..errors import DataError
 from .splits import Batch
 
-View = Callable[[Any], Tensor]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+View = Callable[["Image"], Tensor]
 """A PIL image to `(3, size, size)` uint8."""
 
 
@@ -67,13 +70,23 @@ class FolderSplit:
 
         crop = v2.RandomResizedCrop(self.size, antialias=True)
         view = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
-        order = {"shuffle": True, "generator": torch.Generator().manual_seed(seed)}
-        return self._load(_Files(self, view, seed), batch_size, device, drop_last=len(self) > batch_size, **order)
+        return self._load(_Files(self, view, seed), batch_size, device, torch.Generator().manual_seed(seed))
 
-    def _load(self, files: _Files, batch_size: int, device: torch.device, **options: Any) -> Iterator[Batch]:
-        workers = min(8, os.cpu_count() or 1) if len(self) > batch_size else 0
+    def _load(
+        self, files: _Files, batch_size: int, device: torch.device, order: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        """In the order that a generator draws, the last batch whole; without one as they come."""
+        several, is_drawn = len(self) > batch_size, order is not None
         pin = device.type == "cuda"
-        loader = torch.utils.data.DataLoader(files, batch_size, num_workers=workers, pin_memory=pin, **options)
+        loader = torch.utils.data.DataLoader(
+            files,
+            batch_size,
+            shuffle=is_drawn,
+            num_workers=min(8, os.cpu_count() or 1) if several else 0,
+            pin_memory=pin,
+            drop_last=is_drawn and several,
+            generator=order,
+        )
         try:
             for index, images, labels in loader:
                 yield Batch(index, images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin))
@@ -103,10 +116,11 @@ class _Files(torch.utils.data.Dataset[tuple[int, Tensor, int]]):
         return index, image, label
 
 
-def _read(file: str) -> Any:
+def _read(file: str) -> Image:
     from torchvision.datasets.folder import pil_loader
 
     try:
-        return pil_loader(file)
+        image: Image = pil_loader(file)
+        return image
     except OSError as error:
         raise DataError(f"cannot read the image {file}: {error}") from None

@@ -61,7 +61,7 @@ class Runtime:
         """`(N, 3, H, W)` uint8 to float32 in [0, 1], in the memory layout of `place`."""
         return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
-    def autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[object]:
         """Runs matrix products in the chosen precision during a block."""
         if self.precision == "float32":
             return nullcontext()

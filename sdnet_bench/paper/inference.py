@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..records import MIXED, NOISES, UNKNOWN, Record
 from ..records.lambda_fit import known_types_rule
 from ..records.statistics import Value, percent
-from ..studies.accuracy import corrupted_cells
+from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
 from .plan import Images, PlanStep, fit_steps, measuring_step
@@ -18,9 +18,10 @@ from .results import Results
 def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
     """Streams of mixed severity and clean images, with lambda fixed, per set, per image, for known and unknown type."""
     yield from fit_steps(bench, NOISES)
-    clean = bench.cell("test", images.limit)
+    tested = bench.images("test", images.limit)
+    clean = bench.cell(tested)
     types = [*NOISES, UNKNOWN]
-    streams = [cell for name in types for cell in corrupted_cells(bench, "test", name, [MIXED], [None], images.limit)]
+    streams = [bench.cell(each) for name in types for each in corrupted_images(bench, tested, name, [MIXED])]
     yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
 
     def run() -> Sequence[Record]:
@@ -31,7 +32,7 @@ def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
             for per in ("set", "image"):
                 records += choose_and_measure(bench, fit, [clean, stream], per)
                 records += choose_and_measure(bench, pooled, [stream], per)
-        return [*records, measure_known_types(bench, fits[:-1], limit=images.limit)]
+        return [*records, measure_known_types(bench, tested, fits[:-1])]
 
     choices = 2 * (3 * len(types) - 1) + 1
     yield PlanStep("lambda per set and per image", [], run, later=choices * bench.work([clean]))

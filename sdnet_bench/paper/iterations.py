@@ -21,10 +21,10 @@ TABLE5 = ("gaussian", "shot", "impulse")
 def plan_table5(bench: Workbench, images: Images) -> Iterator[PlanStep]:
     """Clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
     require_csc_layers(bench.model.net)
+    clean = bench.images("test", images.limit)
     for steps in STEPS:
-        yield measuring_step(
-            bench, f"clean test images, {steps} iterations", [bench.cell("test", images.limit, steps=steps)]
-        )
+        cell = bench.cell(clean, bench.inference(steps=steps))
+        yield measuring_step(bench, f"clean test images, {steps} iterations", [cell])
         yield from fit_steps(bench, TABLE5, steps)
         yield adaptive_step(bench, TABLE5, images, steps)
 

@@ -9,8 +9,8 @@ from ..csc import csc_layers
 from ..data import CORRUPTIONS, SEVERITIES
 from ..records import NOISES
 from ..records.statistics import Value, percent
-from ..studies.accuracy import corrupted_cells
-from ..studies.algorithm1 import full_grid
+from ..studies.accuracy import corrupted_images
+from ..studies.algorithm1 import full_grid, swept
 from ..studies.workbench import Workbench
 from .plan import Images, PlanStep, adaptive_step, fit_steps, given_step, measuring_step
 from .published import PaperRow, alexnet
@@ -41,7 +41,8 @@ def plan_table3(bench: Workbench, images: Images) -> Iterator[PlanStep]:
 def plan_figure2(bench: Workbench, images: Images) -> Iterator[PlanStep]:
     """Accuracy against lambda, for each of the four noises."""
     for name in NOISES:
-        cells = corrupted_cells(bench, "test", name, SEVERITIES, full_grid(bench, None), images.limit or SWEPT)
+        corrupted = corrupted_images(bench, bench.images("test", images.limit or SWEPT), name, SEVERITIES)
+        cells = swept(map(bench.cell, corrupted), full_grid(bench, None))
         yield measuring_step(bench, f"lambda sweep, {name}", cells)
 
 
@@ -60,7 +61,7 @@ def table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
     find = model.adaptive if row.rule == "adaptive" else model.given
     record = find("gaussian", int(column))
     if row.shows == "lambda":
-        return Value(float(record.cell.lambda_ or 0)) if record else None
+        return Value(float(record.inference.lambda_ or 0)) if record else None
     return percent([record])
 
 

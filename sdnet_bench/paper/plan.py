@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .. import records
 from ..data import SEVERITIES, stream_of
 from ..engine.evaluate import BATCH_SIZE, evaluate
-from ..records import MIXED, Cell, Record
-from ..studies.accuracy import corrupted_cells
+from ..records import MIXED, Cell, Inference, Record
+from ..records.lambda_fit import fit_name
+from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import (
     IMAGES,
     by_residual,
@@ -17,7 +19,6 @@ from ..studies.algorithm1 import (
     full_grid,
     level_cells,
     measure_adaptive,
-    name_of_fit,
     require_fits,
     saved_fits,
     swept,
@@ -74,12 +75,11 @@ def images_per_second(bench: Workbench) -> float:
 
 def given_step(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> PlanStep:
     """Corrupted test images of every severity at lambda_0; `steps` FISTA iterations, None for those of training."""
+    clean, inference = bench.images("test", images.limit), bench.inference(steps=steps)
     cells = [
-        cell
+        bench.cell(corrupted, inference)
         for name in corruptions
-        for cell in corrupted_cells(
-            bench, "test", name, SEVERITIES, [None], images.limit, steps=steps, archived=images.archived
-        )
+        for corrupted in corrupted_images(bench, clean, name, SEVERITIES, archived=images.archived)
     ]
     return measuring_step(bench, "corrupted test images, lambda as in training", cells)
 
@@ -93,20 +93,23 @@ def fit_steps(bench: Workbench, corruptions: Sequence[str], steps: int | None = 
     """Algorithm 1 on training images for those corruptions that have no fit yet."""
     for name in corruptions:
         if not _is_fitted(bench, name, steps):
-            cells = swept(level_cells(bench, name, None, IMAGES, steps), full_grid(bench, None))
-            yield PlanStep(f"Algorithm 1 on training images, {name}", cells, _fit(bench, name, steps))
+            images, inference = bench.images("train", IMAGES), bench.inference(steps=steps)
+            cells = swept(level_cells(bench, images, name, inference=inference), full_grid(bench, None))
+            yield PlanStep(f"Algorithm 1 on training images, {name}", cells, _fit(bench, images, name, inference))
 
 
-def _fit(bench: Workbench, corruption: str, steps: int | None) -> Callable[[], Sequence[Record]]:
+def _fit(
+    bench: Workbench, images: records.Images, corruption: str, inference: Inference
+) -> Callable[[], Sequence[Record]]:
     def run() -> Sequence[Record]:
-        fit_lambda(bench, corruption, steps=steps)
+        fit_lambda(bench, images, corruption, inference=inference)
         return []
 
     return run
 
 
 def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
-    return name_of_fit(bench, corruption, steps) in saved_fits(bench)
+    return fit_name(corruption, bench.inference(steps=steps).steps) in saved_fits(bench)
 
 
 def adaptive_step(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> PlanStep:
@@ -114,8 +117,8 @@ def adaptive_step(bench: Workbench, corruptions: Sequence[str], images: Images, 
     given = given_step(bench, corruptions, images, steps).cells
 
     def run() -> Sequence[Record]:
-        fits = require_fits(bench, corruptions, steps)
-        return measure_adaptive(bench, fits, limit=images.limit, archived=images.archived)
+        fits = require_fits(bench, corruptions, bench.inference(steps=steps))
+        return measure_adaptive(bench, bench.images("test", images.limit), fits, archived=images.archived)
 
     later = _later(bench, corruptions, given, steps)
     return PlanStep("corrupted test images, lambda by Algorithm 1", given, run, bench.work(later))
@@ -125,5 +128,5 @@ def _later(bench: Workbench, corruptions: Sequence[str], given: Sequence[Cell], 
     """The cells that the residuals of `given` will ask for, less those on record; all where none is known yet."""
     if bench.missing(given) or not all(_is_fitted(bench, name, steps) for name in corruptions):
         return given
-    fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, steps)}
-    return bench.missing(by_residual(bench.store[cell], fits[str(cell.corruption)]) for cell in given)
+    fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, bench.inference(steps=steps))}
+    return bench.missing(by_residual(bench.store[cell], fits[str(cell.images.corruption)]) for cell in given)

@@ -13,7 +13,7 @@ from ..config import LAMBDAS, Recipe
 from ..csc import csc_layers
 from ..engine.runtime import Runtime
 from ..progress import Progress
-from ..records import DEFAULT_EPS, NOISES, Threat
+from ..records import NOISES, Inference
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
 from ..studies.adversarial import attack_setting, run_attack, sweep_eps
 from ..studies.algorithm1 import fit_lambda, measure_adaptive
@@ -22,6 +22,7 @@ from ..studies.race import Rules
 from ..studies.training import find_recipe, train_model
 from ..studies.workbench import Workbench
 from .iterations import STEPS, TABLE5
+from .robustness import THREATS
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ def reproduce(
 
 def measure(bench: Workbench, budget: Extent) -> None:
     """Everything but training."""
-    measure_clean(bench, limit=budget.tested)
-    measure_corrupted(bench, NOISES, limit=budget.tested)
+    tested = bench.images("test", budget.tested)
+    measure_clean(bench, tested)
+    measure_corrupted(bench, tested, NOISES)
     if csc_layers(bench.model.net):
         _tune(bench, budget)
     _attack(bench, budget)
@@ -132,7 +134,7 @@ def measure(bench: Workbench, budget: Extent) -> None:
 def _tune(bench: Workbench, budget: Extent) -> None:
     """Figures 2 and 3, Tables 2, 3 and 5."""
     for name in budget.swept:
-        sweep_lambda(bench, name, lambdas=budget.lambdas, limit=budget.tested)
+        sweep_lambda(bench, bench.images("test", budget.tested), name, lambdas=budget.lambdas)
     _adapt(bench, NOISES, budget)
     if budget.iterations:
         _iterate(bench, budget)
@@ -141,22 +143,24 @@ def _tune(bench: Workbench, budget: Extent) -> None:
 def _iterate(bench: Workbench, budget: Extent) -> None:
     """Table 5."""
     for steps in STEPS:
-        measure_clean(bench, steps=steps, limit=budget.tested)
-        _adapt(bench, TABLE5, budget, steps)
+        inference = bench.inference(steps=steps)
+        measure_clean(bench, bench.images("test", budget.tested), inference)
+        _adapt(bench, TABLE5, budget, inference)
 
 
-def _adapt(bench: Workbench, corruptions: Sequence[str], budget: Extent, steps: int | None = None) -> None:
+def _adapt(bench: Workbench, corruptions: Sequence[str], budget: Extent, inference: Inference | None = None) -> None:
     """Algorithm 1, and test images under the lambdas that it chooses."""
-    limit = budget.training_images
-    rules = Rules() if limit is None else None
-    fits = [fit_lambda(bench, name, budget.lambdas, limit=limit, search=rules, steps=steps) for name in corruptions]
-    measure_adaptive(bench, fits, limit=budget.tested)
+    images = bench.images("train", budget.training_images)
+    search = Rules() if budget.training_images is None else None
+    fits = [fit_lambda(bench, images, name, budget.lambdas, search=search, inference=inference) for name in corruptions]
+    measure_adaptive(bench, bench.images("test", budget.tested), fits)
 
 
 def _attack(bench: Workbench, budget: Extent) -> None:
     """Table 4."""
-    for norm, eps in DEFAULT_EPS.items():
-        setting = attack_setting(Threat(norm, eps))
-        run_attack(bench, setting, lambdas=budget.lambdas, limit=budget.attacked)
+    attacked = bench.images("test", budget.attacked)
+    for threat in THREATS.values():
+        setting = attack_setting(threat)
+        run_attack(bench, setting, attacked, lambdas=budget.lambdas)
         if budget.radii:
-            sweep_eps(bench, setting, budget.lambdas, limit=budget.attacked)
+            sweep_eps(bench, setting, attacked, budget.lambdas)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,22 @@ from ..config import CONFIG, MODELS, ModelConfig, Origin
 from ..data import SEVERITIES
 from ..errors import BenchError
 from ..progress import Progress
-from ..records import NOISES, REVISION, Cell, Layers, Record, RecordStore, Severity
+from ..records import (
+    NOISES,
+    REVISION,
+    Cell,
+    Images,
+    InferenceChoice,
+    Layers,
+    Record,
+    RecordStore,
+    Severity,
+    Threat,
+)
 from ..records.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
 from ..records.statistics import Value, percent
 from ..zoo.find import find_model
 from .robustness import THREATS, Robustness
-
-Wanted = Callable[[Cell], bool]
 
 
 class Curve(NamedTuple):
@@ -62,16 +71,18 @@ class Results:
         return cls(name, config, tuple(found), fits, origin.source if origin else None)
 
     @cached_property
+    def _training(self) -> Record | None:
+        return _widest([record for record in self.records if record.cell.kind == "training"])
+
+    @cached_property
     def trained_lambda(self) -> float | None:
         """lambda_0, as the record of training has it, or, of a model from elsewhere, its configuration."""
-        training = self._find(lambda cell: cell.kind == "training")
-        return training.cell.lambda_ if training else self._option("lambda_")
+        return self._training.inference.lambda_ if self._training else self._option("lambda_")
 
     @property
     def started_from(self) -> str | None:
         """The weights that training began with, where these were not fresh: a name, or the sha256 of a file."""
-        training = self._find(lambda cell: cell.kind == "training")
-        return training.provenance.get("started_from") if training else None
+        return self._training.provenance.get("started_from") if self._training else None
 
     @property
     def trained_steps(self) -> int:
@@ -86,8 +97,7 @@ class Results:
 
     def training(self, metric: str) -> Value | None:
         """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""
-        record = self._find(lambda cell: cell.kind == "training")
-        return Value(record.metrics[metric]) if record else None
+        return Value(self._training.metrics[metric]) if self._training else None
 
     def clean(self, steps: int | None = None) -> Value | None:
         """Accuracy (%) on clean test images at lambda_0."""
@@ -95,13 +105,13 @@ class Results:
 
     def given(self, corruption: str | None, severity: Severity | None, steps: int | None = None) -> Record | None:
         """The record at lambda_0; None and None for clean images."""
-        return self._find(self._is_given(corruption, severity, steps))
+        return _widest(self._plain(corruption, severity, self.trained_lambda, steps))
 
     def chosen(
         self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
     ) -> Record | None:
         """The record whose lambda, or lambdas, a rule has chosen."""
-        return self._find(self._is_chosen(rule, corruption, severity, steps))
+        return _widest(self._plain(corruption, severity, rule, steps))
 
     def adaptive(self, corruption: str, severity: Severity, steps: int | None = None) -> Record | None:
         """The record at the lambda that the corruption's own fit has chosen for the set: Algorithm 1."""
@@ -113,18 +123,13 @@ class Results:
         fit = self.fit(corruption, steps) if adaptive else None
         if adaptive and fit is None:
             return None
-        wanted = [
-            self._is_chosen(fit.rule, corruption, severity, steps)
-            if fit
-            else self._is_given(corruption, severity, steps)
-            for severity in SEVERITIES
-        ]
-        return percent(self._together(wanted))
+        choice = fit.rule if fit else self.trained_lambda
+        return percent(_together([self._plain(corruption, severity, choice, steps) for severity in SEVERITIES]))
 
     def error(self, corruptions: Sequence[str]) -> Value | None:
         """Error (%) at lambda_0 over all severities of these corruptions; None unless every one is on record."""
-        wanted = [self._is_given(name, severity, None) for name in corruptions for severity in SEVERITIES]
-        accuracy = percent(self._together(wanted))
+        places = [(name, severity) for name in corruptions for severity in SEVERITIES]
+        accuracy = percent(_together([self._plain(*place, self.trained_lambda) for place in places]))
         return accuracy.complement if accuracy else None
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
@@ -138,18 +143,17 @@ class Results:
         return pool(found) if len(found) == len(NOISES) and can_pool(found) else None
 
     @cached_property
-    def robustness(self) -> dict[str, Robustness]:
-        """By the names of the paper's threats; those that PGD was not measured under are left out."""
+    def robustness(self) -> dict[Threat, Robustness]:
+        """By the paper's threats; those that PGD was not measured under are left out."""
         rule = self.pooled.per_image_rule if self.pooled else None
         found = {
-            name: Robustness.find(self.records, *threat, self.trained_lambda, rule) for name, threat in THREATS.items()
+            threat: Robustness.find(self.records, threat, self.trained_lambda, rule) for threat in THREATS.values()
         }
-        return {name: robustness for name, robustness in found.items() if robustness}
+        return {threat: robustness for threat, robustness in found.items() if robustness}
 
     def conditions(self) -> str:
         """Its size, how long it was trained, and, of a model from elsewhere, where it comes from, with its records."""
-        training = self._find(lambda cell: cell.kind == "training")
-        epochs = training.metrics.get("epochs") if training else None
+        epochs = self._training.metrics.get("epochs") if self._training else None
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs, "from {}": self.source}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
@@ -157,67 +161,61 @@ class Results:
         """What `sweep-lambda` found, by severity, with lambda changed in these layers."""
         curves = []
         for severity in SEVERITIES:
-            found = _alike([r for r in self.records if self._is_swept(r.cell, corruption, severity, layers)])
+            found = _alike(self._swept(corruption, severity, layers))
             n = found[0].n if found else 0
-            points = sorted((r.cell.lambda_, 100 * r.accuracy) for r in found if r.cell.lambda_ is not None)
+            points = sorted((at, 100 * r.accuracy) for r in found if (at := r.inference.lambda_) is not None)
             if len(points) > 1:
                 adaptive = self.adaptive(corruption, severity) if layers == "all" else None
-                curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
+                curves.append(Curve(severity, n, points, adaptive.inference.lambda_ if adaptive else None))
         return curves
 
-    def _find(self, wanted: Wanted) -> Record | None:
-        """The record of the wanted cells with the most images behind it; of equals the latest."""
-        found = [record for record in self.records if wanted(record.cell)]
-        return max(enumerate(found), key=lambda pair: (pair[1].n, pair[0]))[1] if found else None
+    def _swept(self, corruption: str, severity: Severity, layers: Layers) -> list[Record]:
+        """Records that differ in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
+        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
+        given = [(record, by) for record, by in found if by.rule is None and by.steps is None]
+        return [record for record, by in given if by.layers == layers or by.lambda_ == self.trained_lambda]
 
-    def _together(self, wanted: Sequence[Wanted]) -> list[Record | None]:
-        """A record of each wanted cell, all on the same images, with one seed, in one precision; most images win."""
-        groups: dict[tuple[object, ...], dict[int, Record]] = defaultdict(dict)
-        for place, is_wanted in enumerate(wanted):
-            for record in self.records:
-                if is_wanted(record.cell):
-                    groups[record.cell.images, record.cell.seed, record.cell.precision][place] = record
-        complete = [group for group in groups.values() if len(group) == len(wanted)]
-        widest = max(complete, key=lambda group: group[0].n, default={})
-        return [widest.get(place) for place in range(len(wanted))]
+    def _plain(
+        self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
+    ) -> list[Record]:
+        """Records of one choice of lambda, for all layers; `steps` are FISTA iterations, None for those of training."""
+        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
+        return [record for record, by in found if (by.choice, by.steps, by.layers) == (choice, steps, "all")]
 
-    def _is_given(self, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
-        at_lambda_0 = self.trained_lambda
-        return lambda cell: (
-            cell.lambda_ == at_lambda_0 and cell.rule is None and self._is_plain(cell, corruption, severity, steps)
-        )
-
-    def _is_chosen(self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None) -> Wanted:
-        return lambda cell: cell.rule == rule and self._is_plain(cell, corruption, severity, steps)
-
-    def _is_swept(self, cell: Cell, corruption: str, severity: Severity, layers: Layers) -> bool:
-        """Whether a cell differs in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
-        belongs = cell.layers == layers or cell.lambda_ == self.trained_lambda
-        plain = cell.model_copy(update={"layers": "all"})
-        return belongs and cell.rule is None and self._is_plain(plain, corruption, severity, None)
-
-    def _is_plain(self, cell: Cell, corruption: str | None, severity: Severity | None, steps: int | None) -> bool:
-        """Whether a cell is about test images that nobody attacked, from the right source."""
-        described = (cell.kind, cell.split, cell.attack, cell.corruption, cell.severity, cell.steps, origin_of(cell))
-        origin = self.origin if corruption else None
-        return cell.layers == "all" and described == ("accuracy", "test", None, corruption, severity, steps, origin)
+    def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
+        """Records of test images that nobody attacked, from the right source."""
+        wanted = ("test", corruption, severity, self.origin if corruption else None)
+        plain = [record for record in self.records if record.cell.kind == "accuracy" and record.cell.attack is None]
+        found = [(record, record.images) for record in plain]
+        return [each for each, of in found if (of.split, of.corruption, of.severity, of.origin) == wanted]
 
     def on_archives(self) -> list[Results]:
         """The same model on the images of archives, once for each origin that anything was measured on."""
-        origins = sorted({origin for record in self.records if (origin := origin_of(record.cell))})
+        origins = sorted({origin for record in self.records if (origin := record.images.origin)})
         return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
 
 
-def origin_of(cell: Cell) -> str | None:
-    """Whether an archive was "official", "generated" or "unknown"; None for images made here."""
-    return cell.archive.partition(":")[0] if cell.archive else None
+def _widest(records: Sequence[Record]) -> Record | None:
+    """The record with the most images behind it; of equals the latest."""
+    return max(enumerate(records), key=lambda pair: (pair[1].n, pair[0]))[1] if records else None
+
+
+def _together(candidates: Sequence[Sequence[Record]]) -> list[Record | None]:
+    """One of each list of candidates, all on the same images, with one seed, in one precision; most images win."""
+    groups: dict[tuple[object, ...], dict[int, Record]] = defaultdict(dict)
+    for place, records in enumerate(candidates):
+        for record in records:
+            groups[record.cell.averaging][place] = record
+    complete = [group for group in groups.values() if len(group) == len(candidates)]
+    widest = max(complete, key=lambda group: group[0].n, default={})
+    return [widest.get(place) for place in range(len(candidates))]
 
 
 def _alike(records: Sequence[Record]) -> list[Record]:
-    """Most of these records: those of one set of images, one seed and one precision; the larger set of two."""
-    groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    """Most of these records: those on the same images in one precision; the larger set of two."""
+    groups: dict[tuple[Images, str], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.cell.images, record.cell.archive, record.cell.seed, record.cell.precision].append(record)
+        groups[record.cell.pairing].append(record)
     return max(groups.values(), key=lambda group: (len(group), group[0].n), default=[])
 
 

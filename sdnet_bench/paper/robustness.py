@@ -10,13 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, Protocol, Record, protocol_of, show_eps
+from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Protocol, Record, Threat
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
 
-THREATS = {"linf 8/255": ("linf", 8 / 255), "l2 0.5": ("l2", 0.5)}
-
-InferenceChoice = float | str | None
-"""What classifies: the network at a lambda; robust inference, by the name of its rule; a network without lambda."""
+THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
+"""The paper's, by the names that its tables give them."""
 
 CHOICES = ("trained", "tuned", "oracle", "adaptive")
 """How a judge was chosen: as in training; the lambda that is best against transferred images of the validation split,
@@ -46,23 +44,23 @@ class Robustness:
 
     @classmethod
     def find(
-        cls, records: Iterable[Record], norm: str, eps: float, trained: float | None, rule: str | None = None
+        cls, records: Iterable[Record], threat: Threat, trained: float | None, rule: str | None = None
     ) -> Robustness | None:
         """None where PGD under this threat is not on record.
 
         Of several PGDs those that lambda was tuned with come first, then those with the most images, then steps.
         """
         attacks = [record for record in records if _is_attacked(record.cell)]
-        pgd = [record for record in attacks if _is_under(record.cell, norm, eps) and _attack(record).name == "pgd"]
-        tested = [record for record in pgd if record.cell.split == "test"]
-        tuning = [record for record in pgd if record.cell.split == "validation" and _is_made_at(record, trained)]
-        tuned_with = {_bare(record) for record in tuning}
-        found = _strongest([record for record in tested if _bare(record) in tuned_with] or tested)
+        pgd = [record for record in attacks if _attack(record).threat.is_near(threat) and _attack(record).name == "pgd"]
+        tested = [record for record in pgd if record.images.split == "test"]
+        tuning = [record for record in pgd if record.images.split == "validation" and _is_made_at(record, trained)]
+        tuned_with = {_attack(record).bare for record in tuning}
+        found = _strongest([record for record in tested if _attack(record).bare in tuned_with] or tested)
         if found is None:
             return None
         return cls(
-            attack=_bare(found),
-            attacks=tuple(record for record in attacks if _images(record) == _images(found)),
+            attack=_attack(found).bare,
+            attacks=tuple(record for record in attacks if record.cell.pairing == found.cell.pairing),
             tuning=_widest(record for record in tuning if _is_like(record, found)),
             trained=trained,
             rule=rule,
@@ -71,7 +69,7 @@ class Robustness:
     @cached_property
     def records(self) -> tuple[Record, ...]:
         """Under this threat."""
-        return tuple(record for record in self.attacks if _is_under(record.cell, self.attack.norm, self.attack.eps))
+        return tuple(record for record in self.attacks if _attack(record).threat.is_near(self.attack.threat))
 
     @cached_property
     def judges(self) -> dict[str, InferenceChoice]:
@@ -79,7 +77,7 @@ class Robustness:
         judges: dict[str, InferenceChoice] = {"trained": self.trained}
         if self.tuning:
             judges["tuned"] = best_lambda(self.tuning)
-        transferred = [record for record in self._by("transfer") if record.cell.lambda_ is not None]
+        transferred = [record for record in self._by("transfer") if record.inference.lambda_ is not None]
         if transferred:
             judges["oracle"] = best_lambda(transferred)
         if self.rule:
@@ -89,7 +87,7 @@ class Robustness:
     @property
     def lambdas(self) -> list[float]:
         """All that attacked images were classified at, ascending."""
-        return sorted({record.cell.lambda_ for record in self.records if record.cell.lambda_ is not None})
+        return sorted({record.inference.lambda_ for record in self.records if record.inference.lambda_ is not None})
 
     def value(self, column: str, choice: str) -> Value | None:
         """Accuracy (%) by one of the `COLUMNS` and one of the `CHOICES`; None where that is not on record."""
@@ -106,7 +104,7 @@ class Robustness:
             return self._union(judge)
         if column == "matched" and isinstance(judge, str):
             return self._adaptive(judge)
-        return standing([record for record in self._by(column) if _judge(record.cell) == judge])
+        return standing([record for record in self._by(column) if record.inference.choice == judge])
 
     def against_lambda(self, column: str) -> list[tuple[float, Value]]:
         """Accuracy (%) by lambda, ascending; "union" is that of those attacks alone that every lambda has met."""
@@ -126,10 +124,10 @@ class Robustness:
     def _kinds(self, judge: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
         """Attacks on a judge by what they are. Made and scored at lambda_0 one is transferred and matched at once."""
         found: dict[tuple[AttackSetting, str], Record] = {}
-        for record in (record for record in self.records if _judge(record.cell) == judge):
-            found[_bare(record), str(protocol_of(record.cell))] = record
+        for record in (record for record in self.records if record.inference.choice == judge):
+            found[_attack(record).bare, str(record.cell.protocol)] = record
             if _is_made_at(record, self.trained):
-                found[_bare(record), "transfer"] = record
+                found[_attack(record).bare, "transfer"] = record
         return found
 
     def against_eps(self, judge: InferenceChoice) -> list[tuple[float, Value]]:
@@ -139,24 +137,24 @@ class Robustness:
         found = {
             _attack(record).eps: standing([record])
             for record in self.attacks
-            if _judge(record.cell) == judge
-            and protocol_of(record.cell) == "matched"
+            if record.inference.choice == judge
+            and record.cell.protocol == "matched"
             and all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
         }
         return [(eps, value) for eps, value in sorted({0.0: self._clean(judge), **found}.items()) if value]
 
     def members(self, judge: InferenceChoice) -> dict[str, list[Protocol]]:
         """What the union of a judge is made of: attacks by name, each with its protocols."""
-        united = [record for record in self.records if _judge(record.cell) == judge]
-        made = {(_attack(record).name, protocol_of(record.cell)) for record in united}
+        united = [record for record in self.records if record.inference.choice == judge]
+        made = {(_attack(record).name, record.cell.protocol) for record in united}
         return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
 
     def conditions(self) -> Iterator[str]:
         """The paper's attack, what the unions are made of, and what tuning gains against an attack that knows of it."""
         attack, first = self.attack, self.records[0]
         yield (
-            f"{attack.norm} {show_eps(attack.eps)}: {attack.name}, {attack.steps} steps of {attack.step_size:.4f}, "
-            f"{attack.restarts} random start(s), {first.n:,} test images, {first.cell.precision}"
+            f"{attack.threat}: {attack.name}, {attack.steps} steps of {attack.step_size:.4f}, "
+            f"{attack.restarts} random start(s), {first.n:,} test images, {first.inference.precision}"
         )
         yield from self._unions()
         if "oracle" in self.judges:
@@ -179,37 +177,32 @@ class Robustness:
 
     def _by(self, protocol: str) -> list[Record]:
         """The paper's attack by a protocol. Made and scored at lambda_0 it is transferred and matched at once."""
-        found = [record for record in self.records if _bare(record) == self.attack]
+        found = [record for record in self.records if _attack(record).bare == self.attack]
         if protocol == "transfer":
             return [record for record in found if _is_made_at(record, self.trained)]
-        return [record for record in found if protocol_of(record.cell) == protocol]
+        return [record for record in found if record.cell.protocol == protocol]
 
     def _adaptive(self, rule: str) -> Value | None:
         """For each image the worst of the attack with the gradient of the choice and the one without; both or None."""
-        found = [record for record in self._by("adaptive") if _judge(record.cell) == rule]
+        found = [record for record in self._by("adaptive") if record.inference.choice == rule]
         return standing(found) if {_attack(record).through for record in found} == {"attached", "detached"} else None
 
     def _union(self, judge: InferenceChoice) -> Value | None:
         """What stands against every attack; None while none of them knows the judge."""
-        found = [record for record in self.records if _judge(record.cell) == judge]
-        is_known = any(protocol_of(record.cell) in ("matched", "adaptive") for record in found)
+        found = [record for record in self.records if record.inference.choice == judge]
+        is_known = any(record.cell.is_white_box for record in found)
         return standing(found) if is_known else None
 
     def _clean(self, judge: InferenceChoice) -> Value | None:
         """On the images that were attacked, as they were."""
-        found = next((record for record in self.records if _judge(record.cell) == judge), None)
+        found = next((record for record in self.records if record.inference.choice == judge), None)
         return share(~found.lost(CLEAN), [found]) if found else None
 
 
 def _is_attacked(cell: Cell) -> bool:
     """Whether a cell is about an attack by one of the protocols, on the network as it was trained."""
     is_attack = cell.attack is not None and cell.attack.name not in CONTROLS
-    return is_attack and protocol_of(cell) is not None and cell.steps is None and cell.corruption is None
-
-
-def _is_under(cell: Cell, norm: str, eps: float) -> bool:
-    attack = cell.attack
-    return attack is not None and attack.norm == norm and abs(attack.eps - eps) < 1e-9
+    return is_attack and cell.protocol is not None and cell.inference.steps is None and cell.images.corruption is None
 
 
 def _attack(record: Record) -> AttackSetting:
@@ -217,39 +210,27 @@ def _attack(record: Record) -> AttackSetting:
     return record.cell.attack
 
 
-def _bare(record: Record) -> AttackSetting:
-    """The attack of a record with what it looks at left open."""
-    return _attack(record).model_copy(update={"crafted_at": None, "through": None})
-
-
 def _is_made_at(record: Record, lambda_: float | None) -> bool:
     return _attack(record).through is None and _attack(record).crafted_at == lambda_
 
 
-def _judge(cell: Cell) -> InferenceChoice:
-    return cell.rule or cell.lambda_
-
-
-def _images(record: Record) -> tuple[object, ...]:
-    """What the records of one group share."""
-    return (record.cell.split, record.cell.images, record.cell.seed, record.cell.precision)
-
-
 def _is_like(record: Record, other: Record) -> bool:
-    """Whether both are of one attack, with one seed, whatever the images."""
-    return (_bare(record), *_images(record)[2:]) == (_bare(other), *_images(other)[2:])
+    """Whether both are of one attack, with one seed and in one precision, whatever the images."""
+    is_one_attack = _attack(record).bare == _attack(other).bare
+    is_one_seed = record.images.seed == other.images.seed
+    return is_one_attack and is_one_seed and record.inference.precision == other.inference.precision
 
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """Of several groups that with the most images, then steps, then records."""
     found = list(records)
-    sizes = Counter((_bare(record), _images(record)) for record in found)
+    sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
     return max(
         found,
         key=lambda record: (
             record.n,
             _attack(record).steps * _attack(record).restarts,
-            sizes[_bare(record), _images(record)],
+            sizes[_attack(record).bare, record.cell.pairing],
         ),
         default=None,
     )
@@ -259,4 +240,4 @@ def _widest(records: Iterable[Record]) -> tuple[Record, ...]:
     """Those on the most images."""
     found = list(records)
     widest = max(found, key=lambda record: record.n, default=None)
-    return tuple(record for record in found if widest and record.cell.images == widest.cell.images)
+    return tuple(record for record in found if widest and record.images == widest.images)

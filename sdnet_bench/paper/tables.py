@@ -14,14 +14,13 @@ from ..config import MODELS, Backbone
 from ..records import NOISES, UNKNOWN, Record
 from ..records.statistics import Value, mcnemar
 from .accuracy import table1_value
-from .attacks import shows_lambda, table4_value
+from .attacks import COLUMNS, shows_lambda, table4_value
 from .inference import KNOWN_TYPE, inference_value
 from .iterations import remark, table5_value
 from .noise import corruptions_value, table2_value, table3_value
 from .published import PaperRow, PaperTable, published, titles
 from .registry import ON_ARCHIVES
 from .results import Results
-from .robustness import THREATS
 
 OF_THE_MACHINE = ("Memory", "Speed")
 
@@ -170,15 +169,15 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
     """On how many images, with which seeds, how and where; several of a kind are all named."""
     if records:
         counts = " and ".join(f"{n:,}" for n in sorted({record.n for record in records}))
-        seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in records}))
-        precisions = ", ".join(sorted({record.cell.precision for record in records}))
+        seeds = ", ".join(str(seed) for seed in sorted({record.images.seed for record in records}))
+        precisions = ", ".join(sorted({record.inference.precision for record in records}))
         devices = ", ".join(sorted({str(record.provenance.get("device", "an unknown device")) for record in records}))
         yield f"{counts} test images, seed {seeds}, {precisions} on {devices}"
 
 
 def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
     """How the lambdas of these records were fitted."""
-    rules = {record.cell.rule for record in records if record.cell.rule}
+    rules = {record.inference.rule for record in records if record.inference.rule}
     fits = [fit for fit in model.fits.values() if {fit.rule, fit.per_image_rule} & rules]
     if model.pooled and {model.pooled.rule, model.pooled.per_image_rule} & rules:
         fits += filter(None, map(model.fit, NOISES))
@@ -238,7 +237,7 @@ def _command(table: str, row: PaperRow, column: str, dataset: str, model: Result
     if table == "table4":
         if row.rule == "adaptive" and model.pooled is None:
             return f"sdnet-bench fit-lambda {model.name} --corruption all"
-        return f"sdnet-bench attack {model.name} --norm {THREATS[column.rpartition(' ')[0]][0]}"
+        return f"sdnet-bench attack {model.name} --norm {COLUMNS[column][0].norm}"
     if table == "inference" and column.startswith(UNKNOWN) and row.rule in KNOWN_TYPE:
         return None
     if column == "mCE" and dataset != "imagenet":

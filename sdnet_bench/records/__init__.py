@@ -1,6 +1,6 @@
 """What was measured: cells, their records, and the files they are kept in. No torch.
 
-cell        what is measured: a cell, an attack, a threat
+cell        what is measured: images, what classifies them, an attack within a threat
 record      a measured cell: one bit per image
 store       the append-only file of records, and published ones
 journal     what a long measurement writes down on its way
@@ -20,11 +20,13 @@ from .cell import (
     UNKNOWN,
     AttackSetting,
     Cell,
+    Images,
+    Inference,
+    InferenceChoice,
     Layers,
     Protocol,
     Severity,
     Threat,
-    protocol_of,
     show_eps,
     usual_budget,
     usual_protocols,
@@ -42,6 +44,9 @@ __all__ = [
     "UNKNOWN",
     "AttackSetting",
     "Cell",
+    "Images",
+    "Inference",
+    "InferenceChoice",
     "Layers",
     "Outcomes",
     "Protocol",
@@ -50,7 +55,6 @@ __all__ = [
     "Severity",
     "Threat",
     "load",
-    "protocol_of",
     "read_records",
     "read_results",
     "show_eps",

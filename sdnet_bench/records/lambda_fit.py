@@ -157,8 +157,9 @@ def find_points(records: Iterable[Record], lambda_0: float, residual: Residual =
     """
     levels: dict[float, dict[float, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if isinstance(record.cell.level, float):
-            levels[record.cell.level][float(record.cell.lambda_ or 0)].append(record)
+        level = record.images.level
+        if isinstance(level, float):
+            levels[level][float(record.inference.lambda_ or 0)].append(record)
     return [
         _point(level, by_lambda, by_lambda[lambda_0], residual)
         for level, by_lambda in sorted(levels.items())

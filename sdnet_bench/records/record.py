@@ -9,12 +9,27 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..config import Frozen
-from .cell import Cell
+from .cell import Cell, Images, Inference
 
 Outcomes = NDArray[np.bool_]
+
+SCHEMA = 1
+"""Of the form that records are written in."""
+
+
+def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a written record as they are called today, whichever version wrote it.
+
+    Those without a `schema` are from before it was counted: fields that came later have their defaults. A `ValueError`
+    for a form that a later version wrote.
+    """
+    schema = content.get("schema", 0)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ValueError(f"schema {schema} is of a later version of sdnet-bench")
+    return {name: value for name, value in content.items() if name != "schema"}
 
 
 class Record(Frozen):
@@ -32,6 +47,15 @@ class Record(Frozen):
     """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bring_up_to_date(cls, content: Any) -> Any:
+        return up_to_date(content) if isinstance(content, dict) else content
+
+    @model_serializer(mode="wrap")
+    def _with_schema(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"schema": SCHEMA, **fields(self)}
+
     @model_validator(mode="after")
     def _has_a_bit_for_each_image(self) -> Self:
         length = 4 * math.ceil(math.ceil(self.n / 8) / 3)
@@ -40,14 +64,41 @@ class Record(Frozen):
         return self
 
     @classmethod
-    def of(cls, model: str, cell: Cell, outcomes: Outcomes, **rest: Any) -> Self:
-        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **rest)
+    def of(
+        cls,
+        model: str,
+        cell: Cell,
+        outcomes: Outcomes,
+        metrics: Mapping[str, float] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """From `(n,)`: which images were classified correctly."""
+        told = {"metrics": dict(metrics or {}), "provenance": dict(provenance or {})}
+        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **told)
 
     @classmethod
-    def of_attack(cls, model: str, cell: Cell, losses: Mapping[str, Outcomes], **rest: Any) -> Self:
+    def of_attack(
+        cls,
+        model: str,
+        cell: Cell,
+        losses: Mapping[str, Outcomes],
+        metrics: Mapping[str, float] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Self:
         """From which images fell to what; the others stand."""
         lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
-        return cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), lost_to=lost_to, **rest)
+        record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics, provenance)
+        return record.model_copy(update={"lost_to": lost_to})
+
+    @property
+    def images(self) -> Images:
+        """Those of its cell."""
+        return self.cell.images
+
+    @property
+    def inference(self) -> Inference:
+        """What classified them."""
+        return self.cell.inference
 
     @property
     def correct(self) -> Outcomes:

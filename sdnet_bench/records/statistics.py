@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .cell import CLEAN, Cell
+from .cell import CLEAN, Images
 from .record import Outcomes, Record
 
 
@@ -41,9 +41,9 @@ def percent(records: Sequence[Record | None]) -> Value | None:
     wider than it would have to be.
     """
     found = [record for record in records if record is not None]
-    if not found or len(found) < len(records) or len({_conditions(record.cell) for record in found}) > 1:
+    if not found or len(found) < len(records) or len({record.cell.averaging for record in found}) > 1:
         return None
-    parts = {(record.cell.corruption, record.cell.archive) for record in found}
+    parts = {(record.images.corruption, record.images.archive) for record in found}
     if len(parts) > len({corruption for corruption, _ in parts}):
         return None
     return _proportion(np.sum([record.correct for record in found], axis=0), len(found), found)
@@ -75,25 +75,13 @@ def mcnemar(one: Value, other: Value) -> float | None:
     For a mean over severities it is the sign test over images: an image speaks for the side that classifies it
     correctly at more of them. None where the two were not measured on the same images with the same noise.
     """
-    if not one.records or _pixels(one) != _pixels(other):
+    if not one.records or _pairings(one) != _pairings(other):
         return None
     return paired_p(one.hits, other.hits)
 
 
-def _pixels(value: Value) -> list[tuple[object, ...]]:
-    """What two numbers share that were measured on the very same pixels, whatever was done to attack them."""
-    cells = [record.cell for record in value.records]
-    return list(
-        dict.fromkeys(
-            (cell.images, cell.archive, cell.corruption, cell.level, cell.severity, cell.seed, cell.precision)
-            for cell in cells
-        )
-    )
-
-
-def _conditions(cell: Cell) -> tuple[object, ...]:
-    """What records must share to be averaged."""
-    return (cell.images, cell.seed, cell.precision, cell.rule)
+def _pairings(value: Value) -> list[tuple[Images, str]]:
+    return list(dict.fromkeys(record.cell.pairing for record in value.records))
 
 
 def accuracy(record: Record) -> float:
@@ -119,12 +107,12 @@ def unbroken(records: Iterable[Record]) -> Outcomes:
 
 def best_lambda(records: Sequence[Record]) -> float:
     """The lambda of the most accurate record, the smallest where several are."""
-    return float(best_record(records).cell.lambda_ or 0)
+    return float(best_record(records).inference.lambda_ or 0)
 
 
 def best_record(records: Iterable[Record]) -> Record:
     """The most accurate record of a sweep, that of the smallest lambda where several are."""
-    return max(records, key=lambda record: (record.accuracy, -(record.cell.lambda_ or 0)))
+    return max(records, key=lambda record: (record.accuracy, -(record.inference.lambda_ or 0)))
 
 
 def show(value: Value | None) -> str:

@@ -49,10 +49,10 @@ class RecordStore:
 
     def _rename_rules(self, folders: Iterable[Path]) -> None:
         """Gives rules of earlier versions the names that the saved fits have now."""
-        rules = {record.cell.rule for record in self if record.cell.rule}
+        rules = {record.inference.rule for record in self if record.inference.rule}
         names = present_rules(rules, saved_fits(folders)) if rules else {}
         if names:
-            found = (_by_rule(record, names.get(str(record.cell.rule))) for record in self)
+            found = (_by_rule(record, names.get(str(record.inference.rule))) for record in self)
             self._records = {record.cell.key: record for record in found}
 
     def __contains__(self, cell: Cell) -> bool:
@@ -102,7 +102,8 @@ def _by_rule(record: Record, rule: str | None) -> Record:
     """The record under another name of its rule; as it is where that is None."""
     if rule is None:
         return record
-    return record.model_copy(update={"cell": record.cell.model_copy(update={"rule": rule})})
+    inference = record.inference.by(rule, record.inference.lambda_)
+    return record.model_copy(update={"cell": record.cell.with_inference(inference)})
 
 
 def read_results(folder: Path) -> list[Record]:
@@ -138,6 +139,6 @@ def load(path: Path | str) -> pandas.DataFrame:
 
 def _row(record: Record) -> dict[str, Any]:
     measured = {"accuracy": record.accuracy} if record.outcomes else {}
-    cell = record.cell.model_dump(exclude={"attack"})
-    attack = {f"attack_{name}": value for name, value in record.cell.attack or ()}
+    cell = record.cell.model_dump()
+    attack = {f"attack_{name}": value for name, value in (cell.pop("attack") or {}).items()}
     return {"model": record.model, **cell, **attack, "n": record.n, **measured, **record.metrics}

@@ -18,7 +18,7 @@ from ..paper.render import grid, markdown_table
 from ..paper.results import Results
 from ..paper.robustness import THREATS, Robustness
 from ..paper.tables import build_tables
-from ..records import NOISES, write_results
+from ..records import NOISES, Threat, write_results
 from ..records.statistics import Value, show
 from ..zoo.checkpoint import build_net
 from ..zoo.weights import weight_files
@@ -160,11 +160,13 @@ def _lines(result: Results) -> Iterator[list[str]]:
             yield _line(result.name, name, [clean, *[None] * len(NOISES), *robust])
 
 
-def _attacked(result: Results, choice: str, threats: Collection[str] = tuple(THREATS)) -> list[Value | None]:
+def _attacked(
+    result: Results, choice: str, threats: Collection[Threat] = tuple(THREATS.values())
+) -> list[Value | None]:
     """By every attack, where it is one under these threats."""
     return [
         result.robustness[threat].value(attack, choice) if threat in threats and threat in result.robustness else None
-        for threat in THREATS
+        for threat in THREATS.values()
         for attack in ATTACKS
     ]
 
@@ -279,7 +281,7 @@ def _front_matter(results: Results) -> str:
 def _evaluations(results: Results) -> list[EvalResult] | None:
     """Accuracy on the whole test split; None where that is not on record."""
     clean = results.given(None, None)
-    if clean is None or clean.cell.limit is not None:
+    if clean is None or clean.images.limit is not None:
         return None
     dataset = HUB_DATASETS.get(results.config.dataset, results.config.dataset)
     return [
@@ -321,23 +323,23 @@ def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str
 def _limits_of_corruptions(results: Results) -> Iterator[str]:
     """How many images, made how, and what was left out."""
     given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
-    for n, precision, seed in sorted({(record.n, record.cell.precision, record.cell.seed) for record in given}):
+    for n, precision, seed in sorted({(each.n, each.inference.precision, each.images.seed) for each in given}):
         yield f"Noises: {n:,} test images in {precision}, made here with seed {seed}; no files of a -C archive."
     missing = [noise for noise in NOISES if results.mean(noise) is None]
     if missing:
         yield f"Not measured at every severity: {', '.join(missing)}."
-    others = {record.cell.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
+    others = {record.images.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
     yield f"Corruptions that are no noises: {', '.join(sorted(filter(None, others))) or 'none was measured'}."
 
 
 def _limits_of_attacks(results: Results) -> Iterator[str]:
-    missing = [threat for threat in THREATS if threat not in results.robustness]
+    missing = [name for name, threat in THREATS.items() if threat not in results.robustness]
     if missing:
         yield f"Not attacked under {' and '.join(missing)}."
     threats: dict[str, list[str]] = {}
     for threat, robustness in results.robustness.items():
         for sentence in _limits_under(robustness):
-            threats.setdefault(sentence, []).append(threat)
+            threats.setdefault(sentence, []).append(str(threat))
     yield from (f"{' and '.join(alike)}: {sentence}" for sentence, alike in threats.items())
 
 

@@ -15,10 +15,9 @@ from ..records import (
     NOISES,
     PROTOCOLS,
     AttackSetting,
-    Cell,
+    Images,
     Protocol,
     Record,
-    protocol_of,
     usual_budget,
     usual_protocols,
 )
@@ -85,21 +84,21 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
 def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
     """The corruptions that are on record at lambda_0, or by Algorithm 1, each with its options."""
     find = results.adaptive if adaptive else results.given
-    names = {record.cell.corruption for record in results.records if record.cell.severity in SEVERITIES}
+    names = {record.images.corruption for record in results.records if record.images.severity in SEVERITIES}
     found = {
         name: next((record for severity in SEVERITIES if (record := find(name, severity))), None)
         for name in sorted(name for name in names if name)
     }
     lambda_ = " --lambda adaptive" if adaptive else ""
-    return {name: lambda_ + _of(record.cell) for name, record in found.items() if record}
+    return {name: lambda_ + _of(record.images) for name, record in found.items() if record}
 
 
-def _of(cell: Cell) -> str:
-    """The options that say which images a cell is about."""
+def _of(images: Images) -> str:
+    """The options that say which images these are."""
     return (
-        " --archive" * (cell.archive is not None)
-        + (f" --limit {cell.limit}" if cell.limit else "")
-        + (f" --seed {cell.seed}" if cell.seed else "")
+        " --archive" * (images.archive is not None)
+        + (f" --limit {images.limit}" if images.limit else "")
+        + (f" --seed {images.seed}" if images.seed else "")
     )
 
 
@@ -108,15 +107,16 @@ def _fit_options(results: Results, fit: LambdaFit) -> str:
     cells = [
         record.cell
         for record in results.records
-        if (record.cell.split, record.cell.corruption, record.cell.steps) == ("train", fit.corruption, fit.steps)
+        if (record.images.split, record.images.corruption, record.inference.steps)
+        == ("train", fit.corruption, fit.steps)
     ]
     options = f" --residual {fit.residual}" if fit.residual != "norm" else ""
     options += f" --inference-steps {fit.steps}" if fit.steps else ""
     if cells:
-        options += " --search race" if cells[0].block else ""
-        options += _grid("lambdas", {cell.lambda_ for cell in cells}, [LAMBDAS])
-        options += _grid("levels", {cell.level for cell in cells}, _usual_levels(fit.corruption))
-        options += _of(cells[0])
+        options += " --search race" if cells[0].images.block else ""
+        options += _grid("lambdas", {cell.inference.lambda_ for cell in cells}, [LAMBDAS])
+        options += _grid("levels", {cell.images.level for cell in cells}, _usual_levels(fit.corruption))
+        options += _of(cells[0].images)
     return f"{options}  # {fit.found}" if fit.found else options
 
 
@@ -134,7 +134,7 @@ def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) 
 
 def _inference(results: Results) -> Iterator[str]:
     """The study of robust inference, where any of it is on record."""
-    mixed = next((record.cell for record in results.records if record.cell.severity == "mixed"), None)
+    mixed = next((record.images for record in results.records if record.images.severity == "mixed"), None)
     if mixed:
         yield f"evaluate {results.name} --study inference{_of(mixed)}"
 
@@ -144,24 +144,24 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
     made: dict[AttackSetting, list[Record]] = {}
     for record in robustness.records:
         assert record.cell.attack
-        made.setdefault(record.cell.attack.model_copy(update={"crafted_at": None, "through": None}), []).append(record)
+        made.setdefault(record.cell.attack.bare, []).append(record)
     for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
         options = f" --norm {attack.norm}" + (f" --attack {attack.name}" if attack.name != "pgd" else "")
         given = {"steps": attack.steps, "restarts": attack.restarts}
         usual = usual_budget(attack.name)
         changed = [(option, value) for (option, value), each in zip(given.items(), usual, strict=True) if value != each]
         options += "".join(f" --{option} {value}" for option, value in changed)
-        yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].cell)}"
+        yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].images)}"
 
 
 def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
     """The protocols and the lambdas, unless they are those that the command takes by itself."""
     if robustness.trained is None:
         return ""
-    made: list[Protocol] = [each for each in PROTOCOLS if each in {protocol_of(record.cell) for record in records}]
+    made: list[Protocol] = [each for each in PROTOCOLS if each in {record.cell.protocol for record in records}]
     options = "" if set(usual_protocols(attack)) <= {*made, "adaptive"} else f" --protocol {','.join(made)}"
     among = records if attack == "pgd" else robustness.tuning or records
-    return options + _grid("lambdas", {record.cell.lambda_ for record in among}, [LAMBDAS])
+    return options + _grid("lambdas", {record.inference.lambda_ for record in among}, [LAMBDAS])
 
 
 def _audit_options(audit: Audit) -> str:

@@ -44,9 +44,9 @@ def _write(result: Results, path: Path) -> Iterator[Path]:
     sweeps = {noise: result.sweep(noise) for noise in NOISES}
     in_stem = {noise: result.sweep(noise, "stem") for noise in NOISES}
     fits = {noise: result.fit(noise) for noise in NOISES}
-    by_lambda = {threat: each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
+    by_lambda = {str(threat): each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
     chance = 100 / result.config.num_classes
-    by_eps = {each.attack.norm: _eps_panel(each, chance) for each in robust.values()}
+    by_eps = {threat.norm: _eps_panel(each, chance) for threat, each in robust.items()}
     yield from _draw(path, "figure2", sweeps, _figure2, f"{name}: Figure 2")
     yield from _draw(path, "figure2-stem", in_stem, _figure2, f"{name}: lambda in the stem alone")
     yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")

@@ -9,6 +9,7 @@ from ..paper.render import markdown_table
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..paper.tables import Entry, build_tables
+from ..records import Threat
 from ..records.statistics import show
 
 HEADER = ("", "", "paper", "here")
@@ -63,16 +64,16 @@ def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> 
         [
             entry.row,
             _paper(entry),
-            *(_under_l2(models[str(entry.model)], radius, entry.row == TUNED) for radius in radii),
+            *(_under(Threat("l2", radius), models[str(entry.model)], entry.row == TUNED) for radius in radii),
         ]
         for entry in published
     ]
     return markdown_table(["", "paper, eps 0.5", *(f"here, eps {radius:g}" for radius in radii)], lines)
 
 
-def _under_l2(model: Results, eps: float, is_tuned: bool) -> str:
+def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
     """Accuracy at the lambda of training, or at the one that was tuned for this radius, which is told."""
-    found = Robustness.find(model.records, "l2", eps, model.trained_lambda)
+    found = Robustness.find(model.records, threat, model.trained_lambda)
     choice = "tuned" if is_tuned else "trained"
     if found is None or choice not in found.judges:
         return "—"

@@ -20,7 +20,7 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
         groups[_work(record.cell), _machine(record)].append(str(record.provenance.get("time", ""))[:10])
     for (work, machine), days in sorted(groups.items()):
         yield f"{WORK[work].capitalize()}: {_count(days)} on {machine}, {_span(days)}."
-    if any(record.cell.precision == "float32" and _is_cuda(record) for record in records):
+    if any(record.inference.precision == "float32" and _is_cuda(record) for record in records):
         yield TF32
 
 
@@ -31,8 +31,8 @@ def _work(cell: Cell) -> int:
 
 def _machine(record: Record) -> str:
     """The device, the precision, and the version of torch."""
-    told = record.provenance
-    return f"{told.get('device', 'an unknown device')} in {record.cell.precision}, torch {told.get('torch', 'unknown')}"
+    told, precision = record.provenance, record.inference.precision
+    return f"{told.get('device', 'an unknown device')} in {precision}, torch {told.get('torch', 'unknown')}"
 
 
 def _is_cuda(record: Record) -> bool:

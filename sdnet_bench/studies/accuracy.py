@@ -3,73 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ..config import LAMBDAS
 from ..csc import require_csc_layers
-from ..data import CORRUPTIONS, SEVERITIES
+from ..data import SEVERITIES
 from ..data.archives import source_of
-from ..data.corruptions import Level
-from ..data.datasets import Which
 from ..errors import DataError, UsageError
-from ..records import MIXED, UNKNOWN, Cell, Layers, Record, Severity
+from ..records import UNKNOWN, Images, Inference, Layers, Record, Severity
 from .workbench import Workbench
 
 
-def measure_clean(
-    bench: Workbench, *, lambda_: float | None = None, limit: int | None = None, steps: int | None = None
-) -> Record:
-    """Accuracy on the test split as it is."""
-    return bench.measure([bench.cell("test", limit, lambda_, steps=steps)], "clean test images")[0]
+def measure_clean(bench: Workbench, images: Images | None = None, inference: Inference | None = None) -> Record:
+    """Accuracy on clean images, by default the whole test split."""
+    return bench.measure([bench.cell(images or bench.images("test"), inference)], "clean test images")[0]
 
 
 def measure_corrupted(
     bench: Workbench,
+    images: Images,
     corruptions: Iterable[str],
     severities: Iterable[Severity] = SEVERITIES,
+    inference: Inference | None = None,
     *,
-    lambda_: float | None = None,
-    limit: int | None = None,
-    steps: int | None = None,
     archived: bool = False,
 ) -> list[Record]:
-    """Accuracy on the corrupted test split, for every corruption and severity.
+    """Accuracy on corrupted images, for every corruption and severity.
 
-    With `archived` the images are those of the data set's -C archive; otherwise they are made here.
+    Args:
+        images: clean ones.
+        archived: they are those of the data set's -C archive; otherwise they are made here.
     """
     severities = list(severities)
     cells = [
-        cell
+        bench.cell(corrupted, inference)
         for name in corruptions
-        for cell in corrupted_cells(bench, "test", name, severities, [lambda_], limit, steps=steps, archived=archived)
+        for corrupted in corrupted_images(bench, images, name, severities, archived=archived)
     ]
     return bench.measure(cells, "corrupted test images")
 
 
-def corrupted_cells(
-    bench: Workbench,
-    which: Which,
-    corruption: str,
-    severities: Iterable[Severity],
-    lambdas: Sequence[float | None],
-    limit: int | None,
-    *,
-    layers: Layers = "all",
-    steps: int | None = None,
-    archived: bool = False,
-) -> list[Cell]:
-    """One cell for every severity of a corruption and every lambda of these layers."""
-    cells = []
-    source = _source(bench, corruption) if archived else None
-    for severity in severities:
-        noise: dict[str, Any] = {
-            "corruption": corruption,
-            "severity": severity,
-            "level": _level(bench, corruption, severity),
-        }
-        found = [bench.cell(which, limit, lambda_, layers=layers, steps=steps, **noise) for lambda_ in lambdas]
-        cells += [_in_archive(bench, cell, source) for cell in found] if source else found
-    return cells
+def corrupted_images(
+    bench: Workbench, images: Images, corruption: str, severities: Iterable[Severity], *, archived: bool = False
+) -> list[Images]:
+    """The same images under every severity of a corruption, made here or as the archive of the data set has them."""
+    archive = _source(bench, corruption) if archived else None
+    return [
+        bench.images(images.split, images.limit, corruption=corruption, severity=severity, archive=archive)
+        for severity in severities
+    ]
 
 
 def _source(bench: Workbench, corruption: str) -> str:
@@ -86,36 +67,23 @@ def _source(bench: Workbench, corruption: str) -> str:
     return f"{found.verdict}:{found.md5}"
 
 
-def _in_archive(bench: Workbench, cell: Cell, source: str) -> Cell:
-    """The cell on the same images as the archive of the data set has them."""
-    if not isinstance(cell.severity, int):
-        raise UsageError("an archive has no such stream", expected="severities 1 to 5", got=cell.severity)
-    images = bench.archived(str(cell.corruption), cell.severity, cell.limit)
-    return cell.model_copy(update={"images": images.identity, "archive": source})
-
-
-def _level(bench: Workbench, corruption: str, severity: Severity) -> Level | None:
-    """None for a stream, in which each image has a level of its own."""
-    if corruption == UNKNOWN or severity == MIXED:
-        return None
-    return CORRUPTIONS[corruption].level(bench.dataset.family, severity)
-
-
 def sweep_lambda(
     bench: Workbench,
+    images: Images,
     corruption: str,
     severities: Iterable[Severity] = SEVERITIES,
-    lambdas: Sequence[float] | None = None,
+    lambdas: Sequence[float] = LAMBDAS,
     *,
     layers: Layers = "all",
-    limit: int | None = None,
 ) -> list[Record]:
-    """Measures the corrupted test split under every lambda; a `UsageError` for a net without CSC-layers.
+    """Measures corrupted images under every lambda; a `UsageError` for a net without CSC-layers.
 
     Args:
+        images: clean ones.
         layers: that lambda is changed in; with "stem" the other CSC-layers keep lambda_0.
     """
     require_csc_layers(bench.model.net)
-    grid = LAMBDAS if lambdas is None else lambdas
-    cells = corrupted_cells(bench, "test", corruption, severities, grid, limit, layers=layers)
+    inferences = [bench.inference(lambda_, layers=layers) for lambda_ in lambdas]
+    corrupted = corrupted_images(bench, images, corruption, severities)
+    cells = [bench.cell(each, inference) for each in corrupted for inference in inferences]
     return bench.measure(cells, f"lambda sweep, {corruption}")

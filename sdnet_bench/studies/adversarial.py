@@ -15,16 +15,24 @@ from collections.abc import Sequence
 
 from ..attacks import ATTACKS
 from ..csc import csc_layers
-from ..data.datasets import Which
 from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError
-from ..records import REVISION, UNKNOWN, AttackSetting, Cell, Protocol, Record, Threat, usual_budget, usual_protocols
+from ..records import (
+    REVISION,
+    UNKNOWN,
+    AttackSetting,
+    Cell,
+    Images,
+    Protocol,
+    Record,
+    Threat,
+    usual_budget,
+    usual_protocols,
+)
 from ..records.statistics import best_lambda
 from .algorithm1 import PerImage, full_grid, require_fits
 from .workbench import Workbench
 
-IMAGES = 1000
-"""How many images of each split are attacked by default."""
 RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """The radii of an accuracy-against-eps curve, in units of the usual one."""
 USABLE = 0.9
@@ -53,13 +61,13 @@ def attack_setting(
 def run_attack(
     bench: Workbench,
     setting: AttackSetting,
+    images: Images,
     protocols: Sequence[Protocol] | None = None,
     lambdas: Sequence[float] | None = None,
     *,
-    limit: int | None = IMAGES,
     save: bool = False,
 ) -> list[Record]:
-    """Attacks the test split by the given protocols; a network without lambda has just one, "matched".
+    """Attacks clean test images by the given protocols; a network without lambda has just one, "matched".
 
     Args:
         protocols: by default the `usual_protocols`.
@@ -73,28 +81,34 @@ def run_attack(
     if not csc_layers(bench.model.net):
         if set(protocols) != {"matched"}:
             bench.progress.note(f"{bench.model.name} has no lambda: matched is the only protocol")
-        return bench.measure(matched_cells(bench, setting, [None], limit), title, save=save)
+        return bench.measure(matched_cells(bench, setting, images, [None]), title, save=save)
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
     if "transfer" in protocols:  # the tuned lambda is chosen among its records
-        tune_lambda(bench, setting, grid, limit)
+        tune_lambda(bench, setting, _tuning_images(bench, images), grid)
     records: list[Record] = []
     for protocol in protocols:
-        cells = protocol_cells(bench, setting, protocol, grid, limit)
+        cells = protocol_cells(bench, setting, protocol, images, grid)
         records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
     return list({record.cell.key: record for record in records}.values())  # at lambda_0 two protocols are one
 
 
+def _tuning_images(bench: Workbench, images: Images) -> Images:
+    """As many of the validation split."""
+    return bench.images("validation", images.limit)
+
+
 def sweep_eps(
-    bench: Workbench, setting: AttackSetting, lambdas: Sequence[float] | None = None, *, limit: int | None = IMAGES
+    bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float] | None = None
 ) -> list[Record]:
     """Matched attacks of every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
-        at = sorted({bench.trained_lambda, tune_lambda(bench, setting, full_grid(bench, lambdas), limit)})
-    settings = [with_radius(setting, threat.eps) for threat in widening(setting.threat)]
-    cells = [cell for radius in settings for cell in matched_cells(bench, radius, at, limit)]
+        tuned = tune_lambda(bench, setting, _tuning_images(bench, images), full_grid(bench, lambdas))
+        at = sorted({bench.trained_lambda, tuned})
+    settings = [within(setting, threat) for threat in widening(setting.threat)]
+    cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
     return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
 
 
@@ -104,56 +118,55 @@ def widening(threat: Threat) -> list[Threat]:
     return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
-def with_radius(setting: AttackSetting, eps: float) -> AttackSetting:
-    """The same attack in another ball, its steps longer or shorter in proportion."""
-    scale = eps / setting.eps
-    return setting.model_copy(update={"eps": eps, "step_size": setting.step_size and setting.step_size * scale})
+def within(setting: AttackSetting, threat: Threat) -> AttackSetting:
+    """The same attack in another ball of its norm, its steps longer or shorter in proportion."""
+    scale = threat.eps / setting.eps
+    return setting.model_copy(update={"eps": threat.eps, "step_size": setting.step_size and setting.step_size * scale})
 
 
 def protocol_cells(
-    bench: Workbench, setting: AttackSetting, protocol: Protocol, grid: Sequence[float], limit: int | None
+    bench: Workbench, setting: AttackSetting, protocol: Protocol, images: Images, grid: Sequence[float]
 ) -> list[Cell]:
-    """What one protocol measures on the test split, for a network with lambda."""
+    """What one protocol measures on test images, for a network with lambda."""
     if protocol == "transfer":
-        return transfer_cells(bench, setting, "test", grid, limit)
+        return transfer_cells(bench, setting, images, grid)
     if protocol == "matched":
-        everywhere = setting.name == "pgd"
-        at = grid if everywhere else sorted({bench.trained_lambda, tune_lambda(bench, setting, grid, limit)})
-        return matched_cells(bench, setting, at, limit)
+        everywhere, tuning = setting.name == "pgd", _tuning_images(bench, images)
+        at = grid if everywhere else sorted({bench.trained_lambda, tune_lambda(bench, setting, tuning, grid)})
+        return matched_cells(bench, setting, images, at)
     if protocol == "ensemble":
-        crafted = setting.model_copy(update={"crafted_at": usable_lambdas(bench, grid, limit)})
-        return [bench.cell("test", limit, lambda_, attack=crafted) for lambda_ in grid]
-    return adaptive_cells(bench, setting, limit)
+        usable = usable_lambdas(bench, _tuning_images(bench, images), grid)
+        crafted = setting.model_copy(update={"crafted_at": usable})
+        return [bench.cell(images, bench.inference(lambda_), crafted) for lambda_ in grid]
+    return adaptive_cells(bench, setting, images)
 
 
-def transfer_cells(
-    bench: Workbench, setting: AttackSetting, which: Which, lambdas: Sequence[float], limit: int | None
-) -> list[Cell]:
+def transfer_cells(bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float]) -> list[Cell]:
     """Made at lambda_0, scored at every lambda, and on test images by robust inference where it is fitted."""
     crafted = setting.model_copy(update={"crafted_at": bench.trained_lambda})
-    cells = [bench.cell(which, limit, lambda_, attack=crafted) for lambda_ in lambdas]
-    rules = adaptive_rules(bench) if which == "test" else {}
-    return cells + [_by_rule(bench, crafted, rule, limit) for rule in rules]
+    rules = adaptive_rules(bench) if images.split == "test" else {}
+    inferences = [*map(bench.inference, lambdas), *(bench.inference(rule=rule) for rule in rules)]
+    return [bench.cell(images, inference, crafted) for inference in inferences]
 
 
 def matched_cells(
-    bench: Workbench, setting: AttackSetting, lambdas: Sequence[float | None], limit: int | None
+    bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float | None]
 ) -> list[Cell]:
     """Made at the lambda that they are scored at."""
     return [
-        bench.cell("test", limit, lambda_, attack=setting.model_copy(update={"crafted_at": lambda_}))
+        bench.cell(images, bench.inference(lambda_), setting.model_copy(update={"crafted_at": lambda_}))
         for lambda_ in lambdas
     ]
 
 
-def adaptive_cells(bench: Workbench, setting: AttackSetting, limit: int | None) -> list[Cell]:
+def adaptive_cells(bench: Workbench, setting: AttackSetting, images: Images) -> list[Cell]:
     """Robust inference with a lambda for each image, attacked with and without the gradient of that choice."""
     rules = adaptive_rules(bench)
     if not rules:
         name = bench.model.name
         bench.progress.note(f"no adaptive attack: {name} has no fits; `sdnet-bench fit-lambda {name} --corruption all`")
     return [
-        _by_rule(bench, setting.model_copy(update={"through": gradient}), rule, limit)
+        bench.cell(images, bench.inference(rule=rule), setting.model_copy(update={"through": gradient}))
         for rule in rules
         for gradient in ("detached", "attached")
     ]
@@ -168,24 +181,19 @@ def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
     return {rule.rule: rule}
 
 
-def _by_rule(bench: Workbench, setting: AttackSetting, rule: str, limit: int | None) -> Cell:
-    return bench.cell("test", limit, attack=setting, rule=rule).model_copy(update={"lambda_": None})
-
-
-def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float], limit: int | None) -> float:
-    """The lambda of an ascending grid that stands best against transferred PGD on the validation split."""
+def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: Sequence[float]) -> float:
+    """The lambda of an ascending grid that stands best against transferred PGD on validation images."""
     pgd = setting if setting.name == "pgd" else attack_setting(setting.threat)
-    tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, "validation", grid, limit), "tuning lambda"))
+    tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, images, grid), "tuning lambda"))
     edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
     bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
     return tuned
 
 
-def usable_lambdas(bench: Workbench, grid: Sequence[float], limit: int | None) -> tuple[float, ...]:
+def usable_lambdas(bench: Workbench, images: Images, grid: Sequence[float]) -> tuple[float, ...]:
     """Those under which clean validation images keep 90 % of their accuracy at lambda_0."""
-    cells = [bench.cell("validation", limit, lambda_) for lambda_ in grid]
-    accuracy = {
-        float(record.cell.lambda_ or 0): record.accuracy for record in bench.measure(cells, "clean validation images")
-    }
+    cells = [bench.cell(images, bench.inference(lambda_)) for lambda_ in grid]
+    records = bench.measure(cells, "clean validation images")
+    accuracy = {lambda_: record.accuracy for lambda_, record in zip(grid, records, strict=True)}
     least = USABLE * accuracy[bench.trained_lambda]
     return tuple(lambda_ for lambda_ in grid if accuracy[lambda_] >= least)

@@ -18,7 +18,7 @@ from ..config import LAMBDAS
 from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES, Batch, Stream, stream_of
 from ..errors import ModelError, UsageError
-from ..records import MIXED, NOISES, UNKNOWN, Cell, Record, Severity
+from ..records import MIXED, NOISES, UNKNOWN, Cell, Images, Inference, Record, Severity
 from ..records.lambda_fit import (
     LambdaFit,
     Residual,
@@ -31,7 +31,7 @@ from ..records.lambda_fit import (
     read_fits,
     save_fit,
 )
-from .accuracy import corrupted_cells
+from .accuracy import corrupted_images
 from .race import Rules, race
 from .workbench import Workbench
 
@@ -43,55 +43,62 @@ Per = Literal["set", "image"]
 
 def fit_lambda(
     bench: Workbench,
+    images: Images,
     corruption: str,
     lambdas: Sequence[float] | None = None,
     *,
     levels: Sequence[float] | None = None,
-    limit: int | None = IMAGES,
     search: Rules | None = None,
     residual: Residual = "norm",
-    steps: int | None = None,
+    inference: Inference | None = None,
 ) -> LambdaFit:
-    """Steps 3 to 12 of Algorithm 1 on the training split; the fit is saved beside the model's records.
+    """Steps 3 to 12 of Algorithm 1; the fit is saved beside the model's records.
 
     Args:
+        images: clean ones of the training split.
         lambdas: the set Lambda, by default that of the paper's Figure 2; lambda_0 joins it.
         levels: the set C, by default one that covers the severities of the corruption and reaches beyond.
-        limit: so many training images, spread evenly; None for all.
         search: None tries every lambda on every image; a race with these rules stops when it is decided.
         residual: what r is the mean of: "norm" |x - A z|_2, or "squared".
-        steps: FISTA iterations at inference; None for those of training.
+        inference: at lambda_0, by default with the FISTA iterations of training.
     """
-    cells = level_cells(bench, corruption, levels, limit, steps)
+    cells = level_cells(bench, images, corruption, levels, inference)
     grid = full_grid(bench, lambdas)
     if search is None:
         records = bench.measure(swept(cells, grid), f"Algorithm 1, {corruption}")
     else:
         records = [record for cell in cells for record in race(bench, cell, grid, search)]
     points = find_points(records, bench.trained_lambda, residual)
-    found = _describe(bench, limit, search)
-    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].steps, found)
+    found = _describe(bench, images, search)
+    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].inference.steps, found)
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit)
     bench.runtime.processes.wait_for_everyone()  # others may read it next
     return fit
 
 
-def _describe(bench: Workbench, limit: int | None, search: Rules | None) -> str:
+def _describe(bench: Workbench, images: Images, search: Rules | None) -> str:
     how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
-    return f"{how} on {len(bench.split('train', limit)):,} training images, seed {bench.seed}"
+    return f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
 
 
 def level_cells(
-    bench: Workbench, corruption: str, levels: Sequence[float] | None, limit: int | None, steps: int | None = None
+    bench: Workbench,
+    images: Images,
+    corruption: str,
+    levels: Sequence[float] | None = None,
+    inference: Inference | None = None,
 ) -> list[Cell]:
-    """Corrupted training images under lambda_0, a cell for every level of C; a `UsageError` for levels <= 0."""
+    """Corrupted images under lambda_0, a cell for every level of C; a `UsageError` for levels <= 0."""
     require_csc_layers(bench.model.net)
     usual = CORRUPTIONS[corruption].levels(bench.dataset.family)
     wanted = usual if levels is None else levels
     if not all(math.isfinite(level) and level > 0 for level in wanted):
         raise UsageError("levels out of range", expected="finite numbers > 0", got=list(wanted))
-    return [bench.cell("train", limit, steps=steps, corruption=corruption, level=float(level)) for level in wanted]
+    corrupted = [
+        bench.images(images.split, images.limit, corruption=corruption, level=float(level)) for level in wanted
+    ]
+    return [bench.cell(each, inference) for each in corrupted]
 
 
 def full_grid(bench: Workbench, lambdas: Sequence[float] | None) -> list[float]:
@@ -101,25 +108,30 @@ def full_grid(bench: Workbench, lambdas: Sequence[float] | None) -> list[float]:
 
 def swept(cells: Iterable[Cell], lambdas: Sequence[float]) -> list[Cell]:
     """Every cell under every lambda."""
-    return [cell.model_copy(update={"lambda_": lambda_}) for cell in cells for lambda_ in lambdas]
+    return [cell.with_inference(cell.inference.at(lambda_)) for cell in cells for lambda_ in lambdas]
 
 
 def measure_adaptive(
     bench: Workbench,
+    images: Images,
     fits: Iterable[LambdaFit],
     severities: Iterable[Severity] = SEVERITIES,
     *,
     per: Per = "set",
-    limit: int | None = None,
     archived: bool = False,
 ) -> list[Record]:
-    """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities."""
+    """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities.
+
+    Args:
+        images: clean ones.
+        per: who chooses a lambda, see `choose_and_measure`.
+        archived: corrupted images are those of the data set's -C archive; otherwise they are made here.
+    """
     severities, records = list(severities), []
     for fit in fits:
-        cells = corrupted_cells(
-            bench, "test", fit.corruption, severities, [None], limit, steps=fit.steps, archived=archived
-        )
-        records += choose_and_measure(bench, fit, cells, per)
+        inference = bench.inference(steps=fit.steps)
+        corrupted = corrupted_images(bench, images, fit.corruption, severities, archived=archived)
+        records += choose_and_measure(bench, fit, [bench.cell(each, inference) for each in corrupted], per)
     return records
 
 
@@ -139,42 +151,45 @@ def choose_and_measure(bench: Workbench, fit: LambdaFit, cells: Sequence[Cell], 
     return bench.measure([by_residual(record, fit) for record in seen], title)
 
 
-def measure_known_types(bench: Workbench, fits: Sequence[LambdaFit], *, limit: int | None) -> Record:
+def measure_known_types(bench: Workbench, images: Images, fits: Sequence[LambdaFit]) -> Record:
     """The stream of all noises and severities, each image by the fit of its type: what "unknown" is compared with.
 
-    `fits` are those of the NOISES, in their order.
+    `images` are clean ones; `fits` are those of the NOISES, in their order.
     """
     rule = PerImageOfType(tuple(fits), stream_of(UNKNOWN, MIXED, bench.dataset.family, bench.seed))
-    cell = corrupted_cells(bench, "test", UNKNOWN, [MIXED], [None], limit, steps=fits[0].steps)[0]
-    return bench.measure([_by_rule(cell, rule.rule)], "lambda per image by the fit of its type", {rule.rule: rule})[0]
+    (stream,) = corrupted_images(bench, images, UNKNOWN, [MIXED])
+    cell = bench.cell(stream, bench.inference(steps=fits[0].steps, rule=rule.rule))
+    return bench.measure([cell], "lambda per image by the fit of its type", {rule.rule: rule})[0]
 
 
 def by_residual(record: Record, fit: LambdaFit) -> Cell:
     """The cell of a record again, at the lambda that a fit gives to its residual."""
-    chosen = fit(mean_residual(record, fit.residual))
-    return record.cell.model_copy(update={"lambda_": chosen, "rule": fit.rule})
+    return _by_rule(record.cell, fit.rule, fit(mean_residual(record, fit.residual)))
 
 
-def _by_rule(cell: Cell, rule: str) -> Cell:
-    return cell.model_copy(update={"lambda_": None, "rule": rule})
+def _by_rule(cell: Cell, rule: str, lambda_: float | None = None) -> Cell:
+    return cell.with_inference(cell.inference.by(rule, lambda_))
 
 
 def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
-    residual = mean_residual(record, fit.residual)
+    residual, images = mean_residual(record, fit.residual), record.images
     if not fit.covers(residual):
         low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
-        what = f"{record.cell.corruption or 'clean'} {record.cell.severity or ''}".strip()
+        what = f"{images.corruption or 'clean'} {images.severity or ''}".strip()
         where = f"outside {low:.4g} to {high:.4g}, where lambda(r) was fitted to {fit.corruption} noise"
         bench.progress.note(f"warning: the residual of {what}, {residual:.4g}, lies {where}")
 
 
-def require_fits(bench: Workbench, corruptions: Iterable[str], steps: int | None = None) -> list[LambdaFit]:
+def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:
     """The saved fits of these corruptions, or a `ModelError` that says how to make the first that is missing.
 
     That of "unknown" noise pools those of the four.
+
+    Args:
+        inference: whose FISTA iterations they are for; by default those of training.
     """
     require_csc_layers(bench.model.net)
-    fits = saved_fits(bench)
+    fits, steps = saved_fits(bench), inference.steps if inference else None
     return [
         pool(_each(bench, fits, NOISES, steps)) if name == UNKNOWN else _each(bench, fits, [name], steps)[0]
         for name in corruptions
@@ -186,18 +201,13 @@ def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
     return read_fits([bench.model.folder, bench.folder], bench.model.weights)
 
 
-def name_of_fit(bench: Workbench, corruption: str, steps: int | None) -> str:
-    """Under which name the fit of a corruption is saved for this model; its own number of steps goes without saying."""
-    return fit_name(corruption, bench.cell("test", steps=steps).steps)
-
-
 def _each(
     bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], steps: int | None
 ) -> list[LambdaFit]:
-    names = {name: name_of_fit(bench, name, steps) for name in corruptions}
+    names = {name: fit_name(name, steps) for name in corruptions}
     for name, saved in names.items():
         if saved not in fits:
-            extra = "" if saved == name else f" --inference-steps {steps}"
+            extra = "" if steps is None else f" --inference-steps {steps}"
             hint = f"Fit it with `sdnet-bench fit-lambda {bench.model.name} --corruption {name}{extra}`."
             raise ModelError(f"no fit of lambda for {saved} noise on {bench.model.name}", hint=hint)
     return [fits[saved] for saved in names.values()]

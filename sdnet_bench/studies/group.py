@@ -19,7 +19,7 @@ from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transf
 from ..engine.robust import RobustEval, Scorer, robust_evaluate
 from ..engine.runtime import Runtime
 from ..progress import Progress, Task
-from ..records import Cell, Record
+from ..records import Cell, Images, Record
 from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 
@@ -55,17 +55,18 @@ class Group:
 
     def choice(self, cell: Cell) -> Choice:
         """The lambda of a cell, or the rule that chooses one for every image of it."""
-        return self.rules[cell.rule] if cell.rule and cell.lambda_ is None else cell.lambda_
+        inference = cell.inference
+        return self.rules[inference.rule] if inference.rule and inference.lambda_ is None else inference.lambda_
 
     def provenance(self, cell: Cell) -> dict[str, Any]:
         """Where and how a cell is measured."""
-        return self.runtime.provenance() | {"precision": cell.precision}
+        return self.runtime.provenance() | {"precision": cell.inference.precision}
 
 
 def measure_group(group: Group, task: Task) -> list[Record]:
     """The records of a group of cells, in their order; `task` is advanced by every image."""
     started, first = time.perf_counter(), group.cells[0]
-    with using_steps(group.model.net, first.steps), tuning(group.model.net, first.layers):
+    with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
         records = _attack(group, task) if first.attack else _evaluate(group, task)
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
     return [record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}) for record in records]
@@ -73,8 +74,8 @@ def measure_group(group: Group, task: Task) -> list[Record]:
 
 def _evaluate(group: Group, task: Task) -> list[Record]:
     """Images classified once by each choice of lambda."""
-    cell, choices = group.cells[0], [group.choice(cell) for cell in group.cells]
-    transform = _corruption(cell, group.dataset.family)
+    choices = [group.choice(cell) for cell in group.cells]
+    transform = _corruption(group.cells[0].images, group.dataset.family)
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
     _tell_missed(group, found[choices[0]])
     return [
@@ -91,20 +92,20 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
 
 def _tell_missed(group: Group, result: EvalResult) -> None:
     """Says for how many images no equilibrium was found."""
-    solved, cell = result.convergence, group.cells[0]
+    solved, images = result.convergence, group.cells[0].images
     if solved is not None and (missed := int(solved.missed.sum())):
-        what = f"{cell.corruption} {cell.severity or cell.level}" if cell.corruption else "clean images"
+        what = f"{images.corruption} {images.severity or images.level}" if images.corruption else "clean images"
         mean = float(solved.residual.mean())
         group.progress.note(f"{what}: no equilibrium for {missed} of {len(solved.missed)}, mean residual {mean:.1e}")
 
 
-def _corruption(cell: Cell, family: str) -> Transform:
-    """What corrupts the images of a cell; nothing where they are clean, or were corrupted in an archive."""
-    if cell.corruption is None or cell.archive:
+def _corruption(images: Images, family: str) -> Transform:
+    """What corrupts images; nothing where they are clean, or were corrupted in an archive."""
+    if images.corruption is None or images.archive:
         return clean
-    if cell.level is None and cell.severity is not None:
-        return stream_of(cell.corruption, cell.severity, family, cell.seed)
-    return Noise(cell.corruption, cell.level or 0.0, cell.seed)
+    if images.level is None and images.severity is not None:
+        return stream_of(images.corruption, images.severity, family, images.seed)
+    return Noise(images.corruption, images.level or 0.0, images.seed)
 
 
 def _metrics(result: EvalResult) -> dict[str, float]:
@@ -148,32 +149,25 @@ def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, fl
 def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[Cell]:
     """The attack of a group, with a scorer for each of its cells."""
     first = group.cells[0]
-    assert first.attack
+    attack, inference = first.attack, first.inference
+    assert attack
     return RobustEval(
         net=group.model.net,
-        setting=first.attack,
+        setting=attack,
         scorers={cell: _scorer(group, cell) for cell in group.cells},
-        own=next((cell for cell in group.cells if sees_itself(cell)), None),
-        runtime=replace(group.runtime, precision=first.precision),
+        own=next((cell for cell in group.cells if cell.is_white_box), None),
+        runtime=replace(group.runtime, precision=inference.precision),
         num_classes=group.dataset.num_classes,
-        rule=group.rules[first.rule] if first.attack.through and first.rule else None,
-        seed=first.seed,
+        rule=group.rules[inference.rule] if attack.through and inference.rule else None,
+        seed=first.images.seed,
         keep=writer,
     )
 
 
-def sees_itself(cell: Cell) -> bool:
-    """Whether the attack of a cell looks at exactly what classifies its images."""
-    attack = cell.attack
-    if attack is None or cell.defence or attack.is_detour:
-        return False
-    return bool(attack.through) or (cell.rule is None and cell.lambda_ == attack.crafted_at)
-
-
 def _scorer(group: Group, cell: Cell) -> Scorer:
     """Whether an image is classified correctly as a cell says."""
-    choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.precision)
-    defence = cell.defence or ""
+    choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.inference.precision)
+    defence = cell.inference.defence or ""
     other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
     net, transform = other or group.model.net, INPUT_TRANSFORMS[defence] if defence and not other else None
 
@@ -210,5 +204,6 @@ def _check_saved(group: Group, folder: Path, evaluation: RobustEval[Cell]) -> No
     saved, _ = open_adversarial(folder, group.split)
     batches = saved.batches(BATCH_SIZE, group.runtime.device)
     right = sum(int(score(group.runtime.to_pixels(batch.images), batch).sum()) for batch in batches)
-    at = "" if cell.lambda_ is None else f" at lambda {cell.lambda_:g}"
+    lambda_ = cell.inference.lambda_
+    at = "" if lambda_ is None else f" at lambda {lambda_:g}"
     group.progress.note(f"adversarial images in {folder}: rounded to uint8, {right / len(saved):.1%} correct{at}")

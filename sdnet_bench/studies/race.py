@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import norm
 
 from ..errors import UsageError
-from ..records import Cell, Outcomes, Record
-from .workbench import Workbench
+from ..records import Cell, Images, Outcomes, Record
+from .workbench import Block, Workbench
 
 FIRST_BLOCK = 250
 
@@ -60,15 +60,17 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
 
     `find_points` makes a point of them. lambda_0 is measured to the end, for its residual, in the race or not.
     """
-    rules, size = rules or Rules(), len(bench.split(cell.split, cell.limit))
+    rules, size = rules or Rules(), len(bench.split_of(cell.images))
     ends = block_ends(size)
     alive: tuple[float, ...] = tuple(sorted(lambdas))
     z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
     records: list[Record] = []
+    what = f"race, {cell.images.corruption} {cell.images.level:g}"
     for block in pairwise([0, *ends]):
-        title = f"race, {cell.corruption} {cell.level:g}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
-        measured = sorted({bench.trained_lambda, *alive})
-        records += bench.measure([_block_cell(bench, cell, lambda_, block) for lambda_ in measured], title)
+        images = _block_of(bench, cell.images, block)
+        inferences = [cell.inference.at(lambda_) for lambda_ in sorted({bench.trained_lambda, *alive})]
+        title = f"{what}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
+        records += bench.measure([bench.cell(images, inference) for inference in inferences], title)
         state = judge({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
         alive = state.alive
         if state.decided:
@@ -108,10 +110,9 @@ def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:
     return difference + z * float(np.sqrt(variance))
 
 
-def _block_cell(bench: Workbench, cell: Cell, lambda_: float, block: tuple[int, int]) -> Cell:
-    images = bench.split(cell.split, cell.limit, block).digest
-    return cell.model_copy(update={"lambda_": lambda_, "block": block, "images": images})
+def _block_of(bench: Workbench, images: Images, block: Block) -> Images:
+    return bench.images(images.split, images.limit, block, corruption=images.corruption, level=images.level)
 
 
 def _outcomes(records: Sequence[Record], lambda_: float) -> Outcomes:
-    return np.concatenate([record.correct for record in records if record.cell.lambda_ == lambda_])
+    return np.concatenate([record.correct for record in records if record.inference.lambda_ == lambda_])

@@ -113,10 +113,9 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> No
         "images_per_second": statistics.median(row["images_per_second"] for row in training.history),
         "epochs": recipe.epochs,
     }
-    limit = recipe.limit
-    cell = bench.cell("train", limit, kind="training")
+    images = bench.images("train", recipe.limit)
     provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(sum(seconds), 1)}
     if recipe.weights:
         provenance["started_from"] = find_weights(recipe.backbone.name, recipe.weights).revision
-    n = len(bench.split("train", limit))
+    cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))
     bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))

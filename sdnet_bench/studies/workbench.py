@@ -7,21 +7,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from ..csc import check_lambda, require_csc_layers
-from ..data import Dataset, Split, limited, open_dataset
+from ..data import CORRUPTIONS, Dataset, Split, limited, open_dataset
 from ..data.archives import open_archive
+from ..data.corruptions import Level
 from ..data.datasets import Which
 from ..engine.adversarial_set import is_whole
 from ..engine.evaluate import LambdaRule
 from ..engine.runtime import Runtime
+from ..errors import UsageError
 from ..files import make_folder
 from ..progress import Progress, Task
-from ..records import Cell, Layers, Record, RecordStore
+from ..records import (
+    MIXED,
+    UNKNOWN,
+    AttackSetting,
+    Cell,
+    Images,
+    Inference,
+    Layers,
+    Record,
+    RecordStore,
+    Severity,
+)
 from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 from ..zoo.find import load_model
@@ -84,46 +97,94 @@ class Workbench:
         whole = self.split(which, limit)
         return whole.subset(np.random.default_rng(self.seed).permutation(len(whole))[slice(*block)].tolist())
 
-    def archived(self, corruption: str, severity: int, limit: int | None = None) -> Split:
-        """Corrupted test images as the archive of this data set has them."""
+    def archived(self, corruption: str | None, severity: Severity | None, limit: int | None = None) -> Split:
+        """Corrupted test images as the archive of this data set has them; a `UsageError` for a stream."""
+        if corruption is None or not isinstance(severity, int):
+            raise UsageError("an archive has no such stream", expected="severities 1 to 5", got=severity)
         key = (corruption, severity, limit)
         if key not in self._archived:
             images = open_archive(self.dataset.name, corruption, severity, self.data_dir)
             self._archived[key] = limited(images, limit)
         return self._archived[key]
 
-    def cell(
+    def images(
         self,
-        which: Which,
+        split: Which,
         limit: int | None = None,
+        block: Block | None = None,
+        *,
+        corruption: str | None = None,
+        severity: Severity | None = None,
+        level: Level | None = None,
+        archive: str | None = None,
+    ) -> Images:
+        """Images of the data set, clean or corrupted; the seed is that of the bench.
+
+        Args:
+            limit: so many, spread evenly over the split; None for all.
+            block: the first to the last but one of these, as the seed shuffles them.
+            severity: of a corruption, for which `level` is looked up.
+            archive: origin and md5 of the archive's part that holds them; None makes them here.
+        """
+        archived = self.archived(corruption, severity, limit) if archive else None
+        return Images(
+            dataset=self.dataset.name,
+            split=split,
+            digest=archived.identity if archived else self.split(split, limit, block).digest,
+            limit=limit if limit and limit < len(self.split(split)) else None,
+            block=block,
+            corruption=corruption,
+            level=self._level(corruption, severity) if level is None else level,
+            severity=severity,
+            archive=archive,
+            seed=self.seed,
+        )
+
+    def _level(self, corruption: str | None, severity: Severity | None) -> Level | None:
+        """None for clean images, and for a stream, in which each image has a level of its own."""
+        if corruption in (None, UNKNOWN) or severity in (None, MIXED):
+            return None
+        return CORRUPTIONS[corruption].level(self.dataset.family, severity)
+
+    def inference(
+        self,
         lambda_: float | None = None,
         *,
-        block: Block | None = None,
         layers: Layers = "all",
         steps: int | None = None,
-        **rest: Any,
-    ) -> Cell:
-        """A cell of this model; lambda and FISTA steps are by default those that it was trained with.
+        rule: str | None = None,
+        defence: str | None = None,
+    ) -> Inference:
+        """What classifies: the model at a lambda, by default that of training with as many FISTA steps, or by a rule.
 
-        Either for a network without CSC-layers is a `UsageError`. At lambda_0, and where the stem is the only
-        CSC-layer, a cell of the stem is one of all `layers`.
+        Lambda or steps for a network without CSC-layers are a `UsageError`. At lambda_0, and where the stem is the
+        only CSC-layer, an inference of the stem is one of all `layers`. With a rule and no lambda each image has its
+        own.
         """
         coding = [] if lambda_ is None and steps is None else require_csc_layers(self.model.net)
         is_as_trained = lambda_ in (None, self.model.trained_lambda)
-        return Cell(
-            weights=self.model.weights,
-            dataset=self.dataset.name,
-            split=which,
-            images=self.split(which, limit, block).digest,
-            limit=limit if limit and limit < len(self.split(which)) else None,
-            block=block,
-            lambda_=self.model.trained_lambda if lambda_ is None else check_lambda(lambda_),
+        usual = None if rule else self.model.trained_lambda
+        return Inference(
+            lambda_=usual if lambda_ is None else check_lambda(lambda_),
             layers="all" if is_as_trained or len(coding) == 1 else layers,
             steps=None if steps in {layer.steps for layer in coding} else steps,
-            precision="float32" if rest.get("attack") else self.runtime.precision,
-            seed=self.seed,
-            **rest,
+            rule=rule,
+            defence=defence,
+            precision=self.runtime.precision,
         )
+
+    def cell(
+        self,
+        images: Images,
+        inference: Inference | None = None,
+        attack: AttackSetting | None = None,
+        kind: Literal["training", "accuracy"] = "accuracy",
+    ) -> Cell:
+        """A cell of this model, as it was trained where no inference is given; under attack in float32."""
+        chosen = inference or self.inference()
+        if attack:
+            chosen = chosen.model_copy(update={"precision": "float32"})
+        return Cell(kind=kind, weights=self.model.weights, images=images, inference=chosen, attack=attack)
 
     def measure(
         self,
@@ -170,7 +231,7 @@ class Workbench:
             cells=cells,
             model=self.model,
             dataset=self.dataset,
-            split=self.split_of(cells[0]),
+            split=self.split_of(cells[0].images),
             runtime=self.runtime,
             progress=self.progress,
             journal=journal,
@@ -194,28 +255,24 @@ class Workbench:
         """Where the adversarial images of a cell are kept, if they are: a name to read, and its digest."""
         attack = cell.attack
         assert attack
-        return self.folder / "adversarial" / f"{attack.norm}-{attack.name}-{_images_of(cell).key[:16]}"
+        return self.folder / "adversarial" / f"{attack.norm}-{attack.name}-{cell.images_key[:16]}"
 
     def work(self, cells: Iterable[Cell]) -> int:
         """How many images have to be classified, or attacked, for these cells."""
-        return sum(len(self.split_of(group[0])) * (1 if group[0].attack else len(group)) for group in _grouped(cells))
+        return sum(
+            len(self.split_of(group[0].images)) * (1 if group[0].attack else len(group)) for group in _grouped(cells)
+        )
 
-    def split_of(self, cell: Cell) -> Split:
-        """The images of a cell, before anything is done to them."""
-        if cell.archive and cell.corruption and isinstance(cell.severity, int):
-            return self.archived(cell.corruption, cell.severity, cell.limit)
-        return self.split(cell.split, cell.limit, cell.block)
+    def split_of(self, images: Images) -> Split:
+        """The images, before anything is done to them here."""
+        if images.archive:
+            return self.archived(images.corruption, images.severity, images.limit)
+        return self.split(images.split, images.limit, images.block)
 
 
 def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that differ in lambda, in how it was chosen, and in what classifies adversarial images, alone."""
+    """Cells that are measured in one pass."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        groups[_images_of(cell).key].append(cell)
+        groups[cell.images_key].append(cell)
     return list(groups.values())
-
-
-def _images_of(cell: Cell) -> Cell:
-    """What decides which images a cell is measured on. An attack through a rule makes its own."""
-    rule = cell.rule if cell.attack and cell.attack.through else None
-    return cell.model_copy(update={"lambda_": None, "rule": rule, "defence": None})

@@ -41,7 +41,7 @@ from sdnet_bench.audit.transfer import (
 )
 from sdnet_bench.config import Recipe
 from sdnet_bench.errors import UsageError
-from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Record, Threat
+from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Images, Inference, Record, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.records.statistics import unbroken
 from sdnet_bench.studies.adversarial import attack_setting
@@ -56,7 +56,12 @@ THREAT = Threat("linf", 0.06)
 def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: float = 90, **setting: Any) -> Record:
     """A record of an attack: of a thousand images those with the smallest numbers stand."""
     attack = AttackSetting(**{"norm": "linf", "eps": 0.1, "steps": 10, "crafted_at": made_at} | setting)
-    cell = Cell(weights="w", dataset="d", split="test", images="i", lambda_=lambda_, attack=attack)
+    cell = Cell(
+        weights="w",
+        images=Images(dataset="d", split="test", digest="i"),
+        inference=Inference(lambda_=lambda_),
+        attack=attack,
+    )
     place = np.arange(N)
     lost = {CLEAN: place >= 10 * clean, "pgd": (place >= 10 * points) & (place < 10 * clean)}
     return Record.of_attack("m", cell, lost)
@@ -64,7 +69,9 @@ def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: 
 
 def only(places: Any) -> Record:
     """A record in which these images stand."""
-    cell = Cell(weights="w", dataset="d", split="test", images="i", attack=attack_setting(Threat("linf", 0.1)))
+    cell = Cell(
+        weights="w", images=Images(dataset="d", split="test", digest="i"), attack=attack_setting(Threat("linf", 0.1))
+    )
     return Record.of_attack("m", cell, {"pgd": ~np.isin(np.arange(N), list(places))})
 
 
@@ -340,7 +347,7 @@ def test_the_lowest_figure_is_of_the_same_network_and_no_larger_ball() -> None:
         kept(6, name="noise"),
         kept(3, 0.5),
         *(
-            kept(4).model_copy(update={"cell": wanted.model_copy(update=change)})
+            kept(4).model_copy(update={"cell": Cell.model_validate(wanted.model_dump() | change)})
             for change in ({"weights": "v"}, {"images": "j"}, {"defence": "blur"}, {"rule": "r"}, {"steps": 4})
         ),
         kept(5).model_copy(update={"cell": wanted.model_copy(update={"attack": None})}),
@@ -429,7 +436,7 @@ def test_an_audit_rests_on_records(sdnet: Workbench, told: Any) -> None:
     assert Audit.model_validate_json(audit.model_dump_json()) == audit
 
     setting = attack_setting(THREAT).model_copy(update={"crafted_at": audit.tuned_lambda})
-    record = sdnet.store[sdnet.cell("test", 24, audit.tuned_lambda, attack=setting)]
+    record = sdnet.store[sdnet.cell(sdnet.images("test", 24), sdnet.inference(audit.tuned_lambda), setting)]
     assert audit.accuracies.pgd == pytest.approx(100 * record.accuracy, abs=1e-3)
     assert check["C1"].figures["matched"] == pytest.approx(100 * record.accuracy, abs=1e-3)
     assert audit.accuracies.lowest <= check["C2"].figures["union"] + 1e-3
@@ -497,7 +504,7 @@ def test_other_networks_are_all_lent_and_namesakes_told_apart(sdnet: Workbench, 
 
 def test_a_surrogate_is_scored_at_the_tuned_lambda_and_leaves_the_network_as_it_was(sdnet: Workbench) -> None:
     scope = replace(Scope(sdnet, THREAT, TINY), tuned=0.5)
-    (clean,) = sdnet.measure([sdnet.cell("test", 24, 0.5)], "clean")
+    (clean,) = sdnet.measure([sdnet.cell(sdnet.images("test", 24), sdnet.inference(0.5))], "clean")
     assert accuracy_of_surrogate(scope, scope.pgd) == pytest.approx(100 * clean.accuracy)
     blind = replace(scope, tuned=1e6)
     assert accuracy_of_surrogate(blind, scope.pgd) < 50
@@ -609,7 +616,7 @@ def test_an_honest_network_is_a_function_and_keeps_its_lambda(sdnet: Workbench) 
 def test_the_union_is_of_the_tuned_lambda(sdnet: Workbench) -> None:
     scope = replace(Scope(sdnet, THREAT, TINY), grid=(0.1, 0.5), tuned=0.5)
     check = check_union(scope)
-    attacked = [record for record in sdnet.store if record.cell.attack and record.cell.lambda_ == 0.5]
+    attacked = [record for record in sdnet.store if record.cell.attack and record.inference.lambda_ == 0.5]
     assert check.figures["union"] == pytest.approx(100 * unbroken(attacked).mean(), abs=1e-3)
     assert {record.cell.attack.name for record in attacked if record.cell.attack} == {
         "pgd",

@@ -132,7 +132,7 @@ def test_convergence_is_on_record(bench: Workbench) -> None:
 
 
 def test_it_is_said_for_how_many_images_there_is_no_equilibrium(bench: Workbench, told: Any) -> None:
-    (record,) = measure_corrupted(bench, ["gaussian"], [2], limit=40)
+    (record,) = measure_corrupted(bench, bench.images("test", 40), ["gaussian"], [2])
     missed = round(40 * record.metrics["equilibrium_unconverged"])
     residual = record.metrics["equilibrium_residual"]
     assert missed > 0
@@ -143,6 +143,6 @@ def test_nothing_is_said_where_all_are_found(bench: Workbench, told: Any) -> Non
     with torch.no_grad():
         for leave in bench.model.net.equilibrium.transform.exits:  # type: ignore[union-attr]
             leave.norm.weight.zero_()  # type: ignore[operator, union-attr]
-    (record,) = measure_corrupted(bench, ["impulse"], [2], limit=40)
+    (record,) = measure_corrupted(bench, bench.images("test", 40), ["impulse"], [2])
     assert record.metrics["equilibrium_unconverged"] == 0
     assert not [note for note in told.notes if "no equilibrium" in note]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdnet_bench.cli.show import show_records
-from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record
+from sdnet_bench.records import CLEAN, AttackSetting, Cell, Images, Inference, Record
 
 RULE = "algorithm-1/unknown/0123/image"
 
@@ -20,7 +20,8 @@ def attacked(
     """Of 20 images 2 are misclassified and 13 fall."""
     usual = {"norm": "linf", "eps": 8 / 255, "steps": 10, "crafted_at": 0.1}
     attack = AttackSetting(name=name, **(usual | setting))
-    cell = Cell(weights="w", dataset="d", split="test", images="i", lambda_=lambda_, attack=attack, **(rest or {}))
+    inference = Inference(lambda_=lambda_, **(rest or {}))
+    cell = Cell(weights="w", images=Images(dataset="d", split="test", digest="i"), inference=inference, attack=attack)
     place = np.arange(20)
     return Record.of_attack("mine", cell, {CLEAN: place < 2, name: (place >= 2) & (place < 15)})
 

@@ -24,7 +24,7 @@ SETTINGS = {norm: attack_setting(Threat(norm, eps), steps=4, restarts=2) for nor
 
 def save(bench: Workbench, norm: str) -> tuple[Record, Path]:
     """An attack that knows lambda, with its images."""
-    (cell,) = matched_cells(bench, SETTINGS[norm], [bench.model.trained_lambda], LIMIT)
+    (cell,) = matched_cells(bench, SETTINGS[norm], bench.images("test", LIMIT), [bench.model.trained_lambda])
     (record,) = bench.measure([cell], "attack", save=True)
     return record, bench.adversarial_folder(cell)
 
@@ -61,14 +61,14 @@ def test_images_that_nobody_attacked_are_as_they_were(sdnet: Workbench) -> None:
 
 def test_saving_changes_no_outcome(sdnet: Workbench, resnet: Workbench) -> None:
     for bench in (sdnet, resnet):
-        (cell,) = matched_cells(bench, SETTINGS["linf"], [bench.model.trained_lambda], LIMIT)
+        (cell,) = matched_cells(bench, SETTINGS["linf"], bench.images("test", LIMIT), [bench.model.trained_lambda])
         (plain,) = bench.measure([cell], "attack")
         (kept,) = bench.measure([cell], "attack", save=True)
         assert np.array_equal(plain.correct, kept.correct)
 
 
 def test_a_record_without_images_is_attacked_again_and_with_images_is_not(sdnet: Workbench, told: Any) -> None:
-    (cell,) = matched_cells(sdnet, SETTINGS["linf"], [0.1], LIMIT)
+    (cell,) = matched_cells(sdnet, SETTINGS["linf"], sdnet.images("test", LIMIT), [0.1])
     sdnet.measure([cell], "attack")
     told.images = 0
     sdnet.measure([cell], "attack", save=True)
@@ -79,21 +79,21 @@ def test_a_record_without_images_is_attacked_again_and_with_images_is_not(sdnet:
 
 def test_a_transferred_set_holds_the_images_that_every_lambda_was_shown(sdnet: Workbench) -> None:
     setting = SETTINGS["linf"].model_copy(update={"restarts": 1})
-    cells = transfer_cells(sdnet, setting, "test", [0.1, 0.5], LIMIT)
+    cells = transfer_cells(sdnet, setting, sdnet.images("test", LIMIT), [0.1, 0.5])
     records = sdnet.measure(cells, "attack", save=True)
     saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
     outcomes = evaluate(sdnet.model.net, saved, sdnet.runtime, lambdas=[0.1, 0.5])
     for record in records:
         lost = record.lost("pgd")
-        assert (outcomes[record.cell.lambda_].correct[lost]).sum() <= 2
+        assert (outcomes[record.inference.lambda_].correct[lost]).sum() <= 2
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd-ce"])
 def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, name: str) -> None:
     """Later restarts go on for other scorers; they do not replace what has broken this one."""
     setting = attack_setting(Threat("linf", EPS["linf"] / 2), steps=4, restarts=3, name=name)
-    cells = transfer_cells(sdnet, setting, "test", [0.1, 1.0], LIMIT)
-    record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.cell.lambda_ == 0.1)
+    cells = transfer_cells(sdnet, setting, sdnet.images("test", LIMIT), [0.1, 1.0])
+    record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.inference.lambda_ == 0.1)
     saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
     standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
     assert record.lost(name).sum() > 10
@@ -103,7 +103,7 @@ def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, n
 def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
     sdnet: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cell,) = matched_cells(sdnet, SETTINGS["linf"], [0.1], LIMIT)
+    (cell,) = matched_cells(sdnet, SETTINGS["linf"], sdnet.images("test", LIMIT), [0.1])
     with monkeypatch.context() as patch:
         patch.setattr(AdversarialWriter, "seal", lambda keeper: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -125,7 +125,7 @@ def test_a_set_that_is_rewritten_is_not_whole_meanwhile(sdnet: Workbench) -> Non
 
 
 def test_the_command_says_where_the_images_are(sdnet: Workbench, told: Any) -> None:
-    run_attack(sdnet, SETTINGS["linf"], ["matched"], [0.1], limit=LIMIT, save=True)
+    run_attack(sdnet, SETTINGS["linf"], sdnet.images("test", LIMIT), ["matched"], [0.1], save=True)
     assert any(note.startswith("adversarial images in") and "rounded to uint8" in note for note in told.notes)
 
 

@@ -81,30 +81,35 @@ def test_a_plan_counts_every_image_once(small: Workbench, told: Any, study: str)
 
 def test_table_2_fits_then_chooses(small: Workbench) -> None:
     given, fitting, chosen = plan(small, "table2")
-    assert {cell.lambda_ for cell in given.cells} == {0.1}
-    assert [cell.split for cell in fitting.cells] == ["train"] * 7 * len(GRID)
-    assert {cell.lambda_ for cell in fitting.cells} == set(GRID)
+    assert {cell.inference.lambda_ for cell in given.cells} == {0.1}
+    assert [cell.images.split for cell in fitting.cells] == ["train"] * 7 * len(GRID)
+    assert {cell.inference.lambda_ for cell in fitting.cells} == set(GRID)
     assert chosen.later == 5 * N
     run([given, fitting])
     assert [stage.title for stage in plan(small, "table2")] == [given.title, chosen.title]
 
 
 def test_table_5_is_about_2_4_and_8_iterations(small: Workbench) -> None:
-    cells = {cell.steps for stage in plan(small, "table5") for cell in stage.cells}
+    cells = {cell.inference.steps for stage in plan(small, "table5") for cell in stage.cells}
     assert (STEPS, cells) == ((2, 4, 8), {None, 4, 8})  # those of training have no number
 
 
 def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
     (stage,) = plan(small, "corruptions", Images(5))
-    names = {cell.corruption for cell in stage.cells}
+    names = {cell.images.corruption for cell in stage.cells}
     assert len(stage.cells) == 5 * len(names) == 75
     assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
-    assert {cell.limit for cell in stage.cells} == {5}
+    assert {cell.images.limit for cell in stage.cells} == {5}
 
 
 def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
-        limits = {cell.limit for stage in plan(small, study, Images(7)) for cell in stage.cells if cell.split == "test"}
+        limits = {
+            cell.images.limit
+            for stage in plan(small, study, Images(7))
+            for cell in stage.cells
+            if cell.images.split == "test"
+        }
         assert limits <= {7}, study
 
 
@@ -113,7 +118,7 @@ def test_a_network_without_lambda_is_measured_as_it_is(
     resnet: Workbench, monkeypatch: pytest.MonkeyPatch, study: str
 ) -> None:
     (stage,) = plan(shrink(resnet, monkeypatch), study)
-    assert {cell.lambda_ for cell in stage.cells} == {None}
+    assert {cell.inference.lambda_ for cell in stage.cells} == {None}
     assert len(run([stage])) == len(stage.cells)
 
 
@@ -151,8 +156,12 @@ def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cel
 
 def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: Workbench) -> None:
     def kind(record: Record) -> tuple[str | None, object, str]:
-        rule = record.cell.rule or ""
-        return record.cell.corruption, record.cell.severity, "image" if rule.endswith("/image") else "set" * bool(rule)
+        rule = record.inference.rule or ""
+        return (
+            record.images.corruption,
+            record.images.severity,
+            "image" if rule.endswith("/image") else "set" * bool(rule),
+        )
 
     kinds = {kind(record) for record in run(plan(small, "inference"))}
     assert {(name, MIXED, per) for name in (*NOISES, UNKNOWN) for per in ("", "set", "image")} <= kinds

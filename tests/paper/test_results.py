@@ -14,22 +14,28 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.errors import ModelError, UnknownNameError
 from sdnet_bench.paper.results import Results, find_results
-from sdnet_bench.records import REVISION, AttackSetting, Cell, Record, RecordStore
+from sdnet_bench.records import REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
 from sdnet_bench.records.statistics import Value, mcnemar, percent, share, standing
 
 EPS = 8 / 255
+LINF = Threat("linf", EPS)
 Fits = Sequence[LambdaFit]
 
 
 def record(right: int, of: int = 100, **cell: Any) -> Record:
     """`right` of `of` images are classified correctly; by default clean test images at lambda 0.1."""
     content = {"weights": "w", "dataset": "digits", "split": "test", "images": "i", "lambda_": 0.1} | cell
-    return Record.of("mine", Cell(**content), np.arange(of) < right)
+    return Record.of("mine", Cell.model_validate(content), np.arange(of) < right)
 
 
 def training(lambda_: float | None = 0.1) -> Record:
-    cell = Cell(kind="training", weights="w", dataset="digits", split="train", images="t", lambda_=lambda_)
+    cell = Cell(
+        kind="training",
+        weights="w",
+        images=Images(dataset="digits", split="train", digest="t"),
+        inference=Inference(lambda_=lambda_),
+    )
     metrics = {"parameters": 11_173_962, "peak_memory": 2e9, "images_per_second": 750.0}
     return Record(model="mine", cell=cell, n=1237, metrics=metrics)
 
@@ -120,7 +126,7 @@ def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
     fixed, chosen = mine.given("gaussian", 2), mine.adaptive("gaussian", 2)
     assert fixed is not None
     assert chosen is not None
-    assert (fixed.accuracy, chosen.accuracy, chosen.cell.lambda_) == (0.5, 0.7, 0.6)
+    assert (fixed.accuracy, chosen.accuracy, chosen.inference.lambda_) == (0.5, 0.7, 0.6)
     assert mine.chosen(fit.rule, "gaussian", 2) == chosen
     assert mine.given("shot", 2) is None
     assert mine.adaptive("shot", 2) is None
@@ -138,7 +144,7 @@ def test_of_two_fits_the_one_that_is_kept_counts(order: int) -> None:
     records = [noisy(60, 2, 0.5, kept.rule), noisy(70, 2, 0.6, old.rule)]
     found = results(*records[::order], fits=[kept]).adaptive("gaussian", 2)
     assert found is not None
-    assert found.cell.rule == kept.rule
+    assert found.inference.rule == kept.rule
 
 
 def test_numbers_of_more_iterations_are_kept_apart() -> None:
@@ -161,8 +167,8 @@ def test_a_mean_over_severities_needs_all_five() -> None:
 
 def test_robustness_is_found_under_the_papers_threats() -> None:
     mine = results(attacked(33, 0.1, 0.1), attacked(44, 0.1, 0.1, eps=0.5))
-    assert list(mine.robustness) == ["linf 8/255"]
-    found = mine.robustness["linf 8/255"].value("transfer", "trained")
+    assert list(mine.robustness) == [LINF]
+    found = mine.robustness[LINF].value("transfer", "trained")
     assert found is not None
     assert found.value == 33
 
@@ -185,7 +191,7 @@ def test_what_older_attacks_measured_is_not_read(runs: Path) -> None:
         store.append(each)
     mine = Results.read(folder, runs)
     assert stale not in mine.records
-    found = mine.robustness["linf 8/255"].value("transfer", "trained")
+    found = mine.robustness[LINF].value("transfer", "trained")
     assert found is not None
     assert (found.value, found.n) == (33, 100)
 
@@ -222,7 +228,7 @@ def value(*bits: str, **cell: Any) -> Value:
     """The mean over severities 1, 2, ... of images that are classified correctly where a bit is 1."""
     content = {"weights": "w", "dataset": "digits", "split": "test", "images": "i", "corruption": "shot"}
     records = [
-        Record.of("mine", Cell(**(content | {"severity": severity} | cell)), np.array(list(each)) == "1")
+        Record.of("mine", Cell.model_validate(content | {"severity": severity} | cell), np.array(list(each)) == "1")
         for severity, each in enumerate(bits, start=1)
     ]
     found = percent(records)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdnet_bench.paper.robustness import COLUMNS, Robustness
-from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record, show_eps
+from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record, Threat, show_eps
 from sdnet_bench.records.statistics import Value, mcnemar
 
 EPS = 8 / 255
@@ -33,7 +33,7 @@ def attacked(made_at: Any, scored_at: float | None, stands: str, clean: str = ""
     cell |= {"images": f"{len(stands)} images", "steps": rest.pop("iterations", None)}
     fallen, wrong = ~bits(stands), ~bits(clean or "1" * len(stands))
     losses = {CLEAN: wrong, str(attack.get("name", "pgd")): fallen & ~wrong}
-    return Record.of_attack("mine", Cell(**(cell | rest), attack=AttackSetting(**attack)), losses)
+    return Record.of_attack("mine", Cell.model_validate(cell | rest | {"attack": attack}), losses)
 
 
 def by_rule(stands: str, made_at: float | None = None, **rest: Any) -> Record:
@@ -59,7 +59,7 @@ RECORDS = [*VALIDATION, *TRANSFER, *MATCHED, *TOGETHER, OTHER, *ADAPTIVE, TRANSF
 
 
 def robustness(*records: Record, trained: float | None = 0.1, rule: str | None = RULE) -> Robustness:
-    found = Robustness.find(records, "linf", EPS, trained, rule)
+    found = Robustness.find(records, Threat("linf", EPS), trained, rule)
     assert found is not None
     return found
 
@@ -166,7 +166,7 @@ def test_a_network_without_lambda_is_attacked_as_it_is() -> None:
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", EPS), ("linf", 0.5)])
 def test_attacks_under_another_threat_do_not_count(norm: str, eps: float) -> None:
-    assert Robustness.find(RECORDS, norm, eps, 0.1) is None
+    assert Robustness.find(RECORDS, Threat(norm, eps), 0.1) is None
 
 
 WIDER = [

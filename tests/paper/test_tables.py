@@ -17,7 +17,7 @@ from sdnet_bench.paper.published import alexnet, published
 from sdnet_bench.paper.render import to_csv, to_markdown
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, Table, build_tables
-from sdnet_bench.records import CLEAN, MIXED, NOISES, AttackSetting, Cell, Record
+from sdnet_bench.records import CLEAN, MIXED, NOISES, AttackSetting, Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, known_types_rule, pool
 from sdnet_bench.records.statistics import mcnemar
 
@@ -94,7 +94,7 @@ def test_the_paper_has_no_speckle_noise_on_imagenet() -> None:
 
 def record(right: int, **cell: Any) -> Record:
     content = {"weights": "w", "dataset": "cifar10", "split": "test", "images": "i", "lambda_": 0.1} | cell
-    return Record.of("mine", Cell(**content), np.arange(1000) < right)
+    return Record.of("mine", Cell.model_validate(content), np.arange(1000) < right)
 
 
 def noisy(right: int, severity: int, **rest: Any) -> Record:
@@ -113,7 +113,12 @@ def attacked(
 
 TRAINING = Record(
     model="mine",
-    cell=Cell(kind="training", weights="w", dataset="cifar10", split="train", images="t", lambda_=0.1),
+    cell=Cell(
+        kind="training",
+        weights="w",
+        images=Images(dataset="cifar10", split="train", digest="t"),
+        inference=Inference(lambda_=0.1),
+    ),
     n=45_000,
     metrics={"parameters": 11_173_962, "peak_memory": 1.5e9, "images_per_second": 1234.5},
 )
@@ -305,7 +310,7 @@ def test_models_of_another_data_set_are_not_in_the_table() -> None:
 
 def test_a_row_is_tested_against_the_one_that_a_reader_compares_it_with() -> None:
     plain = [record(700 - 100 * s, corruption="gaussian", severity=s, level=float(s), lambda_=None) for s in SEVERITIES]
-    lambda_free = TRAINING.model_copy(update={"cell": TRAINING.cell.model_copy(update={"lambda_": None})})
+    lambda_free = TRAINING.model_copy(update={"cell": TRAINING.cell.with_inference(Inference())})
     models = [results(*RECORDS, named=True), results(lambda_free, *plain, backbone="resnet18", named=True)]
     table = next(table for table in build_tables(models) if table.name == "table2")
     found, other = (entry([table], "table2", row, "1") for row in (FIXED, "ResNet-18"))

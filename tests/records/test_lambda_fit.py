@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sdnet_bench.data import Batch, stream_of
 from sdnet_bench.errors import ModelError, UsageError
-from sdnet_bench.records import NOISES, UNKNOWN, Cell, Record, RecordStore
+from sdnet_bench.records import NOISES, UNKNOWN, Cell, Images, Inference, Record, RecordStore
 from sdnet_bench.records.lambda_fit import (
     FILE,
     LambdaFit,
@@ -38,13 +38,8 @@ def record(level: float, lambda_: float, right: int, residual: float, block: Blo
     """Ten training images, or those of a block, `right` of them classified correctly."""
     cell = Cell(
         weights="w",
-        dataset="d",
-        split="train",
-        images="i",
-        block=block,
-        lambda_=lambda_,
-        corruption="shot",
-        level=level,
+        images=Images(dataset="d", split="train", digest="i", block=block, corruption="shot", level=level),
+        inference=Inference(lambda_=lambda_),
     )
     n = block[1] - block[0] if block else 10
     metrics = {"residual": residual, "residual_squared": 2 * residual**2}
@@ -160,10 +155,11 @@ def test_rules_of_earlier_versions_are_known_by_their_last_bits() -> None:
 def test_records_of_earlier_versions_are_found_by_the_rules_of_today(tmp_path: Path) -> None:
     fit = line("shot")
     save_fit(tmp_path, fit)
-    old = record(0.1, 0.5, 5, 3.0).cell.model_copy(update={"rule": old_rule(fit, fit.slope, fit.intercept)})
-    RecordStore(tmp_path).append(record(0.1, 0.5, 5, 3.0).model_copy(update={"cell": old}))
+    now = record(0.1, 0.5, 5, 3.0)
+    old = now.inference.by(old_rule(fit, fit.slope, fit.intercept), 0.5)
+    RecordStore(tmp_path).append(now.model_copy(update={"cell": now.cell.with_inference(old)}))
     (found,) = RecordStore.of_model(tmp_path, tmp_path)
-    assert found.cell == old.model_copy(update={"rule": fit.rule})
+    assert found.cell == now.cell.with_inference(now.inference.by(fit.rule, 0.5))
 
 
 FIRST, SECOND = (0, 10), (10, 40)

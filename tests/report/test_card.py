@@ -32,9 +32,15 @@ def columns(table: str) -> list[list[str]]:
 @pytest.fixture
 def measured(sdnet: Workbench) -> Workbench:
     """With Gaussian noise and both attacks on record."""
-    measure_corrupted(sdnet, ["gaussian"], limit=40)
+    measure_corrupted(sdnet, sdnet.images("test", 40), ["gaussian"])
     for norm, eps in DEFAULT_EPS.items():
-        run_attack(sdnet, attack_setting(Threat(norm, eps), steps=2), ("transfer", "matched"), [0.1, 0.5], limit=40)
+        run_attack(
+            sdnet,
+            attack_setting(Threat(norm, eps), steps=2),
+            sdnet.images("test", 40),
+            ("transfer", "matched"),
+            [0.1, 0.5],
+        )
     return sdnet
 
 
@@ -59,13 +65,13 @@ def test_the_hub_reads_library_task_data_and_tags(sdnet: Workbench, resnet: Work
 def test_the_hub_reads_the_clean_accuracy_of_all_test_images(sdnet: Workbench) -> None:
     (result,) = front_matter(card(sdnet.folder, read(sdnet))).eval_results or []
     assert (result.dataset_name, result.dataset_split, result.metric_type) == ("digits", "test", "accuracy")
-    assert result.metric_value == round(sdnet.store[sdnet.cell("test")].accuracy, 4)
+    assert result.metric_value == round(sdnet.store[sdnet.cell(sdnet.images("test"))].accuracy, 4)
 
 
 def test_accuracy_on_some_of_the_test_images_is_not_told_to_the_hub(sdnet: Workbench) -> None:
     results = read(sdnet)
-    (clean,) = (record for record in results.records if record.cell == sdnet.cell("test"))
-    some = clean.model_copy(update={"cell": clean.cell.model_copy(update={"limit": 40})})
+    (clean,) = (record for record in results.records if record.cell == sdnet.cell(sdnet.images("test")))
+    some = clean.model_copy(update={"cell": sdnet.cell(clean.images.model_copy(update={"limit": 40}))})
     data = front_matter(card(sdnet.folder, replace(results, records=(some,))))
     assert (data.eval_results, data.metrics) == (None, ["accuracy"])
 
@@ -170,7 +176,7 @@ def test_a_summary_has_numbers_where_there_are_records_and_dashes_where_not(meas
 
 
 def test_a_summary_shows_the_clean_accuracy_of_the_records(sdnet: Workbench) -> None:
-    accuracy = 100 * sdnet.store[sdnet.cell("test")].accuracy
+    accuracy = 100 * sdnet.store[sdnet.cell(sdnet.images("test"))].accuracy
     assert f"| {accuracy:.1f} [" in summary([read(sdnet)])
 
 

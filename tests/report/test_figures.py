@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.paper.results import Results
-from sdnet_bench.records import AttackSetting, Cell, Record
+from sdnet_bench.records import AttackSetting, Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
 from sdnet_bench.report.figures import LINES, write_figures
 
@@ -21,13 +21,18 @@ LAMBDAS = (0.1, 0.5, 0.9)
 
 
 def record(right: int, n: int = 10, **cell: object) -> Record:
-    whole = Cell(weights="w", dataset="digits", split="test", images="i", corruption="gaussian")
+    content = {"weights": "w", "dataset": "digits", "split": "test", "images": "i", "corruption": "gaussian"} | cell
     metrics = {"residual": 10.0 + float(cell.get("level") or 0)}  # type: ignore[arg-type]
-    return Record.of("net", whole.model_copy(update=cell), np.arange(n) < right, metrics=metrics)
+    return Record.of("net", Cell.model_validate(content), np.arange(n) < right, metrics=metrics)
 
 
 def results(*records: Record, fits: Sequence[LambdaFit] = (), lambda_: float | None = 0.1) -> Results:
-    cell = Cell(kind="training", weights="w", dataset="d", split="train", images="i", lambda_=lambda_)
+    cell = Cell(
+        kind="training",
+        weights="w",
+        images=Images(dataset="d", split="train", digest="i"),
+        inference=Inference(lambda_=lambda_),
+    )
     training = Record(model="net", cell=cell, n=1)
     config = ModelConfig(backbone=Backbone(name="sdnet18"), num_classes=10, dataset="digits", weights_sha256="w")
     return Results("net", config, (training, *records), {fit.name: fit for fit in fits})

@@ -43,10 +43,19 @@ def type_again(command: str, runs: Path) -> None:
 @pytest.fixture
 def measured(sdnet: Workbench) -> Workbench:
     """With noise at lambda 0.1 and by Algorithm 1, and attacked with budgets and lambdas of our own."""
-    measure_corrupted(sdnet, ["gaussian"], limit=40)
-    measure_adaptive(sdnet, [fit_lambda(sdnet, "gaussian", [0.1, 0.5], levels=[0.1, 0.3], limit=40)], [2, 4])
-    run_attack(sdnet, attack_setting(Threat("linf", 8 / 255), 2), ("transfer", "matched"), [0.1, 0.5], limit=40)
-    run_attack(sdnet, attack_setting(Threat("linf", 8 / 255), 3, name="apgd-ce"), lambdas=[0.1, 0.5], limit=40)
+    measure_corrupted(sdnet, sdnet.images("test", 40), ["gaussian"])
+    measure_adaptive(
+        sdnet,
+        sdnet.images("test"),
+        [fit_lambda(sdnet, sdnet.images("train", 40), "gaussian", [0.1, 0.5], levels=[0.1, 0.3])],
+        [2, 4],
+    )
+    run_attack(
+        sdnet, attack_setting(Threat("linf", 8 / 255), 2), sdnet.images("test", 40), ("transfer", "matched"), [0.1, 0.5]
+    )
+    run_attack(
+        sdnet, attack_setting(Threat("linf", 8 / 255), 3, name="apgd-ce"), sdnet.images("test", 40), lambdas=[0.1, 0.5]
+    )
     return sdnet
 
 
@@ -62,7 +71,12 @@ def test_commands_say_how_everything_was_measured(measured: Workbench) -> None:
 
 
 def test_typed_again_they_find_everything_on_record(measured: Workbench) -> None:
-    measure_adaptive(measured, list(Results.read(measured.folder, measured.folder.parent).fits.values()), [1, 3, 5])
+    measure_adaptive(
+        measured,
+        measured.images("test"),
+        list(Results.read(measured.folder, measured.folder.parent).fits.values()),
+        [1, 3, 5],
+    )
     known = keys(measured)
     for command in of_card(measured):
         type_again(command, measured.folder.parent)
@@ -70,7 +84,7 @@ def test_typed_again_they_find_everything_on_record(measured: Workbench) -> None
 
 
 def test_noises_that_were_measured_alike_are_one_command(resnet: Workbench) -> None:
-    measure_corrupted(resnet, [*NOISES, "contrast"], [3], limit=40)
+    measure_corrupted(resnet, resnet.images("test", 40), [*NOISES, "contrast"], [3])
     assert of_card(resnet) == [
         "evaluate resnet18-tiny --corruption all --limit 40",
         "evaluate resnet18-tiny --corruption contrast --limit 40",
@@ -78,8 +92,8 @@ def test_noises_that_were_measured_alike_are_one_command(resnet: Workbench) -> N
 
 
 def test_noises_that_were_measured_apart_are_commands_of_their_own(resnet: Workbench) -> None:
-    measure_corrupted(resnet, NOISES[:2], [3], limit=40)
-    measure_corrupted(resnet, NOISES[2:], [3], limit=20)
+    measure_corrupted(resnet, resnet.images("test", 40), NOISES[:2], [3])
+    measure_corrupted(resnet, resnet.images("test", 20), NOISES[2:], [3])
     assert of_card(resnet) == [
         *(f"evaluate resnet18-tiny --corruption {noise} --limit 40" for noise in sorted(NOISES[:2])),
         *(f"evaluate resnet18-tiny --corruption {noise} --limit 20" for noise in sorted(NOISES[2:])),
@@ -87,7 +101,7 @@ def test_noises_that_were_measured_apart_are_commands_of_their_own(resnet: Workb
 
 
 def test_a_network_without_lambda_is_attacked_by_one_protocol(resnet: Workbench) -> None:
-    run_attack(resnet, attack_setting(Threat("l2", 0.5)), limit=40)
+    run_attack(resnet, attack_setting(Threat("l2", 0.5)), resnet.images("test", 40))
     assert of_card(resnet) == ["attack resnet18-tiny --norm l2 --limit 40"]
 
 

@@ -22,10 +22,11 @@ from sdnet_bench.records import (
     REVISION,
     AttackSetting,
     Cell,
+    Images,
+    Inference,
     Protocol,
     Record,
     Threat,
-    protocol_of,
     usual_protocols,
 )
 from sdnet_bench.records.journal import Entry, Journal
@@ -44,7 +45,6 @@ from sdnet_bench.studies.adversarial import (
     usable_lambdas,
     widening,
 )
-from sdnet_bench.studies.group import sees_itself
 from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
@@ -63,7 +63,7 @@ def fitted(sdnet: Workbench) -> Workbench:
 
 
 def attacks(records: Iterable[Record], split: str) -> list[Record]:
-    return [record for record in records if record.cell.attack and record.cell.split == split]
+    return [record for record in records if record.cell.attack and record.images.split == split]
 
 
 def attack_of(record: Record) -> AttackSetting:
@@ -137,60 +137,67 @@ def test_a_misspelt_protocol_is_answered_with_the_nearest(text: str, typed: str)
 
 
 def test_transferred_images_are_made_at_lambda_0_and_scored_at_every_lambda(sdnet: Workbench) -> None:
-    cells = transfer_cells(sdnet, SETTING, "test", GRID, LIMIT)
-    assert [cell.lambda_ for cell in cells] == GRID
+    cells = transfer_cells(sdnet, SETTING, sdnet.images("test", LIMIT), GRID)
+    assert [cell.inference.lambda_ for cell in cells] == GRID
     assert {cell.attack.crafted_at for cell in cells if cell.attack} == {0.1}
-    assert [protocol_of(cell) for cell in cells] == ["matched", "transfer", "transfer"]
-    assert [sees_itself(cell) for cell in cells] == [True, False, False]
+    assert [cell.protocol for cell in cells] == ["matched", "transfer", "transfer"]
+    assert [cell.is_white_box for cell in cells] == [True, False, False]
 
 
 def test_matched_images_are_made_at_the_lambda_they_are_scored_at(sdnet: Workbench) -> None:
-    cells = matched_cells(sdnet, SETTING, GRID, LIMIT)
-    assert [(cell.lambda_, cell.attack and cell.attack.crafted_at) for cell in cells] == [(at, at) for at in GRID]
-    assert {protocol_of(cell) for cell in cells} == {"matched"}
-    assert all(sees_itself(cell) for cell in cells)
+    cells = matched_cells(sdnet, SETTING, sdnet.images("test", LIMIT), GRID)
+    assert [(cell.inference.lambda_, cell.attack and cell.attack.crafted_at) for cell in cells] == [
+        (at, at) for at in GRID
+    ]
+    assert {cell.protocol for cell in cells} == {"matched"}
+    assert all(cell.is_white_box for cell in cells)
 
 
 def test_an_ensemble_is_made_at_the_usable_lambdas(sdnet: Workbench) -> None:
-    cells = protocol_cells(sdnet, SETTING, "ensemble", GRID, LIMIT)
-    assert [cell.lambda_ for cell in cells] == GRID
-    assert {cell.attack.crafted_at for cell in cells if cell.attack} == {usable_lambdas(sdnet, GRID, LIMIT)}
-    assert {protocol_of(cell) for cell in cells} == {"ensemble"}
-    assert not any(sees_itself(cell) for cell in cells)
+    cells = protocol_cells(sdnet, SETTING, "ensemble", sdnet.images("test", LIMIT), GRID)
+    assert [cell.inference.lambda_ for cell in cells] == GRID
+    assert {cell.attack.crafted_at for cell in cells if cell.attack} == {
+        usable_lambdas(sdnet, sdnet.images("validation", LIMIT), GRID)
+    }
+    assert {cell.protocol for cell in cells} == {"ensemble"}
+    assert not any(cell.is_white_box for cell in cells)
 
 
 def test_an_adaptive_attack_looks_through_the_choice_of_lambda(fitted: Workbench) -> None:
     (rule,) = adaptive_rules(fitted)
-    cells = adaptive_cells(fitted, SETTING, LIMIT)
+    cells = adaptive_cells(fitted, SETTING, fitted.images("test", LIMIT))
     assert [(cell.attack.through, cell.attack.crafted_at) for cell in cells if cell.attack] == [
         ("detached", None),
         ("attached", None),
     ]
-    assert {(cell.rule, cell.lambda_) for cell in cells} == {(rule, None)}
-    assert {protocol_of(cell) for cell in cells} == {"adaptive"}
-    assert all(sees_itself(cell) for cell in cells)
+    assert {(cell.inference.rule, cell.inference.lambda_) for cell in cells} == {(rule, None)}
+    assert {cell.protocol for cell in cells} == {"adaptive"}
+    assert all(cell.is_white_box for cell in cells)
 
 
 def test_where_there_are_fits_robust_inference_is_scored_on_transferred_images_too(fitted: Workbench) -> None:
     (rule,) = adaptive_rules(fitted)
-    *_, last = transfer_cells(fitted, SETTING, "test", GRID, LIMIT)
-    assert (last.rule, last.lambda_, protocol_of(last)) == (rule, None, "transfer")
+    *_, last = transfer_cells(fitted, SETTING, fitted.images("test", LIMIT), GRID)
+    assert (last.inference.rule, last.inference.lambda_, last.protocol) == (rule, None, "transfer")
     assert last.attack
     assert last.attack.crafted_at == 0.1
-    assert all(cell.rule is None for cell in transfer_cells(fitted, SETTING, "validation", GRID, LIMIT))
+    assert all(
+        cell.inference.rule is None
+        for cell in transfer_cells(fitted, SETTING, fitted.images("validation", LIMIT), GRID)
+    )
 
 
 def test_without_fits_there_is_no_adaptive_attack_and_a_hint(sdnet: Workbench, told: Any) -> None:
     assert adaptive_rules(sdnet) == {}
-    records = run_attack(sdnet, SETTING, ["transfer", "adaptive"], GRID, limit=LIMIT)
-    assert {protocol_of(record.cell) for record in records} == {"transfer", "matched"}  # at lambda_0 both are one
+    records = run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), ["transfer", "adaptive"], GRID)
+    assert {record.cell.protocol for record in records} == {"transfer", "matched"}  # at lambda_0 both are one
     hint = "sdnet18-tiny has no fits; `sdnet-bench fit-lambda sdnet18-tiny --corruption all`"
     assert any(hint in note for note in told.notes)
 
 
 def test_an_adaptive_attack_that_was_asked_for_needs_fits(sdnet: Workbench) -> None:
     with pytest.raises(ModelError, match=r"no fit of lambda for gaussian noise .* fit-lambda sdnet18-tiny"):
-        run_attack(sdnet, SETTING, ["adaptive"], GRID, limit=LIMIT)
+        run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), ["adaptive"], GRID)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,7 @@ def test_other_attacks_than_pgd_are_matched_where_nothing_is_said(name: str, pro
 
 
 def test_a_network_without_lambda_says_that_it_has_one_protocol(resnet: Workbench, told: Any) -> None:
-    run_attack(resnet, SETTING, ["adaptive"], limit=LIMIT)
+    run_attack(resnet, SETTING, resnet.images("test", LIMIT), ["adaptive"])
     assert "resnet18-tiny has no lambda: matched is the only protocol" in told.notes
 
 
@@ -217,29 +224,30 @@ def test_balls_widen_to_the_range_of_a_pixel(norm: str, eps: float) -> None:
     "change", [{"defence": "blur"}, {"defence": "net:00"}, {"attack": None}], ids=["placebo", "net", "none"]
 )
 def test_another_judge_or_none_is_no_protocol(sdnet: Workbench, change: dict[str, Any]) -> None:
-    (cell,) = matched_cells(sdnet, SETTING, [0.5], LIMIT)
-    assert protocol_of(cell.model_copy(update=change)) is None
-    assert not sees_itself(cell.model_copy(update=change))
+    (cell,) = matched_cells(sdnet, SETTING, sdnet.images("test", LIMIT), [0.5])
+    changed = Cell.model_validate(cell.model_dump() | change)
+    assert changed.protocol is None
+    assert not changed.is_white_box
 
 
 @pytest.mark.parametrize("change", [{"smooth": True}, {"inference_steps": 4}])
 def test_another_surrogate_is_no_protocol(sdnet: Workbench, change: dict[str, Any]) -> None:
-    (cell,) = matched_cells(sdnet, SETTING.model_copy(update=change), [0.5], LIMIT)
-    assert protocol_of(cell) is None
-    assert not sees_itself(cell)
+    (cell,) = matched_cells(sdnet, SETTING.model_copy(update=change), sdnet.images("test", LIMIT), [0.5])
+    assert cell.protocol is None
+    assert not cell.is_white_box
 
 
 def test_a_lambda_that_a_rule_chose_for_the_set_is_transferred_to(sdnet: Workbench) -> None:
-    (cell,) = matched_cells(sdnet, SETTING, [0.5], LIMIT)
-    assert protocol_of(cell.model_copy(update={"rule": "algorithm-1"})) == "transfer"
+    (cell,) = matched_cells(sdnet, SETTING, sdnet.images("test", LIMIT), [0.5])
+    assert cell.with_inference(cell.inference.by("algorithm-1", 0.5)).protocol == "transfer"
 
 
 # measured
 
 
 def test_all_protocols_are_measured(fitted: Workbench) -> None:
-    records = run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT)
-    found = [(protocol_of(record.cell), record.cell.lambda_) for record in records]
+    records = run_attack(fitted, SETTING, fitted.images("test", LIMIT), PROTOCOLS, GRID)
+    found = [(record.cell.protocol, record.inference.lambda_) for record in records]
     assert len({record.cell.key for record in records}) == len(records)
     by_rule: list[tuple[Protocol | None, float | None]] = [("transfer", None), ("adaptive", None), ("adaptive", None)]
     assert sorted(found, key=str) == sorted(
@@ -249,20 +257,24 @@ def test_all_protocols_are_measured(fitted: Workbench) -> None:
         + by_rule,
         key=str,
     )
-    assert {record.cell.split for record in records} == {"test"}
+    assert {record.images.split for record in records} == {"test"}
 
 
 def test_both_protocols_agree_at_lambda_0(sdnet: Workbench) -> None:
-    transfer, matched = (run_attack(sdnet, SETTING, [name], GRID, limit=LIMIT) for name in ("transfer", "matched"))
+    transfer, matched = (
+        run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), [name], GRID) for name in ("transfer", "matched")
+    )
     assert transfer[0] == matched[0]
-    assert transfer[0].cell.lambda_ == 0.1
+    assert transfer[0].inference.lambda_ == 0.1
 
 
 @pytest.mark.parametrize("protocol", ["transfer", "matched", "ensemble"])
 def test_what_is_misclassified_clean_is_lost_to_nobody(sdnet: Workbench, protocol: Protocol) -> None:
     """An attack's records know clean accuracy at each lambda."""
-    for record in run_attack(sdnet, SETTING, [protocol], GRID, limit=LIMIT):
-        (clean,) = sdnet.measure([sdnet.cell("test", LIMIT, record.cell.lambda_)], "clean")
+    for record in run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), [protocol], GRID):
+        (clean,) = sdnet.measure(
+            [sdnet.cell(sdnet.images("test", LIMIT), sdnet.inference(record.inference.lambda_))], "clean"
+        )
         assert np.array_equal(~record.lost(CLEAN), clean.correct)
         assert not (record.correct & ~clean.correct).any()
         assert np.array_equal(~record.correct, record.lost(CLEAN) | record.lost("pgd"))
@@ -270,8 +282,8 @@ def test_what_is_misclassified_clean_is_lost_to_nobody(sdnet: Workbench, protoco
 
 
 def test_an_outcome_does_not_depend_on_the_cells_measured_beside_it(fitted: Workbench, tmp_path: Path) -> None:
-    cells = transfer_cells(fitted, SETTING, "test", GRID, LIMIT)
-    cells.append(cells[0].model_copy(update={"defence": "median"}))
+    cells = transfer_cells(fitted, SETTING, fitted.images("test", LIMIT), GRID)
+    cells.append(cells[0].with_inference(fitted.inference(defence="median")))
     together = fitted.measure(cells, "together", adaptive_rules(fitted))
     for cell, record in zip(cells, together, strict=True):
         bench = replace(fitted, folder=tmp_path / cell.key)
@@ -282,28 +294,29 @@ def test_an_outcome_does_not_depend_on_the_cells_measured_beside_it(fitted: Work
 def test_another_network_may_be_the_judge(sdnet: Workbench, resnet: Workbench) -> None:
     """Of clean images it says what it always says."""
     attack = SETTING.model_copy(update={"crafted_at": 0.1})
-    cell = sdnet.cell("test", LIMIT, attack=attack, defence=f"net:{resnet.model.weights}")
+    cell = sdnet.cell(sdnet.images("test", LIMIT), sdnet.inference(defence=f"net:{resnet.model.weights}"), attack)
     sdnet.others[resnet.model.weights] = resnet.model.net
     (record,) = sdnet.measure([cell], "transfer to another network")
-    (clean,) = resnet.measure([resnet.cell("test", LIMIT)], "clean")
+    (clean,) = resnet.measure([resnet.cell(resnet.images("test", LIMIT))], "clean")
     assert np.array_equal(~record.lost(CLEAN), clean.correct)
-    (own,) = resnet.measure(matched_cells(resnet, SETTING, [None], LIMIT), "own")
+    (own,) = resnet.measure(matched_cells(resnet, SETTING, resnet.images("test", LIMIT), [None]), "own")
     assert own.accuracy <= record.accuracy < clean.accuracy
 
 
 @pytest.mark.parametrize("protocols", [["matched"], ["transfer"], PROTOCOLS])
 def test_a_network_without_lambda_has_one_protocol(resnet: Workbench, protocols: list[Protocol]) -> None:
-    (record,) = run_attack(resnet, SETTING, protocols, GRID, limit=LIMIT)
-    assert (record.cell.lambda_, attack_of(record).crafted_at) == (None, None)
-    assert protocol_of(record.cell) == "matched"
+    (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT), protocols, GRID)
+    assert (record.inference.lambda_, attack_of(record).crafted_at) == (None, None)
+    assert record.cell.protocol == "matched"
     assert attacks(resnet.store, "validation") == []
 
 
 def test_nothing_on_record_is_attacked_again(fitted: Workbench, open_bench: Open, told: Any) -> None:
-    first = run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT)
+    first = run_attack(fitted, SETTING, fitted.images("test", LIMIT), PROTOCOLS, GRID)
     told.images = 0
-    assert run_attack(fitted, SETTING, PROTOCOLS, GRID, limit=LIMIT) == first
-    assert run_attack(open_bench("sdnet18-tiny"), SETTING, PROTOCOLS, GRID, limit=LIMIT) == first
+    assert run_attack(fitted, SETTING, fitted.images("test", LIMIT), PROTOCOLS, GRID) == first
+    again = open_bench("sdnet18-tiny")
+    assert run_attack(again, SETTING, again.images("test", LIMIT), PROTOCOLS, GRID) == first
     assert told.images == 0
 
 
@@ -311,22 +324,22 @@ def test_nothing_on_record_is_attacked_again(fitted: Workbench, open_bench: Open
     "change", [{"steps": 4}, {"eps": 0.05}, {"restarts": 2}, {"step_size": 0.01}, {"revision": REVISION - 1}]
 )
 def test_another_attack_is_another_record(resnet: Workbench, told: Any, change: dict[str, Any]) -> None:
-    run_attack(resnet, SETTING, limit=LIMIT)
+    run_attack(resnet, SETTING, resnet.images("test", LIMIT))
     told.images = 0
-    run_attack(resnet, SETTING.model_copy(update=change), limit=LIMIT)
+    run_attack(resnet, SETTING.model_copy(update=change), resnet.images("test", LIMIT))
     assert told.images == LIMIT
 
 
 def test_attacks_run_in_single_precision_whatever_the_runtime(resnet: Workbench) -> None:
     resnet.runtime = replace(resnet.runtime, precision="bfloat16")
-    (record,) = run_attack(resnet, SETTING, limit=LIMIT)
-    assert (record.cell.precision, record.provenance["precision"]) == ("float32", "float32")
+    (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT))
+    assert (record.inference.precision, record.provenance["precision"]) == ("float32", "float32")
 
 
 def test_attacked_images_are_those_of_the_limit(resnet: Workbench) -> None:
-    (record,) = run_attack(resnet, SETTING, limit=LIMIT)
-    assert (record.n, record.cell.limit) == (LIMIT, LIMIT)
-    assert record.cell.images == resnet.split("test", LIMIT).digest
+    (record,) = run_attack(resnet, SETTING, resnet.images("test", LIMIT))
+    assert (record.n, record.images.limit) == (LIMIT, LIMIT)
+    assert record.images.digest == resnet.split("test", LIMIT).digest
 
 
 # lambda after tuning
@@ -344,22 +357,22 @@ def rig(monkeypatch: pytest.MonkeyPatch, stands: Callable[[Cell], float]) -> Non
 
 def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda stays where validation images put it when every test image stands at another one."""
-    rig(monkeypatch, lambda cell: float(cell.lambda_ == (0.5 if cell.split == "validation" else 1.0)))
+    rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == (0.5 if cell.images.split == "validation" else 1.0)))
     square = attack_setting(Threat("linf", 0.06), name="square")
-    records = run_attack(sdnet, square, ["matched"], GRID, limit=LIMIT)
-    assert [record.cell.lambda_ for record in records] == [0.1, 0.5]
-    assert tune_lambda(sdnet, SETTING, GRID, LIMIT) == 0.5
+    records = run_attack(sdnet, square, sdnet.images("test", LIMIT), ["matched"], GRID)
+    assert [record.inference.lambda_ for record in records] == [0.1, 0.5]
+    assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == 0.5
 
 
 def test_lambda_is_tuned_on_transferred_validation_images_alone(sdnet: Workbench, told: Any) -> None:
-    tuned = tune_lambda(sdnet, SETTING, GRID, LIMIT)
+    tuned = tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID)
     tuning = attacks(sdnet.store, "validation")
-    assert [record.cell.lambda_ for record in tuning] == GRID
+    assert [record.inference.lambda_ for record in tuning] == GRID
     assert {attack_of(record).crafted_at for record in tuning} == {0.1}
-    assert {record.cell.images for record in tuning} == {sdnet.split("validation", LIMIT).digest}
+    assert {record.images.digest for record in tuning} == {sdnet.split("validation", LIMIT).digest}
     assert attacks(sdnet.store, "test") == []
     best = max(record.accuracy for record in tuning)
-    assert tuned == min(float(record.cell.lambda_ or 0) for record in tuning if record.accuracy == best)
+    assert tuned == min(float(record.inference.lambda_ or 0) for record in tuning if record.accuracy == best)
     assert told.notes[-1].startswith(f"lambda tuned on validation images: {tuned:g}")
 
 
@@ -367,8 +380,8 @@ def test_lambda_is_tuned_on_transferred_validation_images_alone(sdnet: Workbench
 def test_a_tuned_lambda_at_the_edge_is_told(
     sdnet: Workbench, told: Any, monkeypatch: pytest.MonkeyPatch, best: float, is_edge: bool
 ) -> None:
-    rig(monkeypatch, lambda cell: float(cell.lambda_ == best))
-    assert tune_lambda(sdnet, SETTING, GRID, LIMIT) == best
+    rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == best))
+    assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == best
     assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
 
 
@@ -379,11 +392,11 @@ def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
 
     def stands(cell: Cell) -> float:
         seen.append(cell)
-        return {0.1: 2 / 3, 0.5: 2 / 3 * USABLE, 1.0: 2 / 3 * USABLE - 1 / LIMIT}[cell.lambda_ or 0]
+        return {0.1: 2 / 3, 0.5: 2 / 3 * USABLE, 1.0: 2 / 3 * USABLE - 1 / LIMIT}[cell.inference.lambda_ or 0]
 
     rig(monkeypatch, stands)
-    assert usable_lambdas(sdnet, GRID, LIMIT) == (0.1, 0.5)
-    assert {(cell.split, cell.attack) for cell in seen} == {("validation", None)}
+    assert usable_lambdas(sdnet, sdnet.images("validation", LIMIT), GRID) == (0.1, 0.5)
+    assert {(cell.images.split, cell.attack) for cell in seen} == {("validation", None)}
 
 
 @pytest.mark.parametrize("name", sorted({*ATTACKS, *SUITES}))
@@ -391,16 +404,18 @@ def test_expensive_attacks_are_matched_at_lambda_0_and_the_tuned_lambda_alone(
     sdnet: Workbench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Which is tuned against PGD, whatever the attack."""
-    rig(monkeypatch, lambda cell: float(cell.lambda_ == 0.5))
+    rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == 0.5))
     setting = attack_setting(Threat("l2", 1.0), name=name)
-    records = run_attack(sdnet, setting, ["matched"], GRID, limit=LIMIT)
-    assert [record.cell.lambda_ for record in records] == (GRID if name == "pgd" else [0.1, 0.5])
+    records = run_attack(sdnet, setting, sdnet.images("test", LIMIT), ["matched"], GRID)
+    assert [record.inference.lambda_ for record in records] == (GRID if name == "pgd" else [0.1, 0.5])
     assert {attack_of(record).name for record in records} == {name}
     assert {attack_of(record).name for record in attacks(sdnet.store, "validation")} <= {"pgd"}
 
 
 def score(lambda_: float, right: int) -> Record:
-    cell = Cell(weights="w", dataset="d", split="validation", images="i", lambda_=lambda_)
+    cell = Cell(
+        weights="w", images=Images(dataset="d", split="validation", digest="i"), inference=Inference(lambda_=lambda_)
+    )
     return Record.of("m", cell, np.arange(10) < right)
 
 
@@ -429,7 +444,9 @@ def test_a_killed_attack_goes_on_to_the_same_records(
 ) -> None:
     monkeypatch.setattr(loop, "BATCH_SIZE", 8)
     setting = attack_setting(Threat("linf", 0.06), steps=2, restarts=2)
-    cells = transfer_cells(sdnet, setting, "test", GRID, LIMIT) + matched_cells(sdnet, setting, GRID[1:], LIMIT)
+    cells = transfer_cells(sdnet, setting, sdnet.images("test", LIMIT), GRID) + matched_cells(
+        sdnet, setting, sdnet.images("test", LIMIT), GRID[1:]
+    )
     expected = content(replace(sdnet, folder=tmp_path / "at once").measure(cells, "at once"))
     append, left = Journal.append, 0
 
@@ -466,7 +483,7 @@ def test_records_that_cannot_be_written_cost_no_attack(resnet: Workbench, monkey
         append(store, record)
 
     monkeypatch.setattr(type(resnet.store), "append", full)
-    cells = matched_cells(resnet, SETTING, [None], LIMIT)
+    cells = matched_cells(resnet, SETTING, resnet.images("test", LIMIT), [None])
     with pytest.raises(RecordError):
         resnet.measure(cells, "full")
     monkeypatch.setattr(loop, "craft", lambda *_, **__: pytest.fail("it was attacked again"))

@@ -13,7 +13,7 @@ from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.records import MIXED, NOISES, UNKNOWN
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, read_fits, save_fit
-from sdnet_bench.studies.accuracy import corrupted_cells, measure_corrupted
+from sdnet_bench.studies.accuracy import corrupted_images, measure_corrupted
 from sdnet_bench.studies.algorithm1 import (
     PerImage,
     PerImageOfType,
@@ -38,26 +38,26 @@ def made_up(bench: Workbench, corruption: str = "gaussian", slope: float = 0.1, 
 
 def test_algorithm_1_looks_at_training_images_only(sdnet: Workbench) -> None:
     before = list(sdnet.store)
-    fit_lambda(sdnet, "gaussian", GRID, limit=LIMIT)
+    fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
     made = [record for record in sdnet.store if record not in before]
     assert made
-    assert {record.cell.split for record in made} == {"train"}
-    assert {record.cell.images for record in made} == {sdnet.split("train", LIMIT).digest}
+    assert {record.images.split for record in made} == {"train"}
+    assert {record.images.digest for record in made} == {sdnet.split("train", LIMIT).digest}
 
 
 def test_algorithm_1_goes_over_all_levels_and_all_lambdas(sdnet: Workbench, told: Any) -> None:
     levels = CORRUPTIONS["gaussian"].fit_levels["imagenet"]
-    fit = fit_lambda(sdnet, "gaussian", [0.5, 1.0], limit=LIMIT)
+    fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", [0.5, 1.0])
     assert told.images == len(levels) * 3 * LIMIT  # lambda_0 is always of the party
     assert tuple(point.level for point in fit.points) == levels
     assert {point.lambda_ for point in fit.points} <= {0.1, 0.5, 1.0}
 
 
 def test_a_fit_is_a_function_of_the_records(sdnet: Workbench) -> None:
-    fit = fit_lambda(sdnet, "gaussian", GRID, limit=LIMIT)
-    records = [record for record in sdnet.store if record.cell.split == "train" and record.cell.kind == "accuracy"]
+    fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
+    records = [record for record in sdnet.store if record.images.split == "train" and record.cell.kind == "accuracy"]
     for point in fit.points:
-        here = {record.cell.lambda_: record for record in records if record.cell.level == point.level}
+        here = {record.inference.lambda_: record for record in records if record.images.level == point.level}
         assert point.residual == here[0.1].metrics["residual"]
         assert point.accuracy == max(record.accuracy for record in here.values())
         assert here[point.lambda_].accuracy == point.accuracy
@@ -66,36 +66,38 @@ def test_a_fit_is_a_function_of_the_records(sdnet: Workbench) -> None:
 
 
 def test_residuals_grow_with_the_noise(sdnet: Workbench) -> None:
-    found = [point.residual for point in fit_lambda(sdnet, "gaussian", GRID, limit=LIMIT).points]
+    found = [point.residual for point in fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID).points]
     assert found == sorted(found)
 
 
 def test_fits_are_kept_beside_the_records_and_read_back(open_bench: Open, told: Any) -> None:
     bench = open_bench("sdnet18-tiny")
-    fits = {name: fit_lambda(bench, name, GRID, limit=LIMIT) for name in ("gaussian", "shot")}
+    fits = {name: fit_lambda(bench, bench.images("train", LIMIT), name, GRID) for name in ("gaussian", "shot")}
     again = open_bench("sdnet18-tiny")
     assert read_fits([again.folder], again.model.weights) == fits
     assert require_fits(again, ["shot"]) == [fits["shot"]]
     told.images = 0
-    assert fit_lambda(again, "shot", GRID, limit=LIMIT) == fits["shot"]
+    assert fit_lambda(again, again.images("train", LIMIT), "shot", GRID) == fits["shot"]
     assert told.images == 0
 
 
 def test_each_test_set_is_classified_with_the_lambda_of_its_own_residual(sdnet: Workbench) -> None:
-    fit = fit_lambda(sdnet, "gaussian", GRID, limit=LIMIT)
-    records = measure_adaptive(sdnet, [fit], limit=60)
-    assert [record.cell.severity for record in records] == [1, 2, 3, 4, 5]
+    fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
+    records = measure_adaptive(sdnet, sdnet.images("test", 60), [fit])
+    assert [record.images.severity for record in records] == [1, 2, 3, 4, 5]
     for record in records:
-        given = record.cell.model_copy(update={"lambda_": 0.1, "rule": None})
-        assert sdnet.store[given].cell.split == "test"
-        assert record.cell.lambda_ == fit(sdnet.store[given].metrics["residual"])
-        assert record.cell.rule == fit.rule
+        given = record.cell.with_inference(sdnet.inference())
+        assert sdnet.store[given].images.split == "test"
+        assert record.inference.lambda_ == fit(sdnet.store[given].metrics["residual"])
+        assert record.inference.rule == fit.rule
 
 
 def test_an_adaptive_record_is_that_of_its_lambda(sdnet: Workbench) -> None:
     """The rule is in the key, and changes nothing of the outcome."""
-    (record,) = measure_adaptive(sdnet, [fit_lambda(sdnet, "shot", GRID, limit=LIMIT)], [5], limit=60)
-    (plain,) = sdnet.measure([record.cell.model_copy(update={"rule": None})], "by hand")
+    (record,) = measure_adaptive(
+        sdnet, sdnet.images("test", 60), [fit_lambda(sdnet, sdnet.images("train", LIMIT), "shot", GRID)], [5]
+    )
+    (plain,) = sdnet.measure([record.cell.with_inference(sdnet.inference(record.inference.lambda_))], "by hand")
     assert plain.correct.tolist() == record.correct.tolist()
 
 
@@ -113,10 +115,16 @@ def test_a_missing_fit_is_answered_with_the_command_that_makes_it(sdnet: Workben
 
 def test_an_unknown_corruption_has_no_fit(sdnet: Workbench) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'gaussian'"):
-        fit_lambda(sdnet, "gausian")
+        fit_lambda(sdnet, sdnet.images("train"), "gausian")
 
 
-@pytest.mark.parametrize("act", [fit_lambda, lambda bench, name: require_fits(bench, [name])])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda bench, name: fit_lambda(bench, bench.images("train"), name),
+        lambda bench, name: require_fits(bench, [name]),
+    ],
+)
 def test_a_network_without_csc_layers_has_no_fit(resnet: Workbench, act: Any) -> None:
     with pytest.raises(UsageError, match="no CSC-layer"):
         act(resnet, "gaussian")
@@ -126,7 +134,7 @@ def test_a_missing_fit_of_other_iterations_is_answered_with_its_command(sdnet: W
     save_fit(sdnet.folder, made_up(sdnet, "shot"))
     command = "fit-lambda sdnet18-tiny --corruption shot --inference-steps 4`"
     with pytest.raises(ModelError, match=f"no fit of lambda for shot, 4 steps noise on sdnet18-tiny.*{command}"):
-        require_fits(sdnet, ["shot"], 4)
+        require_fits(sdnet, ["shot"], sdnet.inference(steps=4))
 
 
 def test_unknown_noise_needs_the_fits_of_all_four(sdnet: Workbench) -> None:
@@ -140,38 +148,52 @@ def test_unknown_noise_needs_the_fits_of_all_four(sdnet: Workbench) -> None:
 
 
 def test_fits_of_other_iterations_are_kept_apart(sdnet: Workbench) -> None:
-    two, four = (fit_lambda(sdnet, "gaussian", GRID, levels=[0.1, 0.4], limit=20, steps=steps) for steps in (2, 4))
+    two, four = (
+        fit_lambda(
+            sdnet,
+            sdnet.images("train", 20),
+            "gaussian",
+            GRID,
+            levels=[0.1, 0.4],
+            inference=sdnet.inference(steps=steps),
+        )
+        for steps in (2, 4)
+    )
     assert (two.steps, four.steps) == (None, 4)
     assert two.points != four.points
-    assert [require_fits(sdnet, ["gaussian"], steps) for steps in (None, 2, 4)] == [[two], [two], [four]]
-    (record,) = measure_adaptive(sdnet, [four], [3], limit=20)
-    assert record.cell.steps == 4
-    own = record.cell.model_copy(update={"lambda_": 0.1, "rule": None})
-    assert record.cell.lambda_ == four(sdnet.store[own].metrics["residual"])
+    assert [require_fits(sdnet, ["gaussian"], sdnet.inference(steps=steps)) for steps in (None, 2, 4)] == [
+        [two],
+        [two],
+        [four],
+    ]
+    (record,) = measure_adaptive(sdnet, sdnet.images("test", 20), [four], [3])
+    assert record.inference.steps == 4
+    own = record.cell.with_inference(sdnet.inference(steps=4))
+    assert record.inference.lambda_ == four(sdnet.store[own].metrics["residual"])
 
 
 def test_levels_are_those_that_are_asked_for(sdnet: Workbench) -> None:
-    fit = fit_lambda(sdnet, "gaussian", GRID, levels=[0.4, 0.1, 0.2], limit=20)
+    fit = fit_lambda(sdnet, sdnet.images("train", 20), "gaussian", GRID, levels=[0.4, 0.1, 0.2])
     assert [point.level for point in fit.points] == [0.1, 0.2, 0.4]
 
 
 def test_a_line_of_squared_residuals_is_fitted_to_them_and_asked_with_them(sdnet: Workbench) -> None:
-    fit = fit_lambda(sdnet, "gaussian", GRID, levels=[0.1, 0.2, 0.4], limit=20, residual="squared")
-    plain = fit_lambda(sdnet, "gaussian", GRID, levels=[0.1, 0.2, 0.4], limit=20)
+    fit = fit_lambda(sdnet, sdnet.images("train", 20), "gaussian", GRID, levels=[0.1, 0.2, 0.4], residual="squared")
+    plain = fit_lambda(sdnet, sdnet.images("train", 20), "gaussian", GRID, levels=[0.1, 0.2, 0.4])
     assert all(one.residual > other.residual**2 for one, other in zip(fit.points, plain.points, strict=True))
-    (given,) = measure_corrupted(sdnet, ["gaussian"], [3], limit=60)
-    (chosen,) = measure_adaptive(sdnet, [fit], [3], limit=60)
-    assert chosen.cell.lambda_ == fit(given.metrics["residual_squared"])
+    (given,) = measure_corrupted(sdnet, sdnet.images("test", 60), ["gaussian"], [3])
+    (chosen,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [3])
+    assert chosen.inference.lambda_ == fit(given.metrics["residual_squared"])
 
 
 def test_per_image_a_record_has_no_lambda_but_a_rule_and_what_it_chose(sdnet: Workbench) -> None:
     fit = made_up(sdnet)
-    (by_set,) = measure_adaptive(sdnet, [fit], [5], limit=60)
-    (by_image,) = measure_adaptive(sdnet, [fit], [5], per="image", limit=60)
-    assert by_set.cell.lambda_ is not None
+    (by_set,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [5])
+    (by_image,) = measure_adaptive(sdnet, sdnet.images("test", 60), [fit], [5], per="image")
+    assert by_set.inference.lambda_ is not None
     assert "lambda_mean" not in by_set.metrics
-    assert (by_image.cell.lambda_, by_image.cell.rule) == (None, PerImage(fit).rule)
-    (given,) = measure_corrupted(sdnet, ["gaussian"], [5], limit=60)
+    assert (by_image.inference.lambda_, by_image.inference.rule) == (None, PerImage(fit).rule)
+    (given,) = measure_corrupted(sdnet, sdnet.images("test", 60), ["gaussian"], [5])
     assert by_image.metrics["lambda_mean"] == pytest.approx(0.1 * given.metrics["residual"], rel=1e-4)
     variance = given.metrics["residual_squared"] - given.metrics["residual"] ** 2
     assert by_image.metrics["lambda_std"] == pytest.approx(0.1 * np.sqrt(variance), rel=1e-2)
@@ -179,7 +201,7 @@ def test_per_image_a_record_has_no_lambda_but_a_rule_and_what_it_chose(sdnet: Wo
 
 def test_per_image_a_record_is_what_an_evaluation_by_its_rule_gives(sdnet: Workbench) -> None:
     rule = PerImage(made_up(sdnet, UNKNOWN))
-    (record,) = measure_adaptive(sdnet, [rule.fit], [MIXED], per="image", limit=60)
+    (record,) = measure_adaptive(sdnet, sdnet.images("test", 60), [rule.fit], [MIXED], per="image")
     view = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
     found = evaluate(sdnet.model.net, sdnet.split("test", 60), sdnet.runtime, lambdas=[rule], transform=view)[rule]
     assert record.correct.tolist() == found.correct.tolist()
@@ -188,16 +210,20 @@ def test_per_image_a_record_is_what_an_evaluation_by_its_rule_gives(sdnet: Workb
 def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:
     fits = [made_up(sdnet, name, slope) for name, slope in zip(NOISES, (0.0, 0.1, 0.2, 0.3), strict=True)]
     stream = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
-    record = measure_known_types(sdnet, fits, limit=60)
+    record = measure_known_types(sdnet, sdnet.images("test", 60), fits)
     rule = PerImageOfType(tuple(fits), stream)
-    assert (record.cell.rule, record.cell.severity, record.cell.corruption) == (rule.rule, MIXED, UNKNOWN)
-    (cell,) = corrupted_cells(sdnet, "test", UNKNOWN, [MIXED], [0.1], 60)
+    assert (record.inference.rule, record.images.severity, record.images.corruption) == (
+        rule.rule,
+        MIXED,
+        UNKNOWN,
+    )
+    (images,) = corrupted_images(sdnet, sdnet.images("test", 60), UNKNOWN, [MIXED])
     own = evaluate(sdnet.model.net, sdnet.split("test", 60), sdnet.runtime, transform=stream)[None]
     assert own.residual is not None
     index = sdnet.split("test", 60).index  # type: ignore[attr-defined]
     slopes = [0.1 * NOISES.index(stream.draw(int(at))[0]) for at in index]
     assert record.metrics["lambda_mean"] == pytest.approx((slopes * own.residual).mean(), rel=1e-4)
-    assert cell.images == record.cell.images
+    assert images == record.images
 
 
 @pytest.mark.parametrize(("low", "high", "is_warned"), [(0.0, 100.0, False), (0.0, 0.001, True), (99.0, 100.0, True)])
@@ -206,14 +232,14 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
 ) -> None:
     points = [Point(0.1, r, 0.1 + r / 1000, 0.5) for r in (low, high)]
     fit = fit_line("shot", sdnet.model.weights, points)
-    records = measure_adaptive(sdnet, [fit], [2], limit=20)
+    records = measure_adaptive(sdnet, sdnet.images("test", 20), [fit], [2])
     warnings = [note for note in told.notes if note.startswith("warning")]
     assert len(records) == 1
     if not is_warned:
         assert warnings == []
         return
     (note,) = warnings
-    (given,) = measure_corrupted(sdnet, ["shot"], [2], limit=20)
+    (given,) = measure_corrupted(sdnet, sdnet.images("test", 20), ["shot"], [2])
     residual = given.metrics["residual"]
     assert note.startswith(f"warning: the residual of shot 2, {residual:.4g}, lies outside {low:.4g} to {high:.4g}, ")
     assert note.endswith("where lambda(r) was fitted to shot noise")
@@ -221,6 +247,10 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
 
 def test_clean_images_may_be_asked_for_by_a_fit(sdnet: Workbench, told: Any) -> None:
     fit = fit_line("shot", sdnet.model.weights, [Point(0.1, r, 0.3, 0.5) for r in (99.0, 100.0)])
-    (record,) = choose_and_measure(sdnet, fit, [sdnet.cell("test", 20)])
-    assert (record.cell.corruption, record.cell.lambda_, record.cell.rule) == (None, 0.3, fit.rule)
+    (record,) = choose_and_measure(sdnet, fit, [sdnet.cell(sdnet.images("test", 20))])
+    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (
+        None,
+        0.3,
+        fit.rule,
+    )
     assert any(note.startswith("warning: the residual of clean, ") for note in told.notes)

@@ -23,28 +23,28 @@ from sdnet_bench.zoo.initial import configure
 
 
 def test_a_sweep_has_a_record_per_severity_and_lambda(sdnet: Workbench, told: Any) -> None:
-    records = sweep_lambda(sdnet, "shot", [1, 5], [0.1, 0.5], limit=30)
-    cells = [(record.cell.corruption, record.cell.severity, record.cell.lambda_) for record in records]
+    records = sweep_lambda(sdnet, sdnet.images("test", 30), "shot", [1, 5], [0.1, 0.5])
+    cells = [(record.images.corruption, record.images.severity, record.inference.lambda_) for record in records]
     assert cells == [("shot", 1, 0.1), ("shot", 1, 0.5), ("shot", 5, 0.1), ("shot", 5, 0.5)]
     assert told.images == 4 * 30
 
 
 def test_a_sweep_is_by_default_that_of_figure_2(sdnet: Workbench) -> None:
-    records = sweep_lambda(sdnet, "gaussian", limit=10)
+    records = sweep_lambda(sdnet, sdnet.images("test", 10), "gaussian")
     assert len(records) == 5 * 15
-    assert {record.cell.lambda_ for record in records} == {round(0.1 * step, 1) for step in range(1, 16)}
+    assert {record.inference.lambda_ for record in records} == {round(0.1 * step, 1) for step in range(1, 16)}
 
 
 def test_a_sweep_shares_the_records_of_an_evaluation(sdnet: Workbench, told: Any) -> None:
-    known = measure_corrupted(sdnet, ["gaussian"], [3], limit=30)
+    known = measure_corrupted(sdnet, sdnet.images("test", 30), ["gaussian"], [3])
     told.images = 0
-    swept = sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], limit=30)
+    swept = sweep_lambda(sdnet, sdnet.images("test", 30), "gaussian", [3], [0.1, 0.5])
     assert told.images == 30
     assert swept[0] == known[0]
 
 
 def test_a_sweep_with_a_lambda_twice_is_a_sweep_with_it_once(sdnet: Workbench, told: Any) -> None:
-    first, second = sweep_lambda(sdnet, "gaussian", [1], [0.2, 0.2], limit=30)
+    first, second = sweep_lambda(sdnet, sdnet.images("test", 30), "gaussian", [1], [0.2, 0.2])
     assert first == second
     assert told.images == 30
 
@@ -74,8 +74,8 @@ def lambdas_of(bench: Workbench) -> list[float]:
 def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(deep: Workbench) -> None:
     seen: list[list[float]] = []
     deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
-    (record,) = sweep_lambda(deep, "gaussian", [3], [0.4], layers="stem", limit=30)
-    assert record.cell.layers == "stem"
+    (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4], layers="stem")
+    assert record.inference.layers == "stem"
     assert seen == [[0.4, *16 * [0.02]]]
     assert lambdas_of(deep) == 17 * [0.02]
 
@@ -83,34 +83,34 @@ def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(deep: Workbench) -> N
 def test_a_sweep_is_by_default_one_of_all_layers(deep: Workbench) -> None:
     seen: list[list[float]] = []
     deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
-    (record,) = sweep_lambda(deep, "gaussian", [3], [0.4], limit=30)
-    assert record.cell.layers == "all"
+    (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4])
+    assert record.inference.layers == "all"
     assert seen == [17 * [0.4]]
 
 
 def test_at_lambda_0_every_sweep_is_the_same(deep: Workbench, told: Any) -> None:
-    stem = sweep_lambda(deep, "gaussian", [3], [0.02, 0.4], layers="stem", limit=30)
-    every = sweep_lambda(deep, "gaussian", [3], [0.02, 0.4], limit=30)
+    stem = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.02, 0.4], layers="stem")
+    every = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.02, 0.4])
     assert told.images == 3 * 30
     assert stem[0] == every[0]
-    assert stem[1].cell == every[1].cell.model_copy(update={"layers": "stem"})
+    assert stem[1].cell == every[1].cell.with_inference(deep.inference(0.4, layers="stem"))
 
 
 def test_figures_are_about_sweeps_of_all_layers(deep: Workbench) -> None:
-    sweep_lambda(deep, "gaussian", [3], [0.02, 0.2, 0.4], layers="stem", limit=30)
-    sweep_lambda(deep, "gaussian", [3], [0.02, 0.3], limit=30)
+    sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.02, 0.2, 0.4], layers="stem")
+    sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.02, 0.3])
     (curve,) = Results.read(deep.model.folder, deep.folder.parent).sweep("gaussian")
     assert [lambda_ for lambda_, _ in curve.points] == [0.02, 0.3]
 
 
 def test_a_sweep_of_the_only_layer_is_one_of_the_stem(sdnet: Workbench, told: Any) -> None:
-    every = sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], limit=30)
-    assert sweep_lambda(sdnet, "gaussian", [3], [0.1, 0.5], layers="stem", limit=30) == every
+    every = sweep_lambda(sdnet, sdnet.images("test", 30), "gaussian", [3], [0.1, 0.5])
+    assert sweep_lambda(sdnet, sdnet.images("test", 30), "gaussian", [3], [0.1, 0.5], layers="stem") == every
     assert told.images == 2 * 30
 
 
 def test_a_network_without_csc_layers_cannot_be_swept(resnet: Workbench, told: Any) -> None:
     with pytest.raises(UsageError, match=r"this network has no CSC-layer, .* Take an SDNet, such as sdnet18-digits"):
-        sweep_lambda(resnet, "gaussian")
+        sweep_lambda(resnet, resnet.images("test"), "gaussian")
     assert told.images == 0
     assert told.notes == []

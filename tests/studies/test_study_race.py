@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sdnet_bench.errors import UsageError
-from sdnet_bench.records import Cell, Record
+from sdnet_bench.records import Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import find_points
 from sdnet_bench.studies import race as module
 from sdnet_bench.studies.algorithm1 import fit_lambda, swept
@@ -104,16 +104,7 @@ def test_a_tolerance_is_a_share_of_images(tolerance: float) -> None:
 
 
 LAMBDAS = [round(0.1 * place, 1) for place in range(1, 16)]
-CELL = Cell(weights="w", dataset="d", split="train", images="i", corruption="gaussian", level=0.1)
-
-
-@dataclass(frozen=True)
-class Images:
-    digest: str
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
+CELL = Cell(weights="w", images=Images(dataset="d", split="train", digest="i", corruption="gaussian", level=0.1))
 
 
 @dataclass
@@ -134,14 +125,20 @@ class Synthetic:
             drawn = np.where(is_common, common, self.rng.random(self.size))
             self.outcomes[lambda_] = drawn < accuracy
 
-    def split(self, which: str, limit: int | None, block: tuple[int, int] | None = None) -> Images:
-        return Images(f"{block}", self.size)
+    def split_of(self, images: Images) -> range:
+        return range(self.size)
+
+    def images(self, split: str, limit: int | None, block: tuple[int, int], **rest: object) -> Images:
+        return CELL.images.model_copy(update={"block": block})
+
+    def cell(self, images: Images, inference: Inference) -> Cell:
+        return Cell(weights="w", images=images, inference=inference)
 
     def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:
         records = []
         for cell in cells:
-            assert cell.block
-            found = self.outcomes[float(cell.lambda_ or 0)][slice(*cell.block)]
+            assert cell.images.block
+            found = self.outcomes[float(cell.inference.lambda_ or 0)][slice(*cell.images.block)]
             self.used += len(found)
             records.append(Record.of("m", cell, found, metrics={"residual": 1.0}))
         return records
@@ -174,7 +171,7 @@ def test_a_true_best_drops_out_in_few_races() -> None:
         rng = np.random.default_rng(seed)
         bench: Any = Synthetic({each: 0.6 + 0.02 * (each == 0.8) for each in LAMBDAS}, 4000, rng)
         records = race(bench, CELL, LAMBDAS, Rules(0.8, 0))
-        images = {each: sum(record.n for record in records if record.cell.lambda_ == each) for each in LAMBDAS}
+        images = {each: sum(record.n for record in records if record.inference.lambda_ == each) for each in LAMBDAS}
         lost += images[0.8] < max(images.values())
     assert lost / 150 <= 0.2
 
@@ -182,7 +179,7 @@ def test_a_true_best_drops_out_in_few_races() -> None:
 def test_lambda_0_is_measured_to_the_end_of_the_race() -> None:
     bench: Any = Synthetic({0.1: 0.2, 0.5: 0.7, 0.9: 0.71}, 4000, np.random.default_rng(0))
     records = race(bench, CELL, [0.1, 0.5, 0.9], Rules(0.95, 0.001))
-    images = {lambda_: sum(r.n for r in records if r.cell.lambda_ == lambda_) for lambda_ in (0.1, 0.5, 0.9)}
+    images = {lambda_: sum(r.n for r in records if r.inference.lambda_ == lambda_) for lambda_ in (0.1, 0.5, 0.9)}
     assert images == {0.1: 4000, 0.5: 4000, 0.9: 4000}
     assert find_points(records, 0.1)[0].lambda_ in (0.5, 0.9)
 
@@ -194,7 +191,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def level_cell(bench: Workbench) -> Cell:
-    return bench.cell("train", 100, corruption="gaussian", level=0.3)
+    return bench.cell(bench.images("train", 100, corruption="gaussian", level=0.3))
 
 
 TO_THE_END = Rules(1 - 1e-12, 0)
@@ -237,9 +234,9 @@ def test_blocks_are_the_images_in_a_seeded_order_each_once(open_bench: Open) -> 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_algorithm_1_may_race(sdnet: Workbench, told: Any) -> None:
-    fit = fit_lambda(sdnet, "gaussian", GRID, limit=100, search=Rules(0.9, 0.05))
+    fit = fit_lambda(sdnet, sdnet.images("train", 100), "gaussian", GRID, search=Rules(0.9, 0.05))
     assert len(fit.points) == 7
     assert told.images < 7 * 100 * len(GRID)
-    blocks = [record.cell.block for record in sdnet.store if record.cell.split == "train" and record.outcomes]
+    blocks = [record.images.block for record in sdnet.store if record.images.split == "train" and record.outcomes]
     assert {block for block in blocks if block} == {(0, 20), (20, 40), (40, 80), (80, 100)} & set(blocks)
     assert (0, 20) in blocks

@@ -188,11 +188,11 @@ class ConvergenceMeter:
         """Of the gradients through z*, image by image, in the order of the backward passes."""
         return _joined(self._backward)
 
-    def observe_forward(self, _solver: nn.Module, _inputs: Any, solution: Solution) -> None:
+    def observe_forward(self, _solver: nn.Module, _inputs: object, solution: Solution) -> None:
         """A forward hook of a solver."""
         self._forward.append(Convergence(solution.residual, solution.steps))
 
-    def observe_backward(self, _solver: nn.Module, _inputs: Any, solution: Solution) -> None:
+    def observe_backward(self, _solver: nn.Module, _inputs: object, solution: Solution) -> None:
         """The same, of the solver for gradients."""
         self._backward.append(Convergence(solution.residual, solution.steps))
 

@@ -114,12 +114,13 @@ def find_archive(name: str) -> Archive:
 
 
 def _archive(name: str, content: dict[str, Any]) -> Archive:
-    return Archive(name, files=tuple(_file(**file) for file in content.pop("files")), **content)
+    return Archive(name, files=tuple(map(_file, content.pop("files"))), **content)
 
 
-def _file(members: dict[str, str] | list[str], urls: list[str], **rest: Any) -> TarFile:
-    known = dict(members) if isinstance(members, dict) else dict.fromkeys(members)
-    return TarFile(members=known, urls=tuple(urls), **rest)
+def _file(content: dict[str, Any]) -> TarFile:
+    members, urls = content.pop("members"), content.pop("urls")
+    known = members if isinstance(members, dict) else dict.fromkeys(members)
+    return TarFile(members=known, urls=tuple(urls), **content)
 
 
 for name, content in tomllib.loads(Path(__file__).with_name("archives.toml").read_text(encoding="utf-8")).items():

@@ -73,7 +73,7 @@ class Corruption:
         return table[family]
 
 
-def check_corruption(part: Any) -> None:
+def check_corruption(part: object) -> None:
     """A TypeError where it is none."""
     if not isinstance(part, Corruption):
         raise TypeError(f"expected a sdnet_bench.data.Corruption, got {part!r}")
