@@ -10,17 +10,24 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_cells
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
-from .plan import Images, PlanStep, fit_steps, measuring_step
+from .plan import Extent, PlanStep, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
+from .study import TableStudy
+
+COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
+"""The stream of noise, and whether it is clean images that are shown by the rule for it."""
+
+KNOWN_TYPE = ("set", "image")
+"""Rules that need to know the type of noise; on a stream of all types they mean little."""
 
 
-def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
     """Streams of mixed severity and clean images, with lambda fixed, per set, per image, for known and unknown type."""
-    yield from fit_steps(bench, NOISES)
-    clean = bench.cell("test", images.limit)
+    yield from fit_steps(bench, NOISES, extent)
+    clean = bench.cell("test", extent.tested)
     types = [*NOISES, UNKNOWN]
-    streams = [cell for name in types for cell in corrupted_cells(bench, "test", name, [MIXED], [None], images.limit)]
+    streams = [cell for name in types for cell in corrupted_cells(bench, "test", name, [MIXED], [None], extent.tested)]
     yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
 
     def run() -> Sequence[Record]:
@@ -31,24 +38,20 @@ def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
             for per in ("set", "image"):
                 records += choose_and_measure(bench, fit, [clean, stream], per)
                 records += choose_and_measure(bench, pooled, [stream], per)
-        return [*records, measure_known_types(bench, fits[:-1], limit=images.limit)]
+        return [*records, measure_known_types(bench, fits[:-1], limit=extent.tested)]
 
     choices = 2 * (3 * len(types) - 1) + 1
     yield PlanStep("lambda per set and per image", [], run, later=choices * bench.work([clean]))
 
 
-def inference_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """A stream of mixed severity, or, in the columns "... clean", clean images by the rule for that stream."""
-    noise, _, is_clean = column.partition(" ")
-    data = (None, None) if is_clean else (noise, MIXED)
+def _value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """A stream of mixed severity, or clean images by the rule for it; at lambda_0 those that the stream is made of."""
+    noise, is_clean = COLUMNS[column]
+    corruption, severity = (None, None) if is_clean else (noise, MIXED)
     if row.rule is None:
-        return percent([model.given(*data)])
+        return percent([model.given(corruption, severity, beside=model.given(noise, MIXED))])
     rule = _rule(model, row.rule, noise)
-    return percent([model.chosen(rule, *data)]) if rule else None
-
-
-KNOWN_TYPE = ("set", "image")
-"""Rules that need to know the type of noise; on a stream of all types they mean little."""
+    return percent([model.chosen(rule, corruption, severity)]) if rule else None
 
 
 def _rule(model: Results, kind: str, noise: str) -> str | None:
@@ -61,3 +64,11 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
     if fit is None:
         return None
     return fit.per_image_rule if per == "image" else fit.rule
+
+
+def _is_closed_to(row: PaperRow, column: str, dataset: str) -> bool:
+    """A stream of all types by a rule that needs to know the type."""
+    return COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+
+
+INFERENCE = TableStudy("inference", _plan, value=_value, is_closed_to=_is_closed_to, needs_lambda=True, optional=True)

@@ -93,9 +93,15 @@ class Results:
         """Accuracy (%) on clean test images at lambda_0."""
         return percent([self.given(None, None, steps)])
 
-    def given(self, corruption: str | None, severity: Severity | None, steps: int | None = None) -> Record | None:
-        """The record at lambda_0; None and None for clean images."""
-        return self._find(self._is_given(corruption, severity, steps))
+    def given(
+        self,
+        corruption: str | None,
+        severity: Severity | None,
+        steps: int | None = None,
+        beside: Record | None = None,
+    ) -> Record | None:
+        """The record at lambda_0; None and None for clean images. One on the images of `beside` comes first."""
+        return self._find(self._is_given(corruption, severity, steps), beside)
 
     def chosen(
         self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
@@ -165,10 +171,11 @@ class Results:
                 curves.append(Curve(severity, n, points, adaptive.cell.lambda_ if adaptive else None))
         return curves
 
-    def _find(self, wanted: Wanted) -> Record | None:
-        """The record of the wanted cells with the most images behind it; of equals the latest."""
+    def _find(self, wanted: Wanted, beside: Record | None = None) -> Record | None:
+        """The record of the wanted cells on the images of `beside`, else on the most images; of equals the latest."""
         found = [record for record in self.records if wanted(record.cell)]
-        return max(enumerate(found), key=lambda pair: (pair[1].n, pair[0]))[1] if found else None
+        images = beside and beside.cell.images
+        return max(reversed(found), key=lambda record: (record.cell.images == images, record.n), default=None)
 
     def _together(self, wanted: Sequence[Wanted]) -> list[Record | None]:
         """A record of each wanted cell, all on the same images, with one seed, in one precision; most images win."""

@@ -183,9 +183,12 @@ def tune_lambda(bench: Workbench, setting: AttackSetting, grid: Sequence[float],
 
 def usable_lambdas(bench: Workbench, grid: Sequence[float], limit: int | None) -> tuple[float, ...]:
     """Those under which clean validation images keep 90 % of their accuracy at lambda_0."""
-    cells = [bench.cell("validation", limit, lambda_) for lambda_ in grid]
-    accuracy = {
-        float(record.cell.lambda_ or 0): record.accuracy for record in bench.measure(cells, "clean validation images")
-    }
+    seen = bench.measure(usable_cells(bench, grid, limit), "clean validation images")
+    accuracy = {float(record.cell.lambda_ or 0): record.accuracy for record in seen}
     least = USABLE * accuracy[bench.trained_lambda]
     return tuple(lambda_ for lambda_ in grid if accuracy[lambda_] >= least)
+
+
+def usable_cells(bench: Workbench, grid: Sequence[float], limit: int | None) -> list[Cell]:
+    """The clean validation images that tell which lambdas are usable."""
+    return [bench.cell("validation", limit, lambda_) for lambda_ in grid]

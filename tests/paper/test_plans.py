@@ -10,7 +10,7 @@ import pytest
 from sdnet_bench.data import CORRUPTIONS, limited
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.paper.iterations import STEPS
-from sdnet_bench.paper.plan import Images, PlanStep, images_per_second, run
+from sdnet_bench.paper.plan import Extent, PlanStep, images_per_second, run
 from sdnet_bench.paper.registry import STUDIES, plan
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import build_tables
@@ -95,7 +95,7 @@ def test_table_5_is_about_2_4_and_8_iterations(small: Workbench) -> None:
 
 
 def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
-    (stage,) = plan(small, "corruptions", Images(5))
+    (stage,) = plan(small, "corruptions", Extent.limited(5))
     names = {cell.corruption for cell in stage.cells}
     assert len(stage.cells) == 5 * len(names) == 75
     assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
@@ -104,7 +104,12 @@ def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
 
 def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
-        limits = {cell.limit for stage in plan(small, study, Images(7)) for cell in stage.cells if cell.split == "test"}
+        limits = {
+            cell.limit
+            for stage in plan(small, study, Extent.limited(7))
+            for cell in stage.cells
+            if cell.split == "test"
+        }
         assert limits <= {7}, study
 
 
