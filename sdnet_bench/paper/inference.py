@@ -13,7 +13,7 @@ from ..studies.workbench import Workbench
 from .plan import Extent, PlanStep, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
-from .study import TableStudy
+from .study import TableStudy, study_command
 
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
 """The stream of noise, and whether it is clean images that are shown by the rule for it."""
@@ -66,9 +66,10 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
     return fit.per_image_rule if per == "image" else fit.rule
 
 
-def _is_closed_to(row: PaperRow, column: str, dataset: str) -> bool:
-    """A stream of all types by a rule that needs to know the type."""
-    return COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+def _command(model: Results, row: PaperRow, column: str) -> str | None:
+    """None for a stream of all types by a rule that needs to know the type."""
+    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+    return None if is_empty else study_command("inference", model)
 
 
-INFERENCE = TableStudy("inference", _plan, value=_value, is_closed_to=_is_closed_to, needs_lambda=True, optional=True)
+INFERENCE = TableStudy("inference", _plan, value=_value, command=_command, needs_lambda=True, optional=True)

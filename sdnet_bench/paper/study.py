@@ -45,12 +45,9 @@ class Study:
         return steps
 
 
-def _none(*_: object) -> tuple[()]:
-    return ()
-
-
-def _never(*_: object) -> None:
-    return None
+def study_command(name: str, model: Results) -> str | None:
+    """What measures a whole study; None of a model on archives, since nobody knows where these lie."""
+    return None if model.origin else f"sdnet-bench evaluate {model.name} --study {name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +56,7 @@ class TableStudy(Study):
 
     Args:
         value: the number of a model in a row and column; None while it is not on record.
-        command: what to type to get it; None for `evaluate --study`.
-        is_closed_to: whether no command fills a row and column on a data set.
+        command: what to type to measure it, None where nothing does; by default `evaluate --study`.
         notes: what a reader has to know of a model's numbers, besides how they were measured.
         remark: what sets a model's numbers in a row apart from the paper's.
         of_the_machine: columns that nobody else's machine can be compared with.
@@ -70,9 +66,8 @@ class TableStudy(Study):
 
     value: Callable[[Results, PaperRow, str], Value | None]
     command: Callable[[Results, PaperRow, str], str | None] | None = None
-    is_closed_to: Callable[[PaperRow, str, str], bool | None] = _never
-    notes: Callable[[Results], Iterable[str]] = _none
-    remark: Callable[[Results, PaperRow], str | None] = _never
+    notes: Callable[[Results], Iterable[str]] = lambda model: ()
+    remark: Callable[[Results, PaperRow], str | None] = lambda model, row: None
     of_the_machine: Collection[str] = ()
     optional: bool = False
     fixed: bool = False
@@ -84,6 +79,4 @@ class TableStudy(Study):
 
     def filled_by(self, model: Results, row: PaperRow, column: str) -> str | None:
         """What to type to measure a number of a model; None where nothing does."""
-        if self.command:
-            return self.command(model, row, column)
-        return None if model.origin else f"sdnet-bench evaluate {model.name} --study {self.name}"
+        return self.command(model, row, column) if self.command else study_command(self.name, model)

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..paper.accuracy import TABLE1
-from ..paper.attacks import TABLE4, column_name
+from ..paper.attacks import COLUMNS, TABLE4
 from ..paper.noise import TABLE2, TABLE3
 from ..paper.render import markdown_table
 from ..paper.results import Results
-from ..paper.robustness import THREATS, Robustness
+from ..paper.robustness import Robustness
 from ..paper.study import TableStudy
 from ..paper.tables import Entry, build_tables
 from ..records.statistics import show
 
 HEADER = ("", "", "paper", "here")
-TRANSFER, MATCHED = (tuple(column_name(threat, shown) for threat in THREATS) for shown in ("transfer", "matched"))
+TRANSFER, MATCHED = (tuple(name for name, (_, of) in COLUMNS.items() if of == by) for by in ("transfer", "matched"))
 TUNED = "SDNet-18 (after tuning lambda)"
 ATTACKS = "PGD, Linf 8/255 and L2 0.5"
 NOISES = "gaussian, shot, speckle, impulse; mean of 1 to 5"
