@@ -26,7 +26,7 @@ def evaluate(
     per: Annotated[str, typer.Option(help="An adaptive lambda for the whole set, or for each image.")] = "set",
     study: Annotated[
         str | None,
-        typer.Option(help="All of table2, table3, table5, figure2, figure3, inference or corruptions instead."),
+        typer.Option(help="All of table1 to table6, figure2, figure3, inference or corruptions instead."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a study has to measure, and stop.")] = False,
     inference_steps: options.InferenceSteps = None,
@@ -80,11 +80,11 @@ def _run_study(
     bench: Workbench, study: str, limit: int | None, archived: bool, *, dry_run: bool, as_json: bool
 ) -> list[Record]:
     """Shows the plan, and carries it out unless this is a dry run."""
-    from ..paper.plan import Images, run
+    from ..paper.plan import Extent, run
     from ..paper.registry import plan
     from .show import show_plan
 
-    steps = plan(bench, study, Images(limit, archived))
+    steps = plan(bench, study, Extent.limited(limit, archived=archived))
     show_plan(bench, steps, as_data=dry_run, as_json=as_json)
     return [] if dry_run else run(steps)
 

@@ -100,10 +100,11 @@ def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_
     from ..paper.plan import images_per_second
 
     rows = [_plan_row(bench, step) for step in steps]
-    total = sum(row["images"] for row in rows)
+    work = [row["images"] * step.passes for row, step in zip(rows, steps, strict=True)]
+    total = sum(work)
     speed = images_per_second(bench) if total else 1.0
-    for row in rows:
-        row["minutes"] = round(row["images"] / speed / 60, 1)
+    for row, images in zip(rows, work, strict=True):
+        row["minutes"] = round(images / speed / 60, 1)
     if as_data:
         show_rows(rows, as_json=as_json)
     estimate = (

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ..config import MODELS
 from ..records.statistics import Value
+from ..studies.workbench import Workbench
+from .plan import Extent, PlanStep, measuring_step
 from .published import PaperRow
 from .results import Results
+from .study import TableStudy
+
+OF_TRAINING = {
+    "Model Size (M)": ("parameters", 1e6),
+    "Memory (GB)": ("peak_memory", 1e9),
+    "Speed (n/s)": ("images_per_second", 1),
+}
+"""What training has measured, and in which unit, by column; the other column is accuracy."""
 
 
-def table1_value(model: Results, row: PaperRow, column: str) -> Value | None:
+def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+    yield measuring_step(bench, "clean test images", [bench.cell(bench.images("test", extent.tested))])
+
+
+def _value(model: Results, row: PaperRow, column: str) -> Value | None:
     """Accuracy (%) on clean test images, millions of parameters, GB of memory, or images/s of training."""
-    if column.startswith("Top-1"):
+    if column not in OF_TRAINING:
         return model.clean()
-    metric, scale = {"Model": ("parameters", 1e6), "Memory": ("peak_memory", 1e9)}.get(
-        column.split()[0], ("images_per_second", 1)
-    )
+    metric, unit = OF_TRAINING[column]
     measured = model.training(metric)
-    return Value(measured.value / scale) if measured else None
+    return Value(measured.value / unit) if measured else None
+
+
+def _command(model: Results, row: PaperRow, column: str) -> str | None:
+    """Of what training measures: to train a shipped model again."""
+    if column not in OF_TRAINING:
+        return f"sdnet-bench evaluate {model.name}"
+    return f"sdnet-bench train {model.name} --overwrite" if (MODELS / model.name).exists() else None
+
+
+OF_THE_MACHINE = ("Memory (GB)", "Speed (n/s)")
+
+TABLE1 = TableStudy("table1", _plan, value=_value, command=_command, of_the_machine=OF_THE_MACHINE)
+TABLE6 = TableStudy("table6", _plan, value=_value, command=_command, of_the_machine=OF_THE_MACHINE, fixed=True)

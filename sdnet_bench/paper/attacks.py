@@ -1,29 +1,125 @@
-"""Table 4: accuracy under attack."""
+"""Table 4: accuracy under attack, by protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from ..csc import csc_layers
+from ..data.datasets import Which
+from ..records import NOISES, PROTOCOLS, AttackSetting, Cell, Protocol, Record
 from ..records.statistics import Value
+from ..studies.adversarial import (
+    adaptive_rules,
+    attack_setting,
+    matched_cells,
+    protocol_cells,
+    run_attack,
+    transfer_cells,
+    usable_cells,
+)
+from ..studies.algorithm1 import full_grid
+from ..studies.workbench import Workbench
+from .plan import Extent, PlanStep, fit_steps
 from .published import PaperRow
 from .results import Results
-from .robustness import COLUMNS as MEETS
 from .robustness import THREATS
+from .study import TableStudy
 
-COLUMNS = {f"{name} {meets}": (threat, meets) for name, threat in THREATS.items() for meets in MEETS}
-"""Those of Table 4 by their names: under which threat, and what is met there."""
+SHOWN = ("transfer", "matched", "union", "clean")
+"""What stands in a column, for each threat."""
+
+COLUMNS = {f"{name} {shown}": (threat, shown) for name, threat in THREATS.items() for shown in SHOWN}
+"""The threat and what is shown, by column."""
+
+SPLITS: tuple[Which, Which] = ("test", "validation")
+"""Which images are attacked, and which lambda is tuned on."""
+
+PASSES = 3
+"""What a step of an attack costs, in classified images: there, and twice as much on the way back."""
 
 
-def table4_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Accuracy (%) under a threat and by a protocol, as the column names them, or the lambda behind it."""
-    threat, meets = COLUMNS[column]
+def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+    """PGD under both threats by every protocol, the adaptive one by the fits of Algorithm 1 to the four noises."""
+    protocols: Sequence[Protocol] = ("matched",)
+    if csc_layers(bench.model.net):
+        protocols = PROTOCOLS
+        yield from fit_steps(bench, NOISES, extent)
+        yield _clean_step(bench, extent)
+    for threat in THREATS.values():
+        setting = attack_setting(threat)
+        yield from (_attack_step(bench, setting, protocol, extent) for protocol in protocols)
+
+
+def _clean_step(bench: Workbench, extent: Extent) -> PlanStep:
+    """Clean validation images tell which lambdas are usable: the ensemble is made of these."""
+    cells = usable_cells(bench, bench.images("validation", extent.attacked), full_grid(bench, extent.lambdas))
+
+    def run() -> Sequence[Record]:
+        bench.measure(cells, "clean validation images")
+        return []
+
+    return PlanStep("clean validation images", cells, run)
+
+
+def _attack_step(bench: Workbench, setting: AttackSetting, protocol: Protocol, extent: Extent) -> PlanStep:
+    def run() -> Sequence[Record]:
+        return run_attack(bench, setting, bench.images("test", extent.attacked), [protocol], extent.lambdas)
+
+    cells, later = _foreseen(bench, setting, protocol, extent)
+    networks = len(full_grid(bench, extent.lambdas)) if protocol == "ensemble" else 1
+    passes = PASSES * setting.steps * setting.restarts * networks
+    return PlanStep(f"{setting.name} {setting.norm} attack, {protocol}", cells, run, later, passes)
+
+
+def _foreseen(
+    bench: Workbench, setting: AttackSetting, protocol: Protocol, extent: Extent
+) -> tuple[Sequence[Cell], int]:
+    """The cells of a protocol, as far as fits and lambdas are known, and how many images are attacked in others."""
+    tested, validation = (bench.images(split, extent.attacked) for split in SPLITS)
+    count = len(bench.split_of(tested))
+    if not csc_layers(bench.model.net):
+        return matched_cells(bench, setting, tested, [None]), 0
+    grid, rules = full_grid(bench, extent.lambdas), adaptive_rules(bench)
+    if protocol == "ensemble" and bench.missing(usable_cells(bench, validation, grid)):
+        return [], count
+    if protocol == "adaptive" and not rules:
+        return [], 2 * count  # with the gradient of the choice of lambda, and without
+    cells = protocol_cells(bench, setting, protocol, tested, grid)
+    if protocol == "transfer":
+        return [*transfer_cells(bench, setting, validation, grid), *cells], 0 if rules else count
+    return cells, 0
+
+
+def _value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """Accuracy (%) under the threat of a column, or, in one column of each threat, the lambda behind it."""
+    threat, shown = COLUMNS[column]
     robustness, choice = model.robustness.get(threat), row.rule or "trained"
-    if robustness is None:
+    if robustness is None or _is_empty(row, shown):
         return None
     if row.shows == "accuracy":
-        return robustness.value(meets, choice)
+        return robustness.value(shown, choice)
     judge = robustness.judges.get(choice)
-    return Value(judge) if isinstance(judge, float) and shows_lambda(column) else None
+    return Value(judge) if isinstance(judge, float) else None
 
 
-def shows_lambda(column: str) -> bool:
-    """Whether a column of Table 4 has a lambda: one column of each threat does."""
-    return COLUMNS[column][1] == "transfer"
+def _is_empty(row: PaperRow, shown: str) -> bool:
+    return row.shows == "lambda" and shown != "transfer"
+
+
+def _command(model: Results, row: PaperRow, column: str) -> str | None:
+    """An attack, after the fits where it needs these."""
+    threat, shown = COLUMNS[column]
+    if _is_empty(row, shown):
+        return None
+    if row.rule == "adaptive" and model.pooled is None:
+        return f"sdnet-bench fit-lambda {model.name} --corruption all"
+    return f"sdnet-bench attack {model.name} --norm {threat.norm}"
+
+
+def _notes(model: Results) -> Iterator[str]:
+    """How each threat was measured."""
+    for robustness in model.robustness.values():
+        yield f"{model.name}, {'; '.join(robustness.conditions())}"
+
+
+TABLE4 = TableStudy("table4", _plan, value=_value, command=_command, notes=_notes)

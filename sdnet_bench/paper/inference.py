@@ -10,17 +10,23 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
-from .plan import Images, PlanStep, fit_steps, measuring_step
+from .plan import Extent, PlanStep, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
+from .study import TableStudy, study_command
+
+COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
+"""The stream of noise, and whether it is clean images that are shown by the rule for it."""
+
+KNOWN_TYPE = ("set", "image")
+"""Rules that need to know the type of noise; on a stream of all types they mean little."""
 
 
-def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
+def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
     """Streams of mixed severity and clean images, with lambda fixed, per set, per image, for known and unknown type."""
-    yield from fit_steps(bench, NOISES)
-    tested = bench.images("test", images.limit)
+    yield from fit_steps(bench, NOISES, extent)
+    tested, types = bench.images("test", extent.tested), [*NOISES, UNKNOWN]
     clean = bench.cell(tested)
-    types = [*NOISES, UNKNOWN]
     streams = [bench.cell(each) for name in types for each in corrupted_images(bench, tested, name, [MIXED])]
     yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
 
@@ -38,18 +44,14 @@ def plan_inference(bench: Workbench, images: Images) -> Iterator[PlanStep]:
     yield PlanStep("lambda per set and per image", [], run, later=choices * bench.work([clean]))
 
 
-def inference_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """A stream of mixed severity, or, in the columns "... clean", clean images by the rule for that stream."""
-    noise, _, is_clean = column.partition(" ")
-    data = (None, None) if is_clean else (noise, MIXED)
+def _value(model: Results, row: PaperRow, column: str) -> Value | None:
+    """A stream of mixed severity, or clean images by the rule for it; at lambda_0 those that the stream is made of."""
+    noise, is_clean = COLUMNS[column]
+    corruption, severity = (None, None) if is_clean else (noise, MIXED)
     if row.rule is None:
-        return percent([model.given(*data)])
+        return percent([model.given(corruption, severity, beside=model.given(noise, MIXED))])
     rule = _rule(model, row.rule, noise)
-    return percent([model.chosen(rule, *data)]) if rule else None
-
-
-KNOWN_TYPE = ("set", "image")
-"""Rules that need to know the type of noise; on a stream of all types they mean little."""
+    return percent([model.chosen(rule, corruption, severity)]) if rule else None
 
 
 def _rule(model: Results, kind: str, noise: str) -> str | None:
@@ -62,3 +64,12 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
     if fit is None:
         return None
     return fit.per_image_rule if per == "image" else fit.rule
+
+
+def _command(model: Results, row: PaperRow, column: str) -> str | None:
+    """None for a stream of all types by a rule that needs to know the type."""
+    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+    return None if is_empty else study_command("inference", model)
+
+
+INFERENCE = TableStudy("inference", _plan, value=_value, command=_command, needs_lambda=True, optional=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import fmean
 
 from ..csc import csc_layers
@@ -12,51 +13,21 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import full_grid, swept
 from ..studies.workbench import Workbench
-from .plan import Images, PlanStep, adaptive_step, fit_steps, given_step, measuring_step
+from .plan import Extent, PlanStep, adaptive_step, fit_steps, given_step, measuring_step
 from .published import PaperRow, alexnet
 from .results import Results
-
-SWEPT = 2000
-"""Test images behind each point of Figure 2 by default."""
+from .study import Study, TableStudy, study_command
 
 
-def plan_noise(bench: Workbench, corruptions: Sequence[str], images: Images) -> Iterator[PlanStep]:
+def _plan_noise(corruptions: Sequence[str], bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
     """At lambda_0, and by Algorithm 1 where there is a lambda: Tables 2 and 3."""
-    yield given_step(bench, corruptions, images)
+    yield given_step(bench, corruptions, extent)
     if csc_layers(bench.model.net):
-        yield from fit_steps(bench, corruptions)
-        yield adaptive_step(bench, corruptions, images)
+        yield from fit_steps(bench, corruptions, extent)
+        yield adaptive_step(bench, corruptions, extent)
 
 
-def plan_table2(bench: Workbench, images: Images) -> Iterator[PlanStep]:
-    """Gaussian noise, at lambda_0 and by Algorithm 1."""
-    yield from plan_noise(bench, ["gaussian"], images)
-
-
-def plan_table3(bench: Workbench, images: Images) -> Iterator[PlanStep]:
-    """The four noises, at lambda_0 and by Algorithm 1."""
-    yield from plan_noise(bench, NOISES, images)
-
-
-def plan_figure2(bench: Workbench, images: Images) -> Iterator[PlanStep]:
-    """Accuracy against lambda, for each of the four noises."""
-    for name in NOISES:
-        corrupted = corrupted_images(bench, bench.images("test", images.limit or SWEPT), name, SEVERITIES)
-        cells = swept(map(bench.cell, corrupted), full_grid(bench, None))
-        yield measuring_step(bench, f"lambda sweep, {name}", cells)
-
-
-def plan_figure3(bench: Workbench, images: Images) -> Iterator[PlanStep]:
-    """The lines lambda(r) of the four noises."""
-    yield from fit_steps(bench, NOISES)
-
-
-def plan_corruptions(bench: Workbench, images: Images) -> Iterator[PlanStep]:
-    """The fifteen that the mean corruption error is taken over, at lambda_0."""
-    yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], images)
-
-
-def table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
+def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
     """Accuracy (%) under Gaussian noise of the severity that the column names, or the lambda behind it."""
     find = model.adaptive if row.rule == "adaptive" else model.given
     record = find("gaussian", int(column))
@@ -65,12 +36,38 @@ def table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
     return percent([record])
 
 
-def table3_value(model: Results, row: PaperRow, column: str) -> Value | None:
+def _table3_value(model: Results, row: PaperRow, column: str) -> Value | None:
     """Accuracy (%) over all severities of the noise that the column names."""
     return model.mean(column, adaptive=row.rule == "adaptive")
 
 
-def corruptions_value(model: Results, row: PaperRow, column: str) -> Value | None:
+TABLE2 = TableStudy("table2", partial(_plan_noise, ["gaussian"]), value=_table2_value, on_archives=True)
+TABLE3 = TableStudy("table3", partial(_plan_noise, NOISES), value=_table3_value, on_archives=True)
+
+
+def _plan_sweep(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+    """Accuracy against lambda, a step for each noise."""
+    images, grid = bench.images("test", extent.swept), full_grid(bench, extent.lambdas)
+    for name in extent.swept_noises:
+        corrupted = corrupted_images(bench, images, name, SEVERITIES)
+        yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
+
+
+def _plan_lines(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+    """The lines lambda(r) of the four noises."""
+    yield from fit_steps(bench, NOISES, extent)
+
+
+FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
+FIGURE3 = Study("figure3", _plan_lines, needs_lambda=True)
+
+
+def _plan_corruptions(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+    """The fifteen that the mean corruption error is taken over, at lambda_0."""
+    yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], extent)
+
+
+def _error(model: Results, row: PaperRow, column: str) -> Value | None:
     """Errors (%), unlike everywhere else: that is what mCE is made of. None unless all fifteen are on record."""
     mean = model.error(list(alexnet()))
     if mean is None or column == "mean":
@@ -80,3 +77,14 @@ def corruptions_value(model: Results, row: PaperRow, column: str) -> Value | Non
     errors = {name: model.error([name]) for name in alexnet()}
     relative = [error.value / alexnet()[name] for name, error in errors.items() if error]
     return Value(100 * fmean(relative)) if model.config.dataset == "imagenet" else None
+
+
+def _error_command(model: Results, row: PaperRow, column: str) -> str | None:
+    """None for mCE elsewhere than on ImageNet, where AlexNet's errors are from."""
+    is_empty = column == "mCE" and model.config.dataset != "imagenet"
+    return None if is_empty else study_command("corruptions", model)
+
+
+CORRUPTION_ERRORS = TableStudy(
+    "corruptions", _plan_corruptions, value=_error, command=_error_command, on_archives=True, optional=True
+)

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .. import records
 from ..data import SEVERITIES, stream_of
 from ..engine.evaluate import BATCH_SIZE, evaluate
-from ..records import MIXED, Cell, Inference, Record
+from ..records import MIXED, NOISES, Cell, Record
 from ..records.lambda_fit import fit_name
+from ..studies import algorithm1
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import (
-    IMAGES,
     by_residual,
     fit_lambda,
     full_grid,
@@ -23,6 +22,7 @@ from ..studies.algorithm1 import (
     saved_fits,
     swept,
 )
+from ..studies.race import Rules
 from ..studies.workbench import Workbench
 
 
@@ -35,28 +35,44 @@ class PlanStep:
         cells: those that can be told beforehand, less those of earlier steps.
         run: measures what is missing.
         later: images to classify in cells whose lambda is not known before the steps above have run.
+        passes: how many classified images one of its images costs; more than one where it is attacked.
     """
 
     title: str
     cells: Sequence[Cell]
     run: Callable[[], Sequence[Record]]
     later: int = 0
+    passes: int = 1
 
 
 @dataclass(frozen=True)
-class Images:
-    """Which test images a study is about.
+class Extent:
+    """How much of a study is measured. Images are spread evenly over their split.
 
     Args:
-        limit: so many, spread evenly; None for all.
-        archived: corrupted ones from the data set's -C archive, instead of made here.
+        tested: test images; None for all.
+        swept: test images behind each point of Figure 2; None for all.
+        attacked: test images of Table 4, and as many for validation.
+        training_images: those of Algorithm 1; None for all of them, in a race.
+        lambdas: that are tried; by default those of the paper's Figure 2. lambda_0 joins them.
+        swept_noises: the noises of Figure 2.
+        archived: corrupted images are those of the data set's -C archive, instead of made here.
+        refit: Algorithm 1 runs also where there is a fit.
     """
 
-    limit: int | None = None
+    tested: int | None = None
+    swept: int | None = 2000
+    attacked: int = 1000
+    training_images: int | None = algorithm1.IMAGES
+    lambdas: Sequence[float] | None = None
+    swept_noises: Sequence[str] = NOISES
     archived: bool = False
+    refit: bool = False
 
-
-Planner = Callable[[Workbench, Images], Iterator[PlanStep]]
+    @classmethod
+    def limited(cls, images: int | None, *, archived: bool = False) -> Extent:
+        """So many test images of everything; for None as many as each study takes by itself."""
+        return cls(archived=archived) if images is None else cls(images, images, images, archived=archived)
 
 
 def run(plan: Iterable[PlanStep]) -> list[Record]:
@@ -73,13 +89,13 @@ def images_per_second(bench: Workbench) -> float:
     return len(split) / (time.perf_counter() - started)
 
 
-def given_step(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> PlanStep:
+def given_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
     """Corrupted test images of every severity at lambda_0; `steps` FISTA iterations, None for those of training."""
-    clean, inference = bench.images("test", images.limit), bench.inference(steps=steps)
+    tested, inference = bench.images("test", extent.tested), bench.inference(steps=steps)
     cells = [
         bench.cell(corrupted, inference)
         for name in corruptions
-        for corrupted in corrupted_images(bench, clean, name, SEVERITIES, archived=images.archived)
+        for corrupted in corrupted_images(bench, tested, name, SEVERITIES, archived=extent.archived)
     ]
     return measuring_step(bench, "corrupted test images, lambda as in training", cells)
 
@@ -89,36 +105,41 @@ def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanS
     return PlanStep(title, cells, lambda: bench.measure(cells, title))
 
 
-def fit_steps(bench: Workbench, corruptions: Sequence[str], steps: int | None = None) -> Iterator[PlanStep]:
+def fit_steps(
+    bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None
+) -> Iterator[PlanStep]:
     """Algorithm 1 on training images for those corruptions that have no fit yet."""
     for name in corruptions:
-        if not _is_fitted(bench, name, steps):
-            images, inference = bench.images("train", IMAGES), bench.inference(steps=steps)
-            cells = swept(level_cells(bench, images, name, inference=inference), full_grid(bench, None))
-            yield PlanStep(f"Algorithm 1 on training images, {name}", cells, _fit(bench, images, name, inference))
+        if extent.refit or not _is_fitted(bench, name, steps):
+            yield _fit_step(bench, name, extent, steps)
 
 
-def _fit(
-    bench: Workbench, images: records.Images, corruption: str, inference: Inference
-) -> Callable[[], Sequence[Record]]:
+def _fit_step(bench: Workbench, corruption: str, extent: Extent, steps: int | None) -> PlanStep:
+    """What a race has to measure shows on the way; the grid of all lambdas is the most."""
+    images, inference = bench.images("train", extent.training_images), bench.inference(steps=steps)
+    rules = Rules() if extent.training_images is None else None
+
     def run() -> Sequence[Record]:
-        fit_lambda(bench, images, corruption, inference=inference)
+        fit_lambda(bench, images, corruption, extent.lambdas, search=rules, inference=inference)
         return []
 
-    return run
+    levels = level_cells(bench, images, corruption, inference=inference)
+    grid = swept(levels, full_grid(bench, extent.lambdas))
+    title = f"Algorithm 1 on training images, {corruption}"
+    return PlanStep(title, [], run, bench.work(grid)) if rules else PlanStep(title, grid, run)
 
 
 def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
     return fit_name(corruption, bench.inference(steps=steps).steps) in saved_fits(bench)
 
 
-def adaptive_step(bench: Workbench, corruptions: Sequence[str], images: Images, steps: int | None = None) -> PlanStep:
+def adaptive_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
     """Test images under the lambda that their residual at lambda_0 chooses."""
-    given = given_step(bench, corruptions, images, steps).cells
+    given = given_step(bench, corruptions, extent, steps).cells
 
     def run() -> Sequence[Record]:
         fits = require_fits(bench, corruptions, bench.inference(steps=steps))
-        return measure_adaptive(bench, bench.images("test", images.limit), fits, archived=images.archived)
+        return measure_adaptive(bench, bench.images("test", extent.tested), fits, archived=extent.archived)
 
     later = _later(bench, corruptions, given, steps)
     return PlanStep("corrupted test images, lambda by Algorithm 1", given, run, bench.work(later))

@@ -1,40 +1,28 @@
-"""The studies of the paper by name, and their plans."""
+"""The tables and figures of the paper by name."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..errors import UnknownNameError, UsageError
 from ..studies.workbench import Workbench
-from .inference import plan_inference
-from .iterations import plan_table5
-from .noise import plan_corruptions, plan_figure2, plan_figure3, plan_table2, plan_table3
-from .plan import Images, Planner, PlanStep
+from .accuracy import TABLE1, TABLE6
+from .attacks import TABLE4
+from .inference import INFERENCE
+from .iterations import TABLE5
+from .noise import CORRUPTION_ERRORS, FIGURE2, FIGURE3, TABLE2, TABLE3
+from .plan import Extent, PlanStep
+from .study import Study, TableStudy
+
+TABLES: tuple[TableStudy, ...] = (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, INFERENCE, CORRUPTION_ERRORS)
+"""In the order of a report."""
+
+STUDIES: dict[str, Study] = {study.name: study for study in (*TABLES[:6], FIGURE2, FIGURE3, *TABLES[6:])}
 
 
-def plan(bench: Workbench, study: str, images: Images | None = None) -> list[PlanStep]:
+def plan(bench: Workbench, name: str, extent: Extent | None = None) -> list[PlanStep]:
     """The steps of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it."""
-    images = images or Images()
-    if study not in STUDIES:
-        raise UnknownNameError("study", study, STUDIES)
-    if images.archived and study not in ON_ARCHIVES:
-        raise UsageError(f"{study} is no study of an archive", expected=", ".join(ON_ARCHIVES))
-    steps: list[PlanStep] = []
-    for step in STUDIES[study](bench, images):
-        known = {cell for earlier in steps for cell in earlier.cells}
-        steps.append(replace(step, cells=[cell for cell in step.cells if cell not in known]))
-    return steps
-
-
-ON_ARCHIVES = ("table2", "table3", "table5", "corruptions")
-"""Those that the paper, or the benchmark, made from the -C archives."""
-
-STUDIES: dict[str, Planner] = {
-    "table2": plan_table2,
-    "table3": plan_table3,
-    "table5": plan_table5,
-    "figure2": plan_figure2,
-    "figure3": plan_figure3,
-    "inference": plan_inference,
-    "corruptions": plan_corruptions,
-}
+    if name not in STUDIES:
+        raise UnknownNameError("study", name, STUDIES)
+    if extent and extent.archived and not STUDIES[name].on_archives:
+        on_archives = [study.name for study in STUDIES.values() if study.on_archives]
+        raise UsageError(f"{name} is no study of an archive", expected=", ".join(on_archives))
+    return STUDIES[name].steps(bench, extent)

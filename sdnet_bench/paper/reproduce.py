@@ -13,44 +13,38 @@ from ..config import LAMBDAS, Recipe
 from ..csc import csc_layers
 from ..engine.runtime import Runtime
 from ..progress import Progress
-from ..records import NOISES, Inference
-from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
-from ..studies.adversarial import attack_setting, run_attack, sweep_eps
-from ..studies.algorithm1 import fit_lambda, measure_adaptive
+from ..studies.adversarial import attack_setting, sweep_eps
 from ..studies.export import export
-from ..studies.race import Rules
 from ..studies.training import find_recipe, train_model
 from ..studies.workbench import Workbench
-from .iterations import STEPS, TABLE5
+from .accuracy import TABLE1
+from .attacks import TABLE4
+from .iterations import TABLE5
+from .noise import FIGURE2, TABLE3
+from .plan import Extent, run
 from .robustness import THREATS
+from .study import Study
 
 
 @dataclass(frozen=True)
-class Extent:
-    """How much is measured of a network.
+class Programme:
+    """What is measured of a network.
 
     Args:
-        lambdas: the grid of all that tries lambdas.
-        swept: the noises of Figure 2.
-        training_images: that Algorithm 1 looks at; None for all of them, in a race.
-        attacked: test images at most, and as many for validation.
-        tested: test images at most for everything else; None for all.
+        extent: how much of each study.
+        studies: those that need lambda are left out for a network without.
         radii: accuracy against eps too.
-        iterations: more FISTA iterations too, Table 5.
     """
 
-    lambdas: Sequence[float]
-    swept: Sequence[str]
-    training_images: int | None
-    attacked: int
-    tested: int | None = None
+    extent: Extent
+    studies: tuple[Study, ...] = (TABLE1, FIGURE2, TABLE3, TABLE4)
+    """Table 2 and Figure 3 are parts of what Table 3 measures."""
     radii: bool = False
-    iterations: bool = False
 
 
-Step = tuple[Recipe, Extent]
+Step = tuple[Recipe, Programme]
 
-PAPER = Extent(LAMBDAS, NOISES, training_images=None, attacked=10_000)
+PAPER = Programme(Extent(swept=None, attacked=10_000, training_images=None, lambdas=LAMBDAS, refit=True))
 """All that there is of everything."""
 PAPER_RECIPES = (
     "sdnet18-cifar10",
@@ -64,8 +58,9 @@ PAPER_RECIPES = (
 )
 """What the paper compares on CIFAR-10, those that its claims are about first."""
 
-DEMO = Extent(LAMBDAS[::2], ["gaussian"], training_images=300, attacked=150, radii=True)
-BRIEF = Extent(LAMBDAS[::4], ["gaussian"], training_images=100, attacked=40)
+ON_DIGITS = Extent(swept=None, swept_noises=["gaussian"], refit=True)
+DEMO = Programme(replace(ON_DIGITS, attacked=150, training_images=300, lambdas=LAMBDAS[::2]), radii=True)
+BRIEF = Programme(replace(ON_DIGITS, attacked=40, training_images=100, lambdas=LAMBDAS[::4]))
 DEMO_RECIPES = ("resnet18-digits", "sdnet18-digits")
 OTHER_RECIPES = (
     "resnet34-digits",
@@ -82,18 +77,20 @@ OTHER_RECIPES = (
 
 def demo_recipes(seed: int, *, every: bool) -> list[Step]:
     """A ResNet-18 and an SDNet-18 on digits, or every architecture, the others in brief."""
-    main = dict.fromkeys(DEMO_RECIPES, replace(DEMO, iterations=every))
-    wanted = main | (dict.fromkeys(OTHER_RECIPES, BRIEF) if every else {})
-    return [(find_recipe(name).replace(name=f"demo-{name}", seed=seed), budget) for name, budget in wanted.items()]
+    whole = replace(DEMO, studies=(*DEMO.studies, TABLE5)) if every else DEMO
+    wanted = dict.fromkeys(DEMO_RECIPES, whole) | (dict.fromkeys(OTHER_RECIPES, BRIEF) if every else {})
+    return [(find_recipe(name).replace(name=f"demo-{name}", seed=seed), part) for name, part in wanted.items()]
 
 
 def paper_recipes(names: Sequence[str], epochs: int | None = None, limit: int | None = None) -> list[Step]:
     """Recipes by name, by default those of the paper; with fewer epochs or images it is a rehearsal, and called so."""
-    budget = replace(PAPER, training_images=limit, attacked=limit, tested=limit) if limit else PAPER
+    extent = PAPER.extent
+    if limit:
+        extent = replace(extent, tested=limit, swept=limit, attacked=limit, training_images=limit)
     recipes = [find_recipe(name) for name in names or PAPER_RECIPES]
     if epochs or limit:
         recipes = [each.replace(name=f"rehearsal-{each.name}", epochs=epochs, limit=limit) for each in recipes]
-    return [(recipe, budget) for recipe in recipes]
+    return [(recipe, replace(PAPER, extent=extent)) for recipe in recipes]
 
 
 def reproduce(
@@ -112,55 +109,20 @@ def reproduce(
     Args:
         published: where models are exported to once they are trained; everything is measured of the exported ones.
     """
-    for recipe, budget in steps:
+    for recipe, programme in steps:
         progress.note(f"--- {recipe.name}")
         bench = train_model(recipe, runs_dir, data_dir, runtime, progress, resume=True)
         if published is not None:
             bench = export(bench, published / recipe.name)
-        measure(bench, budget)
+        measure(bench, programme)
         yield bench
 
 
-def measure(bench: Workbench, budget: Extent) -> None:
+def measure(bench: Workbench, programme: Programme) -> None:
     """Everything but training."""
-    tested = bench.images("test", budget.tested)
-    measure_clean(bench, tested)
-    measure_corrupted(bench, tested, NOISES)
-    if csc_layers(bench.model.net):
-        _tune(bench, budget)
-    _attack(bench, budget)
-
-
-def _tune(bench: Workbench, budget: Extent) -> None:
-    """Figures 2 and 3, Tables 2, 3 and 5."""
-    for name in budget.swept:
-        sweep_lambda(bench, bench.images("test", budget.tested), name, lambdas=budget.lambdas)
-    _adapt(bench, NOISES, budget)
-    if budget.iterations:
-        _iterate(bench, budget)
-
-
-def _iterate(bench: Workbench, budget: Extent) -> None:
-    """Table 5."""
-    for steps in STEPS:
-        inference = bench.inference(steps=steps)
-        measure_clean(bench, bench.images("test", budget.tested), inference)
-        _adapt(bench, TABLE5, budget, inference)
-
-
-def _adapt(bench: Workbench, corruptions: Sequence[str], budget: Extent, inference: Inference | None = None) -> None:
-    """Algorithm 1, and test images under the lambdas that it chooses."""
-    images = bench.images("train", budget.training_images)
-    search = Rules() if budget.training_images is None else None
-    fits = [fit_lambda(bench, images, name, budget.lambdas, search=search, inference=inference) for name in corruptions]
-    measure_adaptive(bench, bench.images("test", budget.tested), fits)
-
-
-def _attack(bench: Workbench, budget: Extent) -> None:
-    """Table 4."""
-    attacked = bench.images("test", budget.attacked)
-    for threat in THREATS.values():
-        setting = attack_setting(threat)
-        run_attack(bench, setting, attacked, lambdas=budget.lambdas)
-        if budget.radii:
-            sweep_eps(bench, setting, attacked, budget.lambdas)
+    extent = programme.extent
+    for study in programme.studies:
+        if csc_layers(bench.model.net) or not study.needs_lambda:
+            run(study.steps(bench, extent))
+    for threat in THREATS.values() if programme.radii else ():
+        sweep_eps(bench, attack_setting(threat), bench.images("test", extent.attacked), extent.lambdas)

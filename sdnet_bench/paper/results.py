@@ -103,9 +103,15 @@ class Results:
         """Accuracy (%) on clean test images at lambda_0."""
         return percent([self.given(None, None, steps)])
 
-    def given(self, corruption: str | None, severity: Severity | None, steps: int | None = None) -> Record | None:
-        """The record at lambda_0; None and None for clean images."""
-        return _widest(self._plain(corruption, severity, self.trained_lambda, steps))
+    def given(
+        self,
+        corruption: str | None,
+        severity: Severity | None,
+        steps: int | None = None,
+        beside: Record | None = None,
+    ) -> Record | None:
+        """The record at lambda_0; None and None for clean images. One on the images of `beside` comes first."""
+        return _widest(self._plain(corruption, severity, self.trained_lambda, steps), beside)
 
     def chosen(
         self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
@@ -195,9 +201,10 @@ class Results:
         return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
 
 
-def _widest(records: Sequence[Record]) -> Record | None:
-    """The record with the most images behind it; of equals the latest."""
-    return max(enumerate(records), key=lambda pair: (pair[1].n, pair[0]))[1] if records else None
+def _widest(records: Sequence[Record], beside: Record | None = None) -> Record | None:
+    """The record on the images of `beside`, else the one with the most images behind it; of equals the latest."""
+    images = beside and beside.images.digest
+    return max(reversed(records), key=lambda record: (record.images.digest == images, record.n), default=None)
 
 
 def _together(candidates: Sequence[Sequence[Record]]) -> list[Record | None]:

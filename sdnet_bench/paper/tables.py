@@ -6,23 +6,17 @@ A table is a list of entries, each one number of the paper and one of ours; how 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..backbones import BACKBONES
 from ..config import MODELS, Backbone
-from ..records import NOISES, UNKNOWN, Record
+from ..records import NOISES, Record
 from ..records.statistics import Value, mcnemar
-from .accuracy import table1_value
-from .attacks import COLUMNS, shows_lambda, table4_value
-from .inference import KNOWN_TYPE, inference_value
-from .iterations import remark, table5_value
-from .noise import corruptions_value, table2_value, table3_value
-from .published import PaperRow, PaperTable, published, titles
-from .registry import ON_ARCHIVES
+from .published import PaperRow, titles
+from .registry import TABLES
 from .results import Results
-
-OF_THE_MACHINE = ("Memory", "Speed")
+from .study import TableStudy
 
 
 @dataclass(frozen=True)
@@ -70,33 +64,33 @@ class Table:
     """How our numbers were got."""
 
 
-Lookup = Callable[[Results, PaperRow, str], Value | None]
+def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TABLES) -> list[Table]:
+    """These tables for every data set that a model was trained on; for digits where there is no model yet.
 
-
-def build_tables(results: Sequence[Results]) -> list[Table]:
-    """All tables for every data set that a model was trained on; for digits where there is no model yet."""
+    Optional ones are left out where nothing was measured for them.
+    """
     datasets = sorted({result.config.dataset for result in results}) or ["digits"]
-    tables = [_build(name, dataset, results) for dataset in datasets for name in CELLS]
-    return [table for table in tables if table.name not in OPTIONAL or _was_measured(table)]
+    built = [(study, _build(study, dataset, results)) for dataset in datasets for study in studies]
+    return [table for study, table in built if not study.optional or _was_measured(table)]
 
 
 def _was_measured(table: Table) -> bool:
     """Whether there is more in it than what every model has: clean accuracy as it was trained."""
-    return any(entry.ours and (entry.against or not entry.column.endswith("clean")) for entry in table.entries)
+    cells = [record.cell for entry in table.entries if entry.ours for record in entry.ours.records]
+    return any(cell.images.corruption or cell.inference.rule or cell.inference.steps for cell in cells)
 
 
-def _build(name: str, dataset: str, results: Sequence[Results]) -> Table:
-    paper = published()[name]
-    rows = paper.rows_for(dataset)
+def _build(study: TableStudy, dataset: str, results: Sequence[Results]) -> Table:
+    rows = study.published.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
-    if name in ON_ARCHIVES:  # there a model has a line for each origin
+    if study.on_archives:  # there a model has a line for each origin
         models += [archived for model in models for archived in model.on_archives()]
-    found = [entry for row in rows for entry in _entries(name, paper, row, dataset, models)]
-    if name not in CLOSED:
-        added = [entry for row in _added_rows(rows, models) for entry in _entries(name, paper, row, dataset, models)]
-        found += _shown(added)
-    entries = _compared(found, {model.name: model.config.backbone for model in models})
-    return Table(name, paper.title, dataset, rows[0].dataset, tuple(entries), tuple(_notes(name, models, entries)))
+    found = [entry for row in rows for entry in _entries(study, row, dataset, models)]
+    if not study.fixed:
+        found += _shown([entry for row in _added_rows(rows, models) for entry in _entries(study, row, dataset, models)])
+    entries = tuple(_compared(found, {model.name: model.config.backbone for model in models}))
+    notes = tuple(_notes(study, models, entries))
+    return Table(study.name, study.published.title, dataset, rows[0].dataset, entries, notes)
 
 
 def _added_rows(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[PaperRow]:
@@ -152,7 +146,7 @@ def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> li
     return compared
 
 
-def _notes(name: str, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
+def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
     """What a reader has to know of each model's numbers."""
     present = {entry.model for entry in entries}
     for model in models:
@@ -161,8 +155,7 @@ def _notes(name: str, models: Sequence[Results], entries: Sequence[Entry]) -> It
         values = [entry.ours for entry in entries if entry.model == model.name and entry.ours]
         records = [record for value in values for record in value.records]
         yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])
-        for robustness in model.robustness.values() if name == "table4" else ():
-            yield f"{model.name}, {'; '.join(robustness.conditions())}"
+        yield from study.notes(model)
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
@@ -186,60 +179,29 @@ def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
         yield f"lambda fitted by {', '.join(sorted(found))}"
 
 
-def _entries(table: str, paper: PaperTable, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
+def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
     """A row once for every model of its architecture; once without a model where there is none."""
     own: list[Results | None] = [model for model in models if model.config.backbone.architecture == row.backbone]
+    columns = study.published.columns
     for model in own or [None] * bool(row.values):  # a row of ours alone needs a model of ours
-        for column, value in zip(paper.columns, row.values or [math.nan] * len(paper.columns), strict=True):
+        for column, value in zip(columns, row.values or [math.nan] * len(columns), strict=True):
             yield Entry(
                 row=row.name,
                 column=column,
                 paper=None if math.isnan(value) else value,
                 model=model.name if model else None,
-                ours=CELLS[table](model, row, column) if model else None,
-                command=_command(table, row, column, dataset, model),
-                comparable=row.dataset == dataset and not column.startswith(OF_THE_MACHINE),
+                ours=study.value(model, row, column) if model else None,
+                command=_command(study, row, column, dataset, model),
+                comparable=row.dataset == dataset and column not in study.of_the_machine,
                 backbone=row.backbone,
-                remark=remark(row, model),
+                remark=study.remark(model, row) if model else None,
                 against=row.against,
             )
 
 
-OPTIONAL = ("table5", "inference", "corruptions")
-"""Tables that are left out while there is nothing to show in them."""
-
-CLOSED = ("table6",)
-"""Tables that compare certain architectures, and take in no other."""
-
-CELLS: dict[str, Lookup] = {
-    "table1": table1_value,
-    "table2": table2_value,
-    "table3": table3_value,
-    "table4": table4_value,
-    "table5": table5_value,
-    "table6": table1_value,
-    "inference": inference_value,
-    "corruptions": corruptions_value,
-}
-
-
-def _command(table: str, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
+def _command(study: TableStudy, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
     """What fills a cell, ready to be typed; None where nothing does."""
-    if table == "table4" and row.shows == "lambda" and not shows_lambda(column):
-        return None
-    if model is None:
-        recipe = f"{row.backbone}-{dataset}"
-        return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
-    if table in ("table1", "table6"):
-        clean = column.startswith("Top-1")
-        retrain = f"sdnet-bench train {model.name} --overwrite" if (MODELS / model.name).exists() else None
-        return f"sdnet-bench evaluate {model.name}" if clean else retrain
-    if table == "table4":
-        if row.rule == "adaptive" and model.pooled is None:
-            return f"sdnet-bench fit-lambda {model.name} --corruption all"
-        return f"sdnet-bench attack {model.name} --norm {COLUMNS[column][0].norm}"
-    if table == "inference" and column.startswith(UNKNOWN) and row.rule in KNOWN_TYPE:
-        return None
-    if column == "mCE" and dataset != "imagenet":
-        return None
-    return None if model.origin else f"sdnet-bench evaluate {model.name} --study {table}"
+    if model is not None:
+        return study.filled_by(model, row, column)
+    recipe = f"{row.backbone}-{dataset}"
+    return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None

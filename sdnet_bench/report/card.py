@@ -14,6 +14,8 @@ from ..backbones import BACKBONES, count_parameters, defaults, is_external
 from ..config import CARD, NOTES, RECIPE, RESULTS, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
 from ..files import replacing
+from ..paper.attacks import TABLE4
+from ..paper.inference import INFERENCE
 from ..paper.render import grid, markdown_table
 from ..paper.results import Results
 from ..paper.robustness import THREATS, Robustness
@@ -111,7 +113,7 @@ verdict are in {files}.
 
 {table}
 """
-INFERENCE = """\
+ROBUST_INFERENCE = """\
 ## Robust inference
 
 Images of mixed severity under one type of noise, or under all four ("unknown"), and the price on clean images. lambda
@@ -129,12 +131,12 @@ def summary(results: Sequence[Results]) -> str:
 
 def inference(results: Sequence[Results]) -> str | None:
     """The table of robust inference; None where it was not measured."""
-    return next((grid(table) for table in build_tables(results) if table.name == "inference"), None)
+    return next((grid(table) for table in build_tables(results, [INFERENCE])), None)
 
 
 def robustness(results: Sequence[Results]) -> str:
     """Table 4."""
-    return next(grid(table) for table in build_tables(results) if table.name == "table4")
+    return next(grid(table) for table in build_tables(results, [TABLE4]))
 
 
 def audited(audits: Sequence[Audit]) -> str:
@@ -206,7 +208,7 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     yield from (f"![{caption}]({name})" for name, caption in FIGURES.items() if (folder / name).exists())
     adaptive = inference([results])
     if adaptive:
-        yield INFERENCE.format(table=adaptive)
+        yield ROBUST_INFERENCE.format(table=adaptive)
     if results.robustness:
         yield THREAT_MODELS.format(lines=_bullets(_threats(results)))
     audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..paper.accuracy import TABLE1
+from ..paper.attacks import COLUMNS, TABLE4
+from ..paper.noise import TABLE2, TABLE3
 from ..paper.render import markdown_table
 from ..paper.results import Results
 from ..paper.robustness import Robustness
+from ..paper.study import TableStudy
 from ..paper.tables import Entry, build_tables
 from ..records import Threat
 from ..records.statistics import show
 
 HEADER = ("", "", "paper", "here")
-TRANSFER, MATCHED = ("linf 8/255 transfer", "l2 0.5 transfer"), ("linf 8/255 matched", "l2 0.5 matched")
+TRANSFER, MATCHED = (tuple(name for name, (_, of) in COLUMNS.items() if of == by) for by in ("transfer", "matched"))
 TUNED = "SDNet-18 (after tuning lambda)"
 ATTACKS = "PGD, Linf 8/255 and L2 0.5"
 NOISES = "gaussian, shot, speckle, impulse; mean of 1 to 5"
@@ -24,7 +28,7 @@ class Line(NamedTuple):
 
     condition: str
     subject: str
-    table: str
+    table: TableStudy
     row: str
     columns: tuple[str, ...] | None = None
     """None for all of the table's, in their order."""
@@ -33,32 +37,32 @@ class Line(NamedTuple):
 
 
 LINES = (
-    Line("clean", "ResNet-18", "table1", "ResNet-18", ("Top-1 Acc (%)",), digits=2),
-    Line("clean", "SDNet-18", "table1", "SDNet-18", ("Top-1 Acc (%)",), digits=2),
-    Line("Gaussian noise, severity 1 to 5", "ResNet-18", "table2", "ResNet-18"),
-    Line("Gaussian noise, severity 1 to 5", "SDNet-18, lambda 0.1", "table2", "SDNet-18 w/ lambda = 0.1"),
-    Line("Gaussian noise, severity 1 to 5", "SDNet-18, Algorithm 1", "table2", "SDNet-18 w/ adaptive lambda"),
-    Line("", "lambda that it chose", "table2", "lambda from linear fitting"),
-    Line(NOISES, "ResNet-18", "table3", "ResNet-18"),
-    Line(NOISES, "SDNet-18, lambda 0.1", "table3", "SDNet-18 w/ lambda = 0.1"),
-    Line(NOISES, "SDNet-18, Algorithm 1", "table3", "SDNet-18 w/ adaptive lambda"),
-    Line(ATTACKS, "ResNet-18", "table4", "ResNet-18", TRANSFER),
-    Line(ATTACKS, "SDNet-18, lambda 0.1", "table4", "SDNet-18 w/ lambda = 0.1", TRANSFER),
-    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at lambda 0.1", "table4", TUNED, TRANSFER),
-    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at that lambda", "table4", TUNED, MATCHED),
+    Line("clean", "ResNet-18", TABLE1, "ResNet-18", ("Top-1 Acc (%)",), digits=2),
+    Line("clean", "SDNet-18", TABLE1, "SDNet-18", ("Top-1 Acc (%)",), digits=2),
+    Line("Gaussian noise, severity 1 to 5", "ResNet-18", TABLE2, "ResNet-18"),
+    Line("Gaussian noise, severity 1 to 5", "SDNet-18, lambda 0.1", TABLE2, "SDNet-18 w/ lambda = 0.1"),
+    Line("Gaussian noise, severity 1 to 5", "SDNet-18, Algorithm 1", TABLE2, "SDNet-18 w/ adaptive lambda"),
+    Line("", "lambda that it chose", TABLE2, "lambda from linear fitting"),
+    Line(NOISES, "ResNet-18", TABLE3, "ResNet-18"),
+    Line(NOISES, "SDNet-18, lambda 0.1", TABLE3, "SDNet-18 w/ lambda = 0.1"),
+    Line(NOISES, "SDNet-18, Algorithm 1", TABLE3, "SDNet-18 w/ adaptive lambda"),
+    Line(ATTACKS, "ResNet-18", TABLE4, "ResNet-18", TRANSFER),
+    Line(ATTACKS, "SDNet-18, lambda 0.1", TABLE4, "SDNet-18 w/ lambda = 0.1", TRANSFER),
+    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at lambda 0.1", TABLE4, TUNED, TRANSFER),
+    Line(ATTACKS, "SDNet-18, tuned lambda, attacked at that lambda", TABLE4, TUNED, MATCHED),
 )
 
 
 def headline(results: Sequence[Results]) -> str:
     """Markdown, a line for each of `LINES`, of models of one data set, one for each architecture."""
-    tables = {table.name: table.entries for table in build_tables(results)}
+    tables = {table.name: table.entries for table in build_tables(results, [TABLE1, TABLE2, TABLE3, TABLE4])}
     return markdown_table(HEADER, _lines(tables))
 
 
 def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> str:
     """Markdown: the paper's figures under L2 0.5 beside those of transferred PGD in balls of these radii."""
     models = {result.name: result for result in results}
-    entries = [entry for table in build_tables(results) if table.name == "table4" for entry in table.entries]
+    entries = [entry for table in build_tables(results, [TABLE4]) for entry in table.entries]
     published = [entry for entry in entries if entry.column == TRANSFER[1] and entry.paper is not None and entry.model]
     lines = [
         [
@@ -85,7 +89,7 @@ def _lines(tables: dict[str, tuple[Entry, ...]]) -> Iterator[list[str]]:
     """A condition is printed where it begins."""
     before = None
     for line in LINES:
-        entries = [entry for entry in tables[line.table] if entry.row == line.row]
+        entries = [entry for entry in tables[line.table.name] if entry.row == line.row]
         entries = [entry for entry in entries if line.columns is None or entry.column in line.columns]
         condition = line.condition if line.condition != before else ""
         before = line.condition

@@ -192,8 +192,12 @@ def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: 
 
 def usable_lambdas(bench: Workbench, images: Images, grid: Sequence[float]) -> tuple[float, ...]:
     """Those under which clean validation images keep 90 % of their accuracy at lambda_0."""
-    cells = [bench.cell(images, bench.inference(lambda_)) for lambda_ in grid]
-    records = bench.measure(cells, "clean validation images")
+    records = bench.measure(usable_cells(bench, images, grid), "clean validation images")
     accuracy = {lambda_: record.accuracy for lambda_, record in zip(grid, records, strict=True)}
     least = USABLE * accuracy[bench.trained_lambda]
     return tuple(lambda_ for lambda_ in grid if accuracy[lambda_] >= least)
+
+
+def usable_cells(bench: Workbench, images: Images, grid: Sequence[float]) -> list[Cell]:
+    """The clean validation images that tell which lambdas are usable."""
+    return [bench.cell(images, bench.inference(lambda_)) for lambda_ in grid]

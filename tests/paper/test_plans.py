@@ -10,31 +10,31 @@ import pytest
 from sdnet_bench.data import CORRUPTIONS, limited
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.paper.iterations import STEPS
-from sdnet_bench.paper.plan import Images, PlanStep, images_per_second, run
+from sdnet_bench.paper.plan import Extent, PlanStep, images_per_second, run
 from sdnet_bench.paper.registry import STUDIES, plan
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import build_tables
-from sdnet_bench.records import MIXED, NOISES, UNKNOWN, Record
-from sdnet_bench.studies import algorithm1
+from sdnet_bench.records import DEFAULT_EPS, MIXED, NOISES, PROTOCOLS, UNKNOWN, Record, Threat
+from sdnet_bench.studies.adversarial import attack_setting, run_attack
 from sdnet_bench.studies.workbench import Workbench
 
 N = 12
 """Images of each split."""
 GRID = (0.1, 0.8)
+BRIEF = Extent(lambdas=GRID)
 NOISE_STUDIES = [name for name in STUDIES if name != "corruptions"]
 
 
-def shrink(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
-    """A data set of a few images, and a grid of two lambdas."""
+def shrink(bench: Workbench) -> Workbench:
+    """A data set of a few images."""
     whole = bench.dataset.open
     bench.dataset = replace(bench.dataset, open=lambda which: limited(whole(which), N))
-    monkeypatch.setattr(algorithm1, "LAMBDAS", GRID)
     return bench
 
 
 @pytest.fixture
-def small(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
-    return shrink(sdnet, monkeypatch)
+def small(sdnet: Workbench) -> Workbench:
+    return shrink(sdnet)
 
 
 def missing(bench: Workbench, stages: list[PlanStep]) -> int:
@@ -48,14 +48,14 @@ def announced(bench: Workbench, stages: list[PlanStep]) -> int:
 
 @pytest.mark.parametrize("study", NOISE_STUDIES)
 def test_a_plan_that_was_carried_out_has_nothing_left(small: Workbench, told: Any, study: str) -> None:
-    stages = plan(small, study)
+    stages = plan(small, study, BRIEF)
     before, promised = missing(small, stages), announced(small, stages)
     records = run(stages)
     assert before > 0
     assert 0 < told.images <= promised
     assert missing(small, stages) == 0
     told.images = 0
-    again = plan(small, study)
+    again = plan(small, study, BRIEF)
     assert missing(small, again) == 0
     if study != "inference":
         assert announced(small, again) == 0
@@ -66,36 +66,59 @@ def test_a_plan_that_was_carried_out_has_nothing_left(small: Workbench, told: An
 def test_a_plan_measures_nothing(small: Workbench, told: Any) -> None:
     before = len(small.store)
     for study in STUDIES:
-        assert plan(small, study)
+        assert plan(small, study, BRIEF)
     assert (told.images, told.notes, len(small.store)) == (0, [], before)
 
 
 @pytest.mark.parametrize("study", ["table2", "table3"])
 def test_a_plan_counts_every_image_once(small: Workbench, told: Any, study: str) -> None:
     """The upper bound is what is measured where no record can be shared."""
-    stages = plan(small, study)
+    stages = plan(small, study, BRIEF)
     promised = announced(small, stages)
     run(stages)
     assert told.images == promised
 
 
 def test_table_2_fits_then_chooses(small: Workbench) -> None:
-    given, fitting, chosen = plan(small, "table2")
+    given, fitting, chosen = plan(small, "table2", BRIEF)
     assert {cell.inference.lambda_ for cell in given.cells} == {0.1}
     assert [cell.images.split for cell in fitting.cells] == ["train"] * 7 * len(GRID)
     assert {cell.inference.lambda_ for cell in fitting.cells} == set(GRID)
     assert chosen.later == 5 * N
     run([given, fitting])
-    assert [stage.title for stage in plan(small, "table2")] == [given.title, chosen.title]
+    assert [stage.title for stage in plan(small, "table2", BRIEF)] == [given.title, chosen.title]
 
 
 def test_table_5_is_about_2_4_and_8_iterations(small: Workbench) -> None:
-    cells = {cell.inference.steps for stage in plan(small, "table5") for cell in stage.cells}
+    cells = {cell.inference.steps for stage in plan(small, "table5", BRIEF) for cell in stage.cells}
     assert (STEPS, cells) == ((2, 4, 8), {None, 4, 8})  # those of training have no number
 
 
+def test_table_4_is_what_attack_measures_by_itself(small: Workbench) -> None:
+    """After the fits: every protocol under both threats."""
+    measured = run(plan(small, "table4", BRIEF))
+    attacks = [attack_setting(Threat(norm, eps)) for norm, eps in DEFAULT_EPS.items()]
+    asked = [record for setting in attacks for record in run_attack(small, setting, small.images("test"), lambdas=GRID)]
+    assert {record.cell.key for record in measured} == {record.cell.key for record in asked}
+    assert {record.cell.protocol for record in measured} >= set(PROTOCOLS) - {"transfer"}
+    assert {record.cell.attack.norm for record in measured if record.cell.attack} == {"linf", "l2"}
+
+
+def test_table_4_tells_its_price_before_lambdas_are_known(small: Workbench) -> None:
+    """Fits, clean images and transferred attacks can be told; a step of an attack is dearer than a classification."""
+    stages = {stage.title: stage for stage in plan(small, "table4", BRIEF)}
+    assert len(stages["clean validation images"].cells) == len(GRID)
+    assert len(stages["pgd linf attack, matched"].cells) == len(GRID) - 1  # at lambda_0 it is transferred
+    assert (stages["pgd l2 attack, ensemble"].later, stages["pgd l2 attack, adaptive"].later) == (N, 2 * N)
+    assert stages["pgd linf attack, matched"].passes > stages["clean validation images"].passes == 1
+
+
+def test_1000_images_are_attacked_where_nobody_says_otherwise() -> None:
+    assert (Extent().attacked, Extent().swept, Extent().tested) == (1000, 2000, None)
+
+
 def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
-    (stage,) = plan(small, "corruptions", Images(5))
+    (stage,) = plan(small, "corruptions", Extent.limited(5))
     names = {cell.images.corruption for cell in stage.cells}
     assert len(stage.cells) == 5 * len(names) == 75
     assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
@@ -106,20 +129,19 @@ def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
         limits = {
             cell.images.limit
-            for stage in plan(small, study, Images(7))
+            for stage in plan(small, study, Extent.limited(7))
             for cell in stage.cells
             if cell.images.split == "test"
         }
         assert limits <= {7}, study
 
 
-@pytest.mark.parametrize("study", ["table2", "table3"])
-def test_a_network_without_lambda_is_measured_as_it_is(
-    resnet: Workbench, monkeypatch: pytest.MonkeyPatch, study: str
-) -> None:
-    (stage,) = plan(shrink(resnet, monkeypatch), study)
-    assert {cell.inference.lambda_ for cell in stage.cells} == {None}
-    assert len(run([stage])) == len(stage.cells)
+@pytest.mark.parametrize(("study", "cells"), [("table1", 1), ("table2", 5), ("table3", 20), ("table4", 2)])
+def test_a_network_without_lambda_is_measured_as_it_is(resnet: Workbench, study: str, cells: int) -> None:
+    stages = plan(shrink(resnet), study)
+    assert {cell.inference.lambda_ for stage in stages for cell in stage.cells} == {None}
+    assert len(run(stages)) == sum(len(stage.cells) for stage in stages) == cells
+    assert missing(resnet, stages) == 0
 
 
 @pytest.mark.parametrize("study", ["table5", "figure2", "figure3", "inference"])
@@ -147,10 +169,16 @@ def shown(bench: Workbench, study: str) -> set[tuple[str, str]]:
     return {(e.row, e.column) for table in tables for e in table.entries if e.model and e.ours}
 
 
-@pytest.mark.parametrize(("study", "cells"), [("table2", 15), ("table3", 8), ("table5", 12), ("inference", 47)])
+CELLS = [("table1", 4), ("table2", 15), ("table3", 8), ("table4", 34), ("table5", 12), ("table6", 4), ("inference", 47)]
+
+
+@pytest.mark.parametrize(("study", "cells"), CELLS)
 def test_what_a_study_measures_fills_its_table(small: Workbench, study: str, cells: int) -> None:
-    """Of the stream of all noises, "type known" is there for a lambda per image alone, and not for clean images."""
-    run(plan(small, study))
+    """Of the stream of all noises, "type known" is there for a lambda per image alone, and not for clean images.
+
+    Training has measured three of the four numbers of Tables 1 and 6.
+    """
+    run(plan(small, study, BRIEF))
     assert len(shown(small, study)) == cells
 
 
@@ -163,6 +191,6 @@ def test_an_inference_study_has_every_choice_of_lambda_for_every_stream(small: W
             "image" if rule.endswith("/image") else "set" * bool(rule),
         )
 
-    kinds = {kind(record) for record in run(plan(small, "inference"))}
+    kinds = {kind(record) for record in run(plan(small, "inference", BRIEF))}
     assert {(name, MIXED, per) for name in (*NOISES, UNKNOWN) for per in ("", "set", "image")} <= kinds
     assert {(None, None, per) for per in ("set", "image")} <= kinds

@@ -13,6 +13,9 @@ import pytest
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import CORRUPTIONS, SEVERITIES
+from sdnet_bench.paper import attacks, inference
+from sdnet_bench.paper.attacks import TABLE4
+from sdnet_bench.paper.inference import INFERENCE
 from sdnet_bench.paper.published import alexnet, published
 from sdnet_bench.paper.render import to_csv, to_markdown
 from sdnet_bench.paper.results import Results
@@ -362,6 +365,24 @@ def test_each_cell_of_the_inference_table_has_the_rule_of_its_row(row: str, colu
     ]
     found = entry(build_tables([results(TRAINING, *records, fits=FITS)]), "inference", row, column)
     assert (found.ours and round(found.ours.value, 1)) == (None if rule == "none" else 10 + rules.index(rule) / 10)
+
+
+def test_clean_images_stand_beside_the_stream_of_the_same_images() -> None:
+    """Clean accuracy as trained is that of the images of a stream, so that it can be compared; else of the most."""
+    chosen = record(70, rule=FITS[0].rule, lambda_=0.3, images="some")
+    stream = record(90, corruption="gaussian", severity=MIXED, images="some")
+    models = [results(TRAINING, record(95, images="some"), record(960), chosen, stream, fits=FITS)]
+    beside, elsewhere = (
+        entry(build_tables(models), "inference", "lambda as in training", f"{noise} clean").ours
+        for noise in ("gaussian", "shot")
+    )
+    assert (beside and round(beside.value, 1), elsewhere and round(elsewhere.value, 1)) == (9.5, 96.0)
+    assert entry(build_tables(models), "inference", SET, "gaussian clean").p is not None
+
+
+def test_columns_are_those_that_are_printed() -> None:
+    assert TABLE4.published.columns == tuple(attacks.COLUMNS)
+    assert INFERENCE.published.columns == tuple(inference.COLUMNS)
 
 
 def test_iterations_that_the_model_was_not_trained_with_are_remarked() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from sdnet_bench.config import MODELS
-from sdnet_bench.paper.published import published
 from sdnet_bench.paper.results import Results
 from sdnet_bench.report.headline import LINES, budgets, headline
 
@@ -31,8 +30,8 @@ def rows(table: str) -> dict[str, list[str]]:
 
 def test_every_line_is_one_of_the_paper() -> None:
     for line in LINES:
-        assert line.row in {row.name for row in published()[line.table].rows}
-        assert set(line.columns or ()) <= set(published()[line.table].columns)
+        assert line.row in {row.name for row in line.table.published.rows}
+        assert set(line.columns or ()) <= set(line.table.published.columns)
 
 
 def test_figures_of_both_stand_side_by_side(shipped: list[Results]) -> None:
