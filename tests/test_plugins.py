@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sysconfig
 import venv
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import NOISES
 from sdnet_bench.registry import PluginWarning, Registry
 
+Once = Callable[[str, Callable[[Path], None]], Path]
 KINDS = ("backbone", "corruption", "attack", "dataset")
 EXAMPLE = Path(__file__).parent / "example_plugin"
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
@@ -78,25 +80,31 @@ TAKEN = [
 """What any command may say that looks up an attack or a backbone; other plugins are not even loaded then."""
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def python(once: Once) -> Path:
     """The interpreter of an environment that borrows our packages and has the plugins installed."""
-    folder = tmp_path_factory.mktemp("plugins")
+    return interpreter_in(once("plugins", install))
+
+
+def interpreter_in(folder: Path) -> Path:
+    return folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def install(folder: Path) -> None:
     venv.create(folder / "env", with_pip=importlib.util.find_spec("pip") is None)
-    interpreter = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    interpreter = interpreter_in(folder)
     (site,) = (folder / "env").rglob("site-packages")
     borrowed = [sysconfig.get_path("purelib"), str(Path(sdnet_bench.__file__).parents[1])]
     (site / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
     source = shutil.copytree(EXAMPLE, folder / "source")
-    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", str(source)]
-    subprocess.run([interpreter, *install], check=True, env=environment())
+    words = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", str(source)]
+    subprocess.run([interpreter, *words], check=True, env=environment())
     for distribution, (group, name, module) in HOSTILE.items():
         (site / f"{distribution}.py").write_text(module, encoding="utf-8")
         info = site / f"{distribution}-0.1.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1\n")
         (info / "entry_points.txt").write_text(f"[sdnet_bench.{group}]\n{name} = {distribution}:{name}\n")
-    return interpreter
 
 
 def environment() -> dict[str, str]:
@@ -171,12 +179,12 @@ def test_the_example_is_trained_swept_corrupted_attacked_and_reported(python: Pa
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(monkeypatch: pytest.MonkeyPatch, register_part: Any) -> None:
     """Two corruptions of plugins: one that cannot be loaded, and one with the name of a member of the archives."""
     broken = EntryPoint("broken", "no_such_module:broken", CORRUPTIONS.group)
     monkeypatch.setattr(CORRUPTIONS, "_plugins", {"broken": broken, "gaussian_noise": broken})
     part = Corruption("gaussian_noise", lambda pixels, *_: pixels, {"cifar": (1.0,) * 5}, group="noise", extra=False)
-    monkeypatch.setitem(CORRUPTIONS._parts, "gaussian_noise", part)  # type: ignore[attr-defined]
+    register_part(CORRUPTIONS, "gaussian_noise", part)
 
 
 @pytest.mark.usefixtures("installed")

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere")).resolve() / "cifar-1
 SMALL = ["--epochs", "1", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
 DATA = {"data/archives/archives.toml", "data/corruptions/severities.toml", "paper/paper.toml", "py.typed"}
 pytestmark = pytest.mark.slow
+Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 def pip(*words: str | Path) -> None:
@@ -28,18 +30,20 @@ def pip(*words: str | Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
-    (path,) = folder.glob("*.whl")
+@pytest.fixture(scope="session")
+def wheel(once: Once) -> Path:
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir"]
+    (path,) = once("wheel", lambda folder: pip("wheel", *options, folder, ROOT)).glob("*.whl")
     return path
 
 
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def environment(wheel: Path, once: Once) -> Path:
     """The programs of an environment with the wheel in it, and the running environment's packages but for ours."""
-    folder = tmp_path_factory.mktemp("environment")
+    return once("environment", lambda folder: install(wheel, folder)) / "own" / "bin"
+
+
+def install(wheel: Path, folder: Path) -> None:
     venv.create(folder / "own", symlinks=True)
     others = folder / "others"
     others.mkdir()
@@ -48,9 +52,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             (others / package.name).symlink_to(package)
     (own,) = (folder / "own").glob("lib/python*/site-packages")
     (own / "others.pth").write_text(f"{others}\n", encoding="utf-8")
-    programs = folder / "own" / "bin"
-    pip("--python", programs / "python", "install", "--no-deps", "--no-index", wheel)
-    return programs
+    pip("--python", folder / "own" / "bin" / "python", "install", "--no-deps", "--no-index", wheel)
 
 
 def run(program: Path, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -38,8 +39,8 @@ def test_check_prints_a_line_for_each_check() -> None:
     assert len(lines) == len(json.loads(run("check", "gaussian", "--json").stdout))
 
 
-def test_check_fails_where_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CORRUPTIONS._parts, "empty", Corruption("empty", lambda *_: None, {}))  # type: ignore[attr-defined, arg-type, return-value]
+def test_check_fails_where_a_check_does(register_part: Any) -> None:
+    register_part(CORRUPTIONS, "empty", Corruption("empty", lambda *_: None, {}))  # type: ignore[arg-type, return-value]
     result = run("check", "empty", "--json")
     assert [row["verdict"] for row in json.loads(result.stdout)] == ["fail", "pass"]
     assert isinstance(result.exception, BenchError)
