@@ -28,7 +28,9 @@ def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(runs.parent)
     for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(studies, "QUICK", studies.QUICK.model_copy(update={"apgd_steps": 3, "queries": 20}))
+    monkeypatch.setattr(
+        studies, "QUICK", studies.QUICK.model_copy(update={"tuning": 12, "apgd_steps": 3, "queries": 20})
+    )
     return runs
 
 

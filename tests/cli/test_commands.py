@@ -260,45 +260,47 @@ def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) ->
     assert all(note.startswith("epoch ") for note in notes)
     assert last.startswith("error: interrupted. ")
     assert "--resume" in last
-    done = sdnet_bench(*words[2:], "--resume", cwd=at)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("resuming after epoch ")
+    assert call(*words[2:], "--resume").stderr.startswith("resuming after epoch ")
     assert (at / "runs/stopped/model.safetensors").exists()
 
 
-def launch(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
-    process = start("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sdnet_bench", *words, cwd=cwd)
+LAUNCHED = """
+import json, sys
+from sdnet_bench.cli.app import app
+for words in json.loads(sys.argv[1]):
+    app(words, standalone_mode=False)
+"""
+
+
+def launch(*commands: list[str], cwd: Path) -> list[Any]:
+    """The JSON of commands in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
+    (cwd / "launched.py").write_text(LAUNCHED, encoding="utf-8")
+    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "launched.py", json.dumps(commands)]
+    process = start(*words, cwd=cwd)
     out, err = process.communicate()
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+    assert process.returncode == 0, err
+    return json.loads("[" + out.replace("\n]\n[", "\n],\n[") + "]")  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_training_and_agree_with_one_on_the_outcome(at: Path) -> None:
+def test_two_processes_share_training_measurement_and_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
     train = ["train", "--name", "shared", "--epochs", "1", "--limit", "128", "--width", "4", "--json", *CPU]
-    done = launch(*train, cwd=at)
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 1
     evaluate = ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61", "--json", *CPU]
-    shared = launch(*evaluate, cwd=at)
-    assert shared.returncode == 0, shared.stderr
-    two = RecordStore(at / "runs" / "shared")
-    (at / "runs" / "shared" / "records.jsonl").unlink()
-    (at / "runs" / "shared" / "results.json").unlink()
-    assert json.loads(shared.stdout) == rows(*evaluate[:-3])
+    attack = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
+    trained, evaluated, attacked = launch(train, evaluate, attack, cwd=at)
+    assert len(trained) == 1
+    two, images = RecordStore(at / "runs" / "shared"), saved_images(at)
+    for name in ("shared", "sdnet18-tiny"):
+        (at / "runs" / name / "records.jsonl").unlink()
+        (at / "runs" / name / "results.json").unlink()
+    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
+    assert evaluated == rows(*evaluate[:-3])
     for record in RecordStore(at / "runs" / "shared"):
         assert two[record.cell].correct.tolist() == record.correct.tolist()
-
-
-@pytest.mark.slow
-def test_two_processes_share_an_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
-    words = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
-    shared = launch(*words, cwd=at)
-    assert shared.returncode == 0, shared.stderr
-    images = {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
-    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
-    (at / "runs" / "sdnet18-tiny" / "records.jsonl").unlink()
-    (at / "runs" / "sdnet18-tiny" / "results.json").unlink()
-    assert json.loads(shared.stdout) == rows(*words[:-3])
-    assert images == {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
+    assert attacked == rows(*attack[:-3])
+    assert images == saved_images(at)
     assert len(images) == 2  # at lambda_0 the matched images are the transferred ones
+
+
+def saved_images(at: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}

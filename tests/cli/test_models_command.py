@@ -61,7 +61,7 @@ def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> subprocess.
 def test_push_and_pull_and_use(at: Path, hub: Hub) -> None:
     pushed = at_the_hub(hub, "models", "push", "sdnet18-tiny", "me/tiny", cwd=at, token=TOKEN)
     assert (pushed.returncode, pushed.stdout) == (0, f"{hub.endpoint}/me/tiny/commit/{hub.repos['me/tiny'].head}\n")
-    assert pushed.stderr.startswith("push to me/tiny (public): 5 files, 0.")
+    assert pushed.stderr.startswith("push to me/tiny (public): 6 files, 0.")
     assert "model.safetensors:" not in pushed.stderr  # the library's own bar
     words = ("evaluate", "hf:me/tiny", "--corruption", "none", "--device", "cpu", "--precision", "float32", "--json")
     used = at_the_hub(hub, *words, "--runs-dir", "others", cwd=at)
@@ -91,9 +91,9 @@ def test_a_dry_run_shows_what_would_go_and_sends_nothing(at: Path, monkeypatch: 
         "README.md",
         "config.json",
         "figure2.png",
-        *("model.safetensors", "recipe.toml", "results.json"),
+        *("history.csv", "model.safetensors", "recipe.toml", "results.json"),
     }
-    assert "this would go to me/tiny (private): 6 files, 0." in result.stderr
+    assert "this would go to me/tiny (private): 7 files, 0." in result.stderr
     assert "nothing was sent" in result.stderr
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from sdnet_bench.cli import app as command_line
 from sdnet_bench.cli.app import app
+from sdnet_bench.cli.screen import warn
 from sdnet_bench.data import CORRUPTIONS, Corruption
 from sdnet_bench.errors import BenchError
-from sdnet_bench.registry import PluginWarning
 from sdnet_bench.version import __version__
 
 
@@ -62,16 +61,9 @@ def test_check_knows_somebody_elses_networks_and_shows_images_of_the_size_it_is_
     assert "failed 1 of 3 checks: logits" in str(result.exception)
 
 
-def test_a_plugin_that_is_left_out_is_one_line_and_other_warnings_are_shown_as_ever(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    command_line._show_warning(PluginWarning("attack 'x' of y is left out: z"), PluginWarning, "file.py", 1)
-    assert capsys.readouterr() == ("", "warning: attack 'x' of y is left out: z\n")
-
-
 def test_other_processes_do_not_repeat_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sdnet_bench.cli.screen.IS_FIRST", False)
-    command_line._show_warning(PluginWarning("attack 'x' of y is left out: z"), PluginWarning, "file.py", 1)
+    warn("attack 'x' of y is left out: z")
     assert capsys.readouterr().err == ""

@@ -214,7 +214,6 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("words", "status", "line"),
     [
         (["attack", "--norm", "linff"], 2, "error: unknown norm 'linff'. Did you mean 'linf'?\n"),
-        (["evaluate", "nothing"], 2, "error: unknown model 'nothing'. "),
         (["report", "--output", "file/report"], 1, "error: cannot write "),
     ],
 )
