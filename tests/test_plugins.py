@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import NOISES
 from sdnet_bench.registry import PluginWarning, Registry
 
-Once = Callable[[str, Callable[[Path], None]], Path]
+PYTHON = Path("Scripts" if os.name == "nt" else "bin", "python")
 KINDS = ("backbone", "corruption", "attack", "dataset")
 EXAMPLE = Path(__file__).parent / "example_plugin"
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
@@ -80,18 +79,14 @@ TAKEN = [
 
 
 @pytest.fixture(scope="session")
-def python(once: Once) -> Path:
+def python(once: Any) -> Path:
     """The interpreter of an environment that borrows our packages and has the plugins installed."""
-    return interpreter_in(once("plugins", install))
-
-
-def interpreter_in(folder: Path) -> Path:
-    return folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    return once("plugins", install) / "env" / PYTHON  # type: ignore[no-any-return]
 
 
 def install(folder: Path) -> None:
     venv.create(folder / "env", with_pip=importlib.util.find_spec("pip") is None)
-    interpreter = interpreter_in(folder)
+    interpreter = folder / "env" / PYTHON
     (site,) = (folder / "env").rglob("site-packages")
     borrowed = [sysconfig.get_path("purelib"), str(Path(sdnet_bench.__file__).parents[1])]
     (site / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
@@ -108,7 +103,7 @@ def install(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SDNET_BENCH_", "PYTHON"))}
-    return kept | {"OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

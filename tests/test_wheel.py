@@ -9,8 +9,8 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +22,6 @@ REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere")).resolve() / "cifar-1
 SMALL = ["--epochs", "1", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
 DATA = {"data/archives/archives.toml", "data/corruptions/severities.toml", "paper/paper.toml", "py.typed"}
 pytestmark = pytest.mark.slow
-Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 def pip(*words: str | Path) -> None:
@@ -31,14 +30,14 @@ def pip(*words: str | Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def wheel(once: Once) -> Path:
+def wheel(once: Any) -> Path:
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir"]
     (path,) = once("wheel", lambda folder: pip("wheel", *options, folder, ROOT)).glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="session")
-def environment(wheel: Path, once: Once) -> Path:
+def environment(wheel: Path, once: Any) -> Path:
     """The programs of an environment with the wheel in it, and the running environment's packages but for ours."""
     return once("environment", lambda folder: install(wheel, folder)) / "own" / "bin"
 
@@ -58,8 +57,7 @@ def install(wheel: Path, folder: Path) -> None:
 def run(program: Path, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A program in a folder, as if nobody had set anything up."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SDNET_BENCH_", "PYTHON"))}
-    settings = kept | {"OMP_NUM_THREADS": "1"} | variables
-    return subprocess.run([program, *words], cwd=cwd, env=settings, capture_output=True, text=True, check=False)
+    return subprocess.run([program, *words], cwd=cwd, env=kept | variables, capture_output=True, text=True, check=False)
 
 
 def test_the_wheel_carries_the_package_and_all_data_of_it(wheel: Path) -> None:
