@@ -135,7 +135,7 @@ def test_only_what_is_published_comes_in(hub: Hub, model: Path, to: Path) -> Non
     strays = {"evil.py": b"boom", "model.pkl": b"boom", "origin.json": b"boom", "deep/figure2.png": b"boom"}
     hub.publish(NAME, model, **strays)
     folder = bring(hub, to)
-    here = {"README.md", "config.json", "history.csv", "model.safetensors", "recipe.toml", "results.json"}
+    here = {"README.md", "config.json", "model.safetensors", "recipe.toml", "results.json"}
     assert {path.name for path in folder.iterdir()} == here | {"origin.json", "records.jsonl"}
     assert not any(stray in line for line in hub.asked for stray in strays if stray != "origin.json")
 
