@@ -1,22 +1,28 @@
-"""What every test starts from: at most two threads, a known seed, and two small networks trained once."""
+"""What every test starts from: one thread, a known seed, and two small networks trained once for all workers."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from sdnet_bench.config import Backbone, OneCycle, Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress, Task
+from sdnet_bench.registry import Registry
 from sdnet_bench.studies.training import train_model
 from sdnet_bench.studies.workbench import Workbench
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+os.environ["OMP_NUM_THREADS"] = "1"  # the workers, and the processes that tests start
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +53,40 @@ class Count(Task):
         self._told.images += amount
 
 
+RegisterPart = Callable[[Registry[Any], str, object], None]
+
+
+@pytest.fixture
+def register_part(monkeypatch: pytest.MonkeyPatch) -> RegisterPart:
+    """Registers a part for one test, unchecked, in place of any of its name: `register_part(ATTACKS, "spy", spy)`."""
+    return lambda registry, name, part: monkeypatch.setitem(registry._parts, name, part)  # type: ignore[attr-defined]
+
+
 @pytest.fixture
 def told() -> Told:
     """A progress that remembers its notes and counts the images that tasks went through."""
     return Told()
+
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder that the first worker to ask for it fills: `once("trained", fill)`. Nobody writes to it afterwards."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        done = shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                folder = tempfile.mkdtemp(prefix=name, dir=shared)
+                fill(Path(folder))
+                done.write_text(folder, encoding="utf-8")
+        return Path(done.read_text(encoding="utf-8"))
+
+    return filled
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +112,14 @@ def tiny_recipes() -> dict[str, Recipe]:
 
 
 @pytest.fixture(scope="session")
-def trained_runs(tmp_path_factory: pytest.TempPathFactory, runtime: Runtime, tiny_recipes: dict[str, Recipe]) -> Path:
+def trained_runs(once: Once, runtime: Runtime, tiny_recipes: dict[str, Recipe]) -> Path:
     """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`."""
-    folder = tmp_path_factory.mktemp("trained")
-    for recipe in tiny_recipes.values():
-        train_model(recipe, folder, folder / "data", runtime, Progress())
-    return folder
+
+    def train(folder: Path) -> None:
+        for recipe in tiny_recipes.values():
+            train_model(recipe, folder, folder / "data", runtime, Progress())
+
+    return once("trained", train)
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ from sdnet_bench.conformance.corruption import CORRUPTION_CHECKS
 from sdnet_bench.conformance.dataset import DATASET_CHECKS
 from sdnet_bench.data import CORRUPTIONS, DATASETS, Corruption
 from sdnet_bench.data.archives import ARCHIVES
-from sdnet_bench.data.archives.generating import _wanted
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import NOISES
 from sdnet_bench.registry import PluginWarning, Registry
 
+PYTHON = Path("Scripts" if os.name == "nt" else "bin", "python")
 KINDS = ("backbone", "corruption", "attack", "dataset")
 EXAMPLE = Path(__file__).parent / "example_plugin"
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
@@ -78,30 +78,32 @@ TAKEN = [
 """What any command may say that looks up an attack or a backbone; other plugins are not even loaded then."""
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def python(once: Any) -> Path:
     """The interpreter of an environment that borrows our packages and has the plugins installed."""
-    folder = tmp_path_factory.mktemp("plugins")
+    return once("plugins", install) / "env" / PYTHON  # type: ignore[no-any-return]
+
+
+def install(folder: Path) -> None:
     venv.create(folder / "env", with_pip=importlib.util.find_spec("pip") is None)
-    interpreter = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    interpreter = folder / "env" / PYTHON
     (site,) = (folder / "env").rglob("site-packages")
     borrowed = [sysconfig.get_path("purelib"), str(Path(sdnet_bench.__file__).parents[1])]
     (site / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
     source = shutil.copytree(EXAMPLE, folder / "source")
-    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", str(source)]
-    subprocess.run([interpreter, *install], check=True, env=environment())
+    words = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", str(source)]
+    subprocess.run([interpreter, *words], check=True, env=environment())
     for distribution, (group, name, module) in HOSTILE.items():
         (site / f"{distribution}.py").write_text(module, encoding="utf-8")
         info = site / f"{distribution}-0.1.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1\n")
         (info / "entry_points.txt").write_text(f"[sdnet_bench.{group}]\n{name} = {distribution}:{name}\n")
-    return interpreter
 
 
 def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SDNET_BENCH_", "PYTHON"))}
-    return kept | {"OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -171,12 +173,12 @@ def test_the_example_is_trained_swept_corrupted_attacked_and_reported(python: Pa
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(monkeypatch: pytest.MonkeyPatch, register_part: Any) -> None:
     """Two corruptions of plugins: one that cannot be loaded, and one with the name of a member of the archives."""
     broken = EntryPoint("broken", "no_such_module:broken", CORRUPTIONS.group)
     monkeypatch.setattr(CORRUPTIONS, "_plugins", {"broken": broken, "gaussian_noise": broken})
     part = Corruption("gaussian_noise", lambda pixels, *_: pixels, {"cifar": (1.0,) * 5}, group="noise", extra=False)
-    monkeypatch.setitem(CORRUPTIONS._parts, "gaussian_noise", part)  # type: ignore[attr-defined]
+    register_part(CORRUPTIONS, "gaussian_noise", part)
 
 
 @pytest.mark.usefixtures("installed")
@@ -184,7 +186,7 @@ def test_groups_archives_and_studies_are_made_of_our_own_corruptions() -> None:
     assert set(corruption_names("noise")) == set(NOISES)
     for archive in ARCHIVES.values():
         if archive.dataset:
-            assert len(_wanted(archive, None)) == len({*archive.members} - {"labels"})
+            assert {*archive.members} - {"labels"} <= {part.archive_name for part in CORRUPTIONS.ours.values()}
         with pytest.raises(UsageError, match="has no gaussian_noise"):
             archive.member("gaussian_noise")
     assert len([part for part in CORRUPTIONS.ours.values() if not part.extra]) == 15

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pandas
@@ -34,11 +33,6 @@ def block(text: str, name: str) -> str:
     return rest.split(f"<!-- /{name} -->\n")[0].strip()
 
 
-def printed_by(script: str) -> str:
-    command = [sys.executable, ROOT / "benchmarks" / script]
-    return subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout.strip()
-
-
 def read(*names: str, runs: Path) -> list[Results]:
     return [Results.read(MODELS / name, runs) for name in names]
 
@@ -66,12 +60,13 @@ def test_the_audit_is_that_of_its_file() -> None:
     assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10-small"))
 
 
-def test_the_table_of_seeds_is_that_of_its_records() -> None:
-    assert block(page("benchmarks/README.md"), "seeds") == printed_by("seeds.py")
-
-
-def test_the_table_of_networks_is_that_of_its_measurement() -> None:
-    assert block(page("docs/networks.md"), "networks") == printed_by("networks.py")
+@pytest.mark.parametrize(("file", "name"), [("benchmarks/README.md", "seeds"), ("docs/networks.md", "networks")])
+def test_a_table_is_what_its_script_prints(
+    file: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [name])
+    runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"), run_name="__main__")
+    assert block(page(file), name) == capsys.readouterr().out.strip()
 
 
 def test_the_share_of_zeros_is_that_of_its_measurement() -> None:

@@ -10,6 +10,7 @@ import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,18 +29,20 @@ def pip(*words: str | Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
-    (path,) = folder.glob("*.whl")
+@pytest.fixture(scope="session")
+def wheel(once: Any) -> Path:
+    options = ["--no-deps", "--no-build-isolation", "--wheel-dir"]
+    (path,) = once("wheel", lambda folder: pip("wheel", *options, folder, ROOT)).glob("*.whl")
     return path
 
 
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def environment(wheel: Path, once: Any) -> Path:
     """The programs of an environment with the wheel in it, and the running environment's packages but for ours."""
-    folder = tmp_path_factory.mktemp("environment")
+    return once("environment", lambda folder: install(wheel, folder)) / "own" / "bin"
+
+
+def install(wheel: Path, folder: Path) -> None:
     venv.create(folder / "own", symlinks=True)
     others = folder / "others"
     others.mkdir()
@@ -48,16 +51,13 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             (others / package.name).symlink_to(package)
     (own,) = (folder / "own").glob("lib/python*/site-packages")
     (own / "others.pth").write_text(f"{others}\n", encoding="utf-8")
-    programs = folder / "own" / "bin"
-    pip("--python", programs / "python", "install", "--no-deps", "--no-index", wheel)
-    return programs
+    pip("--python", folder / "own" / "bin" / "python", "install", "--no-deps", "--no-index", wheel)
 
 
 def run(program: Path, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A program in a folder, as if nobody had set anything up."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SDNET_BENCH_", "PYTHON"))}
-    settings = kept | {"OMP_NUM_THREADS": "1"} | variables
-    return subprocess.run([program, *words], cwd=cwd, env=settings, capture_output=True, text=True, check=False)
+    return subprocess.run([program, *words], cwd=cwd, env=kept | variables, capture_output=True, text=True, check=False)
 
 
 def test_the_wheel_carries_the_package_and_all_data_of_it(wheel: Path) -> None:

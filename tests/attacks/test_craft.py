@@ -120,9 +120,9 @@ def test_an_attack_that_leaves_its_budget_is_an_error(
     images: Tensor,
     labels: Tensor,
     answer: Callable[[Tensor], Tensor],
-    monkeypatch: pytest.MonkeyPatch,
+    register_part: Any,
 ) -> None:
-    monkeypatch.setitem(ATTACKS._parts, "liar", lambda victim, images, *_: answer(images))
+    register_part(ATTACKS, "liar", lambda victim, images, *_: answer(images))
     setting = AttackSetting(name="liar", norm="linf", eps=0.1, steps=1)
     with pytest.raises(AttackError, match=r"attack 'liar' left its budget on 8 of 8 images, expected linf <= 0\.1"):
         craft(net, images, labels, AttackRun(setting), range(8))

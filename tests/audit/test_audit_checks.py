@@ -49,7 +49,7 @@ from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import write_model
 
 N = 1000
-TINY = QUICK.model_copy(update={"images": 24, "apgd_steps": 3, "queries": 20})
+TINY = QUICK.model_copy(update={"images": 24, "tuning": 24, "apgd_steps": 3, "queries": 20})
 THREAT = Threat("linf", 0.06)
 
 

@@ -195,13 +195,19 @@ def test_f_stays_as_it_was_bound() -> None:
 
 
 def test_dropout_takes_whole_channels_of_single_samples() -> None:
-    block, injection = Block(64, 0.25).train(), torch.zeros(32, 64, 4, 4)
-    mask = block._mask(injection)
-    assert mask.shape == (32, 64, 1, 1)
-    assert mask.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    block = Block(64, 0.25).double()
+    block.norm2 = block.norm3 = nn.Identity()
+    state = torch.rand(32, 64, 4, 4, dtype=torch.float64)
+
+    def residual() -> Tensor:
+        return block.bind(torch.full_like(state, 100))(state) - state - 100
+
+    whole, dropped, other = block.eval() and residual(), block.train() and residual(), residual()
+    mask = (dropped * whole).sum((2, 3), keepdim=True) / whole.square().sum((2, 3), keepdim=True)
+    torch.testing.assert_close(dropped, mask * whole)
+    assert mask.round(decimals=6).unique().tolist() == pytest.approx([0, 1 / 0.75], abs=1e-6)
     assert mask.mean() == pytest.approx(1, abs=0.05)
-    assert not torch.equal(mask, block._mask(injection))
-    assert block.eval()._mask(injection).eq(1).all()
+    assert not torch.equal(dropped, other)
 
 
 @EVERY_MDEQ

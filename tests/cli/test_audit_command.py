@@ -23,13 +23,11 @@ SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
 
 
 @pytest.fixture
-def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run, and budgets for networks of seconds."""
-    monkeypatch.chdir(runs.parent)
-    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(studies, "QUICK", studies.QUICK.model_copy(update={"apgd_steps": 3, "queries": 20}))
-    return runs
+def at(at: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runs beside which commands run, and budgets for networks of seconds."""
+    few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
+    monkeypatch.setattr(studies, "QUICK", studies.QUICK.model_copy(update=few))
+    return at / "runs"
 
 
 def call(*words: str) -> Result:

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
-from sdnet_bench.errors import UsageError
 from sdnet_bench.studies import speed as study
 
 SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "cpu", "--precision", "float32"]
@@ -66,31 +65,6 @@ def test_json_has_every_round_and_says_where_it_was_measured() -> None:
 )
 def test_a_ratio_is_a_median_with_its_range(rounds: list[float], text: str) -> None:
     assert str(study.Figure.of(rounds, [1.0] * len(rounds)).ratio) == text
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["resnet19"], r"unknown backbone 'resnet19'\. Did you mean 'resnet18'\?"),
-        (["sdnet18,steps"], r"not a network, expected name or name,option=value,\.\.\., got sdnet18,steps"),
-        (["sdnet18,steps=0"], r"FISTA needs a step to take"),
-        (["--scale", "-1"], r"scale out of range, expected a finite number > 0, got -1\.0"),
-        (["--device", "tpu"], r"unknown device"),
-    ],
-)
-def test_a_wrong_request_is_one_line_and_measures_nothing(words: list[str], message: str) -> None:
-    result = CliRunner().invoke(app, ["bench", *SMALL, *words])
-    assert result.output == ""
-    assert isinstance(result.exception, UsageError)
-    with pytest.raises(UsageError, match=message):
-        raise result.exception
-    assert "\n" not in str(result.exception)
-
-
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--batch-size", "0"], ["--scale", "wide"]], ids=" ".join)
-def test_a_wrong_command_line_has_status_2(words: list[str]) -> None:
-    result = CliRunner().invoke(app, ["bench", *words])
-    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_from_a_shell_memory_has_its_process(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=cwd,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -41,15 +41,6 @@ def sdnet_bench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     process = start("-m", "sdnet_bench", *words, cwd=cwd)
     out, err = process.communicate()
     return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
-@pytest.fixture
-def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run: the small networks are in `runs/`."""
-    monkeypatch.chdir(runs.parent)
-    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    return runs.parent
 
 
 def call(*words: str) -> Result:
@@ -111,7 +102,6 @@ def test_train_takes_a_recipe_of_ones_own_and_another_backbone(at: Path) -> None
 
 
 def test_evaluate_takes_the_model_trained_last(at: Path) -> None:
-    os.utime(at / "runs" / "sdnet18-tiny" / "model.safetensors", (2e9, 2e9))
     (row,) = rows("evaluate", "--limit", "20")
     assert row["lambda_"] == 0.1
     os.utime(at / "runs" / "resnet18-tiny" / "model.safetensors", (2.1e9, 2.1e9))
@@ -260,45 +250,47 @@ def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) ->
     assert all(note.startswith("epoch ") for note in notes)
     assert last.startswith("error: interrupted. ")
     assert "--resume" in last
-    done = sdnet_bench(*words[2:], "--resume", cwd=at)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("resuming after epoch ")
+    assert call(*words[2:], "--resume").stderr.startswith("resuming after epoch ")
     assert (at / "runs/stopped/model.safetensors").exists()
 
 
-def launch(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
-    process = start("-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sdnet_bench", *words, cwd=cwd)
+LAUNCHED = """
+import json, sys
+from sdnet_bench.cli.app import app
+for words in json.loads(sys.argv[1]):
+    app(words, standalone_mode=False)
+"""
+
+
+def launch(*commands: list[str], cwd: Path) -> list[Any]:
+    """The JSON of commands in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
+    (cwd / "launched.py").write_text(LAUNCHED, encoding="utf-8")
+    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "launched.py", json.dumps(commands)]
+    process = start(*words, cwd=cwd)
     out, err = process.communicate()
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+    assert process.returncode == 0, err
+    return json.loads("[" + out.replace("\n]\n[", "\n],\n[") + "]")  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_training_and_agree_with_one_on_the_outcome(at: Path) -> None:
+def test_two_processes_share_training_measurement_and_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
     train = ["train", "--name", "shared", "--epochs", "1", "--limit", "128", "--width", "4", "--json", *CPU]
-    done = launch(*train, cwd=at)
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 1
     evaluate = ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61", "--json", *CPU]
-    shared = launch(*evaluate, cwd=at)
-    assert shared.returncode == 0, shared.stderr
-    two = RecordStore(at / "runs" / "shared")
-    (at / "runs" / "shared" / "records.jsonl").unlink()
-    (at / "runs" / "shared" / "results.json").unlink()
-    assert json.loads(shared.stdout) == rows(*evaluate[:-3])
+    attack = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
+    trained, evaluated, attacked = launch(train, evaluate, attack, cwd=at)
+    assert len(trained) == 1
+    two, images = RecordStore(at / "runs" / "shared"), saved_images(at)
+    for name in ("shared", "sdnet18-tiny"):
+        (at / "runs" / name / "records.jsonl").unlink()
+        (at / "runs" / name / "results.json").unlink()
+    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
+    assert evaluated == rows(*evaluate[:-3])
     for record in RecordStore(at / "runs" / "shared"):
         assert two[record.cell].correct.tolist() == record.correct.tolist()
-
-
-@pytest.mark.slow
-def test_two_processes_share_an_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
-    words = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
-    shared = launch(*words, cwd=at)
-    assert shared.returncode == 0, shared.stderr
-    images = {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
-    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
-    (at / "runs" / "sdnet18-tiny" / "records.jsonl").unlink()
-    (at / "runs" / "sdnet18-tiny" / "results.json").unlink()
-    assert json.loads(shared.stdout) == rows(*words[:-3])
-    assert images == {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}
+    assert attacked == rows(*attack[:-3])
+    assert images == saved_images(at)
     assert len(images) == 2  # at lambda_0 the matched images are the transferred ones
+
+
+def saved_images(at: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}

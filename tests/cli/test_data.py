@@ -33,7 +33,7 @@ MEMBERS = {"gaussian_noise": npy(ROWS), "shot_noise": npy(255 - ROWS), "labels":
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, register_part: Any) -> Path:
     """The folder in which commands run. `Small-C.tar`, which they know, lies in it."""
     with tarfile.open(tmp_path / "Small-C.tar", "w") as tar:
         for name, data in MEMBERS.items():
@@ -44,7 +44,7 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     members = {name: hashlib.md5(data).hexdigest() for name, data in MEMBERS.items()}
     file = TarFile("Small-C.tar", md5, 0.00005, ("http://127.0.0.1:9/Small-C.tar",), members)
     archive = Archive("Small-C", "npy", 10, 2, 32, (file,), "digits")
-    monkeypatch.setitem(ARCHIVES._parts, "Small-C", archive)  # type: ignore[attr-defined]
+    register_part(ARCHIVES, "Small-C", archive)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SDNET_BENCH_DATA", raising=False)
     return tmp_path

@@ -25,14 +25,11 @@ from sdnet_bench.zoo.checkpoint import read_model
 
 
 @pytest.fixture
-def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def at(at: Path) -> Path:
     """The folder in which commands run; the small networks, with their cards, are in `runs/`."""
-    monkeypatch.chdir(runs.parent)
-    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    for folder in runs.glob("*-tiny"):
-        publish(folder, Results.read(folder, runs))
-    return runs.parent
+    for folder in at.glob("runs/*-tiny"):
+        publish(folder, Results.read(folder, at / "runs"))
+    return at
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> subprocess.
     """A command of its own, that finds this Hub where its library looks for one."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SDNET_BENCH_", "HF_"))}
     environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(cwd / "hf"), "HF_TOKEN": token}
-    environment |= {"HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, "-m", "sdnet_bench", *words]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
@@ -61,7 +58,7 @@ def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> subprocess.
 def test_push_and_pull_and_use(at: Path, hub: Hub) -> None:
     pushed = at_the_hub(hub, "models", "push", "sdnet18-tiny", "me/tiny", cwd=at, token=TOKEN)
     assert (pushed.returncode, pushed.stdout) == (0, f"{hub.endpoint}/me/tiny/commit/{hub.repos['me/tiny'].head}\n")
-    assert pushed.stderr.startswith("push to me/tiny (public): 5 files, 0.")
+    assert pushed.stderr.startswith("push to me/tiny (public): 6 files, 0.")
     assert "model.safetensors:" not in pushed.stderr  # the library's own bar
     words = ("evaluate", "hf:me/tiny", "--corruption", "none", "--device", "cpu", "--precision", "float32", "--json")
     used = at_the_hub(hub, *words, "--runs-dir", "others", cwd=at)
@@ -91,9 +88,9 @@ def test_a_dry_run_shows_what_would_go_and_sends_nothing(at: Path, monkeypatch: 
         "README.md",
         "config.json",
         "figure2.png",
-        *("model.safetensors", "recipe.toml", "results.json"),
+        *("history.csv", "model.safetensors", "recipe.toml", "results.json"),
     }
-    assert "this would go to me/tiny (private): 6 files, 0." in result.stderr
+    assert "this would go to me/tiny (private): 7 files, 0." in result.stderr
     assert "nothing was sent" in result.stderr
 
 

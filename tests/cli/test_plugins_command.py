@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from sdnet_bench.cli import app as command_line
 from sdnet_bench.cli.app import app
+from sdnet_bench.cli.screen import warn
 from sdnet_bench.data import CORRUPTIONS, Corruption
 from sdnet_bench.errors import BenchError
-from sdnet_bench.registry import PluginWarning
 from sdnet_bench.version import __version__
 
 
@@ -38,8 +38,8 @@ def test_check_prints_a_line_for_each_check() -> None:
     assert len(lines) == len(json.loads(run("check", "gaussian", "--json").stdout))
 
 
-def test_check_fails_where_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CORRUPTIONS._parts, "empty", Corruption("empty", lambda *_: None, {}))  # type: ignore[attr-defined, arg-type, return-value]
+def test_check_fails_where_a_check_does(register_part: Any) -> None:
+    register_part(CORRUPTIONS, "empty", Corruption("empty", lambda *_: None, {}))  # type: ignore[arg-type, return-value]
     result = run("check", "empty", "--json")
     assert [row["verdict"] for row in json.loads(result.stdout)] == ["fail", "pass"]
     assert isinstance(result.exception, BenchError)
@@ -61,16 +61,9 @@ def test_check_knows_somebody_elses_networks_and_shows_images_of_the_size_it_is_
     assert "failed 1 of 3 checks: logits" in str(result.exception)
 
 
-def test_a_plugin_that_is_left_out_is_one_line_and_other_warnings_are_shown_as_ever(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    command_line._show_warning(PluginWarning("attack 'x' of y is left out: z"), PluginWarning, "file.py", 1)
-    assert capsys.readouterr() == ("", "warning: attack 'x' of y is left out: z\n")
-
-
 def test_other_processes_do_not_repeat_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sdnet_bench.cli.screen.IS_FIRST", False)
-    command_line._show_warning(PluginWarning("attack 'x' of y is left out: z"), PluginWarning, "file.py", 1)
+    warn("attack 'x' of y is left out: z")
     assert capsys.readouterr().err == ""

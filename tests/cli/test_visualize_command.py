@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
-from sdnet_bench.errors import BenchError
-
-
-@pytest.fixture
-def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run: the small networks are in `runs/`, the SDNet is the one trained last."""
-    monkeypatch.chdir(runs.parent)
-    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    os.utime(runs / "sdnet18-tiny" / "model.safetensors", (2e9, 2e9))
-    return runs.parent
 
 
 def call(*words: str) -> Result:
@@ -81,42 +69,6 @@ def test_stdout_is_a_table_and_stderr_says_what_was_written(at: Path) -> None:
     assert (header.split(), row.split()) == (["layer", "atoms", "shown", "height", "width"], ["1", "4", "4", "3", "3"])
     told = ", ".join(f"report/sdnet18-tiny-dictionary.{kind}" for kind in ("png", "svg", "csv"))
     assert result.stderr == f"written: {told}\n"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["dictionary", "--layer", "2"], r"no chain of CSC-layers leads from layer 2 back .* from 1 to 1, got 2"),
-        (["dictionary", "resnet18-tiny"], r"this network has no CSC-layer.* Take an SDNet"),
-        (["features", "--layers", "1,5"], r"no chain of CSC-layers leads from layer 5 back .* from 1 to 1, got 5"),
-        (["features", "--layers", "stem"], r"not a list of layers, expected .* such as 1,5,9, got stem"),
-        (["features", "--images", ""], r"not a list of images, expected numbers with commas"),
-        (["features", "--images", "0,360"], r"no such test image, expected places from 0 to 359, got 360"),
-        (["features", "--images=-1"], r"no such test image, expected places from 0 to 359, got -1"),
-        (["features", "--lambda=-1"], r"lambda out of range"),
-        (["features", "resnet18-tiny"], r"this network has no CSC-layer"),
-        (["sparsity", "--layer", "2"], r"no such layer, expected a layer from 1 to 1, got 2"),
-        (["sparsity", "--lambda", "nan"], r"lambda out of range"),
-        (["sparsity", "resnet18-tiny"], r"this network has no CSC-layer"),
-        (["sparsity", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
-    ],
-    ids=lambda value: " ".join(value)[:50],
-)
-def test_a_wrong_request_is_one_line_with_status_2_and_writes_nothing(at: Path, words: list[str], message: str) -> None:
-    result = call(*words, "--device", "cpu")
-    assert result.stdout == ""
-    assert isinstance(result.exception, BenchError), result.output
-    assert result.exception.exit_status == 2
-    assert "\n" not in str(result.exception)
-    with pytest.raises(BenchError, match=message):
-        raise result.exception
-    assert not (at / "report").exists()
-
-
-@pytest.mark.parametrize("words", [["dictionary", "--layer", "0"], ["dictionary", "--atoms", "0"], ["pictures"]])
-def test_a_wrong_command_line_has_status_2(at: Path, words: list[str]) -> None:
-    result = call(*words)
-    assert (result.exit_code, result.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("command", ["dictionary", "features", "sparsity"])

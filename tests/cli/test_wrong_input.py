@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,14 +18,10 @@ TRAIN = ["train", "--epochs", "1", "--limit", "64", "--width", "2"]
 
 
 @pytest.fixture
-def at(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run: the small networks are in `runs/`, the SDNet is the one trained last."""
-    monkeypatch.chdir(runs.parent)
-    for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    os.utime(runs / "sdnet18-tiny" / "model.safetensors", (2e9, 2e9))
-    (runs.parent / "file").write_text("a file, no folder", encoding="utf-8")
-    return runs.parent
+def at(at: Path) -> Path:
+    """The folder in which commands run, with a file in it."""
+    (at / "file").write_text("a file, no folder", encoding="utf-8")
+    return at
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -107,6 +102,30 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),
     (["report", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
+    (
+        ["visualize", "dictionary", "--layer", "2"],
+        r"no chain of CSC-layers leads from layer 2 back .* to 1, got 2",
+    ),
+    (["visualize", "dictionary", "resnet18-tiny"], r"this network has no CSC-layer.* Take an SDNet"),
+    (
+        ["visualize", "features", "--layers", "1,5"],
+        r"no chain of CSC-layers leads from layer 5 back .* to 1, got 5",
+    ),
+    (["visualize", "features", "--layers", "stem"], r"not a list of layers, expected .* such as 1,5,9, got stem"),
+    (["visualize", "features", "--images", ""], r"not a list of images, expected numbers with commas"),
+    (["visualize", "features", "--images", "0,360"], r"no such test image, expected places from 0 to 359, got 360"),
+    (["visualize", "features", "--images=-1"], r"no such test image, expected places from 0 to 359, got -1"),
+    (["visualize", "features", "--lambda=-1"], r"lambda out of range"),
+    (["visualize", "features", "resnet18-tiny"], r"this network has no CSC-layer"),
+    (["visualize", "sparsity", "--layer", "2"], r"no such layer, expected a layer from 1 to 1, got 2"),
+    (["visualize", "sparsity", "--lambda", "nan"], r"lambda out of range"),
+    (["visualize", "sparsity", "resnet18-tiny"], r"this network has no CSC-layer"),
+    (["visualize", "sparsity", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
+    (["bench", "resnet19"], r"unknown backbone 'resnet19'\. Did you mean 'resnet18'\?"),
+    (["bench", "sdnet18,steps"], r"not a network, expected name or name,option=value,\.\.\., got sdnet18,steps"),
+    (["bench", "sdnet18,steps=0"], r"FISTA needs a step to take"),
+    (["bench", "--scale", "-1"], r"scale out of range, expected a finite number > 0, got -1\.0"),
+    (["bench", "--device", "tpu"], r"unknown device"),
 ]
 FAILED_JOBS: list[tuple[list[str], str]] = [
     ([*TRAIN, "--runs-dir", "file/runs"], r"cannot write .*file/runs.*Name another folder"),
@@ -195,6 +214,12 @@ def test_harmed_weights_are_one_line(at: Path, command: str, harm: Callable[[Pat
         ["attack", "--steps", "0"],
         ["trian"],
         ["evaluate", "--lamda", "0.1"],
+        ["visualize", "dictionary", "--layer", "0"],
+        ["visualize", "dictionary", "--atoms", "0"],
+        ["visualize", "pictures"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--batch-size", "0"],
+        ["bench", "--scale", "wide"],
     ],
     ids=" ".join,
 )
@@ -214,7 +239,6 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("words", "status", "line"),
     [
         (["attack", "--norm", "linff"], 2, "error: unknown norm 'linff'. Did you mean 'linf'?\n"),
-        (["evaluate", "nothing"], 2, "error: unknown model 'nothing'. "),
         (["report", "--output", "file/report"], 1, "error: cannot write "),
     ],
 )

@@ -33,11 +33,11 @@ Judge = Callable[[str, Any], dict[str, Finding]]
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+def judge(register_part: Any) -> Judge:
     """Registers a part as "candidate" and checks it: `judge(kind, part)` gives the findings by check."""
 
     def findings(kind: str, part: Any) -> dict[str, Finding]:
-        monkeypatch.setitem(REGISTRIES[kind]._parts, "candidate", part)  # type: ignore[attr-defined]
+        register_part(REGISTRIES[kind], "candidate", part)
         return {found.check: found for found in check_part("candidate")}
 
     return findings
@@ -51,9 +51,9 @@ def verdicts(found: dict[str, Finding]) -> set[str]:
     ("kind", "name"),
     [("backbone", "tinycsc"), ("corruption", "dead_columns"), ("attack", "fgsm"), ("dataset", "gratings")],
 )
-def test_the_example_keeps_its_contract(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_keeps_its_contract(kind: str, name: str, register_part: Any) -> None:
     part = runpy.run_path(str(EXAMPLE / f"{kind}.py"))[name]
-    monkeypatch.setitem(REGISTRIES[kind]._parts, name, part)  # type: ignore[attr-defined]
+    register_part(REGISTRIES[kind], name, part)
     found = list(check_part(name))
     assert {finding.kind for finding in found} == {kind}
     assert [finding for finding in found if finding.verdict != "pass"] == []
@@ -459,10 +459,10 @@ def test_a_data_set_that_breaks_its_contract_is_told_how(
 # names
 
 
-def test_findings_come_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_come_as_they_are_made(register_part: Any) -> None:
     asked: list[str] = []
     watched = changed(lambda victim, images, setting: asked.append(setting.norm) or images)
-    monkeypatch.setitem(ATTACKS._parts, "candidate", watched)  # type: ignore[attr-defined]
+    register_part(ATTACKS, "candidate", watched)
     findings = check_part("candidate")
     assert not asked
     assert next(findings).check == "budget"
@@ -474,9 +474,9 @@ def test_an_unknown_name_gets_the_nearest_of_any_kind() -> None:
         check_part("gausian")
 
 
-def test_a_name_of_two_kinds_is_checked_as_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS._parts, "candidate", opener())  # type: ignore[attr-defined]
-    monkeypatch.setitem(CORRUPTIONS._parts, "candidate", corruption())  # type: ignore[attr-defined]
+def test_a_name_of_two_kinds_is_checked_as_both(register_part: Any) -> None:
+    register_part(DATASETS, "candidate", opener())
+    register_part(CORRUPTIONS, "candidate", corruption())
     assert {found.kind for found in check_part("candidate")} == {"dataset", "corruption"}
 
 

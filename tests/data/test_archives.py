@@ -79,11 +79,11 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[Archive], Archive]:
+def register(register_part: Any) -> Callable[[Archive], Archive]:
     """Files an archive under its name for one test."""
 
     def file(archive: Archive) -> Archive:
-        monkeypatch.setitem(ARCHIVES._parts, archive.name, archive)  # type: ignore[attr-defined]
+        register_part(ARCHIVES, archive.name, archive)
         return archive
 
     return file
@@ -659,7 +659,7 @@ def test_folders_are_not_made_of_images_that_have_no_names(digits: Archive, tmp_
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, register: Callable[[Archive], Archive]) -> Archive:
+def photos(tmp_path: Path, register_part: Any, register: Callable[[Archive], Archive]) -> Archive:
     """`Photo-C` of five test images in three classes, larger than the 8x8 that is taken of them."""
     files = []
     for at, name in enumerate(["a/0", "a/1", "b/0", "b/1", "c/0"]):
@@ -668,7 +668,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, register: Callable[[
         Image.fromarray(np.random.default_rng(at).integers(256, size=(12, 10, 3), dtype=np.uint8)).save(path)
         files.append((str(path), "abc".index(name[0])))
     clean = Dataset("photos", 3, (0.5,) * 3, (0.5,) * 3, "imagenet", lambda _: FolderSplit(files, range(5), 8))
-    monkeypatch.setitem(DATASETS._parts, "photos", lambda *_: clean)  # type: ignore[attr-defined]
+    register_part(DATASETS, "photos", lambda *_: clean)
     tar_file = TarFile("noise.tar", "0" * 32, 0.1, (), {"gaussian_noise": None})
     return register(Archive("Photo-C", "folders", 3, 5, 8, (tar_file,), "photos"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,10 +189,10 @@ def test_the_last_severity_hurts_more_than_the_first(name: str) -> None:
     assert damage(5) > 1.5 * damage(1)
 
 
-def test_all_grey_levels_survive_the_way_to_pixels_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_grey_levels_survive_the_way_to_pixels_and_back(register_part: Any) -> None:
     """k / 255 comes out as k: flooring takes nothing from what a library of 8 bits gives."""
     nothing = Corruption("nothing", lambda pixels, level, rng: pixels, {})
-    monkeypatch.setitem(CORRUPTIONS._parts, "nothing", nothing)
+    register_part(CORRUPTIONS, "nothing", nothing)
     levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(3, 16, 16)
     assert np.array_equal(corrupt("nothing", levels, level=0.0, seed=0, index=0), levels)
 
@@ -216,9 +217,7 @@ def test_values_are_clipped_and_do_not_wrap_around() -> None:
         ("fog", (0.2, 3), "5/fog/(0.2, 3.0)/7"),
     ],
 )
-def test_the_generator_of_an_image_is_a_promise(
-    name: str, level: Level, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_generator_of_an_image_is_a_promise(name: str, level: Level, words: str, register_part: Any) -> None:
     """Records stand only as long as the same seed gives the same images."""
     key = int.from_bytes(hashlib.sha256(words.encode()).digest()[:16], "little")
     expected = np.random.Generator(np.random.Philox(key=key)).random(5)
@@ -228,7 +227,7 @@ def test_the_generator_of_an_image_is_a_promise(
         drawn.append(rng.random(5))
         return pixels
 
-    monkeypatch.setitem(CORRUPTIONS._parts, name, Corruption(name, draw, {}))
+    register_part(CORRUPTIONS, name, Corruption(name, draw, {}))
     corrupt(name, picture(), level=level, seed=5, index=7)
     assert np.array_equal(drawn[0], expected)
 
@@ -311,10 +310,10 @@ def test_most_need_nothing_but_numpy(name: str, monkeypatch: pytest.MonkeyPatch)
     spoiled(name, picture(), "cifar", 1)
 
 
-def test_what_a_corruption_of_someone_else_lacks_is_not_ours_to_explain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_corruption_of_someone_else_lacks_is_not_ours_to_explain(register_part: Any) -> None:
     def broken(pixels: Pixels, level: Level, rng: np.random.Generator) -> Pixels:
         raise ModuleNotFoundError("No module named 'exotic'", name="exotic")
 
-    monkeypatch.setitem(CORRUPTIONS._parts, "broken", Corruption("broken", broken, {}))
+    register_part(CORRUPTIONS, "broken", Corruption("broken", broken, {}))
     with pytest.raises(ModuleNotFoundError, match="exotic"):
         corrupt("broken", picture(), level=0.0, seed=0, index=0)

@@ -110,14 +110,16 @@ def test_no_strength_and_no_shift_is_no_deformation(size: tuple[int, int]) -> No
     assert np.allclose(apply("elastic_transform", image / 255, (0, 0.2, 0)), image / 255)
 
 
-def test_the_affine_map_brings_three_points_back() -> None:
-    grid = np.indices((33, 41)).astype(float)
-    sources = digital._affine(grid, 10, 3.0, np.random.default_rng(5))
-    corners = np.array([[26, 30], [6, 30], [6, 10]])
-    moved = corners + np.random.default_rng(5).uniform(-3, 3, (3, 2))
-    matrix = np.stack([sources[:, 1, 0] - sources[:, 0, 0], sources[:, 0, 1] - sources[:, 0, 0]], 1)
-    assert np.allclose(matrix @ moved.T + sources[:, :1, 0], corners.T)
-    assert np.allclose(matrix @ grid.reshape(2, -1) + sources[:, :1, 0], sources.reshape(2, -1))
+def test_without_a_displacement_three_points_around_the_middle_move_at_random() -> None:
+    """Ramps along the axes say where every pixel comes from: by one affine map, which brings the points back."""
+    ramps = np.indices((33, 41)).astype(float)
+    sources = apply("elastic_transform", np.stack([*ramps, ramps[0]]), (0, 0.2, 3 / 33))[:2, 9:-9, 9:-9].reshape(2, -1)
+    places = np.vstack([ramps[:, 9:-9, 9:-9].reshape(2, -1), np.ones(sources.shape[1])])
+    matrix = np.linalg.lstsq(places.T, sources.T, rcond=None)[0].T
+    assert np.allclose(matrix @ places, sources)
+    points = np.array([[27, 31], [5, 31], [5, 9]])
+    moved = points + np.random.default_rng(0).uniform(-3, 3, (3, 2))
+    assert np.allclose(matrix @ np.column_stack([moved, np.ones(3)]).T, points.T)
 
 
 def test_a_smooth_displacement_moves_a_ramp_by_its_own_size() -> None:

@@ -69,9 +69,7 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, (value, kind) in enumerate(zip([*FROSTS, 250], ["png"] * 3 + ["jpg"] * 3, strict=True), start=1):
         Image.fromarray(np.full((50, 60, 3), value, np.uint8)).save(tmp_path / f"frost{number}.{kind}", quality=95)
     monkeypatch.setattr(weather, "frost_folder", lambda: tmp_path)
-    weather._photograph.cache_clear()
-    yield tmp_path  # type: ignore[misc]
-    weather._photograph.cache_clear()
+    return tmp_path
 
 
 @pytest.mark.usefixtures("photographs")
@@ -102,7 +100,6 @@ def test_crops_of_frost_are_drawn_and_scaled_without_smoothing(photographs: Path
 
 def test_without_photographs_frost_says_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weather, "find_spec", lambda name: None)
-    weather._photograph.cache_clear()
     hint = r"Install them with `pip install --no-deps imagecorruptions-imaug`\."
     with pytest.raises(DataError, match=rf"^the photographs of frost are not installed\. {hint}$"):
         corrupt("frost", np.zeros((3, 8, 8), np.uint8), level=(1, 0.2, 0.2), seed=0, index=0)

@@ -159,6 +159,7 @@ NO_FILE = "is neither a file nor a folder"
         (GOOD[:-30], "end-of-stream|end of data"),
         (entry("things/b", size=5000)[:2000], "unexpected end of data"),
     ],
+    ids=lambda value: "archive" if isinstance(value, bytes) else None,  # the time is in its bytes
 )
 def test_nothing_is_unpacked_of_an_archive_with_anything_bad_in_it(
     server: Any, data: Path, content: bytes, complaint: str

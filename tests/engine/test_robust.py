@@ -277,10 +277,10 @@ def test_nobody_is_attacked_who_is_misclassified_for_all(
 
 
 def test_the_attack_looks_at_the_lambda_it_is_made_at(
-    tiny: OneByOne, few: TensorSplit, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    tiny: OneByOne, few: TensorSplit, runtime: Runtime, register_part: Any
 ) -> None:
     seen: list[float] = []
-    monkeypatch.setitem(ATTACKS._parts, "spy", lambda victim, images, *_: seen.append(get_lambda(victim.net)) or images)
+    register_part(ATTACKS, "spy", lambda victim, images, *_: seen.append(get_lambda(victim.net)) or images)
     setting = AttackSetting(name="spy", norm="linf", eps=0.1, steps=1, crafted_at=0.3)
     robust_evaluate(evaluation(tiny, runtime, setting, [0.1, 0.9]), few)
     assert set(seen) == {0.3}
@@ -288,7 +288,7 @@ def test_the_attack_looks_at_the_lambda_it_is_made_at(
 
 
 def test_only_the_own_judge_is_told_of_images_on_the_way(
-    tiny: OneByOne, few: TensorSplit, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    tiny: OneByOne, few: TensorSplit, runtime: Runtime, register_part: Any
 ) -> None:
     """What another network, or another lambda, is scored on is what the attack ended with."""
 
@@ -296,7 +296,7 @@ def test_only_the_own_judge_is_told_of_images_on_the_way(
         victim(1 - images)
         return images
 
-    monkeypatch.setitem(ATTACKS._parts, "wavering", wavering)
+    register_part(ATTACKS, "wavering", wavering)
     setting = AttackSetting(name="wavering", norm="linf", eps=1.0, steps=1, crafted_at=0.1)
     lost = robust_evaluate(evaluation(tiny, runtime, setting, [0.1, 0.11]), few)
     assert lost[0.1]["wavering"].sum() > 2

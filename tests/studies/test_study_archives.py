@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,11 @@ from sdnet_bench.studies.workbench import Workbench
 
 
 @pytest.fixture
-def archived(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+def archived(sdnet: Workbench, register_part: Any) -> Workbench:
     """The SDNet beside an archive of the digits, generated here."""
     members = dict.fromkeys(["gaussian_noise", "shot_noise", "labels"])
     archive = Archive("Digits-C", "npy", 10, 360, 32, (TarFile("d.tar", "", 0.01, (), members),), "digits")
-    monkeypatch.setitem(ARCHIVES._parts, archive.name, archive)  # type: ignore[attr-defined]
+    register_part(ARCHIVES, archive.name, archive)
     generate("Digits-C", sdnet.data_dir, ["gaussian"], seed=sdnet.seed)
     return sdnet
 

@@ -21,13 +21,13 @@ from sdnet_bench.studies.speed import MEASURE, Figure, Loaded, Network, Spread, 
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def plugins(register_part: Any) -> None:
     """A backbone that warms up, and has no width of its own."""
 
     def square(num_classes: int, *, warmup: int = 100, text: str = "", **options: Any) -> nn.Module:
         return nn.Linear(num_classes, num_classes, bias=False)
 
-    monkeypatch.setitem(BACKBONES._parts, "square", square)
+    register_part(BACKBONES, "square", square)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress
+from sdnet_bench.records import RecordStore
 from sdnet_bench.studies.training import find_recipe, train_model, with_backbone
 from sdnet_bench.studies.workbench import Workbench
 
@@ -122,7 +123,7 @@ def test_a_run_that_broke_off_before_its_record_gets_it_when_resumed(
         raise InterruptError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sdnet_bench.studies.training._record_training", power_cut)
+        patch.setattr(RecordStore, "append", power_cut)
         with pytest.raises(InterruptError):
             train(small)
     assert [record.cell.kind for record in train(small, resume=True).store] == ["training", "accuracy"]

@@ -119,7 +119,15 @@ def test_only_what_is_published_goes_out(hub: Hub, logged_in: None, model: Path)
     (model / "figure2.png").write_bytes(b"a picture")
     (model / "journal").mkdir()
     push(plan_push(model, NAME), Progress())
-    gone = {"README.md", "config.json", "figure2.png", "model.safetensors", "recipe.toml", "results.json"}
+    gone = {
+        "README.md",
+        "config.json",
+        "figure2.png",
+        "history.csv",
+        "model.safetensors",
+        "recipe.toml",
+        "results.json",
+    }
     assert set(hub.repos[NAME].files) == gone | {".gitattributes"}
 
 
@@ -187,7 +195,7 @@ def test_progress_counts_every_byte(hub: Hub, model: Path, to: Path, told: Any) 
     pull(f"hf:{NAME}", to / "pulled", told)
     known = {"README.md", "config.json", "model.safetensors", "recipe.toml", "results.json"}
     assert told.images == sum(len(data) for name, data in repo.files.items() if name in known)
-    assert told.notes[0].startswith(f"{NAME} at {repo.head[:12]}: 5 files, 0.")
+    assert told.notes[0].startswith(f"{NAME} at {repo.head[:12]}: 6 files, 0.")
 
 
 def test_a_line_that_stays_dead_leaves_no_run_and_the_next_try_keeps_what_came(hub: Hub, model: Path, to: Path) -> None:
@@ -358,7 +366,7 @@ def test_a_run_of_that_name_is_not_overwritten(hub: Hub, model: Path) -> None:
 def test_a_plan_asks_nobody_and_needs_no_token(hub: Hub, model: Path) -> None:
     upload = plan_push(model, f"hf:{NAME}", private=True)
     assert (upload.repo, upload.size) == (NAME, sum(path.stat().st_size for path in upload.files))
-    assert str(upload).startswith(f"{NAME} (private): 5 files, ")
+    assert str(upload).startswith(f"{NAME} (private): 6 files, ")
     assert hub.asked == []
 
 
@@ -401,7 +409,7 @@ def test_what_would_not_come_back_does_not_go_out(model: Path) -> None:
         with pytest.raises(BenchError, match=name):
             plan_push(model, NAME)
         (model / name).write_bytes(whole)
-    assert len(plan_push(model, NAME).files) == 5
+    assert len(plan_push(model, NAME).files) == 6
 
 
 def test_a_model_without_its_card_is_not_complete(model: Path) -> None:

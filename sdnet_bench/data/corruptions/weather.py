@@ -63,18 +63,19 @@ def frost(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) ->
     """
     keep, add, scale = level
     height, width = pixels.shape[-2:]
-    photograph = _photograph(int(rng.integers(len(PHOTOGRAPHS))), scale, height, width)
+    path = frost_folder() / PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))]
+    photograph = _photograph(path, scale, height, width)
     top, left = (rng.integers(max(1, side)) for side in (photograph.shape[1] - height, photograph.shape[2] - width))
     frozen = keep * np.rint(pixels * 255) + add * photograph[:, top : top + height, left : left + width]
     return np.floor(frozen) / 255
 
 
 @lru_cache(maxsize=len(PHOTOGRAPHS))
-def _photograph(number: int, scale: float, height: int, width: int) -> Pixels:
+def _photograph(path: Path, scale: float, height: int, width: int) -> Pixels:
     """`(3, H, W)` in grey levels 0 to 255, at least `height` x `width`: bilinear without smoothing, rounded."""
     from PIL import Image
 
-    with Image.open(frost_folder() / PHOTOGRAPHS[number]) as file:
+    with Image.open(path) as file:
         picture = np.moveaxis(np.asarray(file.convert("RGB"), np.float64), -1, 0)
     scale = max(scale, height / picture.shape[1], width / picture.shape[2])
     for axis in (1, 2):
