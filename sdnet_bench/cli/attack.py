@@ -8,10 +8,12 @@ import typer
 
 from ..errors import UsageError
 from . import options
+from .setup import Setup, measuring
 
 
+@measuring(precision="float32")
 def attack(
-    model: options.Model = None,
+    setup: Setup,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
     name: Annotated[
@@ -38,16 +40,11 @@ def attack(
     save: Annotated[
         bool, typer.Option("--save", help="Keep the adversarial images as uint8, beside the records.")
     ] = False,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
     from ..records import Threat
     from ..studies.adversarial import attack_setting, run_attack, sweep_eps
-    from .shared import open_bench, publish
+    from .shared import publish
     from .show import show_records
 
     if by_eps and (protocol or save):
@@ -58,11 +55,11 @@ def attack(
         options.parse_lambdas(lambdas),
     )
     setting = attack_setting(threat, steps, restarts, name=name)
-    bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
+    bench = setup.open()
     images = bench.images("test", limit)
     if by_eps:
         records = sweep_eps(bench, setting, images, grid)
     else:
         records = run_attack(bench, setting, images, chosen or None, grid, save=save)
     publish(bench)
-    show_records(records, as_json=json)
+    show_records(records, as_json=setup.json)

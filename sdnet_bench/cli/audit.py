@@ -8,10 +8,12 @@ import typer
 
 from ..errors import BenchError
 from . import options
+from .setup import Setup, measuring
 
 
+@measuring(precision="float32")
 def audit(
-    model: options.Model = None,
+    setup: Setup,
     norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
     eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
     limit: Annotated[
@@ -25,22 +27,17 @@ def audit(
             "versa."
         ),
     ] = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Check what a robust accuracy is worth: twelve checks; exit status 1 where one fails."""
     from ..audit import FULL, QUICK, run_audit
     from ..audit.render import to_markdown, write_audit
     from ..records import Threat
     from .screen import say
-    from .shared import open_bench, publish
+    from .shared import publish
 
     threat, usual = Threat(norm, options.parse_eps(eps, norm)), QUICK if quick else FULL
     budget = usual.model_copy(update={"images": limit or usual.images})
-    bench = open_bench(model, runs_dir, data_dir, device, "float32", seed)
+    bench = setup.open()
     found = run_audit(bench, threat, budget, others=other or [])
     if bench.runtime.processes.is_main_process:
         written = write_audit(bench.folder, found)
@@ -48,6 +45,6 @@ def audit(
     publish(bench)
     if found.accuracies.autoattack is None:
         bench.progress.note("no AutoAttack here, so the export for RobustBench has no autoattack_acc")
-    say(found.model_dump_json(indent=1) if json else to_markdown(found).rstrip())
+    say(found.model_dump_json(indent=1) if setup.json else to_markdown(found).rstrip())
     if found.failed:
         raise BenchError(f"the audit of {found.model} failed {', '.join(found.failed)}")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options
+from .setup import Setup, sharing
 
 if TYPE_CHECKING:
     from ..engine.runtime import Runtime
     from ..studies.speed import Measurement
 
 
+@sharing("device", "precision", "json")
 def bench(
+    setup: Setup,
     backbones: Annotated[
         list[str] | None,
         typer.Argument(
@@ -23,18 +25,14 @@ def bench(
     scale: Annotated[float, typer.Option(help="Times the width that a network has in its paper.")] = 0.25,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="In each of which every network takes its turn.")] = 5,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    json: options.Json = False,
 ) -> None:
     """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""
-    from ..engine.runtime import Runtime
     from ..studies.speed import run_bench
     from .screen import Screen, show_rows
 
-    runtime, screen = Runtime.create(device, precision), Screen()
+    runtime, screen = setup.runtime(), Screen()
     found = run_bench(backbones or [], runtime, screen, scale=scale, batch_size=batch_size, rounds=rounds)
-    if json:
+    if setup.json:
         _say_data(found, runtime, batch_size)
     else:
         show_rows([_row(measurement) for measurement in found], as_json=False)

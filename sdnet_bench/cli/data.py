@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .setup import Setup, sharing
 
 app = typer.Typer(help="The -C archives: list, fetch, verify or generate them.", no_args_is_help=True)
 
@@ -15,39 +16,42 @@ Corruption = Annotated[str, typer.Option(help="A corruption, a group of them (no
 
 
 @app.command("list")
-def list_archives(data_dir: options.DataDir = options.DATA_DIR, json: options.Json = False) -> None:
+@sharing("data_dir", "json")
+def list_archives(setup: Setup) -> None:
     """Show the archives: their files, where they come from, and what of them is here."""
     from ..data.archives import ARCHIVES
     from .screen import show_rows
 
     rows = []
     for archive in ARCHIVES.values():
-        here = [member for member in archive.members if archive.path(data_dir, member).exists()]
+        here = [member for member in archive.members if archive.path(setup.data_dir, member).exists()]
         row = {"name": archive.name, "data set": archive.dataset, "here": f"{len(here)} of {len(archive.members)}"}
         for file in archive.files:
             rows.append({**row, "file": file.name, "GB": file.gigabytes, "from": file.urls[0]})
-    show_rows(rows, as_json=json)
+    show_rows(rows, as_json=setup.json)
 
 
 @app.command("fetch")
+@sharing("data_dir")
 def fetch(
+    setup: Setup,
     name: Name,
     corruption: Corruption = "all",
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing; say what is missing.")] = False,
     keep: Annotated[bool, typer.Option("--keep/--remove", help="Keep the tar files that are downloaded.")] = False,
-    data_dir: options.DataDir = options.DATA_DIR,
 ) -> None:
     """Download an archive, check it and unpack what is asked for; broken-off downloads go on where they were."""
     from ..data.archives import fetch
     from .screen import Screen, say
 
     names = None if corruption == "all" else options.corruption_names(corruption)
-    for path in fetch(name, data_dir, names, offline=offline, keep=keep, progress=Screen()):
+    for path in fetch(name, setup.data_dir, names, offline=offline, keep=keep, progress=Screen()):
         say(str(path))
 
 
 @app.command("verify")
-def verify(name: Name, data_dir: options.DataDir = options.DATA_DIR, json: options.Json = False) -> None:
+@sharing("data_dir", "json")
+def verify(setup: Setup, name: Name) -> None:
     """Read an archive, whole, and say of each part whether it is official, generated, unknown or damaged."""
     from dataclasses import asdict
 
@@ -55,10 +59,10 @@ def verify(name: Name, data_dir: options.DataDir = options.DATA_DIR, json: optio
     from ..errors import DataError
     from .screen import Screen, show_rows
 
-    found = verify(name, data_dir, Screen())
+    found = verify(name, setup.data_dir, Screen())
     columns = ("name", "verdict", "shape", "dtype", "md5", "detail")
     rows = [asdict(member) for member in found.members]
-    show_rows(rows if json else [{column: row[column] for column in columns} for row in rows], as_json=json)
+    show_rows(rows if setup.json else [{column: row[column] for column in columns} for row in rows], as_json=setup.json)
     if found.damaged:
         names = ", ".join(member.name for member in found.damaged)
         hint = f"Remove them from {found.folder}, and fetch or generate them again."
@@ -66,19 +70,20 @@ def verify(name: Name, data_dir: options.DataDir = options.DATA_DIR, json: optio
 
 
 @app.command("generate")
+@sharing("data_dir")
 def generate(
+    setup: Setup,
     name: Name,
     corruption: Corruption = "all",
     limit: options.Limit = None,
     seed: options.Seed = 0,
     processes: Annotated[int, typer.Option(min=1, help="How many work at it.")] = 1,
-    data_dir: options.DataDir = options.DATA_DIR,
 ) -> None:
     """Make an archive of our own from the clean test images, laid out like the published one."""
     from ..data.archives import generate
     from .screen import Screen, say
 
     names = None if corruption == "all" else options.corruption_names(corruption)
-    made = generate(name, data_dir, names, seed=seed, limit=limit, processes=processes, progress=Screen())
+    made = generate(name, setup.data_dir, names, seed=seed, limit=limit, processes=processes, progress=Screen())
     for path in made:
         say(str(path))

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import UsageError
 from . import options
+from .setup import Setup, measuring
 
 if TYPE_CHECKING:
     from ..records import Record, Severity
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from ..studies.workbench import Workbench
 
 
+@measuring()
 def evaluate(
-    model: options.Model = None,
+    setup: Setup,
     corruption: Annotated[
         str, typer.Option(help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.")
     ] = "none",
@@ -34,15 +36,9 @@ def evaluate(
         bool, typer.Option("--archive", help="Corrupted images from the data set's -C archive; see `data`.")
     ] = False,
     limit: options.Limit = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Measure accuracy on clean or corrupted test images, or all that a table or figure needs."""
-    from .shared import open_bench, publish
+    from .shared import publish
     from .show import show_records
 
     wanted: dict[str, Any] = {
@@ -56,14 +52,14 @@ def evaluate(
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
     if not study:
         _check_measurement(wanted, severity, dry_run)
-    bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
+    bench = setup.open()
     if study:
-        records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=json)
+        records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=setup.json)
     else:
         records = _measure(bench, **wanted, limit=limit, steps=inference_steps, archived=archive)
     if records:
         publish(bench)
-        show_records(records, as_json=json)
+        show_records(records, as_json=setup.json)
 
 
 def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> None:

@@ -8,10 +8,12 @@ import typer
 
 from ..errors import UsageError
 from . import options
+from .setup import Setup, measuring
 
 
+@measuring()
 def fit_lambda(
-    model: options.Model = None,
+    setup: Setup,
     corruption: options.Corruption = "gaussian",
     lambdas: options.Lambdas = options.LAMBDAS,
     levels: Annotated[
@@ -28,19 +30,13 @@ def fit_lambda(
     tolerance: Annotated[float, typer.Option(help="Of a race, in points of accuracy.")] = 1.0,
     residual: Annotated[str, typer.Option(help="norm or squared.")] = "norm",
     inference_steps: options.InferenceSteps = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
     from ..records.lambda_fit import RESIDUALS
     from ..studies.algorithm1 import IMAGES
     from ..studies.algorithm1 import fit_lambda as fit
     from ..studies.race import Rules
-    from .shared import open_bench, publish
+    from .shared import publish
     from .show import show_fits
 
     grid, wanted_levels = options.parse_lambdas(lambdas), options.levels(levels)
@@ -50,7 +46,7 @@ def fit_lambda(
     names = options.corruption_names(corruption)
     if wanted_levels and len(names) > 1:
         raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
-    bench = open_bench(model, runs_dir, data_dir, device, precision, seed)
+    bench = setup.open()
     images = bench.images("train", limit if is_race else limit or IMAGES)
     inference, search_rules = bench.inference(steps=inference_steps), rules if is_race else None
     fits = [
@@ -67,7 +63,7 @@ def fit_lambda(
         for name in names
     ]
     publish(bench)
-    show_fits(fits, as_json=json)
+    show_fits(fits, as_json=setup.json)
     steps = f" --inference-steps {inference_steps}" if inference_steps else ""
     name = bench.model.name
     bench.progress.note(f"next: sdnet-bench evaluate {name} --corruption {corruption} --lambda adaptive{steps}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from ..config import CARD, MODELS
 from ..errors import ModelError
-from . import options
+from .setup import Setup, sharing
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
 
@@ -18,112 +19,110 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 
 
 @app.command("list")
-def list_models(runs_dir: options.RunsDir = options.RUNS_DIR, json: options.Json = False) -> None:
+@sharing("runs_dir", "json")
+def list_models(setup: Setup) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
     from ..report.inventory import list_all
     from .screen import Screen, show_rows
 
-    show_rows(list(list_all(runs_dir, Screen())), as_json=json)
+    show_rows(list(list_all(setup.runs_dir, Screen())), as_json=setup.json)
 
 
 @app.command("show")
-def show_model(
-    model: options.Model = None, runs_dir: options.RunsDir = options.RUNS_DIR, json: options.Json = False
-) -> None:
+@sharing("model", "runs_dir", "json")
+def show_model(setup: Setup) -> None:
     """Print the card of a model; as JSON where it comes from, its configuration and its main figures."""
     from json import dumps
 
     from ..report.inventory import describe
     from ..zoo.find import find_model
     from .screen import Screen, say
-    from .shared import latest_run
 
-    folder = find_model(model or latest_run(runs_dir), runs_dir, Screen())
-    say(dumps(describe(folder, runs_dir), indent=1) if json else _card(folder))
+    folder = find_model(setup.name, setup.runs_dir, Screen())
+    say(dumps(describe(folder, setup.runs_dir), indent=1) if setup.json else _card(folder))
 
 
 @app.command("pull")
+@sharing("runs_dir")
 def pull_model(
+    setup: Setup,
     repo: Repository,
     name: Name = None,
     revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit; by default the latest.")] = None,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
     from ..zoo.checkpoint import run_folder
     from ..zoo.hub import folder_name, pull
     from .screen import Screen, say
 
-    say(str(pull(repo, run_folder(runs_dir, name or folder_name(repo)), Screen(), revision)))
+    say(str(pull(repo, run_folder(setup.runs_dir, name or folder_name(repo)), Screen(), revision)))
 
 
 @app.command("push")
+@sharing("runs_dir", "json")
 def push_model(
+    setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
     repo: Repository,
     private: Annotated[bool, typer.Option("--private", help="Others may not see it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would go; send nothing.")] = False,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Publish a model on the Hub, after it has been checked."""
     from ..zoo.find import find_model
     from ..zoo.hub import plan_push, push
     from .screen import Screen, say, show_rows
 
-    upload = plan_push(find_model(model, runs_dir), repo, private=private)
+    upload = plan_push(find_model(model, setup.runs_dir), repo, private=private)
     if dry_run:
-        show_rows([{"file": path.name, "bytes": path.stat().st_size} for path in upload.files], as_json=json)
+        show_rows([{"file": path.name, "bytes": path.stat().st_size} for path in upload.files], as_json=setup.json)
         Screen().note(f"this would go to {upload}; nothing was sent")
     else:
         say(push(upload, Screen()))
 
 
 @app.command("export")
+@sharing("device", "precision", "data_dir", "runs_dir", "json")
 def export_model(
+    setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.")],
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
     from ..studies.export import export
-    from .shared import open_bench, publish
+    from .shared import publish
     from .show import show_records
 
-    bench = open_bench(model, runs_dir, data_dir, device, precision)
+    bench = replace(setup, model=model).open()
     copy = export(bench, folder)
     publish(copy)
-    show_records([each.store[each.cell(each.images("test"))] for each in (bench, copy)], as_json=json)
+    show_records([each.store[each.cell(each.images("test"))] for each in (bench, copy)], as_json=setup.json)
 
 
 @app.command("adopt")
+@sharing("device", "data_dir", "runs_dir")
 def adopt_model(
+    setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
     into: Annotated[Path, typer.Option(help="Where shipped models lie.")] = MODELS,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..report.pictures import illustrate
     from ..zoo.adopt import adopt
     from ..zoo.find import find_model
     from .screen import Screen, say
-    from .shared import open_bench, publish
+    from .shared import publish
 
-    folder = find_model(model, runs_dir, Screen())
-    bench = open_bench(str(folder), folder.parent, data_dir, device, "auto")
+    folder = find_model(model, setup.runs_dir, Screen())
+    bench = replace(setup, model=str(folder), runs_dir=folder.parent).open()
     illustrate(bench)
     publish(bench)
     say(str(adopt(folder, into)))
 
 
 @app.command("add")
+@sharing("data_dir", "runs_dir")
 def add(
+    setup: Setup,
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
     dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
     weights: Annotated[
@@ -136,8 +135,6 @@ def add(
         ),
     ] = False,
     name: Name = None,
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Make a run of somebody else's trained network."""
     from ..data import open_dataset
@@ -145,21 +142,22 @@ def add(
     from .screen import Screen, say
 
     screen = Screen()
-    images = open_dataset(dataset, data_dir, screen) if dataset else None
-    folder = add_model(network, runs_dir, screen, dataset=images, weights=weights, csc_stem=csc_stem, name=name)
+    images = open_dataset(dataset, setup.data_dir, screen) if dataset else None
+    folder = add_model(network, setup.runs_dir, screen, dataset=images, weights=weights, csc_stem=csc_stem, name=name)
     say(str(folder))
     screen.note(f"next: sdnet-bench evaluate {folder.name}")
 
 
 @app.command("convert")
+@sharing("runs_dir")
 def convert_model(
+    setup: Setup,
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.")],
     backbone: Annotated[str, typer.Option("--as", help="What it is, such as sdnet18.")],
     dataset: Annotated[
         str | None, typer.Option(help="cifar10, cifar100 or imagenet; by default the one with as many classes.")
     ] = None,
     name: Name = None,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
     from ..paper.results import Results
@@ -168,8 +166,8 @@ def convert_model(
     from .screen import Screen, say
 
     screen = Screen()
-    folder = convert(checkpoint, backbone, runs_dir, screen, dataset=dataset, name=name)
-    publish(folder, Results.read(folder, runs_dir))
+    folder = convert(checkpoint, backbone, setup.runs_dir, screen, dataset=dataset, name=name)
+    publish(folder, Results.read(folder, setup.runs_dir))
     say(str(folder))
     screen.note(f"next: sdnet-bench evaluate {folder.name}")
 

@@ -1,20 +1,15 @@
-"""Every option of the command line, defined once, and how those that are text are read."""
+"""Options that several commands define as their own, and how those that are text are read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from ..errors import UnknownNameError, UsageError
 
-Model = Annotated[
-    str | None,
-    typer.Argument(metavar="[MODEL]", help="A run, a shipped model or a folder; by default the one trained last."),
-]
 Corruption = Annotated[
     str, typer.Option(help="A name; all (the four noises); or a group: noise, blur, weather, digital.")
 ]
@@ -23,12 +18,7 @@ InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iteration
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of whatever is drawn at random.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
-DataDir = Annotated[Path, typer.Option(envvar="SDNET_BENCH_DATA", help="Where data sets lie.")]
-RunsDir = Annotated[Path, typer.Option(envvar="SDNET_BENCH_RUNS", help="Where runs and their records go.")]
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -38,8 +28,6 @@ if TYPE_CHECKING:
 
 LAMBDAS = "0.1:1.5:0.1"
 """`config.LAMBDAS` as one types it: first, last, step."""
-DATA_DIR = Path("data")
-RUNS_DIR = Path("runs")
 
 
 def number(text: str, what: str) -> float:

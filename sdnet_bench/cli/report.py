@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from .setup import Setup, sharing
 
 
+@sharing("runs_dir")
 def report(
+    setup: Setup,
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="By default all models with records.")
     ] = None,
@@ -18,9 +20,8 @@ def report(
     format_: Annotated[
         list[str] | None, typer.Option("--format", help="csv or md; may be given twice. By default both.")
     ] = None,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Write the paper's tables with its numbers, ours, and the differences; and the figures."""
     from .shared import write_report
 
-    write_report(models or [], output, format_ or [], runs_dir)
+    write_report(models or [], output, format_ or [], setup.runs_dir)

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from .setup import Setup, sharing
 
 
+@sharing("device", "data_dir", "runs_dir")
 def reproduce(
+    setup: Setup,
     recipes: Annotated[
         list[str] | None, typer.Argument(metavar="[RECIPE]...", help="By default the eight that the paper compares.")
     ] = None,
@@ -20,22 +22,18 @@ def reproduce(
     output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
     epochs: Annotated[int | None, typer.Option(min=1, help="Other than the recipes', for a rehearsal.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Images of every split, for a rehearsal.")] = None,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """The paper in one command: train its networks, and measure all that its tables and figures show of them.
 
     Interrupted, it goes on where it was when it is typed again.
     """
-    from ..engine.runtime import Runtime
     from ..paper.reproduce import paper_recipes, reproduce
     from ..report.pictures import illustrate
     from .screen import Screen
     from .shared import publish, write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
-    for bench in reproduce(steps, runs_dir, data_dir, Runtime.create(device), Screen(), published=published):
+    for bench in reproduce(steps, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), published=published):
         if bench.runtime.processes.is_main_process:
             illustrate(bench, limit)
         publish(bench)

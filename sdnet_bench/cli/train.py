@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 from . import options
+from .setup import Setup, sharing
 
 
+@sharing("device", "precision", "data_dir", "runs_dir", "json")
 def train(
+    setup: Setup,
     recipe: Annotated[
         str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe, or a .toml file.")
     ] = "sdnet18-digits",
@@ -32,14 +35,8 @@ def train(
     name: Annotated[str | None, typer.Option(help="Of the run; by default the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
-    from ..engine.runtime import Runtime
     from ..studies.training import find_recipe, train_model, with_backbone
     from .screen import Screen
     from .shared import publish
@@ -47,10 +44,11 @@ def train(
 
     chosen = with_backbone(find_recipe(recipe), backbone, width, csc_stem=csc_stem)
     chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
-    runtime = Runtime.create(device, precision)
-    bench = train_model(chosen, runs_dir, data_dir, runtime, Screen(), resume=resume, overwrite=overwrite)
+    bench = train_model(
+        chosen, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), resume=resume, overwrite=overwrite
+    )
     publish(bench)
-    show_records([bench.store[bench.cell(bench.images("test"))]], as_json=json)
+    show_records([bench.store[bench.cell(bench.images("test"))]], as_json=setup.json)
     has_lambda = bench.model.trained_lambda is not None
     command = "sweep-lambda --corruption gaussian" if has_lambda else "evaluate --corruption all"
     bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench {command}")

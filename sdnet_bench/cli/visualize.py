@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from . import options
+from .setup import Setup, measuring
 
 if TYPE_CHECKING:
     from ..studies.workbench import Workbench
@@ -24,83 +25,71 @@ OUTPUT = Path("report")
 
 
 @app.command("dictionary")
+@measuring(seed=0, precision="float32")
 def dictionary(
-    model: options.Model = None,
+    setup: Setup,
     layer: Layer = 1,
     atoms: Annotated[int, typer.Option(min=1, help="At most so many.")] = 64,
     output: Output = OUTPUT,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Draw the atoms of a layer as patches of an image (Figure 5)."""
     from ..report.pictures import write_dictionary
     from ..studies.codes import find_atoms
     from .screen import show_rows
-    from .shared import open_bench
 
-    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    bench = setup.open()
     found = find_atoms(bench, layer, most=atoms)
     _note(bench, write_dictionary(found, output, bench.model.name))
     shown, _, height, width = found.patches.shape
     row = {"layer": layer, "atoms": found.total, "shown": shown, "height": height, "width": width}
-    show_rows([row], as_json=json)
+    show_rows([row], as_json=setup.json)
 
 
 @app.command("features")
+@measuring(seed=0, precision="float32")
 def features(
-    model: options.Model = None,
+    setup: Setup,
     images: Annotated[str, typer.Option(help="Places in the test split, with commas.")] = "0,1,2,3,4",
     layers: Annotated[
         str | None, typer.Option(help="Numbers with commas; by default all that lead back to the image.")
     ] = None,
     lambda_: Lambda = None,
     output: Output = OUTPUT,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
     from ..report.pictures import feature_rows, write_features
     from ..studies.codes import rebuild_inputs
     from .screen import show_rows
-    from .shared import open_bench
 
     places, numbers = _numbers(images, "images"), None if layers is None else _numbers(layers, "layers")
-    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    bench = setup.open()
     found = rebuild_inputs(bench, places, numbers, lambda_=lambda_)
     _note(bench, write_features(found, output, bench.model.name))
-    show_rows(feature_rows(found), as_json=json)
+    show_rows(feature_rows(found), as_json=setup.json)
 
 
 @app.command("sparsity")
+@measuring(seed=0, precision="float32")
 def sparsity(
-    model: options.Model = None,
+    setup: Setup,
     layer: Layer = 1,
     lambda_: Lambda = None,
     limit: options.Limit = None,
     output: Output = OUTPUT,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = options.DATA_DIR,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
-    json: options.Json = False,
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity
     from ..studies.codes import measure_sparsity
     from .screen import show_rows
-    from .shared import open_bench
 
-    bench = open_bench(model, runs_dir, data_dir, device, "float32")
+    bench = setup.open()
     found = measure_sparsity(bench, layer, limit=limit, lambda_=lambda_)
     _note(bench, write_sparsity(found, output, bench.model.name))
     rows = [
         {"layer": number, "values": each.total, "zeros": each.zeros, "share_of_zeros": each.share_of_zeros}
         for number, each in found.layers.items()
     ]
-    show_rows(rows, as_json=json)
+    show_rows(rows, as_json=setup.json)
 
 
 def _numbers(text: str, what: str) -> list[int]:
