@@ -20,7 +20,12 @@ from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.headline import budgets, headline
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "benchmarks/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+]
 
 
 def page(name: str) -> str:
