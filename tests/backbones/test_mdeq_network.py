@@ -206,7 +206,7 @@ def test_dropout_takes_whole_channels_of_single_samples() -> None:
     mask = (dropped * whole).sum((2, 3), keepdim=True) / whole.square().sum((2, 3), keepdim=True)
     torch.testing.assert_close(dropped, mask * whole)
     assert mask.round(decimals=6).unique().tolist() == pytest.approx([0, 1 / 0.75], abs=1e-6)
-    assert mask.mean() == pytest.approx(1, abs=0.05)
+    assert mask.mean().item() == pytest.approx(1, abs=0.05)
     assert not torch.equal(dropped, other)
 
 
