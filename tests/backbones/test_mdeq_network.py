@@ -199,6 +199,7 @@ def test_dropout_takes_whole_channels_of_single_samples() -> None:
     block.norm2 = block.norm3 = nn.Identity()
     state = torch.rand(32, 64, 4, 4, dtype=torch.float64)
 
+    @torch.no_grad()
     def residual() -> Tensor:
         return block.bind(torch.full_like(state, 100))(state) - state - 100
 
