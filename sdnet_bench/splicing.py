@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, get_type_hints
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+
+class IsDataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
 
 Own = ParamSpec("Own")
 """The parameters of a function that are its own."""
-Value = TypeVar("Value", bound="DataclassInstance")
+Value = TypeVar("Value", bound=IsDataclass)
 Made = TypeVar("Made")
 
 
