@@ -24,7 +24,7 @@ STORIES = [
     {"zoo"},
     {"attacks", "data", "backbones"},
     {"csc"},
-    {"config", "records", "registry", "errors", "files", "progress", "version"},
+    {"config", "records", "registry", "errors", "files", "progress", "splicing", "version"},
 ]
 """From the top of the house down. A room imports from the stories below its own, and from itself."""
 

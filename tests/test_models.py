@@ -85,7 +85,7 @@ def test_the_recipe_parses(folder: Path) -> None:
 @every_model
 def test_the_configuration_is_what_the_recipe_says(folder: Path, data: Path) -> None:
     recipe, config = Recipe.read(folder / "recipe.toml"), ModelConfig.read(folder)
-    expected = configure(recipe, describe(recipe.dataset, data))
+    expected = configure(recipe.backbone, describe(recipe.dataset, data))
     assert config.model_copy(update={"weights_sha256": None}) == ModelConfig.model_validate_json(expected.to_json())
 
 

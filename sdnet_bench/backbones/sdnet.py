@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from torch import nn
 
-from ..csc import CSCConv2d
+from ..csc import CSCConv2d, CSCOptions
+from ..splicing import splice
 from .resnet import BasicBlock, BlockBuilder, ConvBuilder, PoolBuilder, ResNet, max_pool
 
+Own = ParamSpec("Own")
 
+
+def _coding(build: Callable[Concatenate[CSCOptions, Own], ResNet]) -> Callable[Own, ResNet]:
+    """Makes the fields of `CSCOptions` options of a builder."""
+    return splice(build, CSCOptions)
+
+
+@_coding
 def sdnet(
+    csc: CSCOptions,
+    /,
     blocks: Sequence[int],
     num_classes: int,
     *,
-    lambda_: float = 0.1,
-    steps: int = 2,
-    nonnegative: bool = True,
-    gradient_checkpointing: bool = False,
     stem_relu: bool = False,
     width: int = 64,
     **options: Any,
@@ -27,30 +35,25 @@ def sdnet(
     """A `ResNet` with a CSC-layer as its stem's convolution; it has the same number of parameters.
 
     Args:
+        csc: how its CSC-layers code; its fields are options of the builder.
         blocks: residual blocks in each of the four stages.
         num_classes: length of the logits.
-        lambda_: the trade-off that the network is trained with; 0.1 in the paper.
-        steps: FISTA iterations; 2 in the paper.
-        nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
-        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
         stem_relu: a ReLU after the stem's batch norm: the paper keeps it, the released networks drop it.
         width: channels of the first stage.
         options: the others of `ResNet`.
     """
-    csc = _csc(lambda_, steps, nonnegative, gradient_checkpointing)
-    return ResNet(blocks, num_classes, stem_conv=csc, stem_relu=stem_relu, width=width, **options)
+    return ResNet(blocks, num_classes, stem_conv=_conv(csc), stem_relu=stem_relu, width=width, **options)
 
 
+@_coding
 def sdnet_all(
+    csc: CSCOptions,
+    /,
     blocks: Sequence[int],
     num_classes: int,
     *,
     shortcut: bool = False,
     inner_relu: bool = True,
-    lambda_: float = 0.1,
-    steps: int = 2,
-    nonnegative: bool = True,
-    gradient_checkpointing: bool = False,
     stem_relu: bool | None = None,
     width: int = 64,
     **options: Any,
@@ -63,34 +66,25 @@ def sdnet_all(
     The max-pool of the ImageNet stem, which has no inverse, gives way to one more CSC-layer there, 3x3 at stride 2.
 
     Args:
+        csc: how its CSC-layers code; its fields are options of the builder.
         blocks: residual blocks, or pairs of CSC-layers, in each of the four stages.
         num_classes: length of the logits.
         shortcut: keep shortcuts and ReLUs.
         inner_relu: with shortcuts, a ReLU between the two CSC-layers of a block; released networks have none there.
-        lambda_: the trade-off of every CSC-layer in training; 0.1 in the paper.
-        steps: FISTA iterations of every CSC-layer; 2 in the paper.
-        nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
-        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
         stem_relu: a ReLU after the stem's batch norm; by default where the others are kept.
         width: channels of the first stage.
         options: the others of `ResNet`.
     """
-    csc = _csc(lambda_, steps, nonnegative, gradient_checkpointing)
-    block, pool = _residual(csc, inner_relu) if shortcut else _chained(csc)
+    conv = _conv(csc)
+    block, pool = _residual(conv, inner_relu) if shortcut else _chained(conv)
     relu = shortcut if stem_relu is None else stem_relu
     return ResNet(
-        blocks, num_classes, stem_conv=csc, stem_relu=relu, stem_pool=pool, block=block, width=width, **options
+        blocks, num_classes, stem_conv=conv, stem_relu=relu, stem_pool=pool, block=block, width=width, **options
     )
 
 
-def _csc(lambda_: float, steps: int, nonnegative: bool, gradient_checkpointing: bool) -> ConvBuilder:
-    return partial(
-        CSCConv2d,
-        lambda_=lambda_,
-        steps=steps,
-        nonnegative=nonnegative,
-        gradient_checkpointing=gradient_checkpointing,
-    )
+def _conv(csc: CSCOptions) -> ConvBuilder:
+    return partial(CSCConv2d, **asdict(csc))
 
 
 def _residual(csc: ConvBuilder, inner_relu: bool) -> tuple[BlockBuilder, PoolBuilder]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Concatenate, Literal, ParamSpec, Protocol
 
 import typer
 
 from ..errors import UsageError
+from ..splicing import splice
 from .options import Seed
 
 if TYPE_CHECKING:
@@ -72,49 +71,19 @@ class Setup:
         return Workbench.open(self.name, self.runs_dir, self.data_dir, runtime, Screen(), self.seed)
 
 
-Command = Callable[Concatenate[Setup, Own], None]
-
-
 class Decorator(Protocol):
     """Turns a function of a `Setup` into a command with the options of that `Setup`."""
 
-    def __call__(self, command: Command[Own], /) -> Callable[Own, None]: ...
+    def __call__(self, command: Callable[Concatenate[Setup, Own], None], /) -> Callable[Own, None]: ...
 
 
 def measuring(*, seed: int | None = None, precision: str | None = None) -> Decorator:
     """Gives a command that measures a model all options of `Setup`, but those whose one value is named here."""
     fixed = {name: value for name, value in {"seed": seed, "precision": precision}.items() if value is not None}
-    return _spliced([field for field in fields(Setup) if field.name not in fixed], fixed)
+    names = [field.name for field in fields(Setup) if field.name not in fixed]
+    return lambda command: splice(command, Setup, names, fixed)
 
 
 def sharing(*names: Shared) -> Decorator:
     """Gives a command the named options of `Setup`; the other fields keep their defaults."""
-    return _spliced([field for field in fields(Setup) if field.name in names], {})
-
-
-def _spliced(shared: Sequence[Field[object]], fixed: Mapping[str, object]) -> Decorator:
-    """Puts the options of these fields behind a command's own, and hands their values and the fixed ones to it."""
-
-    def splice(command: Command[Own]) -> Callable[Own, None]:
-        @wraps(command)
-        def run(*own: Own.args, **given: Own.kwargs) -> None:
-            chosen = {field.name: given.pop(field.name) for field in shared if field.name in given}
-            values: dict[str, Any] = {**fixed, **chosen}
-            command(Setup(**values), *own, **given)
-
-        whole = _signature(command, shared)
-        run.__annotations__ = {name: each.annotation for name, each in whole.parameters.items()}
-        run.__signature__ = whole  # type: ignore[attr-defined]
-        return run
-
-    return splice
-
-
-def _signature(command: Command[Own], shared: Sequence[Field[object]]) -> Signature:
-    """As Typer reads it: a command's own parameters, without the first, its `Setup`, and behind them these fields."""
-    hints, own = get_type_hints(Setup, include_extras=True), signature(command, eval_str=True)
-    options = [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-        for field in shared
-    ]
-    return own.replace(parameters=[*list(own.parameters.values())[1:], *options])
+    return lambda command: splice(command, Setup, names)

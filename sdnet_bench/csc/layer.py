@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,23 @@ def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
         raise UsageError("a grid of codes needs a stride", expected="stride >= 1", got=stride)
     if steps < 1:
         raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+
+
+@dataclass(frozen=True)
+class CSCOptions:
+    """How a network's CSC-layers code, whatever their shape: arguments of `CSCConv2d`, and options of an SDNet.
+
+    Args:
+        lambda_: the trade-off that the network is trained with; 0.1 in the paper.
+        steps: FISTA iterations; 2 in the paper.
+        nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
+        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
+    """
+
+    lambda_: float = 0.1
+    steps: int = 2
+    nonnegative: bool = True
+    gradient_checkpointing: bool = False
 
 
 class CSCConv2d(nn.Module):

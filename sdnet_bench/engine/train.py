@@ -29,7 +29,6 @@ from ..data import Batch, Dataset, Split, limited
 from ..errors import InterruptError, ModelError, TrainingError
 from ..files import replacing
 from ..progress import Progress, Task
-from ..zoo.initial import start
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
@@ -92,9 +91,16 @@ class Training:
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, folder: Path, runtime: Runtime, progress: Progress, *, resume: bool
+    recipe: Recipe,
+    net: nn.Module,
+    dataset: Dataset,
+    folder: Path,
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    resume: bool,
 ) -> Training:
-    """Trains the network of a recipe and returns it with its history; it rests on the device, in eval mode.
+    """Trains a network by a recipe and returns it with its history; it rests on the device, in eval mode.
 
     After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
 
@@ -103,8 +109,7 @@ def train(
     """
     images, batch_size = _even_shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
     validation = dataset.open("validation")
-    seed_everything(recipe.seed)
-    net = runtime.place(start(recipe, dataset, progress))
+    net = runtime.place(net)
     runtime.reset_peak_memory()
     training = Training.start(recipe, net, max(1, len(images) // batch_size))
     if resume and (folder / STATE).exists():

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from functools import partial
 from pathlib import Path
 
-from ..backbones import accepted, count_parameters
-from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, Recipe
+from torch import nn
+
+from ..backbones import Published, accepted, count_parameters
+from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, ModelConfig, Recipe
 from ..data import open_dataset
-from ..engine.runtime import Runtime
+from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import STATE, Training, train
 from ..errors import UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
 from ..records import Record
-from ..zoo.checkpoint import read_model, write_model
-from ..zoo.initial import check_forward, configure, find_weights, start
+from ..zoo.checkpoint import Model, read_model, write_model
+from ..zoo.initial import check_forward, configure, find_weights, initial_net
 from .accuracy import measure_clean
 from .workbench import Workbench
 
@@ -60,24 +63,27 @@ def train_model(
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
     another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it.
     """
-    folder = runs_dir / recipe.name
-    dataset = open_dataset(recipe.dataset, data_dir, progress)
-    check_forward(start(recipe, dataset, Progress()), recipe.backbone.name, dataset)
+    folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
+    given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights else None
+    config = configure(recipe.backbone, dataset, given)
+    seed_everything(recipe.seed)
+    net = initial_net(config, given, progress, new_head=True)
+    check_forward(net, recipe.backbone.name, dataset)
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
-    training = None
+    bench_with = partial(
+        Workbench, dataset=dataset, folder=folder, runtime=runtime, progress=progress, data_dir=data_dir
+    )
     if is_finished(folder):
         progress.note(f"{folder} is trained already; --overwrite trains it anew")
+        bench = bench_with(read_model(folder, run_code=True))
     else:
-        training = train(recipe, dataset, folder, runtime, progress, resume=resume)
+        training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
+        bench = bench_with(_write(folder, recipe, config, training.net, runtime))
         if runtime.processes.is_main_process:
-            write_model(folder, recipe, configure(recipe, dataset), training.net)
-        runtime.processes.wait_for_everyone()
-    bench = Workbench(read_model(folder, run_code=True), dataset, folder, runtime, progress, data_dir=data_dir)
-    if training and runtime.processes.is_main_process:
-        _record_training(bench, recipe, training)
-        (folder / STATE).unlink()
+            _record_training(bench, recipe, training, given)
+            (folder / STATE).unlink()
     measure_clean(bench)
     return bench
 
@@ -99,12 +105,20 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     make_folder(folder)
 
 
+def _write(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Module, runtime: Runtime) -> Model:
+    """Writes the trained network as the first process, and reads it back as every process."""
+    is_first = runtime.processes.is_main_process
+    model = write_model(folder, recipe, config, net) if is_first else None
+    runtime.processes.wait_for_everyone()
+    return model or read_model(folder, run_code=True)
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a run's model has been written, and its training recorded."""
     return (folder / CONFIG).exists() and not (folder / STATE).exists()
 
 
-def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> None:
+def _record_training(bench: Workbench, recipe: Recipe, training: Training, given: Published | None) -> None:
     """What Table 1 says of training: size, memory, speed."""
     seconds = [row["seconds"] for row in training.history]
     metrics = {
@@ -115,7 +129,7 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training) -> No
     }
     images = bench.images("train", recipe.limit)
     provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(sum(seconds), 1)}
-    if recipe.weights:
-        provenance["started_from"] = find_weights(recipe.backbone.name, recipe.weights).revision
+    if given:
+        provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))
     bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..backbones import Published, is_external, normalization
+from ..backbones import is_external
 from ..config import CONFIG, MODELS, Backbone, ModelConfig, Origin
 from ..csc import get_lambda
 from ..data import Dataset
@@ -15,10 +15,7 @@ from ..files import make_folder
 from ..progress import Progress
 from .checkpoint import Model, making_run, read_model, run_folder, write_model
 from .hub import HUB, folder_name, pull
-from .initial import PRETRAINED, check_forward, find_weights, initial_net
-
-IMAGENET_CLASSES = 1000
-"""Of the published weights of other people's networks."""
+from .initial import PRETRAINED, check_forward, configure, find_weights, initial_net
 
 
 def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progress: Progress | None = None) -> Model:
@@ -101,9 +98,9 @@ def add_model(
         ModelError: the weights cannot be read or fetched, or are those of another network or of other classes.
     """
     given = find_weights(backbone, weights)
-    config = _configured(backbone, given, dataset, csc_stem)
+    config = configure(Backbone(name=backbone, options={"csc_stem": True} if csc_stem else {}), dataset, given)
     folder = run_folder(runs_dir, name or config.backbone.slug)
-    net = initial_net(config.backbone, config.num_classes, weights, progress)
+    net = initial_net(config, given, progress)
     if dataset:
         check_forward(net, backbone, dataset)
     if csc_stem:  # a file may bring a lambda of its own
@@ -112,19 +109,6 @@ def add_model(
         write_model(made, Origin(source=backbone, revision=given.revision), config, net)
     progress.note(f"{backbone} with the weights {given.revision} is in {folder}")
     return folder
-
-
-def _configured(backbone: str, given: Published, dataset: Dataset | None, csc_stem: bool) -> ModelConfig:
-    """How a network is built for weights from elsewhere, and which images it classifies."""
-    statistics = normalization(backbone) or ((dataset.mean, dataset.std) if dataset else None)
-    if statistics is None:
-        raise UsageError(f"nobody says how {backbone} normalises", expected="--dataset, whose statistics are taken")
-    options = {"mean": statistics[0], "std": statistics[1]} | given.options | ({"csc_stem": True} if csc_stem else {})
-    return ModelConfig(
-        backbone=Backbone(name=backbone, options=options),
-        num_classes=dataset.num_classes if dataset else IMAGENET_CLASSES,
-        dataset=dataset.name if dataset else "imagenet",
-    )
 
 
 def _with_lambda(config: ModelConfig, lambda_: float) -> ModelConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -9,40 +11,66 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones import External, Published, build, is_external, normalization, published, put_csc_stem
-from ..config import Backbone, ModelConfig, Recipe
+from ..config import Backbone, ModelConfig
 from ..data import Dataset
 from ..errors import ModelError, UsageError
 from ..progress import Progress
+from .checkpoint import build_net
 from .weights import read_weights, weights_digest
 
 PRETRAINED = "pretrained"
 """Those that a network's library recommends."""
+IMAGENET_CLASSES = 1000
+"""Of the published weights of other people's networks."""
+
+
+def configure(backbone: Backbone, dataset: Dataset | None, given: Published | None = None) -> ModelConfig:
+    """How a network is built, once its images and the weights it starts with are known.
+
+    Args:
+        backbone: its name and options; these come first.
+        dataset: whose images it classifies; None for ImageNet's.
+        given: weights from elsewhere, which say how their network is built: mean and standard deviation, image size.
+
+    Raises:
+        UsageError: without a data set nobody says how images are normalised.
+    """
+    statistics = normalization(backbone.name) or ((dataset.mean, dataset.std) if dataset else None)
+    if statistics is None:
+        raise UsageError(
+            f"nobody says how {backbone.name} normalises", expected="--dataset, whose statistics are taken"
+        )
+    options = {"mean": statistics[0], "std": statistics[1]} | (given.options if given else {}) | backbone.options
+    return ModelConfig(
+        backbone=Backbone(name=backbone.name, options=options),
+        num_classes=dataset.num_classes if dataset else IMAGENET_CLASSES,
+        dataset=dataset.name if dataset else "imagenet",
+    )
 
 
 def initial_net(
-    backbone: Backbone, num_classes: int, weights: str | None, progress: Progress, *, new_head: bool = False
+    config: ModelConfig, given: Published | None, progress: Progress, *, new_head: bool = False
 ) -> nn.Module:
     """A network, fresh or with weights from elsewhere; a CSC-layer in its stem starts from these.
 
     Args:
-        backbone: what to build.
-        num_classes: length of the logits.
-        weights: "pretrained", the name of published weights, or a safetensors file; None for fresh ones.
+        config: what to build.
+        given: the weights; None for fresh ones, drawn from torch's global generator.
         progress: is told what stays fresh.
         new_head: whether weights for other classes may be left out.
 
     Raises:
-        UsageError: there are no weights of that name.
         ModelError: the weights cannot be read or fetched, or are those of another network.
     """
-    if weights is None:
-        return build(backbone.name, num_classes=num_classes, **backbone.options)
-    state = find_weights(backbone.name, weights).fetch()
-    options = dict(backbone.options)
+    if given is None:
+        return build_net(config)
+    state = given.fetch()
+    options = dict(config.backbone.options)
     csc_stem = options.pop("csc_stem", False)
     has_stem = csc_stem is not False and any(name.endswith(".dictionary") for name in state)
-    net = build(backbone.name, num_classes=num_classes, csc_stem=csc_stem if has_stem else False, **options)
-    _fill(net, state, num_classes if new_head else None, weights, progress)
+    options["csc_stem"] = csc_stem if has_stem else False
+    net = build(config.backbone.name, num_classes=config.num_classes, **options)
+    _fill(net, state, config.num_classes if new_head else None, given.name, progress)
     return net if has_stem else put_csc_stem(net, csc_stem)
 
 
@@ -50,8 +78,10 @@ def initial_net(
 def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
     """Classifies one image: what is wrong with network or images shows before a file is touched.
 
+    The network's buffers and torch's generator are left as they were.
+
     Args:
-        net: fresh or not; it is in eval mode afterwards.
+        net: on the CPU; it is in eval mode afterwards.
         name: of its backbone.
         dataset: whose images it shall classify.
 
@@ -60,7 +90,8 @@ def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
     """
     (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
     try:
-        logits = net.eval()(batch.images.float().div_(255))
+        with _without_trace(net):
+            logits = net.eval()(batch.images.float().div_(255))
     except RuntimeError as error:
         size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
         raise UsageError(f"{name} takes no images of {size}: {str(error).splitlines()[0]}") from None
@@ -69,16 +100,31 @@ def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
         raise UsageError(f"{name} makes no logits", expected=(1, dataset.num_classes), got=got)
 
 
+@contextmanager
+def _without_trace(net: nn.Module) -> Iterator[None]:
+    """Puts buffers and the CPU's generator back when the block ends."""
+    kept = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        yield
+    for name, buffer in net.named_buffers():
+        buffer.copy_(kept[name])
+
+
 def find_weights(backbone: str, weights: str) -> Published:
-    """The weights of that name; nothing is read but what says which they are."""
+    """The weights of that name; nothing is read but what says which they are.
+
+    Raises:
+        UsageError: there are none of that name.
+        ModelError: the file cannot be read.
+    """
     if weights.endswith(".safetensors"):
         files = [Path(weights)]
-        return Published(f"sha256 {weights_digest(files)}", {}, partial(read_weights, files))
+        return Published(f"sha256 {weights_digest(files)}", {}, partial(read_weights, files), weights)
     wanted = None if weights == PRETRAINED else weights
     found = published(backbone, wanted) if is_external(backbone) else None
     if found is None:
         raise UsageError(f"{backbone} has no published weights", expected="a .safetensors file", got=weights)
-    return found
+    return found._replace(name=weights)
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, weights: str, progress: Progress) -> None:
@@ -102,23 +148,3 @@ def _is_head(fresh: Tensor, given: Tensor | None, new_classes: int | None) -> bo
     if fresh.shape[:1] != (new_classes,):
         return False
     return given is None or (fresh.shape != given.shape and fresh.shape[1:] == given.shape[1:])
-
-
-def configure(recipe: Recipe, dataset: Dataset) -> ModelConfig:
-    """What a recipe's network is, once its data set is known: its classes, mean and standard deviation.
-
-    Somebody else's network is normalised as its library says.
-    """
-    mean, std = normalization(recipe.backbone.name) or (dataset.mean, dataset.std)
-    options = {"mean": mean, "std": std, **recipe.backbone.options}
-    return ModelConfig(
-        backbone=Backbone(name=recipe.backbone.name, options=options),
-        num_classes=dataset.num_classes,
-        dataset=dataset.name,
-    )
-
-
-def start(recipe: Recipe, dataset: Dataset, progress: Progress) -> nn.Module:
-    """The network that a recipe's training starts with."""
-    config = configure(recipe, dataset)
-    return initial_net(config.backbone, config.num_classes, recipe.weights, progress, new_head=True)

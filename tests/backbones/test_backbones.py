@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from sdnet_bench.backbones import BACKBONES, build, count_parameters
-from sdnet_bench.csc import CSCConv2d, csc_layers, get_lambda
+from sdnet_bench.backbones import BACKBONES, build, count_parameters, defaults
+from sdnet_bench.csc import CSCConv2d, CSCOptions, csc_layers, get_lambda
 from sdnet_bench.errors import UnknownNameError, UsageError
 
 Settle = Callable[[nn.Module, Tensor], nn.Module]
@@ -23,6 +24,14 @@ EVERY_BACKBONE = pytest.mark.parametrize(
 
 def small(name: str, **options: Any) -> nn.Module:
     return build(name, num_classes=10, **{"width": 4, **options}).eval()
+
+
+@pytest.mark.parametrize("name", ["sdnet18", "sdnet18_all"])
+def test_what_an_sdnet_says_of_its_layers_is_what_they_do_by_default(name: str) -> None:
+    said = {option: value for option, value in defaults(name).items() if option in asdict(CSCOptions())}
+    layer = CSCConv2d(3, 4)
+    assert said == asdict(CSCOptions())
+    assert said == {option: pytest.approx(getattr(layer, option)) for option in said}
 
 
 def test_the_backbones_are_registered() -> None:

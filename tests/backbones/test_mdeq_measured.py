@@ -23,6 +23,8 @@ from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.accuracy import measure_clean, measure_corrupted
 from sdnet_bench.studies.training import train_model
 from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.zoo.checkpoint import build_net
+from sdnet_bench.zoo.initial import configure
 
 METRICS = {"equilibrium_residual", "equilibrium_steps", "equilibrium_unconverged"}
 STEPS = 5
@@ -72,7 +74,10 @@ class Stopped(Progress):
 
 
 def run(recipe: Recipe, folder: Path, runtime: Runtime, progress: Progress, *, resume: bool = False) -> Training:
-    return train(recipe, open_dataset("digits", folder), folder, runtime, progress, resume=resume)
+    dataset = open_dataset("digits", folder)
+    torch.manual_seed(recipe.seed)
+    net = build_net(configure(recipe.backbone, dataset))
+    return train(recipe, net, dataset, folder, runtime, progress, resume=resume)
 
 
 def test_training_says_how_well_equilibria_are_found(

@@ -183,7 +183,8 @@ def test_training_calls_the_layers_after_every_step(
     recipe = Recipe(
         name="tiny", dataset="digits", backbone=Backbone(name=name, options=options), epochs=1, batch_size=4, limit=8
     )
-    net = train(recipe, open_dataset("digits", tmp_path), tmp_path, runtime, Progress(), resume=False).net
+    net = build(name, num_classes=10, **options)
+    train(recipe, net, open_dataset("digits", tmp_path), tmp_path, runtime, Progress(), resume=False)
     layers = [module for module in net.modules() if isinstance(module, Watched)]
     assert all(isinstance(layer, HasAfterStep) for layer in layers)
     assert {(layer.followed, layer.lambda_.item()) for layer in layers} == {(2, 0.0)}

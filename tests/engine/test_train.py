@@ -22,6 +22,7 @@ from sdnet_bench.engine.train import STATE, Training, train
 from sdnet_bench.errors import InterruptError, ModelError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
+from sdnet_bench.zoo.checkpoint import build_net
 from sdnet_bench.zoo.initial import configure
 
 TIMES = {"seconds", "images_per_second", "peak_memory"}
@@ -46,7 +47,9 @@ class Run:
         self.folder, self.dataset, self.runtime = folder, dataset, runtime
 
     def __call__(self, recipe: Recipe, progress: Progress | None = None, *, resume: bool = False) -> Training:
-        return train(recipe, self.dataset, self.folder, self.runtime, progress or Progress(), resume=resume)
+        torch.manual_seed(recipe.seed)
+        net = build_net(configure(recipe.backbone, self.dataset))
+        return train(recipe, net, self.dataset, self.folder, self.runtime, progress or Progress(), resume=resume)
 
 
 @pytest.fixture
@@ -167,9 +170,7 @@ def test_atoms_end_with_unit_norm_and_their_own_step_size(finished: Training) ->
 
 
 def test_the_constraint_holds_after_every_step(recipe: Recipe, digits: Dataset) -> None:
-    from sdnet_bench.zoo.checkpoint import build_net
-
-    training = Training.start(recipe, build_net(configure(recipe, digits)), 5)
+    training = Training.start(recipe, build_net(configure(recipe.backbone, digits)), 5)
     (layer,) = csc_layers(training.net)
     for _ in range(3):
         before = layer.dictionary.detach().clone()
@@ -203,7 +204,7 @@ def test_each_epoch_gets_a_line(run: Run, recipe: Recipe, told: Any) -> None:
 
 
 def test_the_configuration_of_a_network_knows_its_data(recipe: Recipe, digits: Dataset) -> None:
-    config = configure(recipe, digits)
+    config = configure(recipe.backbone, digits)
     assert (config.num_classes, config.dataset) == (10, "digits")
     assert config.backbone.options["mean"] == digits.mean
     assert config.backbone.options["width"] == 2

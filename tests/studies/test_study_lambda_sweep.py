@@ -55,7 +55,7 @@ def deep(tmp_path: Path, runtime: Runtime, told: Any) -> Workbench:
     backbone = Backbone(name="sdnet18_all", options={"width": 2, "lambda_": 0.02})
     recipe = Recipe(name="deep", dataset="digits", backbone=backbone, epochs=1, batch_size=32)
     dataset = open_dataset("digits", tmp_path, Progress())
-    config = configure(recipe, dataset)
+    config = configure(backbone, dataset)
     net = build_net(config)
     for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = 1.0

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
-from sdnet_bench.backbones import count_parameters
+from sdnet_bench.backbones import Published, count_parameters
 from sdnet_bench.config import ORIGIN, Origin, Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
@@ -195,6 +196,35 @@ def test_training_goes_on_from_the_weights_of_another_run(train: Any, small: Rec
     torch.testing.assert_close(
         dict(train(again).model.net.named_parameters()), dict(first.model.net.named_parameters())
     )
+
+
+def test_what_weights_want_of_the_network_holds_in_training_too(
+    train: Any, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = timm.create_model("test_vit", img_size=32).state_dict()
+    given = Published("of 32 pixels", {"mean": (0.1,) * 3, "std": (0.2,) * 3, "img_size": 32}, lambda: weights)
+    monkeypatch.setattr("sdnet_bench.zoo.initial.published", lambda *_: given)
+    trained = train(small.replace(backbone={"name": "timm:test_vit"}, weights="pretrained", epochs=1))
+    assert trained.model.config.backbone.options == {"mean": [0.1] * 3, "std": [0.2] * 3, "img_size": 32}
+    assert next(iter(trained.store)).provenance["started_from"] == "of 32 pixels"
+
+
+COUNTED = """\
+from pathlib import Path
+from torch import nn
+
+
+def counted(num_classes):
+    with Path(__file__).with_name("built.txt").open("a") as file:
+        file.write("built ")
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+def test_a_network_is_built_twice_to_train_it_and_to_read_it_back(train: Any, small: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(COUNTED, encoding="utf-8")
+    train(small.replace(backbone={"name": f"{tmp_path}/nets.py:counted"}, epochs=1))
+    assert (tmp_path / "built.txt").read_text() == "built built "
 
 
 def test_a_model_from_elsewhere_is_not_trained_on_but_replaced(train: Any, small: Recipe) -> None:

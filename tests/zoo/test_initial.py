@@ -12,18 +12,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdnet_bench.backbones import External, build
-from sdnet_bench.config import Backbone
+from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.csc import csc_layers
+from sdnet_bench.data import open_dataset
 from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.progress import Progress
-from sdnet_bench.zoo.initial import find_weights, initial_net
+from sdnet_bench.zoo.initial import check_forward, find_weights, initial_net
 from sdnet_bench.zoo.weights import file_digest
 
 NAME = "timm:test_resnet"
 
 
 def start(weights: str | None, name: str = NAME, classes: int = 5, new_head: bool = False, **options: Any) -> nn.Module:
-    return initial_net(Backbone(name=name, options=options), classes, weights, Progress(), new_head=new_head)
+    given = find_weights(name, weights) if weights else None
+    return initial_net(config(name, classes, **options), given, Progress(), new_head=new_head)
+
+
+def config(name: str, classes: int, **options: Any) -> ModelConfig:
+    return ModelConfig(backbone=Backbone(name=name, options=options), num_classes=classes, dataset="any")
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_a_csc_stem_may_be_in_the_file_already(tmp_path: Path) -> None:
 
 
 def test_a_head_for_other_classes_is_fresh_in_training(net: nn.Module, file: str, told: Any) -> None:
-    started = initial_net(Backbone(name=NAME), 7, file, told, new_head=True)
+    started = initial_net(config(NAME, 7), find_weights(NAME, file), told, new_head=True)
     assert isinstance(started, External)
     assert isinstance(net, External)
     assert started.net.fc.weight.shape[0] == 7
@@ -144,3 +150,26 @@ def test_published_weights_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch) 
     started = start("pretrained", classes=1000)
     assert isinstance(started, External)
     assert is_same(started.net, theirs)
+
+
+class Counting(nn.Module):
+    """Writes a buffer and draws at every forward, also in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Tensor
+        self.register_buffer("count", torch.zeros(()))
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.count += torch.rand(())
+        return self.norm(image)[:, 0].flatten(1)[:, :10]  # type: ignore[no-any-return]
+
+
+def test_checking_a_network_leaves_no_trace(tmp_path: Path) -> None:
+    net = Counting()
+    before, drawn = {name: tensor.clone() for name, tensor in net.state_dict().items()}, torch.get_rng_state()
+    check_forward(net, "counting", open_dataset("digits", tmp_path))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

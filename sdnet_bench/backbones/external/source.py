@@ -19,6 +19,8 @@ class Published(NamedTuple):
     """What a network is built with for them: `mean` and `std`, and the size of its images where it is fixed."""
     fetch: Callable[[], Weights]
     """Reads them, by the names that their network gives them; may download them. A `ModelError` where that fails."""
+    name: str = "pretrained"
+    """What they were asked for as: "pretrained", a name of their library, or a file."""
 
 
 class Source(Protocol):
