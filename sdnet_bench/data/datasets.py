@@ -61,7 +61,7 @@ DATASETS: Registry[Opener] = Registry("dataset", check_opener)
 
 
 def open_dataset(name: str, data_dir: Path, progress: Progress | None = None) -> Dataset:
-    """Opens a data set under `data_dir`, and downloads it where that is possible; a `DataError` where files are missing."""
+    """Opens a data set under `data_dir`, downloading it where possible; a `DataError` where files are missing."""
     return DATASETS[name](data_dir, progress or Progress())
 
 
@@ -157,7 +157,7 @@ def imagefolder(data_dir: Path, progress: Progress) -> Dataset:
 
 
 def _image_folder(name: str, root: Path, size: int) -> Dataset:
-    """A data set of image folders: `val` is the test split; one image in twenty of `train` is held out for validation."""
+    """A data set of image folders: `val` is the test split, and one in twenty of `train` the validation split."""
     (classes, train), (test_classes, test) = _files(root / "train"), _files(root / "val")
     if classes != test_classes:
         odd = ", ".join(sorted({*classes} ^ {*test_classes})[:5])

@@ -1,4 +1,4 @@
-"""Downloads that are resumed, retried, taken from the next mirror, and checked by md5 before they are moved in place."""
+"""Downloads that are resumed and retried, also from other mirrors, and checked by md5."""
 
 from __future__ import annotations
 

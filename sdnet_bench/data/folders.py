@@ -57,7 +57,7 @@ class FolderSplit:
         return replace(self, files=[self.files[at] for at in places], index=[self.index[at] for at in places])
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Centre crops after resizing the shorter side to 256 / 224 of `size`; no resizing where files are `cropped`."""
+        """Centre crops, the shorter side first resized to 256 / 224 of `size`; no resizing of `cropped` files."""
         from torchvision.transforms import v2
 
         larger = round(self.size * 256 / 224)

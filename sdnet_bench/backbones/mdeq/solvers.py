@@ -54,7 +54,7 @@ class InverseJacobian:
         return self._apply(self._right, self._left, vector)
 
     def update(self, step: Tensor, change: Tensor) -> None:
-        """Adds the smallest term that makes the estimate map `change`, of f(z) - z, to the `step` of z ("good" Broyden).
+        """Adds the smallest term with which the estimate maps `change` of f(z) - z to `step` of z ("good" Broyden).
 
         Samples for which the term is not finite, such as converged ones, are not updated.
         """

@@ -56,7 +56,7 @@ def pool_of(size: int) -> Iterator[CorruptionPool]:
 
 
 def corrupt_batch(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int) -> Tensor:
-    """`(N, 3, H, W)` uint8 on the batch's device: each image corrupted by the name and level that `of` its index gives."""
+    """`(N, 3, H, W)` uint8 on the batch's device: `of` gives the corruption and the level of an image by its index."""
     images = []
     for image, index in zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True):
         name, level = of(index)

@@ -42,7 +42,7 @@ def magnify(pixels: Pixels, factor: float) -> Pixels:
 
 
 def _zoomed_positions(side: int, factor: float) -> Pixels:
-    """The source positions of the pixels of a magnified axis, with fixed corners of the crop as `scipy.ndimage.zoom`."""
+    """The source positions of a magnified axis; the corners of the crop are kept, as by `scipy.ndimage.zoom`."""
     crop = math.ceil(side / factor)
     zoomed = round(crop * factor)
     pace = (crop - 1) / max(zoomed - 1, 1)
