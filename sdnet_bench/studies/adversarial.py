@@ -71,9 +71,9 @@ def run_attack(
 
     Args:
         protocols: protocols; by default the `usual_protocols`.
-        lambdas: lambdas at which images are scored, besides lambda_0; by default those of the paper's Figure 2. Lambda is
-            first tuned among them, on as many validation images as there are test images. Attacks other than PGD are
-            matched only at lambda_0 and at the tuned lambda.
+        lambdas: lambdas at which images are scored, besides lambda_0; by default those of the paper's Figure 2. Lambda
+            is first tuned among them, on as many validation images as there are test images. Attacks other than PGD
+            are matched only at lambda_0 and at the tuned lambda.
         save: keep the adversarial images, beside the records.
     """
     title = f"{setting.name} {setting.norm} attack"
@@ -113,7 +113,7 @@ def sweep_eps(
 
 
 def widening(threat: Threat) -> list[Threat]:
-    """Balls with the radius times each of RADII; under Linf only those of eps <= 1."""
+    """Balls with the radius times each of RADII; under Linf eps is at most 1."""
     most = 1.0 if threat.norm == "linf" else math.inf
     return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 

@@ -258,7 +258,7 @@ class Histogram:
     exponent: int = LEAST
     """Bins are 2**exponent wide."""
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
-    """`(2 HALF,)`: counts of the bins from -HALF 2**exponent on. A bin includes its lower and excludes its upper end."""
+    """`(2 HALF,)`: counts of the bins from -HALF 2**exponent on. A bin includes its lower end, not its upper one."""
     zeros: int = 0
     """Number of exact zeros, which are in no bin."""
 
