@@ -1,4 +1,4 @@
-"""`python -m sdnet_bench`, and what `torchrun -m sdnet_bench` starts."""
+"""Entry point of `python -m sdnet_bench` and of `torchrun -m sdnet_bench`."""
 
 from .cli.app import main
 

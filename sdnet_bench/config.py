@@ -1,6 +1,6 @@
-"""What a person writes down: recipes (how a model is trained) and model configurations (how it is built).
+"""Recipes (how a model is trained) and model configurations (how a network is built).
 
-All are frozen and refuse unknown fields. Recipes are TOML files; a model's configuration is `config.json`.
+All classes are frozen and refuse unknown fields. Recipes are TOML files; a model's configuration is `config.json`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MODELS = next(
     (path for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models") if path.is_dir()),
     Path(__file__).parent / "models",
 )
-"""Where the shipped recipes and models lie: inside an installed wheel, or at the root of a checkout."""
+"""Folder of the shipped recipes and models: inside an installed wheel, or at the root of a checkout."""
 
 
 CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml", "results.json", "origin.json"
-"""What a model folder holds beside its weights: each, or of recipe and origin one."""
+"""Files of a model folder beside its weights. Of recipe and origin it holds exactly one."""
 
 NOTES = "NOTES.md"
-"""What a model folder may hold too: what its author has to say of it, as paragraphs for the card."""
+"""Optional file of a model folder: its author's remarks, as paragraphs for the card."""
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""What a run may be called: the name of its folder."""
+"""Regular expression of valid run names, which are also folder names."""
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 """The set of lambdas of the paper's Figure 2."""
@@ -50,7 +50,7 @@ class Frozen(BaseModel):
 
 
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
-"""What a check comes to, be it of a network under attack or of a plugin."""
+"""Outcome of a check, of an audit or of a plugin."""
 
 
 class Backbone(Frozen):
@@ -68,17 +68,17 @@ class Backbone(Frozen):
 
     @property
     def has_csc_stem(self) -> bool:
-        """Whether a CSC-layer was put in the place of its first convolution."""
+        """Whether a CSC-layer replaces the first convolution."""
         return self.options.get("csc_stem", False) is not False
 
     @property
     def architecture(self) -> str:
-        """What a table calls it."""
+        """The name that tables print."""
         return f"{self.name} with a CSC stem" if self.has_csc_stem else self.name
 
     @property
     def slug(self) -> str:
-        """The same as part of a file name, such as `torchvision-resnet18_csc`."""
+        """The name and CSC stem as part of a file name, such as `torchvision-resnet18_csc`."""
         name = re.sub(r"\.py:", "-", self.name.rpartition("/")[2]) if ".py:" in self.name else self.name
         return re.sub(r"[^A-Za-z0-9._-]+", "-", name) + "_csc" * self.has_csc_stem
 
@@ -102,7 +102,7 @@ class Adam(Frozen):
 
 
 def _optimizer_name(content: Any) -> Any:
-    """The optimiser that is meant: SGD where none is named."""
+    """The optimiser's name; "sgd" where none is given."""
     return content.get("name", "sgd") if isinstance(content, dict) else getattr(content, "name", None)
 
 
@@ -138,7 +138,7 @@ Schedule = Annotated[Cosine | MultiStep | OneCycle, Field(discriminator="name")]
 
 
 class Recipe(Frozen):
-    """Everything needed to train one model. `name` is the model's, and the name of its run folder."""
+    """Everything needed to train one model. `name` is the name of the model and of its run folder."""
 
     name: Annotated[str, Field(pattern=RUN_NAME)]
     dataset: str
@@ -147,15 +147,15 @@ class Recipe(Frozen):
     batch_size: PositiveInt
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     limit: PositiveInt | None = None
-    """Train on this many images only, spread evenly over the training split."""
+    """Number of training images, spread evenly over the training split; None for all."""
     weights: str | None = None
-    """What training starts from: "pretrained", the name of published weights, or a safetensors file; None: fresh."""
+    """Initial weights: "pretrained", the name of published weights, or a safetensors file; None for random ones."""
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
 
     @classmethod
     def parse(cls, content: dict[str, Any], source: str) -> Self:
-        """Checks `content`; the first thing wrong with it is a `UsageError` that names `source`."""
+        """Returns the recipe of `content`; raises a `UsageError` that names `source` and the first invalid field."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -163,7 +163,11 @@ class Recipe(Frozen):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a recipe from a TOML file. Its name is that of the file, or of the folder of a `recipe.toml`."""
+        """Reads a recipe from a TOML file.
+
+        Its name is the stem of the file, or for `recipe.toml` the name of the folder. Raises a `UsageError` where the
+        file cannot be read or a field is invalid.
+        """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -178,13 +182,13 @@ class Recipe(Frozen):
 
 
 class ModelConfig(Frozen):
-    """`config.json`: alone determines how a model is built, and which weights belong to it."""
+    """`config.json`: how the network is built, and which weights belong to it."""
 
     backbone: Backbone
     num_classes: PositiveInt
     dataset: str
     weights_sha256: str | None = None
-    """Of `model.safetensors`, or of its shards; None where the weights are not shipped."""
+    """sha256 of `model.safetensors` or of its shards; None where the weights are not shipped."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -203,16 +207,16 @@ class ModelConfig(Frozen):
 
 
 class Origin(Frozen):
-    """`origin.json`: where a model that was not trained here comes from."""
+    """`origin.json`: the source of a model that was not trained here."""
 
     source: str
-    """A repository of the Hub (`hf:owner/name`), somebody else's network (`timm:resnet50`), or a file."""
+    """A repository of the Hub (`hf:owner/name`), a network of a library (`timm:resnet50`), or a file."""
     revision: str
-    """Which of them: the commit, the name of the weights, or the sha256 of the file."""
+    """The commit, the name of the weights, or the sha256 of the file."""
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """That of a model folder; None of a model that was trained here."""
+        """The origin of the model in a folder; None for a model that was trained here."""
         path = folder / ORIGIN
         try:
             return cls.model_validate_json(path.read_bytes()) if path.exists() else None
@@ -221,11 +225,11 @@ class Origin(Frozen):
 
 
 LONGEST = 120
-"""Letters of an input that a message quotes."""
+"""Largest number of characters of an input that a message quotes."""
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first of pydantic's complaints, as one line: where, what, and what was given."""
+    """The first validation error as one line: the field, the rule and the value given."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "content"
     given = repr(fault["input"])

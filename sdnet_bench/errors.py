@@ -3,11 +3,11 @@
     BenchError                exit status 1: the job failed
     ├── UsageError            exit status 2: the request itself is wrong
     │   └── UnknownNameError  no such recipe, backbone, corruption, ...; suggests the nearest name
-    ├── DataError             a data set is missing, damaged or not what it says it is
-    ├── ModelError            a model folder is missing, truncated or foreign
+    ├── DataError             a data set is missing or damaged, or its checksum differs
+    ├── ModelError            a model folder is missing, truncated or of another model
     ├── RecordError           a file of records or a folder for results cannot be used
     ├── TrainingError         training cannot go on
-    ├── AttackError           an attack broke its own rules
+    ├── AttackError           an attack left its threat model
     └── InterruptError        exit status 130: Ctrl-C
 
 A message is one line: what happened, what was expected, what was found, and what to type next.
@@ -19,11 +19,11 @@ import difflib
 from collections.abc import Iterable
 
 MOST_LISTED = 60
-"""Names in a message; a library of networks has over a thousand."""
+"""Largest number of names that a message lists."""
 
 
 class BenchError(Exception):
-    """Root of the tree. `exit_status` is what the command line returns."""
+    """Base class of all errors. `exit_status` is the exit status of the command line."""
 
     exit_status = 1
 
@@ -39,7 +39,7 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """The command line or the call is wrong: nothing was started."""
+    """The command line or the call is wrong; no work was started."""
 
     exit_status = 2
 
@@ -56,11 +56,11 @@ class UnknownNameError(UsageError):
 
 
 class DataError(BenchError):
-    """A data set is missing, damaged or not what it says it is."""
+    """A data set is missing or damaged, or its checksum differs."""
 
 
 class ModelError(BenchError):
-    """A model folder is missing, truncated or foreign."""
+    """A model folder is missing, truncated or of another model."""
 
 
 class RecordError(BenchError):
@@ -72,10 +72,10 @@ class TrainingError(BenchError):
 
 
 class AttackError(BenchError):
-    """An attack left the threat model, so nothing can be said of the images it was run on."""
+    """An attack left its threat model; no accuracy is reported for its images."""
 
 
 class InterruptError(BenchError):
-    """Somebody pressed Ctrl-C. What was finished is kept."""
+    """The user pressed Ctrl-C. Finished work is kept."""
 
     exit_status = 130

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import RecordError
 
 
 def make_folder(path: Path) -> Path:
-    """Makes sure that a folder is there and can be written to, before hours of work go into it."""
+    """Creates a folder, checks that it is writable, and returns it; a `RecordError` where it is not."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -23,7 +23,7 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A scratch file that becomes `path` when the block ends well, and is removed when it does not.
+    """Yields a scratch file, which replaces `path` when the block ends without an error and is removed otherwise.
 
     Raises:
         RecordError: the folder cannot be made or written to.
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Cuts off what follows the last line break of a file: a crash came in the middle of that line."""
+    """Truncates a file after its last line break: the rest is a line that a crash left incomplete."""
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)

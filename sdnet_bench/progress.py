@@ -1,6 +1,6 @@
-"""How long work speaks to whoever started it, without knowing who that is.
+"""The interface by which long work reports its progress.
 
-The command line passes a `Progress` that draws bars; everyone else gets this silent one.
+The command line passes a `Progress` that draws bars; the default prints nothing.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 
 
 class Task:
-    """One piece of work under way."""
+    """A unit of work in progress."""
 
     def advance(self, amount: int) -> None:
-        """So much more is done."""
+        """Reports `amount` more units as done."""
 
 
 class Progress:
-    """Silent. A subclass may show what it is told."""
+    """Prints nothing; subclasses may show notes and tasks."""
 
     def note(self, text: str) -> None:
-        """Says one line that a person would want to read."""
+        """Reports one line of text to the user."""
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
-        """Announces work of `total` units; the task it yields is advanced as they are done."""
+        """Starts a task of `total` units and yields it; the caller advances it."""
         yield Task()

@@ -1,8 +1,8 @@
-"""Names to things: our own parts and those of installed plugins, through one door.
+"""Registries of parts by name: our own parts and those of installed plugins.
 
-A part registers with a decorator; a plugin distribution names its parts as entry points of the registry's group. An
-entry point loads when its name is first looked up, and is then registered like ours. One that fails is one warning
-that names its distribution, and the rest works.
+Our parts register with a decorator; a plugin distribution names its parts as entry points of the registry's group.
+An entry point is loaded when its name is first looked up, and is then registered like our own parts. One that fails
+is left out with a warning that names its distribution.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ USABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class PluginWarning(UserWarning):
-    """A plugin that cannot be used."""
+    """Warns of a plugin that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a registered part, or of a plugin that could not become one."""
+    """A registered part, or a plugin that was rejected."""
 
     name: str
     kind: str
     distribution: str
     version: str
     state: str = "ok"
-    """ "ok", or why it cannot be used."""
+    """ "ok", or the reason why the plugin was rejected."""
 
 
 class Registry(Mapping[str, T]):
     """A read-only mapping of names to parts of one kind, filled by `register` and by entry points.
 
     Args:
-        kind: of part; its plural names the group of entry points.
-        check: raises a TypeError that says what is wrong with something that is no such part.
-        reserved: names that mean something else wherever a name of this kind is asked for.
+        kind: kind of the parts; its plural names the group of entry points.
+        check: raises a TypeError for an object that is not a part of this kind.
+        reserved: names that plugins may not use, because commands give them another meaning.
     """
 
     def __init__(
@@ -62,9 +62,10 @@ class Registry(Mapping[str, T]):
         self._rejected: list[Part] = []
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a part under `name`.
+        """Decorator that registers a part under `name`.
 
-        A taken name, what is no such part, and a part with a `name` of its own that is another one are errors.
+        Raises a ValueError for a name that is taken, and a TypeError for an object that is not a part of this kind or
+        whose own `name` differs.
         """
 
         def file(part: T) -> T:
@@ -88,7 +89,7 @@ class Registry(Mapping[str, T]):
         return self._parts[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The part of that name, or `default`."""
+        """The part called `name`, or `default` where there is none."""
         try:
             return self[name]
         except UnknownNameError:
@@ -105,23 +106,23 @@ class Registry(Mapping[str, T]):
 
     @property
     def ours(self) -> dict[str, T]:
-        """Our own parts, sorted by name: those that a benchmark is made of, whatever plugins there are."""
+        """Our own parts by name, sorted, without those of plugins."""
         return {name: self._parts[name] for name in sorted(self._parts) if name not in self._found()}
 
     @property
     def rejected(self) -> list[Part]:
-        """The plugins that could not become parts, as far as anybody has asked for them."""
+        """The plugins that were rejected so far; a plugin is loaded when its name is first looked up."""
         self._found()
         return list(self._rejected)
 
     def listing(self) -> list[Part]:
-        """Every part, by name, and every plugin that could not become one: all are loaded for that."""
+        """All parts and all rejected plugins, sorted by name; loads every plugin."""
         theirs = [self._described(plugin) for name, plugin in list(self._found().items()) if name in self]
         ours = [Part(name, self.kind, OURS, __version__) for name in self.ours]
         return sorted([*ours, *theirs, *self._rejected], key=lambda part: part.name)
 
     def _found(self) -> dict[str, EntryPoint]:
-        """The entry points by name; of several the one of the first distribution, none where the name is ours."""
+        """The entry points by name. Our own names come first, then the first distribution in alphabetical order."""
         if self._plugins is None:
             self._plugins, holders = {}, dict.fromkeys([*self._parts, *self.reserved], OURS)
             for point in sorted(entry_points(group=self.group), key=_owner):
@@ -134,7 +135,7 @@ class Registry(Mapping[str, T]):
         return self._plugins
 
     def _load(self, point: EntryPoint) -> None:
-        """Registers the part of an entry point; what it prints on import is no data, and goes to stderr."""
+        """Registers the part of an entry point; text that it prints on import goes to stderr."""
         try:
             with redirect_stdout(sys.stderr), warnings.catch_warnings():
                 self.register(point.name)(point.load())
@@ -145,7 +146,7 @@ class Registry(Mapping[str, T]):
             self._reject(point, f"does not load: {type(error).__name__}: {error}")
 
     def _reject(self, point: EntryPoint, reason: str) -> None:
-        """Leaves a plugin out, with a warning from the process that a person started."""
+        """Leaves a plugin out; only the main process warns."""
         state = " ".join(reason.split())[:200]
         self._rejected.append(self._described(point, state))
         if multiprocessing.parent_process() is None:
@@ -157,7 +158,7 @@ class Registry(Mapping[str, T]):
 
 
 def check_call(part: Callable[..., object], expected: str, *arguments: object, **options: object) -> None:
-    """A TypeError that says what was `expected` where a part cannot be called with these arguments."""
+    """Raises a TypeError that names `expected` where a part cannot be called with these arguments."""
     found: object = part
     try:
         found = signature = inspect.signature(part)
@@ -167,6 +168,6 @@ def check_call(part: Callable[..., object], expected: str, *arguments: object, *
 
 
 def _owner(point: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution behind an entry point; a damaged one may have neither."""
+    """Name and version of the distribution of an entry point; a damaged distribution may have neither."""
     name, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
     return name or "an unknown distribution", version or ""

@@ -1,14 +1,14 @@
-"""Adversarial attacks: threat models, the attacks by name, and the networks that they look at.
+"""Adversarial attacks: threat models, the attacks by name, and surrogate networks.
 
-threat       the geometry of the ball around an image
-draws        random numbers of its own for every image
-victim       a network as an attack sees it: guarded and watched
+threat       distances, balls and rounding
+draws        random numbers from one generator per image
+victim       the wrapper of the attacked network
 adapter      the attacks of torchattacks
-library      those of them that had to be mended
+library      corrected versions of torchattacks' classes
 gradients    other ways to differentiate layers that solve for their output
-surrogates   networks to look at: of several lambdas, with lambda by the residual, with a smooth threshold
+surrogates   attacked networks: with several lambdas, lambda by the residual, or a smooth threshold
 craft        one run of one attack on one batch
-transforms   input transformations: placebo defences
+transforms   input transformations, as placebo defences
 """
 
 from .adapter import ATTACKS, TARGETED, Attack

@@ -1,8 +1,8 @@
-"""The attacks of torchattacks, behind one small protocol.
+"""The attacks of torchattacks, as functions of a `Victim`, images, labels and a setting.
 
-An attack is a function of a `Victim`, images, labels and its setting. What torchattacks leaves dirty (modes,
-generators), shares between the images of a batch (random starts, the averaged loss, the step size of targeted APGD)
-or does after everything has fallen is dealt with here and in `victim`; its inner loops are used as they are.
+The inner loops are those of torchattacks. This module and `victim` restore modes and generators afterwards, make the
+result of an image independent of its batch (random starts, the averaged loss, the step size of targeted APGD), and
+stop early where enough images are fooled.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .victim import Victim
 Attack = Callable[[Victim, Tensor, Tensor, AttackSetting, int], Tensor]
 """`(victim, images, labels, setting, restart) -> adversarial images`; images `(N, 3, H, W)` in [0, 1], labels `(N,)`.
 
-`restart` counts from 0: each has random numbers, or a target, of its own. Whatever is drawn for images of shape
-`(N, C, H, W)` with torch's functions comes from a generator of each image."""
+`restart` counts from 0; each restart has its own random numbers or its own target. Random tensors `(N, C, H, W)` that
+are drawn with torch's functions come from one generator per image."""
 
 
 def check_attack(attack: Attack) -> None:
-    """A TypeError where it cannot be called as an attack is."""
+    """Raises a TypeError where `attack` cannot be called as an `Attack`."""
     check_call(attack, "(victim, images, labels, setting, restart)", *range(5))
 
 
 ATTACKS: Registry[Attack] = Registry("attack", check_attack, reserved=("autoattack",))
 NORMS = {"linf": "Linf", "l2": "L2"}
 TARGETED = ("apgd-t", "fab-t")
-"""Attacks whose restarts are targets."""
+"""Attacks with one target class per restart."""
 
 
 @ATTACKS.register("pgd")
@@ -47,12 +47,12 @@ def pgd(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, 
     net = _Summed(victim)
     if setting.norm == "linf":
         return torchattacks.PGD(net, **options)(images, labels)  # type: ignore[no-any-return]
-    tiny = torch.finfo(torch.float32).tiny  # its own 1e-10 would shorten the steps of confident images
+    tiny = torch.finfo(torch.float32).tiny  # torchattacks' 1e-10 would shorten steps of small gradients
     return torchattacks.PGDL2(net, eps_for_division=tiny, **options)(images, labels)  # type: ignore[no-any-return]
 
 
 class _Summed(nn.Module):
-    """Gradients times N: PGD averages the loss over the batch, and small gradients drown in that."""
+    """Multiplies gradients by N: torchattacks' PGD averages the loss over the batch."""
 
     def __init__(self, victim: Victim) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class _TimesN(torch.autograd.Function):
 
 
 def on_correct(attack: Attack) -> Attack:
-    """Attacks those images alone that the victim gets right; the others are adversarial as they are.
+    """Restricts an attack to the images that the victim classifies correctly; the others are returned unchanged.
 
-    torchattacks leaves them out by itself, and then nobody knows which row is which image. Both return clean images
-    where the victim was not fooled, so a transferred attack of these kinds is weaker than a transferred PGD.
+    torchattacks would drop them itself and change the rows of the batch. The wrapped attacks return the clean image
+    where the victim was not fooled, so they transfer worse than PGD.
     """
 
     @wraps(attack)
@@ -104,7 +104,7 @@ def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetti
 @ATTACKS.register("apgd-dlr")
 @on_correct
 def apgd_dlr(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """Auto-PGD on the difference of logits ratio, which does not saturate as logits grow; three classes or more."""
+    """Auto-PGD on the difference of logits ratio, which is invariant to the scale of logits; three classes or more."""
     import torchattacks
 
     _require_classes(victim, images, 3)
@@ -114,7 +114,7 @@ def apgd_dlr(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSett
 @ATTACKS.register("apgd-t")
 @on_correct
 def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """Targeted Auto-PGD; one target for each restart, the most likely wrong class first; four classes or more."""
+    """Targeted Auto-PGD: one target per restart, the most likely wrong class first; for four classes or more."""
     from .library import TargetedAPGD
 
     _require_classes(victim, images, 4)
@@ -124,7 +124,7 @@ def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
 @ATTACKS.register("fab")
 @on_correct
 def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """Fast adaptive boundary: the nearest adversarial image, counted where it is near enough (Croce & Hein, 2020)."""
+    """Fast adaptive boundary attack (Croce & Hein, 2020); the clean image where its result is outside the ball."""
     import torchattacks
 
     attack = torchattacks.FAB(victim, n_classes=_classes(victim, images), **_common(setting))
@@ -134,8 +134,7 @@ def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, 
 @ATTACKS.register("fab-t")
 @on_correct
 def fab_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """FAB towards one class for each restart, the most likely wrong class first: two gradients instead of one per
-    class."""
+    """Targeted FAB: one target per restart, the most likely wrong class first."""
     import torchattacks
 
     attack = torchattacks.FAB(victim, multi_targeted=True, **_common(setting))
@@ -146,7 +145,7 @@ def fab_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting
 @ATTACKS.register("square")
 @on_correct
 def square(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """Square attack: a random search that sees logits alone; `steps` are its queries (Andriushchenko et al., 2020)."""
+    """Square attack: random search on the logits with `steps` queries (Andriushchenko et al., 2020)."""
     from .library import WatchedSquare
 
     options = _common(setting)
@@ -157,7 +156,7 @@ def square(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
 
 @ATTACKS.register("noise")
 def noise(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
-    """A random perturbation of the full radius, no attack at all: what any attack must beat."""
+    """A random perturbation of the full radius, as a control for attacks."""
     if setting.norm == "linf":
         moved = images + setting.eps * (2 * torch.rand(images.shape) - 1).sign().to(images.device)
     else:
@@ -181,6 +180,6 @@ def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
 
 
 def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:
-    """Adversarial images where they are within the budget, clean ones elsewhere."""
+    """Adversarial images where they are within the ball, clean images elsewhere."""
     near = allows(setting.threat, clean, adversarial).to(clean.device)
     return torch.where(near.view(-1, 1, 1, 1), adversarial, clean)

@@ -1,4 +1,4 @@
-"""Adversarial images of one batch, by an attack of any name."""
+"""Runs one attack once on one batch."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from .victim import Abandoned, Victim, guarded
 
 @dataclass(frozen=True, eq=False)
 class Adversarials:
-    """What an attack made of a batch; every image is within its threat model."""
+    """The adversarial images of a batch, all within the threat model."""
 
     last: Tensor
-    """`(N, 3, H, W)`: what it ended with."""
+    """`(N, 3, H, W)`: the images that the attack returned."""
     fallen: Tensor
-    """`(N,)` bool: which images fooled the network that it looks at at some point."""
+    """`(N,)` bool: which images fooled the attacked network in at least one iteration."""
     first: Tensor
-    """`(N, 3, H, W)`: of those that have fallen the first that did; `last` of the others."""
+    """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network; `last` for the others."""
     finished: bool
-    """Whether it came to its end; otherwise only what has fallen counts."""
+    """Whether the attack ran to its end; if not, only the images in `fallen` have a result."""
 
 
 @dataclass(frozen=True)
 class AttackRun:
-    """One run of one attack over all images that are left."""
+    """One restart or target of one attack, run on all images that are not yet fooled."""
 
     setting: AttackSetting
     restart: int = 0
 
     def seed(self, seed: int, image: int | None = None) -> int:
-        """The seed of the random numbers of one image, or of those that all images share."""
+        """The seed of the random numbers of one image; with None, of those that all images share."""
         what = f"{seed} {self.setting.name} {self.restart} {image}"
         return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8]) >> 1
 
@@ -57,14 +57,14 @@ def craft(
     """Runs an attack once on a batch.
 
     Args:
-        net: that the attack looks at.
+        net: the attacked network.
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
-        index: which image of its data set each is: with `seed` it determines what is drawn for it.
-        patience: the share of the batch that may still stand when the attack is abandoned; None lets it finish.
+        index: index of each image in its data set; with `seed` it decides the random numbers of the image.
+        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish.
 
     Raises:
-        AttackError: an image has left the ball or the valid pixels.
+        AttackError: an image is outside the ball or outside [0, 1].
     """
     setting = run.setting
     threat, draws = setting.threat, ImageDraws([run.seed(seed, at) for at in index])

@@ -1,7 +1,7 @@
 """Random numbers for a batch of images, from one generator per image.
 
-What an attack draws for an image is then a function of the seed and of the image, not of the batch it is in: images
-may leave, and others take their place.
+The random numbers of an image depend on the seed and the image, not on its batch, so batches may be regrouped between
+runs.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ DRAWS: dict[Any, tuple[Place, Callable[..., Tensor]]] = {
     Tensor.uniform_: (lambda tensor, *_, **__: tensor, Tensor.uniform_),
     Tensor.normal_: (lambda tensor, *_, **__: tensor, Tensor.normal_),
 }
-"""How each function finds room for its numbers, and how it fills it."""
+"""For each of torch's random functions: how to allocate its tensor, and how to fill a row of it."""
 
 
 class ImageDraws(TorchFunctionMode):
-    """While it is entered, torch draws tensors `(N, C, H, W)` that belong to a batch row by row.
+    """A mode in which torch draws tensors `(N, C, H, W)` of a batch row by row from the generators of the images.
 
-    Everything else comes from torch's own generator.
+    Other random tensors come from torch's own generator.
 
     Args:
-        seeds: one for each image of the batch.
+        seeds: one seed per image of the batch.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
         super().__init__()
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.rows = torch.arange(len(seeds))
-        """Which images of the batch the attack works on at present."""
+        """Indices into the batch of the images that the attack currently works on."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -49,7 +49,7 @@ class ImageDraws(TorchFunctionMode):
         room = find_room(*args, **kwargs)
         if room.ndim != 4 or len(room) != len(self.rows):
             return func(*args, **kwargs)
-        is_method = func is fill  # uniform_(self, low, high): the limits follow the tensor
+        is_method = func is fill  # uniform_(self, low, high): the tensor comes first
         limits, options = (args[1:], kwargs) if is_method else ((), {})
         rows = [
             fill(torch.empty(room.shape[1:]), *limits, generator=self._generators[row], **options)

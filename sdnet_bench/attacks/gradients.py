@@ -1,10 +1,10 @@
-"""Layers that solve for their output, and can be differentiated in more than one way.
+"""Choice of the gradient of layers that solve for their output.
 
-    implicit  the gradient of the solution, by another solve
-    unrolled  that of the iterations which found it
-    phantom   that of a few more iterations from the solution
+    implicit  gradient of the solution, by another solve
+    unrolled  gradient of the iterations
+    phantom   gradient of a few more iterations from the solution
 
-The output is the same with all of them. Where one leads an attack astray another may not.
+The output is the same with all of them. An attack may succeed with one gradient and fail with another.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from ..errors import UsageError
 
 @runtime_checkable
 class Solved(Protocol):
-    """A module whose output is found by a solver."""
+    """A module whose output is computed by a solver."""
 
     gradient: str
-    """The way it is differentiated."""
+    """Name of the gradient in use."""
     gradients: tuple[str, ...]
-    """The ways there are."""
+    """Names of the available gradients."""
 
 
 def solved_layers(net: nn.Module) -> list[Solved]:
-    """Those of a network, in the order of its modules."""
+    """The solved layers of a network, in the order of its modules."""
     return [module for module in net.modules() if isinstance(module, Solved)]
 
 
 def other_gradients(net: nn.Module) -> list[str]:
-    """The ways in which layers of a network could be differentiated, and are not."""
+    """Names of the available gradients of a network that are not in use."""
     return sorted({name for layer in solved_layers(net) for name in layer.gradients if name != layer.gradient})
 
 
 def using_gradient(net: nn.Module, gradient: str | None) -> AbstractContextManager[None]:
-    """Another gradient in every layer that has it, for the length of a block; None leaves the network as it is.
+    """Sets the gradient of every layer that has one of this name, inside a block; None changes nothing.
 
     A `UsageError` where no layer has it.
     """

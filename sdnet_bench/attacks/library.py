@@ -1,4 +1,4 @@
-"""Attacks of torchattacks, mended where they couple the images of a batch. Loaded when an attack runs: it is heavy."""
+"""Attacks of torchattacks, corrected where they couple the images of a batch. The import is slow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .victim import Victim
 
 
 class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
-    """Auto-PGD on the targeted DLR loss; torchattacks' own takes the step size of the first image for all under L2.
+    """Auto-PGD on the targeted DLR loss, with a step size per image; torchattacks uses that of the first under L2.
 
     Args:
-        rank: of the class that it aims at on the clean image: 2 for the most likely wrong one.
+        rank: rank of the target class in the logits of the clean image; 2 for the most likely wrong class.
     """
 
     def __init__(self, victim: Victim, rank: int, **options: Any) -> None:
@@ -35,7 +35,7 @@ class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
 
 
 class WatchedSquare(torchattacks.Square):  # type: ignore[misc]
-    """Tells the victim which images the search goes on with: those that are not yet fooled."""
+    """Square attack that passes to the victim which images it still works on: those not yet fooled."""
 
     def margin_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         margin, loss = super().margin_and_loss(images, labels)

@@ -1,4 +1,4 @@
-"""Networks that an attack looks at: the one that will judge its images, or one that it can better see through."""
+"""The networks that attacks are run on: the evaluated network itself, or a surrogate with better gradients."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..records import AttackSetting
 from .gradients import using_gradient
 
 LambdaOfResidual = Callable[[Tensor], Tensor]
-"""Residuals `(N,)` at the network's own lambda to the lambdas `(N,)` of the images."""
+"""Maps residuals `(N,)` at the network's own lambda to lambdas `(N,)`."""
 
 SHARPNESS = 5.0
-"""Of the softplus that stands in for a threshold t: the two differ by log(2) / SHARPNESS of t at most."""
+"""Sharpness of the softplus in place of a soft threshold t: they differ by at most t log(2) / SHARPNESS."""
 
 
 class LambdaEnsemble(nn.Module):
-    """The mean of the logits under several lambdas: an attack that does not know which of them it will meet.
+    """A network whose logits are the mean of the logits at several lambdas, for the ensemble attack.
 
     Gradients are those of the mean (the ensemble in logits of Dong et al., 2018).
     """
@@ -40,11 +40,11 @@ class LambdaEnsemble(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Robust inference from end to end: images to residuals at lambda_0, to a lambda for each, to logits.
+    """Robust inference as one network: images to residuals at lambda_0, to one lambda per image, to logits.
 
     Args:
-        rule: lambda(r).
-        attached: whether gradients flow through r and lambda(r) too; without, lambda is a constant of each step.
+        rule: the function lambda(r).
+        attached: whether gradients flow through r and lambda(r); if not, lambda is a constant in each step.
     """
 
     def __init__(self, net: nn.Module, rule: LambdaOfResidual, *, attached: bool) -> None:
@@ -61,18 +61,18 @@ class AdaptiveNet(nn.Module):
 
 
 def smooth_threshold(code: Tensor, threshold: Tensor) -> Tensor:
-    """A softplus in the place of the non-negative soft threshold: it has a gradient where that one has none."""
+    """Softplus approximation of the non-negative soft threshold, with a gradient below the threshold too."""
     width = (threshold / SHARPNESS).clamp_min(torch.finfo(code.dtype).eps)
     return width * F.softplus((code - threshold) / width)
 
 
 def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
-    """The same for both signs."""
+    """Softplus approximation of the soft threshold for both signs."""
     return smooth_threshold(code, threshold) - smooth_threshold(-code, threshold)
 
 
 def smoothed(net: nn.Module) -> AbstractContextManager[None]:
-    """`smooth_threshold` in every CSC-layer for the length of a block."""
+    """Replaces the soft threshold of every CSC-layer by `smooth_threshold` inside a block."""
     return holding(
         "prox",
         [(layer, smooth_threshold if layer.nonnegative else smooth_signed_threshold) for layer in csc_layers(net)],
@@ -81,10 +81,10 @@ def smoothed(net: nn.Module) -> AbstractContextManager[None]:
 
 @contextmanager
 def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | None = None) -> Iterator[nn.Module]:
-    """The network that an attack looks at, for the length of a block.
+    """Yields the network that an attack with this setting is run on, for the length of a block.
 
     Args:
-        rule: that the setting looks `through`, if it does.
+        rule: the rule for lambda where the setting goes `through` it.
     """
     lambda_ = setting.crafted_at
     smooth = smoothed(net) if setting.smooth else nullcontext()

@@ -1,4 +1,4 @@
-"""A network as an attack sees it: guarded, watched, and with random numbers of its own for every image."""
+"""The wrapper of an attacked network: it records fooled images and restores all state afterwards."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .draws import ImageDraws
 from .threat import allows
 
 MARGIN = 1e-4
-"""By how much another class must lead, relative to the largest logit: more than rounding could turn back."""
+"""Lead of a wrong class, relative to the largest logit, from which an image counts as fooled; above rounding errors."""
 
 
 class Abandoned(Exception):  # noqa: N818, it is no error
-    """Enough images of a batch have fallen; raised out of an attack that is under way."""
+    """Raised inside an attack to stop it once enough images of the batch are fooled."""
 
 
 class Victim(nn.Module):
-    """Takes and hands out contiguous tensors, logits alone, and notes the first time that each image is fooled.
+    """Maps images to logits, both contiguous, and records the first iterate that fools the network for each image.
 
     Args:
-        net: in eval mode.
-        clean: `(N, 3, H, W)` in [0, 1], the images under attack.
-        labels: `(N,)`.
-        threat: what counts: images that leave it on the way are not noted.
-        draws: that the attack runs under.
-        patience: the share of the batch that may still stand when the attack is abandoned; None lets it finish.
+        net: the attacked network, in eval mode.
+        clean: `(N, 3, H, W)` in [0, 1], the clean images.
+        labels: `(N,)` int64.
+        threat: the threat model; iterates outside it are not recorded.
+        draws: the mode that draws the attack's random numbers.
+        patience: `Abandoned` is raised once the share of images not yet fooled is at most this; None never raises.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Victim(nn.Module):
         self._patience = patience
         self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         self.adversarial = clean.clone()
-        """For each that has fallen the image that fooled the network first."""
+        """For each image in `fallen` the first iterate that fooled the network."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.logits(images)
@@ -52,7 +52,7 @@ class Victim(nn.Module):
         return logits
 
     def logits(self, images: Tensor) -> Tensor:
-        """`(N, classes)` float32, unwatched."""
+        """Logits `(N, classes)` float32, without recording fooled images."""
         logits = self.net(ChannelsLast.apply(images))
         if not isinstance(logits, Tensor):
             raise UsageError(
@@ -70,7 +70,7 @@ class Victim(nn.Module):
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]
         self.fallen[new] = True
-        if len(rows) == len(self.fallen):  # in a random search those that have fallen cost nothing any more
+        if len(rows) == len(self.fallen):  # a random search leaves out the images that are fooled
             self._lose_patience()
 
     def _lose_patience(self) -> None:
@@ -80,7 +80,7 @@ class Victim(nn.Module):
 
 
 def _leads(logits: Tensor, labels: Tensor) -> Tensor:
-    """`(N,)` bool: whether a wrong class is ahead, by more than rounding could turn back."""
+    """`(N,)` bool: whether a wrong class leads by more than MARGIN."""
     own = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
     return (others - own > MARGIN * logits.abs().amax(1, keepdim=True)).flatten()
@@ -88,9 +88,9 @@ def _leads(logits: Tensor, labels: Tensor) -> Tensor:
 
 @contextmanager
 def guarded(net: nn.Module, device: torch.device, seed: int, draws: ImageDraws) -> Iterator[None]:
-    """A network as an attack may have it: in eval mode, frozen, under its own random numbers.
+    """Puts a network into eval mode, frozen and with seeded random numbers, inside a block.
 
-    Modes, `requires_grad` and torch's generators are as before afterwards, whatever happens.
+    Modes, `requires_grad` and torch's generators are restored when the block ends, also after an error.
     """
     modes = {module: module.training for module in net.modules()}
     gradients = {parameter: parameter.requires_grad for parameter in net.parameters()}
@@ -107,7 +107,7 @@ def guarded(net: nn.Module, device: torch.device, seed: int, draws: ImageDraws) 
 
 
 class ChannelsLast(torch.autograd.Function):
-    """The identity: channels_last on the way in, contiguous gradients on the way out."""
+    """The identity, with its output in channels_last and its gradient contiguous."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""An audit of a network's robust accuracy: twelve checks of what is behind the figure.
+"""An audit of a network's robust accuracy by twelve checks.
 
-transfer     images made at another lambda: C1, C2, C3, C5, C9, C12
-adaptive     lambda by the residual, attacked as a whole: C4, C6
-gradients    whether they lead anywhere: C7, C8
-power        whether the attack is strong enough: C10
-determinism  whether the network is a function: C11
+transfer     adversarial images made at another lambda: C1, C2, C3, C5, C9, C12
+adaptive     attacks on robust inference: C4, C6
+gradients    usefulness of the gradients: C7, C8
+power        strength of the attack: C10
+determinism  state and determinism of the network: C11
 """
 
 from .run import CHECKS, run_audit

@@ -1,4 +1,4 @@
-"""Robust inference, lambda by the residual, as the whole system that is attacked: C4 and C6."""
+"""Attacks on robust inference, in which the residual decides lambda: C4 and C6."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ BATCHES = Check(
     needs="fits",
 )
 WINDOW = 32
-"""Images of a batch that share a residual, between one image and all of them."""
+"""Number of images of a batch with a common mean residual."""
 
 
 def check_pipeline(scope: Scope) -> CheckResult:
-    """C4: x to r(x) to lambda(r) to logits, attacked from end to end."""
+    """C4: an attack through r(x), lambda(r) and the network to the logits."""
     records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.images), "adaptive")
     detached, attached = records
     return judge_pipeline(scope.transferred_to_rule(str(detached.inference.rule)), detached, attached)
 
 
 def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> CheckResult:
-    """From PGD on lambda_0, and PGD on the rule without and with the gradient of its choice, all judged by the
-    rule."""
+    """The result of C4 from PGD at lambda_0, and PGD through the rule without and with its gradient, all scored with
+    the rule."""
     worst = min(accuracy(detached), accuracy(attached))
     gap, both = accuracy(transfer) - worst, in_percent(unbroken([detached, attached]))
     says = (
@@ -68,18 +68,18 @@ def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> Chec
 
 @dataclass(frozen=True, eq=False)
 class Crowd:
-    """Adversarial images made at lambda_0, and what the network sees of them and of the clean ones."""
+    """Adversarial images made at lambda_0, and the residuals of clean and adversarial images."""
 
     batches: list[tuple[Tensor, Tensor]]
-    """`(N, 3, H, W)` in [0, 1] and labels `(N,)`."""
+    """Adversarial images `(N, 3, H, W)` in [0, 1] and labels `(N,)`."""
     clean: Tensor
     """`(n,)`: residuals of the clean images, of the fit's kind."""
     adversarial: Tensor
-    """`(n,)`: those of the adversarial images."""
+    """`(n,)`: residuals of the adversarial images, of the fit's kind."""
 
 
 def check_batches(scope: Scope) -> CheckResult:
-    """C6: lambda by the mean residual of images that are classified together; probed without records."""
+    """C6: lambda by the mean residual of a batch; measured without records."""
     fit = require_fits(scope.bench, [UNKNOWN])[0]
     crowd = _crowd(scope, fit)
     choices = {name: (fit.slope * r + fit.intercept).clamp_min(0) for name, r in company(crowd).items()}
@@ -89,7 +89,7 @@ def check_batches(scope: Scope) -> CheckResult:
 
 
 def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float], n: int) -> CheckResult:
-    """From accuracy (%) on n adversarial images, and the mean lambda, by the company that chose it."""
+    """The result of C6 from accuracy (%) on n adversarial images and the mean lambda, by kind of batch."""
     spread = max(accuracies.values()) - min(accuracies.values())
     found = ", ".join(f"{accuracies[name]:.1f} % {name} (lambda {lambdas[name]:.2g})" for name in accuracies)
     says = (
@@ -101,7 +101,7 @@ def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float],
 
 
 def company(crowd: Crowd) -> dict[str, Tensor]:
-    """`(n,)` mean residuals that choose lambda for each adversarial image, by who is averaged over."""
+    """The mean residual `(n,)` that decides lambda for each adversarial image, by kind of batch."""
     theirs = crowd.adversarial
     return {
         "alone": theirs,
@@ -120,7 +120,7 @@ def _crowd(scope: Scope, fit: LambdaFit) -> Crowd:
 
 
 def _adversarial(scope: Scope) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Clean images, adversarial images made at lambda_0, labels."""
+    """Batches of clean images, adversarial images made at lambda_0, and labels."""
     net, run = scope.bench.model.net, AttackRun(scope.pgd)
     for batch in _batches(scope):
         pixels = scope.runtime.to_pixels(batch.images)

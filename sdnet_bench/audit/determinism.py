@@ -1,4 +1,4 @@
-"""Whether the network is a function: C11."""
+"""Whether the network is deterministic and has no state: C11."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .verdict import Check, CheckResult
 
 BATCH = 32
 CLOSE, FAR = 1e-4, 1e-2
-"""Of the largest logit: more than the order of sums makes in float32, and more than TF32 makes of it on a GPU."""
+"""Differences relative to the largest logit: above rounding errors of float32, and above those of TF32 on a GPU."""
 
 STATE = Check(
     "C11",
@@ -29,27 +29,27 @@ STATE = Check(
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a network does when it is asked twice."""
+    """Differences between repeated forward passes of a network."""
 
     same_logits: bool
     same_state: bool
-    """Parameters and buffers are as they were before the forward."""
+    """Whether a forward pass leaves parameters and buffers unchanged."""
     same_generator: bool
-    """Torch's random state is."""
+    """Whether a forward pass leaves torch's random state unchanged."""
     batch_difference: float
-    """Largest difference of logits in company and alone, in units of the largest logit."""
+    """Largest difference of logits in a batch and alone, relative to the largest logit."""
     same_attack: bool
 
 
 def check_state(scope: Scope) -> CheckResult:
-    """C11: probed without records, at the tuned lambda."""
+    """C11: measured without records, at the tuned lambda."""
     batch = next(iter(scope.split.batches(BATCH, scope.runtime.device)))
     with using_lambda(scope.bench.model.net, scope.tuned):
         return judge_state(observe(scope, batch))
 
 
 def judge_state(found: Behaviour) -> CheckResult:
-    """From what a batch of images has shown."""
+    """The result of C11 from the behaviour on a batch."""
     batch = f"logits depend on the rest of the batch (by {found.batch_difference:.1g} of the largest)"
     faults = {
         "the same images get other logits": not found.same_logits,
@@ -81,7 +81,7 @@ def _sentence(findings: Mapping[str, bool]) -> str:
 
 
 def observe(scope: Scope, batch: Batch) -> Behaviour:
-    """Asks twice, in company and alone."""
+    """Classifies a batch twice as a whole, and each image alone."""
     net, pixels = scope.bench.model.net.eval(), scope.runtime.to_pixels(batch.images)
     state, generators = _state(net), _generators(pixels.device)
     once = _logits(net, pixels)
@@ -103,7 +103,7 @@ def _logits(net: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def _generators(device: torch.device) -> list[Tensor]:
-    """Torch's random states."""
+    """The states of torch's random generators."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 

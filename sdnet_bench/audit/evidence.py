@@ -1,4 +1,4 @@
-"""What verdicts rest on: differences that count, and attacks that can be compared."""
+"""Thresholds on differences, and the selection of comparable attacks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from ..records import Cell, Record
 
 CONTROL = "noise"
-"""What looks like an attack and is none: it follows nothing."""
+"""Name of the control: random noise, recorded like an attack."""
 
 
 def exceeds(points: float, threshold: float, n: int) -> bool:
-    """Whether a difference is above a threshold, both in points, and more than one image of n: one proves nothing."""
+    """Whether a difference is above a threshold, both in points, and more than one image of n."""
     return points > threshold and round(points * n / 100) > 1
 
 
 def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:
-    """Those of attacks on the images of `cell`, judged by the same network at the same lambda, within its radius.
+    """The records of attacks on the images of `cell`, scored by the same inference, with at most its radius.
 
-    Noise is a control, and no attack.
+    The control is left out.
     """
     return [record for record in records if _same(record.cell, cell)]
 

@@ -1,4 +1,4 @@
-"""Whether gradients lead anywhere: C7 and C8."""
+"""Whether gradients are useful to attacks: C7 and C8."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .transfer import union_attacks
 from .verdict import Check, CheckResult
 
 SOME_ZERO, MANY_ZERO = 1.0, 10.0
-"""Images (%) without a gradient. AutoAttack warns of a single one; an image in a hundred may lie on a plateau."""
+"""Thresholds on the share (%) of images without a gradient. AutoAttack warns of a single image."""
 DLR = 1.0
-"""Points by which a loss that does not saturate may beat the cross-entropy (Croce & Hein, 2020)."""
+"""Points by which the DLR loss may be stronger than the cross-entropy (Croce & Hein, 2020)."""
 SURROGATE = 0.5
-"""Points by which a detour may beat the straight way: as many as more steps may (Carlini et al., 2019)."""
+"""Points by which an attack on a surrogate may be stronger than on the network itself (Carlini et al., 2019)."""
 EVERY = 3
-"""Which lambdas of the grid are looked at, besides that of training and the tuned one."""
+"""Every third lambda of the grid is measured, besides that of training and the tuned one."""
 
 HEALTH = Check(
     "C7",
@@ -47,19 +47,19 @@ SURROGATES = Check(
 
 @dataclass(frozen=True)
 class Health:
-    """The network at one lambda, on clean images."""
+    """Gradients, codes and logits of the network at one lambda, on clean images."""
 
     lambda_: float | None
     zero_gradients: float
-    """Images (%) for which the gradient of the cross-entropy is zero in every pixel, or undefined."""
+    """Share (%) of images whose gradient of the cross-entropy is zero in every pixel or not finite."""
     zero_codes: float | None
-    """Entries (%) of all sparse codes that are zero; None without CSC-layers."""
+    """Share (%) of zero entries in all sparse codes; None without CSC-layers."""
     logit_scale: float
-    """Mean over images of the largest logit minus the mean of all."""
+    """Mean over images of the largest logit minus the mean logit."""
 
 
 def check_health(scope: Scope) -> CheckResult:
-    """C7: gradients are probed without records; APGD is on record."""
+    """C7: gradients are measured without records; APGD is on record."""
     lambdas = [scope.bench.model.trained_lambda, scope.tuned, *scope.grid[::EVERY]]
     found = [probe(scope, lambda_) for lambda_ in sorted({at for at in lambdas if at is not None})]
     attacks = union_attacks(scope)
@@ -68,7 +68,8 @@ def check_health(scope: Scope) -> CheckResult:
 
 
 def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record, dlr: Record | None) -> CheckResult:
-    """From probes at several lambdas, those of which the verdict speaks, and APGD with either loss at lambda*."""
+    """The result of C7 from measurements at several lambdas, of which those in `counted` decide the verdict, and from
+    APGD with either loss at lambda*."""
     zero = max(health.zero_gradients for health in found if health.lambda_ in counted)
     gain = 0.0 if dlr is None else accuracy(ce) - accuracy(dlr)
     beaten = exceeds(gain, DLR, ce.n)
@@ -94,7 +95,7 @@ def _at(health: Health) -> str:
 
 
 def _says_scale(found: Sequence[Health]) -> str:
-    """How logits and codes change from the smallest lambda to the largest."""
+    """A sentence on the change of logits and codes from the smallest lambda to the largest."""
     first, last = found[0], found[-1]
     if first.zero_codes is None or last.zero_codes is None:
         return f"the largest logit leads the mean by {first.logit_scale:.1f}"
@@ -106,20 +107,20 @@ def _says_scale(found: Sequence[Health]) -> str:
 
 
 def probe(scope: Scope, lambda_: float | None) -> Health:
-    """Gradients, codes and logits of the clean test images at one lambda."""
+    """Measures gradients, codes and logits of the clean test images at one lambda."""
     net, runtime = scope.bench.model.net.eval(), scope.runtime
     lost, scales = [], []
     with using_lambda(net, lambda_), zero_codes(net) as codes:
         for batch in scope.split.batches(BATCH_SIZE, runtime.device):
             gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
-            lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN is no direction either
+            lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN counts as no gradient
             scales.append(logits.amax(1) - logits.mean(1))
     zeros = 100 * float(torch.stack(codes).mean()) if codes else None
     return Health(lambda_, 100 * float(torch.cat(lost).float().mean()), zeros, float(torch.cat(scales).mean()))
 
 
 def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each image's cross-entropy, `(N, 3, H, W)`; and the logits."""
+    """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
     pixels = pixels.requires_grad_(True)
     logits = net(pixels)
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
@@ -128,7 +129,7 @@ def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, T
 
 @contextmanager
 def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
-    """The share of zeros in every code that a CSC-layer hands out during a block."""
+    """Collects the share of zeros in every code of a CSC-layer inside a block."""
     found: list[Tensor] = []
 
     def observe(layer: nn.Module, inputs: tuple[Tensor, ...], code: Tensor) -> None:
@@ -143,9 +144,9 @@ def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def check_surrogates(scope: Scope) -> CheckResult:
-    """C8: images made for networks that gradients may pass better than the one under audit.
+    """C8: attacks on surrogates with better gradients, scored by the network under audit.
 
-    What these networks are worth themselves, on clean images, is probed without records.
+    The clean accuracy of the surrogates is measured without records.
     """
     settings = detours(scope)
     if not settings:
@@ -157,10 +158,10 @@ def check_surrogates(scope: Scope) -> CheckResult:
 
 
 def detours(scope: Scope) -> dict[str, AttackSetting]:
-    """PGD that looks at another network, by name of that network.
+    """PGD on surrogates, by name of the surrogate.
 
-    In place of CSC-layers such with more iterations, or with a smooth threshold; of other solved layers, such as an
-    equilibrium, those that are differentiated in another way.
+    Surrogates have CSC-layers with more iterations or a smooth threshold, or solved layers, such as an equilibrium,
+    with another gradient.
     """
     net = scope.bench.model.net
     own = {layer.steps for layer in csc_layers(net)}
@@ -173,7 +174,7 @@ def detours(scope: Scope) -> dict[str, AttackSetting]:
 
 
 def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
-    """Accuracy (%) on the clean test images of the network that an attack looks at, at the tuned lambda."""
+    """Accuracy (%) of the attacked network of a setting on clean test images, at the tuned lambda."""
     crafted = setting.model_copy(update={"crafted_at": scope.tuned})
     with surrogate(scope.bench.model.net, crafted) as net:
         return in_percent(evaluate(net, scope.split, scope.runtime)[None].correct)
@@ -182,13 +183,13 @@ def accuracy_of_surrogate(scope: Scope, setting: AttackSetting) -> float:
 def judge_surrogates(
     straight: Mapping[str, Record], surrogates: Mapping[str, Record], clean: Mapping[str, float]
 ) -> CheckResult:
-    """From attacks on the network itself, and PGD on surrogates by name, all judged by the network itself.
+    """The result of C8 from attacks on the network itself and PGD on surrogates by name, all scored by the network.
 
-    Of a straight attack every image on the way counts, of a detour the last alone.
+    An attack on the network itself counts every iterate, an attack on a surrogate only the last.
 
     Args:
-        clean: accuracy (%) of each surrogate itself on clean images: where little of it is left, the surrogate is
-            another network, and that its images transfer badly is no evidence.
+        clean: clean accuracy (%) of each surrogate. A surrogate of low accuracy differs too much from the network for
+            its transferred images to be evidence.
     """
     best = min(surrogates, key=lambda name: accuracy(surrogates[name]))
     left, some = in_percent(unbroken(straight.values())), next(iter(straight.values()))

@@ -1,6 +1,4 @@
-"""Whether the attack is strong enough to say anything: C10.
-
-The sides of it are those of the checklist of Carlini et al. (2019).."""
+"""Whether the attack is strong enough: C10, by the checklist of Carlini et al. (2019)."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ from .transfer import autoattack, union_attacks
 from .verdict import BLACK_BOX, Check, CheckResult
 
 CONVERGED = 0.5
-"""Points that more steps or more restarts may still gain, and that noise may be ahead."""
+"""Points that more steps or more restarts may gain, and that noise may be stronger."""
 RISE = 1.0
-"""Points that accuracy may rise with the radius: a larger ball holds the smaller one, an attack may still miss."""
+"""Points that accuracy may rise with the radius."""
 RESTARTS = 5
 
 POWER = Check(
@@ -38,9 +36,9 @@ class Runs:
 
     pgd: Record
     harder: Mapping[str, Record]
-    """PGD with more of something, in words."""
+    """PGD with larger budgets, by description."""
     radii: Mapping[float, Record]
-    """PGD by eps, ascending."""
+    """PGD by eps, ascending; eps in pixels of [0, 1]."""
     white_box: Sequence[Record]
     square: Record
     noise: Record
@@ -49,16 +47,16 @@ class Runs:
 
 @dataclass(frozen=True)
 class Part:
-    """What one side of C10 found."""
+    """The result of one part of C10."""
 
     figures: dict[str, float]
     says: str
     fault: str | None
-    """What is wrong, in words; None where nothing is."""
+    """The fault in words; None where there is none."""
 
 
 def check_power(scope: Scope) -> CheckResult:
-    """C10: the same attack with more of everything, and with less."""
+    """C10: the attack with larger and smaller budgets and radii, and attacks without gradients."""
     attacks, harder = union_attacks(scope), _harder(scope)
     radii = [attack_setting(threat) for threat in widening(scope.threat)]
     settings = [*harder.values(), *radii, attack_setting(scope.threat, name="noise")]
@@ -84,7 +82,7 @@ def _harder(scope: Scope) -> dict[str, AttackSetting]:
 
 
 def judge_power(runs: Runs, num_classes: int) -> CheckResult:
-    """All sides of it. More steps and restarts show that PGD is weak; the rest, that gradients mislead."""
+    """The result of C10. Faults with more steps or restarts mean that PGD is weak; others that gradients mislead."""
     signs = [_falling(runs.radii, num_classes), _black_box(runs), _beats_noise(runs.pgd, runs.noise)]
     parts = [_converged(runs.pgd, runs.harder), *signs]
     figures = {name: value for part in parts for name, value in part.figures.items()} | {"images": runs.pgd.n}
@@ -119,7 +117,7 @@ def _falling(radii: Mapping[float, Record], num_classes: int) -> Part:
 
 
 def _black_box(runs: Runs) -> Part:
-    """Images that fall to Square, here or in AutoAttack, and to no attack that follows gradients."""
+    """Images that Square fools, alone or in AutoAttack, and no attack with gradients does."""
     searched, followed = ~runs.square.correct, ~unbroken(runs.white_box)
     if runs.autoattack:
         last = runs.autoattack.lost("square")

@@ -1,4 +1,4 @@
-"""An audit on paper: Markdown for people, JSON for programs."""
+"""Audits as Markdown and JSON files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ACCURACIES = {
     "AutoAttack": "autoattack",
     "all attacks on record": "lowest",
 }
-"""Fields of `Accuracies`, in words."""
+"""Descriptions of the fields of `Accuracies`."""
 
 
 def to_markdown(audit: Audit) -> str:
-    """The threat model, accuracies, a line for every check, and the thresholds."""
+    """The report of an audit: threat model, accuracies, a line per check, and thresholds."""
     parts = [
         f"# Audit of {audit.model}, {audit.threat}",
         "\n".join(f"- {line}" for line in _threat_model(audit)),
@@ -44,7 +44,7 @@ def to_markdown(audit: Audit) -> str:
 
 
 def overview(audits: Sequence[Audit]) -> str:
-    """Audits of one network under several threats, side by side: accuracies (%), then a verdict for each check."""
+    """A table of audits of one network under several threats: accuracies (%), then the verdict of each check."""
     accuracies = [{name: show(value) for name, value in _accuracies(audit).items()} for audit in audits]
     verdicts = [{check.id: check.verdict for check in audit.checks} for audit in audits]
     titles = {check.id: f"{check.id} {check.title}" for audit in audits for check in audit.checks}
@@ -54,17 +54,17 @@ def overview(audits: Sequence[Audit]) -> str:
 
 
 def _side_by_side(names: Mapping[str, str], columns: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
-    """A line for each key of `names`, which begins with the name; a dash where a column does not have the key."""
+    """A line for each key of `names`: the name, and the value of each column, or a dash where it has none."""
     yield from ([name, *(column.get(key, "—") for column in columns)] for key, name in names.items())
 
 
 def read_audits(folder: Path) -> list[Audit]:
-    """The full ones that lie in a model's folder, Linf before L2."""
+    """The full audits in a model's folder, Linf before L2."""
     return [read_audit(path) for norm in DEFAULT_EPS if (path := folder / f"audit-{norm}.json").exists()]
 
 
 def write_audit(folder: Path, audit: Audit) -> list[Path]:
-    """`audit-<name>.json`, `audit-<name>.md` and `robustbench-<name>.json` in a folder, by the name of the audit."""
+    """Writes `audit-<name>.json`, `audit-<name>.md` and `robustbench-<name>.json`, and returns their paths."""
     texts = {
         f"audit-{audit.name}.json": audit.model_dump_json(indent=1) + "\n",
         f"audit-{audit.name}.md": to_markdown(audit),
@@ -77,7 +77,7 @@ def write_audit(folder: Path, audit: Audit) -> list[Path]:
 
 
 def read_audit(path: Path) -> Audit:
-    """An audit from its JSON; a `RecordError` where it is none."""
+    """Reads an audit from JSON; a `RecordError` where it is not valid."""
     try:
         return Audit.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -107,7 +107,7 @@ def _threat_model(audit: Audit) -> Iterator[str]:
 
 
 def _accuracies(audit: Audit) -> dict[str, Value]:
-    """Those that were measured, by what they are of, with their intervals."""
+    """The measured accuracies with their intervals, by field of `Accuracies`."""
     values = {name: getattr(audit.accuracies, field) for name, field in ACCURACIES.items()}
     return {name: _with_interval(value, audit.images) for name, value in values.items() if value is not None}
 
@@ -123,7 +123,7 @@ def _sum(audit: Audit) -> str:
 
 
 def _warrant(audit: Audit) -> str:
-    """What the figure is worth that one would quote, and the one that the paper quotes."""
+    """Sentences on the reliability of the robust accuracy and of the paper's figure."""
     transfer, worth = audit.accuracies.transfer, _worth(audit)
     misleads = transfer is not None and not {"C1", "C3"}.isdisjoint(audit.failed)
     return f"{worth} The transfer figure, {transfer:.2f} %, is no robust accuracy." if misleads else worth

@@ -1,4 +1,4 @@
-"""An audit as RobustBench lists networks: one JSON object per network, its `model_info` (Croce et al., 2021)."""
+"""An audit in the format of RobustBench: a JSON object `model_info` per network (Croce et al., 2021)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..records import show_eps
 from . import Audit
 
 PAPER = "Architecture of Dai et al., NeurIPS 2022, https://arxiv.org/abs/2210.12945; trained by sdnet-bench."
-"""Where an SDNet comes from. Its weights are not the paper's, so neither are name, authors and venue."""
+"""Source of an SDNet. The weights are not the paper's, so name, authors and venue are not set."""
 TITLES = {"sdnet": "SDNet", "resnet": "ResNet", "scn": "SCN", "mdeq": "MDEQ"}
 
 
@@ -18,10 +18,10 @@ def model_info(audit: Audit) -> dict[str, Any]:
 
     clean_acc       at the tuned lambda
     autoattack_acc  left out where AutoAttack was not run
-    external        of the images that no attack on record broke: the lowest that is known
-    unreliable      `Audit.unreliable`: the figure is not to be relied on
+    external        accuracy under all attacks on record together
+    unreliable      `Audit.unreliable`
 
-    `reported` is what authors claim of their network; nobody claims anything here, so it is left out.
+    `reported`, the authors' own claim, is left out.
     """
     known = audit.accuracies
     standard = {} if known.autoattack is None else {"autoattack_acc": _text(known.autoattack)}
@@ -44,7 +44,7 @@ def model_info(audit: Audit) -> dict[str, Any]:
 
 
 def _architecture(audit: Audit) -> str:
-    """ "SDNet-18, width 16" for "sdnet18, width 16"."""
+    """The name of the architecture, such as "SDNet-18, width 16" for "sdnet18, width 16"."""
     family, rest = re.fullmatch(r"([a-z]*)(.*)", audit.architecture, re.DOTALL).groups()  # type: ignore[union-attr]
     return f"{TITLES[family]}{'-' if rest[:1].isdigit() else ''}{rest}" if family in TITLES else audit.architecture
 

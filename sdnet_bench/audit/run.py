@@ -1,4 +1,4 @@
-"""An audit from beginning to end."""
+"""Runs an audit."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CHECKS: tuple[tuple[Check, Callable[[Scope], CheckResult]], ...] = (
     (transfer.COST, transfer.check_cost),
 )
 PREPROCESSING = ("mean", "std")
-"""Options of a backbone that are no architecture."""
+"""Options of a backbone that are not part of its architecture."""
 
 
 def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Sequence[str] = ()) -> Audit:
-    """Measures what is missing and judges it.
+    """Measures missing cells, makes all checks and returns the audit.
 
     Args:
         budget: `QUICK`, `FULL`, or another one.
-        others: networks of the same data set, by name or path, that transferred images are scored through; by default
+        others: networks of the same data set, by name or path, that also classify transferred images; by default
             the partner of this one (resnet18-digits for sdnet18-digits) where there is one.
     """
     started = time.perf_counter()
@@ -65,7 +65,7 @@ def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Seque
 
 
 def ask(scope: Scope, question: Check, check: Callable[[Scope], CheckResult]) -> CheckResult:
-    """The answer to one question, or why it makes no sense here."""
+    """The result of one check; "not applicable" where the network lacks what it needs."""
     if question.needs and scope.tuned is None:
         return question.not_applicable("This network has no lambda.")
     if question.needs == "fits" and not scope.rules:
@@ -75,7 +75,7 @@ def ask(scope: Scope, question: Check, check: Callable[[Scope], CheckResult]) ->
 
 
 def measure_accuracies(scope: Scope) -> Accuracies:
-    """What is left of the network under the attacks on record."""
+    """The accuracies of the network under the attacks on record."""
     (pgd,) = scope.measure([scope.white_box(scope.pgd)], "matched")
     autoattack = transfer.autoattack(scope)
     known = on_same_network(scope.bench.store, pgd.cell)

@@ -1,4 +1,4 @@
-"""What all checks of an audit share: the network, the threat, the images, and lambda as it was tuned."""
+"""The scope of an audit: the network, the threat model, the images and the tuned lambda."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..zoo.find import load_model
 from .verdict import Budget
 
 PARTNERS = {"sdnet": "resnet", "resnet": "sdnet"}
-"""Networks that differ in their first layer alone."""
+"""Pairs of architectures that differ only in their first layer."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Scope:
     """A network under audit.
 
     Args:
-        grid: ascending lambdas, that of training among them; none for a network without.
-        tuned: lambda as it was tuned on validation images; None for a network without.
-        usable: those of the grid under which clean images keep 90 % of their accuracy.
-        rules: robust inference by name, where it was fitted.
-        others: networks of the same data set, by name the sha256 of their weights.
+        grid: ascending lambdas with that of training; empty for a network without lambda.
+        tuned: lambda tuned on validation images; None for a network without lambda.
+        usable: lambdas of the grid at which clean accuracy is at least 90 % of that at lambda_0.
+        rules: rules of robust inference by name, where they were fitted.
+        others: sha256 of the weights of other networks of the same data set, by name.
     """
 
     bench: Workbench
@@ -49,7 +49,7 @@ class Scope:
 
     @classmethod
     def open(cls, bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Scope:
-        """Tunes lambda, and puts other networks beside this one: `others`, or its partner where there is one."""
+        """Tunes lambda, and loads other networks: `others`, or the partner of this network where there is one."""
         bare = cls(bench, threat, budget, others=_lend(bench, others))
         if not csc_layers(bench.model.net):
             return bare
@@ -61,41 +61,41 @@ class Scope:
 
     @property
     def pgd(self) -> AttackSetting:
-        """PGD with its usual budget."""
+        """PGD with its default budget."""
         return attack_setting(self.threat)
 
     @property
     def images(self) -> Images:
-        """The test images under attack."""
+        """The attacked test images."""
         return self.bench.images("test", self.budget.images)
 
     @property
     def split(self) -> Split:
-        """The same, to look at."""
+        """The attacked test images as a split."""
         return self.bench.split_of(self.images)
 
     @property
     def runtime(self) -> Runtime:
-        """In single precision, as attacks are."""
+        """The runtime in float32, the precision of attacks."""
         return replace(self.bench.runtime, precision="float32")
 
     def white_box(self, setting: AttackSetting) -> Cell:
-        """An attack that looks at the network as it is, at the tuned lambda."""
+        """The cell of a matched attack at the tuned lambda."""
         crafted = setting.model_copy(update={"crafted_at": self.tuned})
         return self.bench.cell(self.images, self.bench.inference(self.tuned), crafted)
 
     def crafted_at(self, lambdas: tuple[float, ...], lambda_: float) -> Cell:
-        """PGD that looks at several lambdas, scored at one."""
+        """The cell of PGD on the mean logits of `lambdas`, scored at `lambda_`."""
         crafted = self.pgd.model_copy(update={"crafted_at": lambdas})
         return self.bench.cell(self.images, self.bench.inference(lambda_), crafted)
 
     def transferred(self, lambda_: float | None = None, defence: str | None = None) -> Record:
-        """PGD that looks at the network as it was trained, scored at a lambda, or there behind a defence."""
+        """The record of PGD at the lambda of training, scored at a lambda, optionally behind a defence."""
         self.measure(self._transfer_cells, "transfer")
         return self.measure([self._transfer_cell(lambda_, defence)], "transfer")[0]
 
     def transferred_to_rule(self, rule: str) -> Record:
-        """The same, scored by robust inference."""
+        """The record of PGD at the lambda of training, scored by robust inference."""
         return next(
             record for record in self.measure(self._transfer_cells, "transfer") if record.inference.rule == rule
         )
@@ -106,13 +106,13 @@ class Scope:
 
     @property
     def defences(self) -> dict[str, str]:
-        """Placebos and other networks: in words, what a cell calls them."""
+        """Placebos and other networks: values of `Inference.defence` by description."""
         nets = {f"the network {name}": f"{OTHER}{weights}" for name, weights in (self.others or {}).items()}
         return {name: name for name in INPUT_TRANSFORMS} | nets
 
     @cached_property
     def _transfer_cells(self) -> list[Cell]:
-        """All that the same adversarial images are scored by, so that they are made once."""
+        """All cells with the same transferred images, which are measured in one pass."""
         grid = transfer_cells(self.bench, self.pgd, self.images, self.grid) if self.grid else []
         defended = [self._transfer_cell(defence=defence) for defence in self.defences.values()]
         return [*grid, self._transfer_cell(), *defended]
@@ -123,7 +123,7 @@ class Scope:
 
 
 def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
-    """Puts other networks on the bench; the sha256 of their weights by name, which tells namesakes apart."""
+    """Adds other networks to the workbench; returns the sha256 of their weights by unique name."""
     models = [_open_other(bench, other) for other in others] if others else _find_partner(bench)
     found = {model.weights: model for model in models}
     bench.others |= {weights: bench.runtime.place(model.net) for weights, model in found.items()}
@@ -135,7 +135,7 @@ def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
 
 
 def _find_partner(bench: Workbench) -> list[Model]:
-    """`resnet18-digits` for `sdnet18-digits`, trained here or shipped; none where there is no such network."""
+    """The partner, such as `resnet18-digits` for `sdnet18-digits`; empty where there is no such model."""
     ours = bench.model.name
     names = [ours.replace(old, new, 1) for old, new in PARTNERS.items() if ours.startswith(old)]
     try:
@@ -145,7 +145,7 @@ def _find_partner(bench: Workbench) -> list[Model]:
 
 
 def _open_other(bench: Workbench, name: str) -> Model:
-    """A `UsageError` for a network of another data set, or for the one under audit itself."""
+    """Loads another network; a `UsageError` for one of another data set, or for the one under audit."""
     model, ours = load_model(name, runs_dir=bench.folder.parent), bench.model
     if model.config.dataset != ours.config.dataset:
         what = f"{model.name} cannot judge the images of {ours.name}"

@@ -1,4 +1,4 @@
-"""What adversarial images are worth that were made at another lambda (paper, Table 4): C1, C2, C3, C5, C9, C12."""
+"""Checks of transferred attacks, made at another lambda (paper, Table 4): C1, C2, C3, C5, C9, C12."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .scope import Scope
 from .verdict import Check, CheckResult
 
 GAP = 2.0
-"""Points that an attack which knows more may gain before the figure of one that knows less is misleading. At the 500
-images of an audit two points are ten images, about one standard error of an accuracy of 30 %."""
+"""Points that a stronger attack may gain before the figure of the weaker one counts as misleading. At the 500 images of
+an audit two points are ten images, about one standard error of an accuracy of 30 %."""
 SIGNIFICANT = 0.05
 SMALL_GAP = 1.0
-"""Points that the choice of lambda on test images, or lambda itself on clean images, may cost without a word."""
+"""Points that choosing lambda on test images may gain, or lambda may cost on clean images, without a warning."""
 TARGETS = 4
-"""Classes that AutoAttack's targeted loss compares."""
+"""Least number of classes for AutoAttack's targeted loss."""
 
 MATCHED = Check(
     "C1",
@@ -58,13 +58,13 @@ COST = Check(
 
 
 def check_matched(scope: Scope) -> CheckResult:
-    """C1: images made at the tuned lambda, against images made at that of training."""
+    """C1: an attack at the tuned lambda against one at the lambda of training."""
     (matched,) = scope.measure([scope.white_box(scope.pgd)], "matched")
     return judge_matched(scope.transferred(scope.tuned), matched)
 
 
 def judge_matched(transfer: Record, matched: Record) -> CheckResult:
-    """From PGD on lambda_0 and PGD on lambda*, both scored at lambda*."""
+    """The result of C1 from PGD at lambda_0 and PGD at lambda*, both scored at lambda*."""
     gap, p = accuracy(transfer) - accuracy(matched), paired_p(transfer.correct, matched.correct)
     says = (
         f"At lambda {_lambda(transfer)} it keeps {accuracy(transfer):.1f} % when the attack looks at lambda "
@@ -79,7 +79,7 @@ def judge_matched(transfer: Record, matched: Record) -> CheckResult:
 
 
 def union_attacks(scope: Scope) -> dict[str, Record]:
-    """White-box attacks and one that sees logits alone, at the tuned lambda."""
+    """Records of white-box attacks and of a black-box attack, by name, at the tuned lambda."""
     apgd = ["apgd-ce", "apgd-dlr"] if scope.bench.dataset.num_classes > 2 else ["apgd-ce"]
     settings = [
         scope.pgd,
@@ -91,7 +91,7 @@ def union_attacks(scope: Scope) -> dict[str, Record]:
 
 
 def autoattack(scope: Scope) -> Record | None:
-    """At the tuned lambda, if the budget allows it or it is on record; None for fewer classes than it compares."""
+    """AutoAttack at the tuned lambda, if the budget includes it or it is on record; None below TARGETS classes."""
     cell = scope.white_box(attack_setting(scope.threat, name="autoattack"))
     if scope.bench.dataset.num_classes < TARGETS or not (scope.budget.autoattack or cell in scope.bench.store):
         return None
@@ -99,14 +99,14 @@ def autoattack(scope: Scope) -> Record | None:
 
 
 def check_union(scope: Scope) -> CheckResult:
-    """C2: which images survive all of the attacks."""
+    """C2: accuracy under the union of attacks."""
     records = union_attacks(scope)
     transfer = {"transfer": scope.transferred(scope.tuned)} if scope.tuned is not None else {}
     return judge_union(records["pgd"], transfer | records)
 
 
 def judge_union(pgd: Record, records: Mapping[str, Record]) -> CheckResult:
-    """From records by the name of the attack, PGD among them, of the same images at the same lambda."""
+    """The result of C2 from PGD and the records of all attacks by name, of the same images at the same lambda."""
     left = unbroken(records.values())
     low, high = wilson(int(left.sum()), len(left))
     gap = accuracy(pgd) - in_percent(left)
@@ -120,14 +120,14 @@ def judge_union(pgd: Record, records: Mapping[str, Record]) -> CheckResult:
 
 
 def check_ensemble(scope: Scope) -> CheckResult:
-    """C3: images made from the mean logits under all usable lambdas."""
+    """C3: an attack on the mean logits of all usable lambdas."""
     assert scope.tuned is not None
     records = scope.measure([scope.crafted_at(scope.usable, lambda_) for lambda_ in scope.grid], "ensemble")
     return judge_ensemble(scope.transferred(scope.tuned), records)
 
 
 def judge_ensemble(transfer: Record, ensemble: Sequence[Record]) -> CheckResult:
-    """From PGD on lambda_0 scored at lambda*, and PGD on several lambdas scored at every lambda, lambda* among them."""
+    """The result of C3 from PGD at lambda_0, scored at lambda*, and PGD on several lambdas, scored at every lambda."""
     scores = {float(record.inference.lambda_ or 0): accuracy(record) for record in ensemble}
     at_tuned = scores[float(transfer.inference.lambda_ or 0)]
     worst, best = min(scores, key=lambda at: scores[at]), max(scores, key=lambda at: scores[at])
@@ -148,13 +148,13 @@ def judge_ensemble(transfer: Record, ensemble: Sequence[Record]) -> CheckResult:
 
 
 def check_oracle(scope: Scope) -> CheckResult:
-    """C5: the best lambda in hindsight."""
+    """C5: the lambda that is best on the test images."""
     assert scope.tuned is not None
     return judge_oracle(scope.tuned, [scope.transferred(lambda_) for lambda_ in scope.grid])
 
 
 def judge_oracle(tuned: float, transfer: Sequence[Record]) -> CheckResult:
-    """From PGD on lambda_0, scored at every lambda of the grid."""
+    """The result of C5 from PGD at lambda_0, scored at every lambda of the grid."""
     scores = {float(record.inference.lambda_ or 0): accuracy(record) for record in transfer}
     oracle = max(scores, key=lambda at: scores[at])
     gap, n = scores[oracle] - scores[tuned], transfer[0].n
@@ -167,7 +167,7 @@ def judge_oracle(tuned: float, transfer: Sequence[Record]) -> CheckResult:
 
 
 def check_placebos(scope: Scope) -> CheckResult:
-    """C9: the same adversarial images, behind defences that are none."""
+    """C9: the same adversarial images behind placebo defences."""
     placebos = {name: scope.transferred(defence=defence) for name, defence in scope.defences.items()}
     tuned = scope.transferred(scope.tuned) if scope.tuned is not None else None
     return judge_placebos(scope.transferred(), tuned, placebos, list(scope.others or {}))
@@ -176,11 +176,13 @@ def check_placebos(scope: Scope) -> CheckResult:
 def judge_placebos(
     undefended: Record, tuned: Record | None, placebos: Mapping[str, Record], networks: Sequence[str] = ()
 ) -> CheckResult:
-    """From PGD on the network as it was trained, scored there, at lambda* (None where there is none: then there is
-    nothing to judge), and behind placebos by name.
+    """The result of C9 from PGD at the lambda of training.
 
     Args:
-        networks: which of the placebos are other networks, by their own names.
+        undefended: scored at the lambda of training.
+        tuned: scored at lambda*; None for a network without lambda, which has no verdict.
+        placebos: scored behind placebos, by name.
+        networks: names of those placebos that are other networks.
     """
     best = max(placebos, key=lambda name: accuracy(placebos[name]))
     scores = [f"{name} {accuracy(each):.1f} % (clean {clean_accuracy(each):.1f})" for name, each in placebos.items()]
@@ -204,7 +206,7 @@ def judge_placebos(
 
 
 def compare_gains(gain: float, theirs: float, name: str, n: int) -> tuple[Verdict, str]:
-    """What lambda gains under transfer, in points, against what the best placebo does."""
+    """Verdict and sentence on the gain of lambda under transfer against that of the best placebo, in points."""
     if not exceeds(gain, GAP, n):
         return "not applicable", "There is no gain for a placebo to match"
     if theirs >= gain - GAP:
@@ -214,12 +216,12 @@ def compare_gains(gain: float, theirs: float, name: str, n: int) -> tuple[Verdic
 
 
 def check_cost(scope: Scope) -> CheckResult:
-    """C12: clean accuracy, which the paper's Table 4 leaves out."""
+    """C12: clean accuracy at the tuned lambda, which the paper's Table 4 leaves out."""
     return judge_cost(scope.transferred(), scope.transferred(scope.tuned))
 
 
 def judge_cost(trained: Record, tuned: Record) -> CheckResult:
-    """From records of attacks at lambda_0 and at lambda*; they know the clean images too."""
+    """The result of C12 from records of attacks at lambda_0 and lambda*, which include clean accuracy."""
     before, after = clean_accuracy(trained), clean_accuracy(tuned)
     p = paired_p(~trained.lost(CLEAN), ~tuned.lost(CLEAN))
     says = (

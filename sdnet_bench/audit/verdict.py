@@ -1,4 +1,4 @@
-"""What an audit says: questions, answers, and all of them together."""
+"""The checks of an audit, their results, and the audit as a whole."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from .evidence import exceeds
 Needs = Literal["lambda", "fits"]
 
 SHAKEN_BY = ("C7", "C8", "C11")
-"""A failure of one of these says that attacks do not work on the network as they should: no figure of them counts."""
+"""Checks whose failure makes every robust accuracy unreliable, because attacks do not work on the network."""
 FEWEST = 100
-"""Images that a robust accuracy must rest on: an interval around 50 % is then about twenty points wide."""
+"""Least number of images of a robust accuracy; an interval around 50 % is then about twenty points wide."""
 BLACK_BOX = 0.2
-"""Points by which a later attack may lower a figure before it is unreliable: the limit of AutoAttack's own warning
-for Square (Croce & Hein, 2020, `check_square_sr`)."""
+"""Points by which other attacks may lower the figure before it is unreliable: the limit of AutoAttack's own warning for
+Square (Croce & Hein, 2020, `check_square_sr`)."""
 
 
 class CheckResult(Frozen):
-    """The answer to one question."""
+    """The result of one check."""
 
     id: str
-    """"C1" to "C12"."""
+    """Number of the check, "C1" to "C12"."""
     title: str
     verdict: Verdict
     says: str
-    """One sentence, with the figures that stand behind the verdict."""
+    """One sentence with the figures behind the verdict."""
     figures: dict[str, float] = Field(default_factory=dict)
-    """All that was measured for it; percent and points where the name says nothing else."""
+    """The measured figures by name, in percent or points unless the name has another unit."""
     threshold: str
-    """When it fails or warns, in words."""
+    """The condition of failures and warnings, in words."""
     masking: bool = False
-    """Whether it found signs of masked gradients, on which attacks only seem to fail."""
+    """Whether the check found signs of gradient masking."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a check asks.
+    """The definition of a check.
 
     Args:
-        threshold: when it fails or warns, in words.
-        needs: what a network must have for it to make sense: a lambda, or fits of lambda(r) too.
+        threshold: the condition of failures and warnings, in words.
+        needs: what the network must have: nothing, a lambda, or a lambda and fits of lambda(r).
     """
 
     id: str
@@ -57,7 +57,7 @@ class Check:
     def answer(
         self, verdict: Verdict, says: str, figures: Mapping[str, float], *, masking: bool = False
     ) -> CheckResult:
-        """A check with this outcome; figures are rounded to 1e-4."""
+        """The result of the check; figures are rounded to 1e-4."""
         return CheckResult(
             id=self.id,
             title=self.title,
@@ -69,24 +69,24 @@ class Check:
         )
 
     def not_applicable(self, why: str) -> CheckResult:
-        """A check that was not made."""
+        """The result where the check does not apply."""
         return self.answer("not applicable", why, {})
 
 
 class Budget(Frozen):
-    """How much an audit spends."""
+    """The budget of an audit."""
 
     images: int
-    """Of the test split: those under attack."""
+    """Number of attacked test images."""
     tuning: int
-    """Of the validation split: those that lambda is tuned on."""
+    """Number of validation images that lambda is tuned on."""
     apgd_steps: int
     queries: int
-    """Of Square, on all images; AutoAttack's own has 5,000 for those that its other attacks leave."""
+    """Queries of Square on all images; AutoAttack's own Square has 5,000 on the remaining images."""
     step_factors: tuple[int, ...]
-    """So many times as many steps of PGD must change nothing."""
+    """Factors of the steps of PGD that C10 compares."""
     surrogate_steps: tuple[int, ...]
-    """FISTA iterations of the networks that a surrogate attack looks at."""
+    """FISTA iterations of the surrogates of C8."""
     autoattack: bool
 
 
@@ -105,39 +105,39 @@ QUICK = Budget(
 
 
 class Accuracies(Frozen):
-    """Accuracy (%) on the same test images, at the tuned lambda where there is one."""
+    """Accuracies (%) on the same test images, at the tuned lambda where there is one."""
 
     clean: float
     transfer: float | None
-    """Under PGD that looks at the lambda of training: the paper's protocol. None for a network without lambda."""
+    """Accuracy under transferred PGD, the paper's protocol; None for a network without lambda."""
     pgd: float
-    """Under PGD that looks at the network as it is."""
+    """Accuracy under matched PGD."""
     autoattack: float | None
-    """None where it was not run."""
+    """Accuracy under AutoAttack; None where it was not run."""
     lowest: float
-    """Of the images that no attack on record broke within this radius."""
+    """Accuracy under all attacks on record within this radius together."""
     attacks: int
-    """How many runs of attacks are on record; noise is none."""
+    """Number of attacks on record, without noise."""
 
 
 class Audit(Frozen):
-    """A network under one threat model: who attacks it, what is left of it, and what that is worth."""
+    """The audit of a network under one threat model: attacks, accuracies and the results of all checks."""
 
     model: str
     architecture: str
     """The backbone by name, with its options."""
     weights: str
-    """sha256."""
+    """sha256 of the model's weights."""
     dataset: str
     norm: str
     eps: float
     images: int
-    """How many test images were attacked; as many validation images tuned lambda."""
+    """Number of attacked test images; lambda is tuned on as many validation images."""
     seed: int
     trained_lambda: float | None
     tuned_lambda: float | None
     usable_lambdas: tuple[float, ...]
-    """Those under which clean validation images keep 90 % of their accuracy."""
+    """Lambdas at which clean validation accuracy is at least 90 % of that at lambda_0."""
     budget: Budget
     accuracies: Accuracies
     checks: tuple[CheckResult, ...]
@@ -145,12 +145,12 @@ class Audit(Frozen):
 
     @property
     def threat(self) -> Threat:
-        """The ball that adversarial images stay in."""
+        """The threat model."""
         return Threat(self.norm, self.eps)
 
     @property
     def name(self) -> str:
-        """ "linf", or "linf-quick" where the budget has no AutoAttack: that of its files."""
+        """Name of the audit and of its files: the norm, with "-quick" where the budget has no AutoAttack."""
         return self.norm if self.budget.autoattack else f"{self.norm}-quick"
 
     @property
@@ -160,11 +160,11 @@ class Audit(Frozen):
 
     @property
     def unreliable(self) -> bool:
-        """Whether there is no robust accuracy to be relied on.
+        """Whether the robust accuracy is unreliable.
 
-        That is so without AutoAttack, with fewer than a hundred images, where gradients or forwards are not what
-        attacks need them to be (C7, C8, C11, a failure of C10), or where all attacks on record together leave less
-        than AutoAttack does.
+        It is so without AutoAttack, with fewer than a hundred images, with signs of gradient masking (as in C10), after
+        a failure of C7, C8 or C11, and where all attacks on record together lower the accuracy under AutoAttack by more
+        than BLACK_BOX points.
         """
         known = self.accuracies
         if known.autoattack is None or self.images < FEWEST:

@@ -1,19 +1,19 @@
 """The network architectures, by name.
 
 A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Module`. The module maps images
-`(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input itself with the given mean and
-standard deviation per channel, is deterministic in eval mode, and passes gradients to its input there too. A
-module in it that has to do something after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone as
-an entry point of the group `sdnet_bench.backbones`; a name with a colon is somebody else's network, see `external`.
+`(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, normalises its input with the given mean and standard deviation
+per channel, is deterministic in eval mode, and passes gradients to its input in eval mode too. A module with work
+after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone as an entry point of the group
+`sdnet_bench.backbones`; a name with a colon is a network of a library or a file, see `external`.
 
 assembly    the registry, and networks by name
-csc_stem    a CSC-layer in the place of a network's first convolution
-resnet      ResNets, and what others are made of
+csc_stem    replaces a network's first convolution by a CSC-layer
+resnet      ResNets and their parts
 sdnet       SDNet and SDNet-All
 scn         SCN and SCN-18
 mdeq        the multiscale equilibrium
-external    other people's networks
-normalize   the first layer of each
+external    networks of libraries and Python files
+normalize   normalisation as a layer
 """
 
 from __future__ import annotations

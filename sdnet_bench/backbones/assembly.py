@@ -1,4 +1,4 @@
-"""Networks by name: the registry of backbones, and what builds them with their options and their CSC stem."""
+"""The registry of backbones, and building a network by name with its options and its CSC stem."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Builder = Callable[..., nn.Module]
 
 @runtime_checkable
 class HasAfterStep(Protocol):
-    """A module that follows the optimiser: training calls it after every step, before the next batch."""
+    """A module with a method that training calls after every step of the optimiser, before the next batch."""
 
     def after_step(self) -> None: ...
 
 
 def check_builder(builder: Builder) -> None:
-    """A TypeError where it cannot be called as a backbone is."""
+    """Raises a TypeError where `builder` cannot be called as a backbone."""
     expected = "(num_classes, *, mean, std, **options)"
     check_call(builder, expected, 10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -49,14 +49,14 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
     """Builds a network by name, with fresh weights from torch's global generator.
 
     Args:
-        name: of a backbone, or somebody else's network, such as `torchvision:resnet50`.
+        name: name of a backbone, or of a network of a library, such as `torchvision:resnet50`.
         num_classes: length of the logits.
-        csc_stem: put a CSC-layer in the place of the first convolution; a mapping holds options of `CSCConv2d`.
-        options: of the builder.
+        csc_stem: replace the first convolution by a CSC-layer; a mapping holds options of `CSCConv2d`.
+        options: options of the builder.
 
     Raises:
         UnknownNameError: there is no such backbone.
-        UsageError: it does not take these options, refuses their values, or has no plain convolution at its stem.
+        UsageError: the builder refuses the options, or `csc_stem` finds no plain convolution to replace.
     """
     builder = find_builder(name)
     try:
@@ -68,12 +68,12 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
 
 
 def find_builder(name: str) -> Builder:
-    """What builds the backbone of that name."""
+    """The builder of a backbone."""
     return partial(build_external, name) if is_external(name) else BACKBONES[name]
 
 
 def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Mean and standard deviation that somebody else's network was trained with; None: the data set's are taken."""
+    """Mean and standard deviation of the pixels for a network of a library; None where the data set's are used."""
     if not is_external(name):
         return None
     known = published(name)
@@ -81,13 +81,13 @@ def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
 
 
 def defaults(name: str) -> dict[str, Any]:
-    """The options of a backbone that its builder names, and their values where nothing else is said."""
+    """The options of a backbone's builder with their default values."""
     parameters = inspect.signature(find_builder(name)).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of another backbone's options that this one takes too."""
+    """The subset of `options` that the backbone `name` accepts."""
     if is_external(name):
         return {}
     parameters = inspect.signature(find_builder(name)).parameters
@@ -96,5 +96,5 @@ def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Trainable parameters of a network."""
+    """Number of trainable parameters of a network."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""A CSC-layer in the stem of a network that has none: the option `csc_stem` of every backbone."""
+"""The option `csc_stem` of every backbone: the first convolution is replaced by a CSC-layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .external import External
 
 
 def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
-    """A CSC-layer in the place of the convolution that sees the image, in place; as it is where `options` is False.
+    """Replaces the first convolution by a CSC-layer in place, and returns the network; unchanged for `options` False.
 
-    It is the first, and the only one of three channels: where there are several, the image goes several ways.
+    A `UsageError` unless the first convolution is the only one with three input channels.
     """
     if options is False:
         return net
@@ -32,7 +32,7 @@ def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module
 
 
 def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the CSC-layer that `csc_stem` among a network's options stands for; empty where there is none."""
+    """The options of the CSC-layer given as `csc_stem` in a network's options; empty where there are none."""
     wanted = options.get("csc_stem", False)
     if wanted is False:
         return {}

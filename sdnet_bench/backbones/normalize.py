@@ -1,4 +1,4 @@
-"""Normalisation as the first layer of a network, so that everything outside works in pixels of [0, 1]."""
+"""Normalisation as the first layer of a network, so that all other code uses pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..errors import UsageError
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel; `(N, 3, H, W)` in [0, 1] in, the same shape out.
+    """(x - mean) / std per channel, for images `(N, 3, H, W)` in [0, 1].
 
-    Other than three means and three deviations > 0 are a `UsageError`.
+    A `UsageError` unless there are three means and three standard deviations > 0.
     """
 
     mean: Tensor

@@ -1,6 +1,6 @@
 """ResNet-18 and ResNet-34 (He et al., 2016) with the stems of CIFAR and ImageNet.
 
-The stem's convolution, the blocks and what pools the stem are arguments: an SDNet changes nothing else.
+The stem's convolution, the blocks and the stem's pooling are arguments; an SDNet changes only these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PoolBuilder = Callable[[int], nn.Module]
 """(channels) -> a layer that halves height and width."""
 
 LINKS = (Normalize, CSCConv2d, nn.BatchNorm2d, nn.ReLU, nn.Identity)
-"""What a chain of CSC-layers is made of: layers that an image goes through one after another."""
+"""Types of the layers that a chain of CSC-layers may contain."""
 
 
 class StemGeometry(NamedTuple):
@@ -40,12 +40,12 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size up to its stride, without bias: batch norm follows."""
+    """A padded convolution without bias, because batch norm follows it."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
 def max_pool(_channels: int) -> nn.MaxPool2d:
-    """That of the ImageNet stem."""
+    """The max-pool of the ImageNet stem."""
     return nn.MaxPool2d(3, stride=2, padding=1)
 
 
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
         stem_width: channels of the stem, by default `width`; for an SDNet the number of atoms.
         stem_conv: builds the stem's convolution.
         stem_relu: a ReLU after the stem's batch norm.
-        stem_pool: builds what follows on the ImageNet stem.
+        stem_pool: builds the pooling of the ImageNet stem.
         block: builds a block.
         mean, std: normalisation of the pixels, per channel.
     """
@@ -126,10 +126,10 @@ class ResNet(nn.Module):
         return self.classifier(self.stages(features).mean((2, 3)))  # type: ignore[no-any-return]
 
     def path(self) -> list[nn.Module]:
-        """The layers that an image goes through one after another, as far as they are a chain, in their order.
+        """The chain of layers that the network begins with, in order.
 
-        From the normalisation at most to the last layer before the average over positions. Ends before the first that
-        is none of `LINKS`, such as an ordinary convolution, a residual block or a max-pool.
+        It starts with the normalisation and ends before the first layer that is none of `LINKS`, such as a
+        convolution, a residual block or a max-pool, at the latest before the average over positions.
         """
         return list(takewhile(lambda layer: isinstance(layer, LINKS), self._layers()))
 

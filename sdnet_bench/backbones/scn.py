@@ -14,26 +14,26 @@ from .normalize import Normalize
 from .resnet import CIFAR10_MEAN, CIFAR10_STD, ResNet
 
 BOTTLENECKS = (3, 2, 2)
-"""Pairs of a slim and a wide layer in each stage; a stage has half the side of the one before."""
+"""Number of pairs of a narrow and a wide layer in each stage; a stage has half the side of the one before."""
 EXPANSION = 4
-"""Channels of a wide layer over those of a slim one."""
+"""Channels of a wide layer relative to those of a narrow one."""
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm without scale and shift: the layer that follows learns its own."""
+    """Batch norm without scale and shift, because the next layer learns its own scale."""
     return nn.BatchNorm2d(channels, eps=1e-4, affine=False)
 
 
 class SCN(nn.Module):
     """Images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)` through 14 layers of sparse codes.
 
-    Nothing but batch norm stands between the layers: codes are non-negative, so there is no ReLU.
+    Only batch norm is between the layers: codes are non-negative, so there is no ReLU.
 
     Args:
         num_classes: length of the logits.
         width: channels of the wide layers of the first stage, doubled at each of the next two; 64 in the paper.
         mean, std: normalisation of the pixels, per channel.
-        coding: the options of `PatchCodingConv2d`.
+        coding: options of `PatchCodingConv2d`.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ def scn18(
     stem_relu: bool = False,
     **options: Any,
 ) -> ResNet:
-    """A ResNet-18 with the layer of SCN as its stem's convolution; one parameter more, the stem's lambda.
+    """A ResNet-18 with a layer of SCN as its stem's convolution; it has one more parameter, the stem's lambda.
 
-    This layer has more atoms than a patch has entries, as no layer of SCN does. So lambda starts above zero, the
-    gradient is that of the iterations, and the implicit one has a ridge in proportion to the dictionary.
+    The layer has more atoms than a patch has entries, unlike the layers of SCN. Therefore lambda starts above zero, the
+    default gradient is "unrolled", and the implicit gradient has a ridge in proportion to the dictionary.
 
     Args:
         num_classes: length of the logits.
         width: channels of the first stage, doubled at each of the next three; 64 in the paper.
-        lambda_: what the learned trade-off starts from.
+        lambda_: initial value of the learned trade-off.
         steps: FISTA iterations.
         gradient: "implicit" or "unrolled".
         backward_steps: conjugate gradient iterations of the implicit gradient.
-        relative_ridge: of the implicit gradient, as a share of the mean of the diagonal of A^T A.
+        relative_ridge: ridge of the implicit gradient, as a share of the mean diagonal of A^T A.
         stem_relu: a ReLU after the stem's batch norm.
-        options: the others of `ResNet`.
+        options: other options of `ResNet`.
     """
     stem_conv = partial(
         PatchCodingConv2d,

@@ -1,4 +1,4 @@
-"""The command `sdnet-bench`: only wiring. Each command is a file that imports what it needs when it runs."""
+"""The command `sdnet-bench`. Each command is in its own file and imports its dependencies when it runs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ show_usual_warning = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **rest: Any) -> None:
-    """A plugin that cannot be used is one line; other warnings are shown as ever."""
+    """Prints a `PluginWarning` as one line; other warnings are shown as usual."""
     if issubclass(category, PluginWarning):
         warn(str(message))
     else:
@@ -95,7 +95,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 
 
 def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
     raise InterruptError("interrupted", hint="What is on record is not measured again; for train, add --resume.")
 
 

@@ -40,7 +40,7 @@ def bench(
 
 
 def _say_data(found: list[Measurement], runtime: Runtime, batch_size: int) -> None:
-    """All digits of all rounds, and where they come from."""
+    """Prints the figures of all rounds, unrounded, with their provenance, as JSON."""
     import json
     from dataclasses import asdict
 

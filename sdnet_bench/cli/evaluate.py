@@ -63,7 +63,7 @@ def evaluate(
 
 
 def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> None:
-    """Refuses options that would be heeded only beside others."""
+    """Raises a `UsageError` for options that have no effect in this combination."""
     if dry_run:
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
     if severity != "all" and not wanted["names"]:
@@ -75,7 +75,7 @@ def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> 
 def _run_study(
     bench: Workbench, study: str, limit: int | None, archived: bool, *, dry_run: bool, as_json: bool
 ) -> list[Record]:
-    """Shows the plan, and carries it out unless this is a dry run."""
+    """Shows the plan of a study and, unless `dry_run` is set, runs it."""
     from ..paper.plan import Extent, run
     from ..paper.registry import plan
     from .show import show_plan

@@ -1,4 +1,4 @@
-"""`sdnet-bench models`: what is here, and the roads to and from the Hub."""
+"""`sdnet-bench models`: lists, shows, pulls, pushes, exports, adopts, adds and converts models."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def convert_model(
 
 
 def _card(folder: Path) -> str:
-    """The card in a model's folder, without what a terminal would take for commands."""
+    """The card in a model's folder, without control characters of terminals."""
     try:
         text = (folder / CARD).read_text(encoding="utf-8").rstrip()
     except (OSError, ValueError):

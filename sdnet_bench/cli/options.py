@@ -1,4 +1,4 @@
-"""Options that several commands define as their own, and how those that are text are read."""
+"""Options that several commands define, and parsers of options given as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iteration
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of whatever is drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ..records import Severity as SeverityLevel
 
 LAMBDAS = "0.1:1.5:0.1"
-"""`config.LAMBDAS` as one types it: first, last, step."""
+"""`config.LAMBDAS` as text: first, last, step."""
 
 
 def number(text: str, what: str) -> float:
-    """`text` as a number, or a `UsageError`."""
+    """Parses a number; a `UsageError` where `text` is none."""
     try:
         return float(text)
     except ValueError:
@@ -39,7 +39,7 @@ def number(text: str, what: str) -> float:
 
 
 def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
-    """`text` as one of the choices, or an `UnknownNameError`."""
+    """Returns `text` if it is one of the choices; an `UnknownNameError` otherwise."""
     for choice in choices:
         if choice == text:
             return choice
@@ -47,7 +47,7 @@ def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
 
 
 def corruption_names(text: str, *, streams: bool = False) -> list[str]:
-    """A name, a group or "all" to the names of corruptions; "unknown" where streams of all noises are meant too."""
+    """The corruptions of a name, a group or "all"; with `streams` also "unknown"."""
     from ..data import CORRUPTIONS
     from ..records import NOISES, UNKNOWN
 
@@ -60,7 +60,7 @@ def corruption_names(text: str, *, streams: bool = False) -> list[str]:
 
 
 def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
-    """ "all" or one number to severities; "mixed" where streams are meant too."""
+    """The severities of "all" or one number; with `streams` also "mixed"."""
     from ..data import SEVERITIES
     from ..records import MIXED
 
@@ -74,12 +74,12 @@ def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
 
 
 def levels(text: str | None) -> list[float] | None:
-    """ "0.02:0.2:0.02" or "60,40,20" to levels of a corruption."""
+    """Parses levels of a corruption, such as "0.02:0.2:0.02" or "60,40,20"; None for None."""
     return None if text is None else parse_grid(text, "levels")
 
 
 def check_protocols(text: str) -> list[Protocol]:
-    """Protocols of an attack from "all", or from names with commas between them, in the order of PROTOCOLS."""
+    """Parses protocols, "all" or names separated by commas, into the order of PROTOCOLS."""
     from ..records import PROTOCOLS
 
     if text == "all":
@@ -91,7 +91,7 @@ def check_protocols(text: str) -> list[Protocol]:
 
 
 def parse_eps(text: str | None, norm: str) -> float:
-    """ "8/255", "0.031" or None (the norm's default: 8/255 for linf, 0.5 for l2) to a number."""
+    """Parses a radius such as "8/255" or "0.031"; None gives the norm's default (8/255 for linf, 0.5 for l2)."""
     from ..records import DEFAULT_EPS
 
     if text is None:
@@ -107,14 +107,14 @@ def parse_eps(text: str | None, norm: str) -> float:
 
 
 def parse_lambdas(text: str) -> list[float]:
-    """A grid of lambdas: "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` where it is neither."""
+    """Parses a grid of lambdas, "0.1:1.5:0.1" (first, last, step) or "0.1,0.3,1"; a `UsageError` otherwise."""
     from ..csc import check_lambda
 
     return [check_lambda(value) for value in parse_grid(text, "lambdas")]
 
 
 def parse_grid(text: str, what: str) -> list[float]:
-    """Numbers written as "first:last:step" or with commas between them, each once; a `UsageError` for anything else."""
+    """Parses numbers as "first:last:step" or separated by commas, each once; a `UsageError` otherwise."""
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))

@@ -1,4 +1,4 @@
-"""What a person sees: data on stdout; progress, notes and errors on stderr."""
+"""Output of the command line: data on stdout; progress, notes and errors on stderr."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rich.text import Text
 from ..progress import Progress, Task
 
 IS_FIRST = os.environ.get("RANK", "0") == "0"
-"""Whether this is the first, or the only, of the processes that a launcher such as `torchrun` started."""
+"""Whether this is the first (or only) process of a launcher such as `torchrun`."""
 
 talk = Console(stderr=True, highlight=False)
 
 
 class Bar(Task):
-    """A task with a bar, a rate and the time that is left."""
+    """A task with a bar, a rate and the remaining time."""
 
     def __init__(self, bar: bars.Progress, number: bars.TaskID) -> None:
         self._bar, self._number = bar, number
@@ -32,7 +32,7 @@ class Bar(Task):
 
 
 class Speed(bars.ProgressColumn):
-    """Units per second."""
+    """A column with the units per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Speed(bars.ProgressColumn):
 
 
 class Screen(Progress):
-    """Notes as lines, tasks as bars; bars only where stderr is a terminal."""
+    """Prints notes as lines and tasks as bars; bars only where stderr is a terminal."""
 
     def note(self, text: str) -> None:
         if IS_FIRST:
@@ -63,7 +63,7 @@ class Screen(Progress):
 
 
 def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Prints rows with the same keys, as JSON or as a table as wide as it needs to be; words start at the left."""
+    """Prints rows with the same keys, as JSON or as a table of any width; text is left-aligned."""
     if as_json:
         say(json.dumps(rows, indent=1))
         return
@@ -78,7 +78,7 @@ def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Prints data; of several processes only the first speaks."""
+    """Prints data in the first process only."""
     if IS_FIRST:
         sys.stdout.write(text + "\n")
 
@@ -90,7 +90,7 @@ def _text(value: object) -> str:
 
 
 def warn(message: str) -> None:
-    """Prints a one-line warning; of several processes only the first speaks."""
+    """Prints a one-line warning in the first process only."""
     if IS_FIRST:
         talk.print(Text("warning: ", style="bold yellow") + Text(message, style="default"), soft_wrap=True)
 

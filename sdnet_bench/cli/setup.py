@@ -1,4 +1,4 @@
-"""The options that commands share, defined once, and how a command takes them."""
+"""The options that commands share, and the decorators that add them to a command."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ..studies.workbench import Workbench
 
 Own = ParamSpec("Own")
-"""The parameters of a command that are its own."""
+"""The command's own parameters."""
 Shared = Literal["model", "seed", "device", "precision", "data_dir", "runs_dir", "json"]
-"""A field of `Setup`."""
+"""Name of a field of `Setup`."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a command works with: the fields in the order of their help, each with its option and its default."""
+    """Values of the shared options: fields in the order of the help, each with its option and default."""
 
     model: Annotated[
         str | None,
@@ -43,10 +43,10 @@ class Setup:
 
     @property
     def name(self) -> str:
-        """The name of the model: the one that is given, or that of the run that was trained last.
+        """The given name of the model, or the name of the run that was trained last.
 
         Raises:
-            UsageError: none is given, and there is no run.
+            UsageError: no name is given, and there is no run.
         """
         if self.model:
             return self.model
@@ -57,13 +57,13 @@ class Setup:
         return max(trained, key=lambda path: path.stat().st_mtime).parent.name
 
     def runtime(self) -> Runtime:
-        """The machine of this device and precision."""
+        """The runtime of this device and precision."""
         from ..engine.runtime import Runtime
 
         return Runtime.create(self.device, self.precision)
 
     def open(self) -> Workbench:
-        """The model on the bench, with its data."""
+        """The workbench of the model."""
         from ..studies.workbench import Workbench
         from .screen import Screen
 
@@ -72,18 +72,18 @@ class Setup:
 
 
 class Decorator(Protocol):
-    """Turns a function of a `Setup` into a command with the options of that `Setup`."""
+    """Turns a function of a `Setup` into a command with shared options."""
 
     def __call__(self, command: Callable[Concatenate[Setup, Own], None], /) -> Callable[Own, None]: ...
 
 
 def measuring(*, seed: int | None = None, precision: str | None = None) -> Decorator:
-    """Gives a command that measures a model all options of `Setup`, but those whose one value is named here."""
+    """Adds all options of `Setup` to a command that measures a model, except those with a fixed value here."""
     fixed = {name: value for name, value in {"seed": seed, "precision": precision}.items() if value is not None}
     names = [field.name for field in fields(Setup) if field.name not in fixed]
     return lambda command: splice(command, Setup, names, fixed)
 
 
 def sharing(*names: Shared) -> Decorator:
-    """Gives a command the named options of `Setup`; the other fields keep their defaults."""
+    """Adds the named options of `Setup` to a command; the other fields keep their defaults."""
     return lambda command: splice(command, Setup, names)

@@ -1,4 +1,4 @@
-"""What commands do with what was measured: tables and figures, the card and the results of a run."""
+"""Shared steps of commands: writing tables and figures, and the card and results of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:
-    """Writes tables and figures of the named models, or of all, and prints the tables; the first process does."""
+    """Writes tables and figures of the named models, or of all, and prints the tables, in the first process only."""
     if not IS_FIRST:
         return
     from ..paper.render import check_formats, to_markdown, write_tables
@@ -30,7 +30,7 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
 
 
 def publish(bench: Workbench) -> None:
-    """Brings card and `results.json` of a run up to its records; shipped models are left as they are."""
+    """Updates card and `results.json` of a run from its records; shipped models are not changed."""
     from ..paper.results import Results
     from ..report.card import publish
 

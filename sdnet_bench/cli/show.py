@@ -1,4 +1,4 @@
-"""Records and fits as a person reads them, or as JSON."""
+"""Prints records, plans and fits as tables or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
-    """One row per record: what was measured, accuracy with its interval, residual; as JSON the cell and all digits."""
+    """Prints one row per record: cell, accuracy with its interval, residual; as JSON the full cell, unrounded."""
     rows = [_data(record) if as_json else _row(record) for record in records]
     if rows or as_json:
         show_rows(rows, as_json=as_json)
@@ -33,7 +33,7 @@ def _data(record: Record) -> dict[str, Any]:
 
 
 def _attacked(record: Record) -> dict[str, Any]:
-    """By which protocol, and what the accuracy (%) was before."""
+    """Columns of an attacked record: protocol and clean accuracy (%)."""
     from ..records import CLEAN
 
     return {"protocol": record.cell.protocol, "clean": 100 * float((~record.lost(CLEAN)).mean())}
@@ -56,7 +56,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
-    """Who attacks, within which ball, and what the attack looks at."""
+    """Columns of an attack: its name, its threat and the attacked network."""
     from ..records import show_eps
 
     restarts = f" x {attack.restarts}" if attack.restarts > 1 else ""
@@ -70,7 +70,7 @@ def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
 
 
 def _made_at(attack: AttackSetting) -> str | None:
-    """The lambda of what the attack looks at; the first and the last of several, and how many these are."""
+    """The lambda of the attacked network as text; of several the first, the last and their number."""
     if attack.through:
         return f"each image's, {attack.through}"
     made = attack.crafted_at
@@ -85,7 +85,7 @@ def _made_at(attack: AttackSetting) -> str | None:
 
 
 def _lambda(record: Record) -> float | str | None:
-    """The one of the cell, and who chose it; mean and standard deviation where every image has its own."""
+    """The lambda of the cell, with its rule; mean and standard deviation where it is chosen per image."""
     inference, metrics = record.inference, record.metrics
     if inference.rule is None:
         return inference.lambda_
@@ -96,7 +96,7 @@ def _lambda(record: Record) -> float | str | None:
 
 
 def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_json: bool) -> None:
-    """What a study has to measure, and how long that takes at the speed of one batch; data, or talk."""
+    """Prints the steps of a study and the time they take at the speed of one batch, as data or as notes."""
     from ..paper.plan import images_per_second
 
     rows = [_plan_row(bench, step) for step in steps]
@@ -120,7 +120,7 @@ def _plan_row(bench: Workbench, step: PlanStep) -> dict[str, Any]:
 
 
 def show_sweep(records: Sequence[Record]) -> None:
-    """One row per lambda, one column per corruption and severity; the best of each column is marked."""
+    """Prints one row per lambda, one column per corruption and severity, with the best of each column marked."""
     rows = "lambda of the stem" if any(record.inference.layers == "stem" for record in records) else "lambda"
     columns: dict[str, dict[float, float]] = {}
     for record in records:
@@ -141,7 +141,7 @@ def _marked(accuracy: float, best: float) -> str:
 
 
 def show_fits(fits: Sequence[LambdaFit], *, as_json: bool) -> None:
-    """The lines and how well they fit; as JSON with their points."""
+    """Prints fits with R²; as JSON with their points."""
     if as_json:
         show_rows([fit.model_dump() for fit in fits], as_json=True)
         return

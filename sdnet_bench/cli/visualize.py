@@ -93,7 +93,7 @@ def sparsity(
 
 
 def _numbers(text: str, what: str) -> list[int]:
-    """ "0,1,2" to numbers, each once; a `UsageError` for anything else."""
+    """Parses integers separated by commas, each once; a `UsageError` otherwise."""
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:

@@ -1,10 +1,10 @@
-"""Whether a part keeps its contract: what a plugin's author asks before anybody else uses it.
+"""Checks whether a part, of the package or of a plugin, keeps its contract.
 
-findings     a check, what it found, and how parts that print or exit are put up with
-backbone     networks, those of other people's libraries too
-corruption   corruptions
-attack       attacks
-dataset      data sets
+findings     checks and findings; isolates parts that print or exit
+backbone     the contract of networks, also of libraries
+corruption   the contract of corruptions
+attack       the contract of attacks
+dataset      the contract of data sets
 run          all checks of a part, by name; the list of all parts
 """
 

@@ -1,4 +1,4 @@
-"""The contract of an attack: within its budget, a function of image and seed, and no trace left on the network."""
+"""The contract of an attack: images within the ball, results by image and seed only, the network left unchanged."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .findings import Check
 
 IMAGES, SIDE, CLASSES, STEPS = 16, 8, 5, 20
 APART = 4
-"""One image in so many is attacked alone, too."""
+"""Every APART-th image is also attacked alone."""
 BUDGETS = (Threat("linf", 0.03), Threat("l2", 0.3))
-"""Some images of the small networks fall within them, and some do not."""
+"""Threat models in which some images of the small networks can be fooled and others cannot."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What an attack is set on.
+    """A network, a threat model and images for testing an attack.
 
     Args:
-        where: budget and network, in words.
-        net: in eval mode.
-        threat: the budget.
-        images: `(16, 3, 8, 8)`.
-        labels: `(16,)`, what the network takes the images for.
+        where: threat model and network, in words.
+        net: the network, in eval mode.
+        threat: the threat model.
+        images: `(16, 3, 8, 8)` in [0, 1].
+        labels: `(16,)`, the classes that the network predicts for the images.
     """
 
     where: str
@@ -43,25 +43,25 @@ class Target:
     labels: Tensor
 
     def attacked(self, name: str, places: Sequence[int] = range(IMAGES)) -> Adversarials:
-        """What one run makes of the images at these places."""
+        """The adversarial images of one run on the images at `places`."""
         at, run = list(places), AttackRun(attack_setting(self.threat, STEPS, name=name))
         return craft(self.net, self.images[at], self.labels[at], run, at)
 
     def fallen_to(self, name: str) -> int:
-        """How many images fool the network, on the way or at the end."""
+        """Number of images that fool the network, in any iteration or at the end."""
         made = self.attacked(name)
         return int((made.fallen | (_labels(self.net, made.last) != self.labels)).sum())
 
 
 @dataclass(frozen=True)
 class AttackSubject:
-    """An attack by name. The targets are made anew each time, and are always the same."""
+    """An attack by name. The targets are made anew each time, with equal values."""
 
     name: str
 
     @property
     def targets(self) -> list[Target]:
-        """A plain network, and one with a CSC-layer, in both norms."""
+        """A plain network and one with a CSC-layer, each in both norms."""
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             firsts = {"a plain network": nn.Conv2d(3, 6, 3, 2, 1), "a network with a CSC-layer": CSCConv2d(3, 6, 3, 2)}
@@ -75,11 +75,11 @@ class AttackSubject:
 
     @property
     def usable(self) -> list[Target]:
-        """Those that it does not refuse."""
+        """The targets whose norm the attack accepts."""
         return [target for target in self.targets if self.refusal(target) is None]
 
     def refusal(self, target: Target) -> str | None:
-        """What it says where it does not work in this norm."""
+        """The attack's error message where it refuses the norm; None otherwise."""
         try:
             target.attacked(self.name)
         except UsageError as error:
@@ -88,7 +88,7 @@ class AttackSubject:
 
 
 class _OneByOne(nn.Module):
-    """Classifies the images of a batch one after the other, so that no sum depends on the batch."""
+    """Classifies the images of a batch one by one, so that rounding does not depend on the batch."""
 
     def __init__(self, first: nn.Module) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def _is_stronger_than_noise(subject: AttackSubject) -> str | None:
 
 
 def _traces(net: nn.Module) -> dict[str, object]:
-    """All that an attack could leave behind on a network or in the process."""
+    """State of the network and of the process that an attack could change."""
     return {
         "weights": copy.deepcopy(net.state_dict()),
         "modes": [module.training for module in net.modules()],

@@ -20,7 +20,7 @@ from .findings import Check
 CLASSES = 7
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 CLOSE = 1e-4
-"""Of the largest logit: more than the order of sums makes in float32."""
+"""Largest difference of equal logits, relative to the largest logit; above rounding errors of float32."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,26 @@ class BackboneSubject:
     """A backbone by name.
 
     Args:
-        side: of the square images that it is shown.
+        side: side of the square test images.
     """
 
     name: str
     side: int = 32
 
     def build(self, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, seed: int = 0) -> nn.Module:
-        """A network in eval mode; always with the same weights, where these come from torch's generator."""
+        """A network in eval mode, with equal weights for equal seeds if they come from torch's generator."""
         net: nn.Module = self.fresh(mean, std, seed).eval()
         return net
 
     def fresh(self, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD, seed: int = 0) -> Any:
-        """Whatever it builds."""
+        """The return value of the builder."""
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             return build(self.name, num_classes=CLASSES, mean=mean, std=std)
 
     @property
     def images(self) -> Tensor:
-        """`(4, 3, side, side)` in [0, 1]: black, white, and two of noise."""
+        """`(4, 3, side, side)` in [0, 1]: a black, a white and two noise images."""
         shape = (2, 3, self.side, self.side)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(1))
         return torch.cat([torch.zeros_like(noise[:1]), torch.ones_like(noise[:1]), noise])
@@ -106,7 +106,7 @@ def _is_alone_in_a_batch(subject: BackboneSubject) -> str | None:
 
 def _passes_gradients(subject: BackboneSubject) -> str | None:
     net, images = subject.build(), subject.images
-    update_bn([images], net)  # a deep network without statistics passes nothing on
+    update_bn([images], net)  # without batch norm statistics a deep network has constant logits
     images.requires_grad_()
     loss = F.cross_entropy(net(images), subject.labels)
     return _fault_of(*torch.autograd.grad(loss, images, allow_unused=True))
@@ -136,7 +136,7 @@ def _can_be_copied(subject: BackboneSubject) -> str | None:
 
 
 def _apart(logits: Tensor, others: Tensor) -> str | None:
-    """By how much logits differ, where that is more than rounding."""
+    """The difference of logits as text, where it is above CLOSE; None otherwise."""
     apart = float((logits - others).abs().max() / logits.abs().max().clamp(min=torch.finfo(logits.dtype).tiny))
     return None if apart <= CLOSE else f"logits that differ by {apart:.1g} of the largest"
 

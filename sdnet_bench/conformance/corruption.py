@@ -1,4 +1,4 @@
-"""The contract of a corruption: pixels to pixels of the same shape, a function of level and generator alone."""
+"""The contract of a corruption: pixels of the same shape, which depend only on input, level and generator."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SHAPES = ((3, 32, 32), (3, 48, 64))
 
 @dataclass(frozen=True)
 class CorruptionSubject:
-    """A corruption, shown a few handwritten digits."""
+    """A corruption by name, with a few handwritten digits as test images."""
 
     corruption: Corruption
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """`(16, 3, 32, 32)`, digits with a colour."""
+        """`(16, 3, 32, 32)` uint8: coloured digits."""
         split = limited(open_dataset("digits", Path()).open("test"), IMAGES)
         grey: NDArray[np.uint8] = next(split.batches(IMAGES, torch.device("cpu"))).images.numpy()
         tinted: NDArray[np.uint8] = (grey * TINT).astype(np.uint8)
@@ -37,17 +37,17 @@ class CorruptionSubject:
 
     @property
     def levels(self) -> Iterator[tuple[str, int, Level]]:
-        """(family, severity, level), of all that it names."""
+        """All triples (family, severity, level) of the corruption."""
         for family, levels in self.corruption.severities.items():
             yield from ((family, severity, level) for severity, level in zip(SEVERITIES, levels, strict=True))
 
     def corrupted(self, level: Level) -> NDArray[np.uint8]:
-        """The images at a level, as a benchmark sees them."""
+        """The images corrupted at a level, as `corrupt` returns them."""
         name = self.corruption.name
         return np.stack([corrupt(name, image, level=level, seed=0, index=at) for at, image in enumerate(self.images)])
 
     def apply(self, pixels: Pixels, level: Level) -> Pixels:
-        """What becomes of one image, before anybody clips it."""
+        """The corrupted pixels of one image, before clipping."""
         return self.corruption.apply(pixels, level, np.random.default_rng(0))
 
 
@@ -113,12 +113,12 @@ def _grows(subject: CorruptionSubject) -> str | None:
 
 
 def _picture(shape: tuple[int, ...]) -> Pixels:
-    """Noise in [0, 1]."""
+    """An image of uniform noise in [0, 1]."""
     return np.random.default_rng(1).random(shape)
 
 
 def _generators() -> dict[str, str]:
-    """The states of the generators that a whole process shares, by their library."""
+    """States of the global random generators, by library."""
     return {
         "numpy": str(np.random.get_state()),
         "torch": str(torch.get_rng_state().tolist()),

@@ -1,4 +1,4 @@
-"""The contract of a data set: three splits apart from each other, always the same, of uint8 images with labels."""
+"""The contract of a data set: three disjoint, deterministic splits of uint8 images with labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .findings import Check
 CPU = torch.device("cpu")
 SOME, MANY = 256, 5000
 SHARED = 0.01
-"""The share of test images that may be found among the training images: real collections hold a few twins."""
+"""Largest share of test images that may occur among the training images; real data sets have a few duplicates."""
 WHICH: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True)
 class DatasetSubject:
-    """A data set by name, and where its files are looked for."""
+    """A data set by name, and the folder of its files."""
 
     name: str
     data_dir: Path

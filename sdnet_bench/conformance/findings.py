@@ -1,4 +1,4 @@
-"""What a check finds: a sentence where a part is not what it should be."""
+"""Checks of parts and their findings."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Finding(Frozen):
     """The outcome of one check of one part."""
 
     kind: str
-    """Of part."""
+    """Kind of the part."""
     check: str
     verdict: Verdict
     says: str
-    """What is expected, and, unless it passes, what was found instead."""
+    """The expectation, and, unless the check passes, what was found instead."""
 
 
 @dataclass(frozen=True)
 class Check(Generic[Subject]):
-    """One thing that a part is asked.
+    """A check of a part.
 
     Args:
-        name: in a word or two.
-        expected: what holds where it passes.
-        find: what was found instead; None where all is well. Whatever it raises is found, too.
-        severity: "warn" where a good part may have its reasons; "stop" where nothing else can be asked once it fails.
+        name: name in a word or two.
+        expected: what holds where the check passes.
+        find: returns what was found instead, or None; an exception counts as a finding.
+        severity: "warn" where a valid part may fail; "stop" where no further check is possible after a failure.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Check(Generic[Subject]):
 
 
 def make_checks(kind: str, checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[Finding]:
-    """Makes the checks in their order, and says whether the part printed anything.
+    """Makes the checks in order, then checks whether the part printed anything.
 
-    A part may print and exit here as it likes: neither reaches the terminal.
+    Output and exits of the part are caught.
     """
     said = io.StringIO()
     for check in checks:

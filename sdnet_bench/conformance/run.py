@@ -1,4 +1,4 @@
-"""All checks of a part, by name."""
+"""Runs all checks of a part by name."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ REGISTRIES: tuple[Registry[Any], ...] = (ATTACKS, BACKBONES, CORRUPTIONS, DATASE
 
 
 def all_parts() -> list[Part]:
-    """Our own parts and those of plugins, by kind and name; every plugin is loaded for that."""
+    """Our own parts and those of plugins, sorted by kind and name; loads every plugin."""
     return [part for registry in REGISTRIES for part in registry.listing()]
 
 
 def check_part(name: str, *, side: int = 32, data_dir: Path = Path("data")) -> Iterator[Finding]:
-    """Checks every part of that name, and somebody else's network, such as `torchvision:resnet18`, as a backbone.
+    """Checks every part called `name`; a network of a library, such as `torchvision:resnet18`, as a backbone.
 
     Args:
-        name: of the part.
-        side: of the square images that a backbone is shown.
-        data_dir: where data sets lie.
+        name: name of the part.
+        side: side of the square test images of a backbone.
+        data_dir: folder of the data sets.
 
-    Yields what was found as soon as it is: some networks take a minute.
+    Yields:
+        Each finding as soon as it is made.
 
     Raises:
-        UnknownNameError: nothing has that name.
+        UnknownNameError: there is no part of that name.
     """
     if is_external(name):
         return _findings("backbone", name, side, data_dir)
@@ -59,7 +60,7 @@ def _findings(kind: str, name: str, side: int, data_dir: Path) -> Iterator[Findi
 
 
 def _left_out(name: str) -> Iterator[Finding]:
-    """Plugins of that name that could not become parts."""
+    """Findings for rejected plugins of that name."""
     for registry in REGISTRIES:
         for part in registry.rejected:
             if part.name == name:

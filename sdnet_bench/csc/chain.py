@@ -1,8 +1,8 @@
 """From the code of a CSC-layer back to the image: the chain of dictionaries (paper, Appendix B, equations 13 and 14).
 
-A chain is a sequence of layers that a batch goes through one after another: CSC-layers, the batch norms that follow
-them, and ReLU or identity. Equation (14) speaks of the dictionaries alone, x~ = A_1(A_2(... A_l(z_l))). A batch norm
-between them changes the units, and has to be undone for a code to come back to those of the layer before.
+A chain is a sequence of layers, each applied to the output of the one before: CSC-layers, the batch norms that follow
+them, and ReLU or identity. Equation (14) has dictionaries only, x~ = A_1(A_2(... A_l(z_l))). A batch norm between two
+dictionaries changes the units of the code and is inverted here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 def chain_to(path: Sequence[nn.Module], number: int) -> list[nn.Module]:
-    """The links of a path up to its CSC-layer of that number, counted from 1, which comes last.
+    """The layers of a path up to and including its CSC-layer `number`, counted from 1.
 
     A `UsageError` where the path has no such layer.
     """
@@ -36,19 +36,18 @@ def chain_to(path: Sequence[nn.Module], number: int) -> list[nn.Module]:
 
 @torch.no_grad()
 def rebuild(chain: Sequence[nn.Module], code: Tensor, size: Size) -> Tensor:
-    """Equation (14): what the code at the end of a chain says of the chain's input.
+    """Equation (14): the input of a chain, reconstructed from the code at its end.
 
-    Batch norm is undone exactly, as it is in eval mode: x = (y - bias) sqrt(var + eps) / weight + mean, with the
-    running mean and variance. Where its weight is 0 it has let nothing through, and the running mean takes the place
-    of x. ReLU and identity hand values through.
+    Batch norm in eval mode is inverted exactly: x = (y - bias) sqrt(var + eps) / weight + mean, with the running mean
+    and variance. Channels of weight 0 take the running mean. ReLU and identity are skipped.
 
     Args:
-        chain: ends with the layer whose output `code` is, mostly a CSC-layer.
+        chain: layers up to the one whose output is `code`, usually a CSC-layer.
         code: `(N, C, h, w)`.
-        size: (H, W) of the chain's input: at stride 2 two sizes share one code grid.
+        size: (H, W) of the input; at stride 2 two sizes have the same code grid.
 
     Returns:
-        `(N, M, H, W)`, in the units of the chain's input.
+        `(N, M, H, W)`, in the units of the input.
     """
     for link, of in reversed(list(zip(chain, _sizes(chain, size), strict=True))):
         if isinstance(link, CSCConv2d):
@@ -62,17 +61,17 @@ def rebuild(chain: Sequence[nn.Module], code: Tensor, size: Size) -> Tensor:
 
 @torch.no_grad()
 def carry(chain: Sequence[nn.Module], patches: Tensor) -> Tensor:
-    """The linear part of `rebuild`, away from all borders: what patches at the end of a chain are at its beginning.
+    """The linear part of `rebuild` away from borders: patches of a chain's output mapped to patches of its input.
 
-    With the chain before a CSC-layer and the atoms of that layer it is what one unit of each code adds to the input.
+    For the chain before a CSC-layer and the atoms of that layer, the result is the image of one unit of each code.
 
     Args:
-        chain: ends before the layer whose input the patches are part of.
+        chain: layers before the one whose input contains the patches.
         patches: `(n, C, k, k)`.
 
     Returns:
-        `(n, M, K, K)`: each CSC-layer with kernel k and stride s makes (K - 1) s + k of a side K; odd sides stay odd,
-        and the middle stays the middle.
+        `(n, M, K, K)`: a CSC-layer with kernel k and stride s maps a side K to (K - 1) s + k. Odd sides stay odd, and
+        the centre stays the centre.
     """
     for link in reversed(chain):
         if isinstance(link, CSCConv2d):
@@ -99,7 +98,7 @@ def _undo(norm: nn.BatchNorm2d, value: Tensor) -> Tensor:
 
 
 def _slope(norm: nn.BatchNorm2d) -> Tensor:
-    """`(C, 1, 1)`: by how much the input of a batch norm grows with its output; 0 where it lets nothing through."""
+    """`(C, 1, 1)`: derivative of a batch norm's input by its output; 0 for channels of weight 0."""
     _, variance = _statistics(norm)
     weight = norm.weight if norm.affine else torch.ones_like(variance)
     return torch.where(weight == 0, 0, (variance + norm.eps).sqrt() / weight).view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""The one way to change lambda, and the one way to see residuals, of a whole network."""
+"""Setting lambda and measuring residuals of all CSC-layers of a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def csc_layers(net: nn.Module) -> list[CSCConv2d]:
 
 
 def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
-    """The same, or a `UsageError` where there is none."""
+    """The CSC-layers of a network, in the order of its modules; a `UsageError` where there are none."""
     layers = csc_layers(net)
     if not layers:
         raise UsageError(
@@ -30,13 +30,13 @@ def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
 
 
 def tuned_layers(net: nn.Module) -> list[CSCConv2d]:
-    """Those of them that lambda is changed in: every one, except in a block of `tuning`."""
+    """The CSC-layers that `set_lambda` changes: all of them, except inside a block of `tuning`."""
     return [layer for layer in require_csc_layers(net) if layer.is_tuned]
 
 
 @contextmanager
 def holding(name: str, values: Sequence[tuple[object, object]]) -> Iterator[None]:
-    """An attribute of modules at a value for each, `(module, value)`, for the length of a block."""
+    """Sets the attribute `name` of each module of `(module, value)` pairs, and restores it when the block ends."""
     before = [(module, getattr(module, name)) for module, _ in values]
     try:
         for module, value in values:
@@ -48,31 +48,31 @@ def holding(name: str, values: Sequence[tuple[object, object]]) -> Iterator[None
 
 
 def tuning(net: nn.Module, layers: Literal["all", "stem"]) -> AbstractContextManager[None]:
-    """For the length of a block, lambda of a network is that of the stem, its first CSC-layer, alone; or of all still.
+    """Restricts changes of lambda to the stem, the first CSC-layer, inside a block; with "all" nothing changes.
 
-    `get_lambda`, `set_lambda`, `using_lambda` and `feeding_lambda` leave the other layers as they are then.
+    `get_lambda`, `set_lambda`, `using_lambda` and `feeding_lambda` then ignore the other layers.
     """
     others = tuned_layers(net)[1:] if layers == "stem" else []
     return holding("is_tuned", [(layer, False) for layer in others])
 
 
 def get_lambda(net: nn.Module) -> float:
-    """The lambda that the CSC-layers of the network share."""
+    """The lambda of the CSC-layers; a `UsageError` where they differ or have one lambda per image."""
     layers = tuned_layers(net)
     if any(layer.lambda_.ndim for layer in layers):
         raise UsageError("the CSC-layers do not share one lambda", got="one per image")
     values = {float(layer.lambda_) for layer in layers}
     if len(values) > 1:
         raise UsageError("the CSC-layers do not share one lambda", got=sorted(values))
-    return round(values.pop(), 7)  # float32 noise off: 0.1, not 0.10000000149
+    return round(values.pop(), 7)  # without the rounding of float32: 0.1, not 0.10000000149
 
 
 @torch.no_grad()
 def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     """Sets lambda in every CSC-layer; it takes effect at the next `forward`.
 
-    `value` is a number, or a tensor `(N,)` with one lambda for each image of the batches that follow.
-    Finite and >= 0, else `UsageError`; a network without CSC-layers is a `UsageError` too.
+    `value` is a number, or a tensor `(N,)` with one lambda per image of the batches that follow. A `UsageError` where
+    it is not finite or below 0, or the network has no CSC-layers.
     """
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if wanted.ndim > 1 or not bool(torch.isfinite(wanted).all()) or bool((wanted < 0).any()):
@@ -86,7 +86,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
 
 @contextmanager
 def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]:
-    """`set_lambda` for the length of a block; None leaves the network as it is."""
+    """`set_lambda` inside a block, restored when it ends; None changes nothing."""
     before = [] if value is None else [(layer, layer.lambda_.clone()) for layer in tuned_layers(net)]
     try:
         if value is not None:
@@ -98,19 +98,19 @@ def using_lambda(net: nn.Module, value: float | Tensor | None) -> Iterator[None]
 
 
 def feeding_lambda(net: nn.Module, lambdas: Tensor) -> AbstractContextManager[None]:
-    """`(N,)` lambdas >= 0 in every CSC-layer for the length of a block, as they are: gradients flow through them."""
+    """Sets lambda to the tensor `(N,)`, >= 0, inside a block, without a copy: gradients flow through it."""
     return holding("lambda_", [(layer, lambdas) for layer in tuned_layers(net)])
 
 
 def using_steps(net: nn.Module, steps: int | None) -> AbstractContextManager[None]:
-    """So many FISTA iterations, at least 1, in every CSC-layer for the length of a block; None: as many as before."""
+    """Sets the FISTA iterations of every CSC-layer inside a block; None changes nothing. Below 1: a `UsageError`."""
     if steps is not None and steps < 1:
         raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
     return holding("steps", [] if steps is None else [(layer, steps) for layer in require_csc_layers(net)])
 
 
 class RememberedCorrelation:
-    """A layer's `correlate` that computes A* x once for as long as the same input comes back."""
+    """A layer's `correlate` that reuses A* x while the input is equal to the last one."""
 
     def __init__(self, layer: CSCConv2d) -> None:
         self._correlate = layer.correlate
@@ -125,11 +125,10 @@ class RememberedCorrelation:
 
 @contextmanager
 def shared_correlations(net: nn.Module) -> Iterator[None]:
-    """For a sweep over lambda: A* x of a batch is computed once, however often the batch comes back in the block.
+    """Inside a block the first CSC-layer computes A* x once for repeated equal inputs, as in a sweep over lambda.
 
-    That is so in the first CSC-layer: what comes into the others depends on lambda. Weights, precision and step sizes
-    must stay as they are meanwhile. A network without CSC-layers is left alone, and so is one that is in such a block
-    already.
+    The inputs of the other layers depend on lambda. Weights, precision and step sizes must not change in the block.
+    Does nothing without CSC-layers and inside another such block.
     """
     fresh = [layer for layer in csc_layers(net)[:1] if not isinstance(layer.correlate, RememberedCorrelation)]
     for layer in fresh:
@@ -142,10 +141,10 @@ def shared_correlations(net: nn.Module) -> Iterator[None]:
 
 
 class ResidualMeter:
-    """The norms |x - A z|_2 per image of every batch that passed since the meter was switched on.
+    """Collects the norms |x - A z|_2 of each image in every batch.
 
     Args:
-        attached: whether gradients flow through them.
+        attached: whether gradients flow through the norms.
     """
 
     def __init__(self, *, attached: bool = False) -> None:
@@ -153,12 +152,15 @@ class ResidualMeter:
         self._norms: dict[CSCConv2d, list[Tensor]] = {}
 
     def observe(self, layer: CSCConv2d, inputs: tuple[Tensor, ...], code: Tensor) -> None:
-        """A forward hook of a CSC-layer."""
+        """Forward hook of a CSC-layer that stores the norms of a batch."""
         norms = layer.residual(inputs[0], code).flatten(1).norm(dim=1)
         self._norms.setdefault(layer, []).append(norms if self._attached else norms.detach())
 
     def per_image(self) -> Tensor:
-        """`(N,)`: averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs."""
+        """`(N,)`: norms averaged over the CSC-layers (Algorithm 1, step 6), in the units of the layers' inputs.
+
+        A `UsageError` where no forward pass was observed.
+        """
         if not self._norms:
             hint = "Enter residuals() before the forward; of a compiled network, measure the original."
             raise UsageError("no forward of a CSC-layer was observed", hint=hint)
@@ -167,9 +169,9 @@ class ResidualMeter:
 
 @contextmanager
 def residuals(net: nn.Module, *, attached: bool = False) -> Iterator[ResidualMeter]:
-    """Observes the residuals of all CSC-layers during a block, starting from nothing.
+    """Yields a new meter of the residuals of all CSC-layers, which observes every forward pass in the block.
 
-    Gradients flow through them where they are `attached`.
+    With `attached` gradients flow through the residuals.
     """
     meter = ResidualMeter(attached=attached)
     hooks = [layer.register_forward_hook(meter.observe) for layer in require_csc_layers(net)]
@@ -181,11 +183,10 @@ def residuals(net: nn.Module, *, attached: bool = False) -> Iterator[ResidualMet
 
 
 class DictionaryProjection:
-    """The constraint of equation (5) as a companion of the optimiser: call it after every step.
+    """The constraint of equation (5): call it after every step of the optimiser.
 
-    Atoms go back to unit norm and step sizes follow, by a few warm-started power iterations that never make the
-    host wait; `settle` runs them to the tolerance, once training is over. A network without CSC-layers is
-    left alone.
+    It projects the atoms to unit norm and updates the step sizes by `ITERATIONS` warm-started power iterations, without
+    synchronising with the device. After training, `settle` iterates to the tolerance. Does nothing without CSC-layers.
     """
 
     ITERATIONS = 2
@@ -201,7 +202,7 @@ class DictionaryProjection:
         ]
 
     def settle(self) -> None:
-        """Step sizes to the tolerance of Appendix A."""
+        """Computes the step sizes to the tolerance of Appendix A."""
         self._vectors = [layer.settle(vector) for layer, vector in zip(self._layers, self._vectors, strict=True)]
 
     def state_dict(self) -> dict[str, list[Tensor]]:

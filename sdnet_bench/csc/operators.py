@@ -1,7 +1,7 @@
 """The convolutional dictionary as a linear operator: synthesis A and its adjoint A* (paper, equations 3 and 7).
 
-A dictionary is a tensor `(C, M, k, k)`: C atoms, each an M-channel patch of side k. Stored this way, the adjoint is
-a plain convolution and the synthesis its transpose, at any stride and padding and for any input size.
+A dictionary is a tensor `(C, M, k, k)`: C atoms, each an M-channel patch of side k. The adjoint is then a plain
+convolution and the synthesis its transpose, at any stride and padding and for any input size.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """The pair (A, A*) of one convolutional dictionary.
+    """The operators A and A* of one convolutional dictionary.
 
     Args:
-        atoms: `(C, M, k, k)`.
-        stride: of the code grid over the image grid.
+        atoms: the dictionary, `(C, M, k, k)`.
+        stride: stride of the code grid over the image grid.
         padding: zeros on each side of the image; None for k // 2, with which an image of side H has a code of side
             ceil(H / stride) if k is odd.
     """
@@ -33,16 +33,16 @@ class Dictionary:
         return F.conv2d(image, self.atoms, None, self.stride, self._padding)
 
     def synthesize(self, code: Tensor, size: tuple[int, int]) -> Tensor:
-        """A z: the sum of atoms placed by the code. `(N, C, h, w)` -> `(N, M, *size)`, equation (3).
+        """A z: the sum of atoms weighted by the code. `(N, C, h, w)` -> `(N, M, *size)`, equation (3).
 
-        `size` is the (H, W) of the image that was coded: at stride 2 two sizes share one code grid.
+        `size` is the (H, W) of the image; at stride 2 two sizes have the same code grid.
         """
         missing = [side - self._least_side(grid) for side, grid in zip(size, code.shape[-2:], strict=True)]
         return F.conv_transpose2d(code, self.atoms, None, self.stride, self._padding, missing)
 
     @property
     def is_apart(self) -> bool:
-        """Whether no two patches share a pixel, and none reaches over the border."""
+        """Whether patches do not overlap and do not cross the border."""
         return self.stride >= self.atoms.shape[-1] and self._padding == 0
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class Dictionary:
         return height, width
 
     def largest_side(self, grid: int) -> int:
-        """That of the largest image whose code has this side."""
+        """Side of the largest image whose code has the side `grid`."""
         return self._least_side(grid) + self.stride - 1
 
     def _least_side(self, grid: int) -> int:

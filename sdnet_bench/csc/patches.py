@@ -3,9 +3,9 @@
     x* = argmin_{x >= 0}  1/2 |y - A x|^2 + lambda sum(x)
 
 y is the patch of the image around one position, the columns of A are the atoms. Overlapping patches are coded
-independently; in a CSC-layer one code has to rebuild the whole image. No patch is ever cut out: A^T y of all
-positions is a convolution, and everything else happens among codes. Here they are the columns of a matrix
-`(C, P)`, C coefficients for each of P patches: matrix products keep float32 where convolutions would take TF32.
+independently, while one code of a CSC-layer represents the whole image. A^T y of all positions is one convolution;
+all other operations are on codes, stored as a matrix `(C, P)` of C coefficients for each of P patches. Matrix
+products keep float32 where convolutions would use TF32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRADIENTS = ("implicit", "unrolled")
 
 @dataclass(frozen=True, eq=False)
 class PatchLasso:
-    """The non-negative lasso of many patches over one dictionary: a `Problem` with codes `(C, P)`.
+    """The non-negative lasso of P patches over one dictionary: a `Problem` with codes `(C, P)`.
 
     Args:
         correlations: A^T y of every patch, `(C, P)`.
@@ -48,7 +48,7 @@ class PatchLasso:
         return F.relu(torch.addmm(self._drive, self._transition, point))
 
     def descend_from_zero(self) -> Tensor:
-        """The same from x = 0."""
+        """`descend` from x = 0."""
         return F.relu(self._drive)
 
     def slopes(self, code: Tensor) -> Tensor:
@@ -66,9 +66,9 @@ class PatchLasso:
 
 @torch.no_grad()
 def largest_step_size(gram: Tensor) -> Tensor:
-    """1 / L, 0-dim, for the largest eigenvalue L of a Gram matrix `(C, C)`: exact, not estimated.
+    """1 / L, 0-dim, for the exact largest eigenvalue L of a Gram matrix `(C, C)`.
 
-    Of a matrix that is not finite any more something finite, so that the code says so, and not LAPACK.
+    A matrix that is not finite gives a finite result: LAPACK would raise, and the code shows the fault anyway.
     """
     largest: Tensor = torch.linalg.eigvalsh(gram.nan_to_num(0, 0, 0))[-1]
     return largest.clamp_min(torch.finfo(gram.dtype).tiny).reciprocal()
@@ -77,15 +77,15 @@ def largest_step_size(gram: Tensor) -> Tensor:
 def solve_active(gram: Tensor, ridge: Tensor, right: Tensor, active: Tensor, steps: int) -> Tensor:
     """Solves (A^T A + ridge I) b = g column by column, restricted to the active atoms; b is zero elsewhere.
 
-    Conjugate gradients for all columns at once, each with its own step lengths. A column is brought to a largest
-    entry of 1 first: the faint gradients of a confident network must not underflow when they are squared.
+    Conjugate gradients for all columns at once, each with its own step lengths. Each column is first scaled to a
+    largest entry of 1, so that small gradients do not underflow when they are squared.
 
     Args:
         gram: A^T A, `(C, C)`.
-        ridge: 0-dim, >= 0; where rounding alone is larger than it, the size of that.
+        ridge: 0-dim, >= 0; raised to the size of rounding errors where it is smaller.
         right: g, `(C, P)`.
         active: `(C, P)`, 1 where an atom is active and 0 elsewhere.
-        steps: conjugate gradient iterations; C of them are exact but for rounding.
+        steps: conjugate gradient iterations; C iterations are exact up to rounding.
     """
     tiny, rounding = torch.finfo(gram.dtype).tiny, torch.finfo(gram.dtype).eps * gram.trace()
     system, right = gram + torch.maximum(ridge, rounding) * torch.eye(len(gram)).to(gram), right * active
@@ -103,10 +103,10 @@ def solve_active(gram: Tensor, ridge: Tensor, right: Tensor, active: Tensor, ste
 
 
 class ImplicitCode(torch.autograd.Function):
-    """Hands on a solved code; its gradient is that of the solution, not that of the iterations.
+    """Returns a solved code unchanged; its gradient is that of the solution, not of the iterations.
 
-    On the active set the slopes of the solution stay zero, so that a change ds of them at fixed x moves x by
-    (A^T A)^-1 ds there (implicit function theorem). Autograd carries on from the slopes to y, A and lambda.
+    On the active set the slopes of the solution are zero, so a change ds of the slopes at fixed x moves x by
+    (A^T A)^-1 ds (implicit function theorem). Autograd continues from the slopes to y, A and lambda.
     """
 
     @staticmethod
@@ -126,30 +126,30 @@ class ImplicitCode(torch.autograd.Function):
 class PatchCodingConv2d(nn.Module):
     """Codes every patch of its input over a learned dictionary: the sparse coding layer of SCN.
 
-    Input `(N, in_channels, H, W)`, output `(N, atoms, ceil(H / stride), ceil(W / stride))`, non-negative, in
-    float32 or better whatever the precision around it. Padding is zero, kernel_size // 2 on each side. Both the
-    atoms, which nothing normalises, and lambda are learned.
+    Input `(N, in_channels, H, W)`, output `(N, atoms, ceil(H / stride), ceil(W / stride))`, non-negative, in float32
+    or better, without autocast. Zero padding of kernel_size // 2 on each side. The atoms, which are not normalised,
+    and lambda are learned.
 
     Args:
-        in_channels: M.
-        atoms: C, the output channels.
-        kernel_size: k, odd.
-        stride: of the grid of patches.
-        lambda_: what the learned trade-off starts from, in the units of the input, >= 0.
+        in_channels: number of input channels, M.
+        atoms: number of atoms and output channels, C.
+        kernel_size: side of a patch, odd.
+        stride: stride of the grid of patches.
+        lambda_: initial value of the learned trade-off, in the units of the input, >= 0.
         steps: FISTA iterations, at least 1.
-        gradient: "unrolled" differentiates the iterations and keeps them all; "implicit" differentiates the solution
-            and keeps that alone, so it is right in so far as `steps` come near the solution.
+        gradient: "unrolled" differentiates the iterations and stores all of them; "implicit" differentiates the
+            solution and stores only that, which is exact if `steps` reach the solution.
         backward_steps: conjugate gradient iterations of the implicit gradient.
         ridge: added to A^T A for the implicit gradient.
-        relative_ridge: the same, as a share of the mean of the diagonal of A^T A. More atoms than entries of a
-            patch make A^T A singular, and the implicit gradient large beyond use without it.
+        relative_ridge: further ridge, as a share of the mean diagonal of A^T A. With more atoms than entries of a
+            patch A^T A is singular, and the implicit gradient is unusable without it.
     """
 
     gradients = GRADIENTS
     dictionary: nn.Parameter
-    """`(C, M, k, k)`."""
+    """The atoms, `(C, M, k, k)`."""
     lambda_: nn.Parameter
-    """0-dim, >= 0."""
+    """The learned trade-off, 0-dim, >= 0."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class PatchCodingConv2d(nn.Module):
         return code.view(by_atom.shape).movedim(0, 1)
 
     def after_step(self) -> None:
-        """Projects lambda onto >= 0: training calls it after every step of the optimiser."""
+        """Projects lambda to >= 0; training calls it after every step of the optimiser."""
         with torch.no_grad():
             self.lambda_.clamp_(min=0)
 

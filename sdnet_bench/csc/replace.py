@@ -1,4 +1,4 @@
-"""CSC-layers in the places of the convolutions of any network: the drop-in replacement of the paper's Section 3.2."""
+"""Replaces convolutions of any network by CSC-layers (paper, Section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from ..errors import UsageError
 from .layer import CSCConv2d
 
 Which = Literal["first", "all"] | Callable[[str, nn.Conv2d], bool]
-"""Which convolutions: by their order, or by their name in the network and what they are."""
+"""Choice of convolutions: "first", "all", or a function of a convolution's name and the convolution."""
 
 
 def replace_convs(net: nn.Module, which: Which = "first", **options: Any) -> nn.Module:
-    """Puts CSC-layers in the places of convolutions and returns the network, which is changed in place.
+    """Replaces convolutions by CSC-layers in place, and returns the network.
 
     A CSC-layer has the output shape of its convolution; its atoms start as the convolution's weights, scaled to unit
-    norm, so that a trained network starts from what it knows. A bias is dropped: a code has none.
+    norm. A bias is dropped, because a code has none.
 
     Args:
-        which: "first" in the order of modules; "all" that are larger than 1x1, which stay ordinary as on the shortcuts
-            of an SDNet-All; or a function of a convolution's name and the convolution.
+        which: "first" for the first in the order of modules; "all" for all larger than 1x1 (an SDNet-All keeps its 1x1
+            shortcuts); or a function of a convolution's name and the convolution.
         options: `lambda_`, `steps`, `nonnegative` and `gradient_checkpointing` of `CSCConv2d`.
 
     Raises:
-        UsageError: there is no such convolution, or one of them has no CSC-layer of its shape: one with groups,
-            dilation, an oblong kernel or stride, other padding than with zeros on all sides alike, or of a class of its
-            own, which may do anything to weights or images.
+        UsageError: no convolution is chosen, or one has no equivalent CSC-layer: it has groups, dilation, a kernel or
+            stride that is not square, padding other than equal zeros on all sides, or is a subclass of `nn.Conv2d`.
     """
     found = _chosen({name: each for name, each in net.named_modules() if isinstance(each, nn.Conv2d)}, which)
     if not found or "" in found:
@@ -52,7 +51,7 @@ def _chosen(convs: dict[str, nn.Conv2d], which: Which) -> dict[str, nn.Conv2d]:
 
 
 def _counterpart(name: str, conv: nn.Conv2d, options: dict[str, Any]) -> CSCConv2d:
-    """The CSC-layer of a convolution's shape, on its device and of its type."""
+    """The CSC-layer with a convolution's shape, device and dtype; a `UsageError` where there is none."""
     (size, *_), (stride, *_), padding = conv.kernel_size, conv.stride, _padding(conv)
     shape = (type(conv), conv.kernel_size, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
     if padding is None or shape != (nn.Conv2d, (size, size), (stride, stride), (1, 1), 1, "zeros"):
@@ -68,7 +67,7 @@ def _counterpart(name: str, conv: nn.Conv2d, options: dict[str, Any]) -> CSCConv
 
 
 def _padding(conv: nn.Conv2d) -> int | None:
-    """Zeros on each side of the image; None where the sides differ."""
+    """Number of zeros on each side of the image; None where the sides differ."""
     size = conv.kernel_size[0]
     if isinstance(conv.padding, str):
         return 0 if conv.padding == "valid" else size // 2 if size % 2 else None

@@ -2,7 +2,7 @@
 
     z* = argmin_z  lambda |z|_1 + 1/2 |x - A z|^2        optionally subject to z >= 0
 
-A solver is a step from one explicit state to the next; `solve` counts the steps.
+A solver is a function from one state to the next; `solve` iterates it.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ def soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
 
 
 def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
-    """The same under the constraint z >= 0: max(code - threshold, 0)."""
+    """Soft threshold under the constraint z >= 0: max(code - threshold, 0)."""
     return F.relu(code - threshold)
 
 
 class Problem(Protocol):
-    """What a solver needs to know of a sparse coding problem."""
+    """The interface of a sparse coding problem that the solvers use."""
 
     def descend(self, point: Tensor) -> Tensor:
-        """One proximal gradient step from a code, `(N, C, h, w)` both."""
+        """One proximal gradient step from a code; input and result `(N, C, h, w)`."""
 
     def descend_from_zero(self) -> Tensor:
-        """The same from the zero code."""
+        """One proximal gradient step from the zero code."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lasso:
-    """One instance of equation (4): a `Problem`.
+    """A `Problem`: one instance of equation (4).
 
     Args:
         image: x, `(N, M, H, W)`.
-        dictionary: the pair (A, A*).
+        dictionary: the operators A and A*.
         lambda_: the trade-off, broadcastable to the code, >= 0.
         step_size: t, positive, below 1 / L for L the largest eigenvalue of A*A.
         prox: `soft_threshold` or `nonnegative_soft_threshold`.
-        correlation: t A* x, `(N, C, h, w)`, where it is at hand already: lambda has no say in it.
+        correlation: t A* x, `(N, C, h, w)`, if already computed; it does not depend on lambda.
     """
 
     image: Tensor
@@ -63,7 +63,7 @@ class Lasso:
     def descend(self, point: Tensor) -> Tensor:
         """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6).
 
-        The step size scales the residual, which has the few channels of an image, and not the code's many.
+        The step size scales the residual, which has fewer channels than the code.
         """
         residual = self.image - self.dictionary.synthesize(point, self._size)
         return self._shrink(point + self.dictionary.analyze(self.step_size * residual))
@@ -85,9 +85,9 @@ class Iterate(NamedTuple):
     """The state of a solver between steps."""
 
     code: Tensor
-    """z, the answer so far, `(N, C, h, w)`."""
+    """The present code z, `(N, C, h, w)`."""
     previous: Tensor
-    """The code one step before."""
+    """The code of the step before, `(N, C, h, w)`."""
     momentum: float
     """m of equation (6)."""
 
@@ -96,12 +96,12 @@ Step = Callable[[Problem, Iterate], Iterate]
 
 
 def ista_step(problem: Problem, at: Iterate) -> Iterate:
-    """The gradient is taken at the code."""
+    """One ISTA step: the gradient is taken at the present code."""
     return Iterate(problem.descend(at.code), at.code, at.momentum)
 
 
 def fista_step(problem: Problem, at: Iterate) -> Iterate:
-    """Equation (6): the gradient is taken at the extrapolated point y."""
+    """One FISTA step, equation (6): the gradient is taken at the extrapolated point y."""
     momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
     beta = (at.momentum - 1) / momentum
     point = torch.lerp(at.previous, at.code, 1 + beta) if beta else at.code

@@ -13,7 +13,7 @@ TOLERANCE = 1e-5**0.5
 MAX_ITERATIONS = 50
 MARGIN = 0.9
 GRID, DEEP_GRID = 32, 16
-"""Sides of the code that the iteration runs on: the second for 3x3 atoms over many channels, which cost the most."""
+"""Sides of the code grid of the power iteration; the second is for 3x3 atoms over more than 3 channels."""
 
 
 class Eigenpair(NamedTuple):
@@ -27,18 +27,18 @@ class Eigenpair(NamedTuple):
 def power_iteration(dictionary: Dictionary, start: Tensor | None = None, *, iterations: int | None = None) -> Eigenpair:
     """Equations (9) and (10), in float32 or better, on a code of GRID x GRID or DEEP_GRID x DEEP_GRID positions.
 
-    Where no two patches share a pixel one position is enough, and exact.
+    Where patches do not overlap, one position is used and the result is exact.
 
     The eigenvalue grows with the grid towards that of the infinite plane, so a grid smaller than the images
-    underestimates it a little, inside the margin of the step size: at a side of 16 by 4.5 % for a constant 3x3 atom,
-    whose eigenvalue is ((1 + 2 cos(pi / 17)) / 3)^4 of the plane's, and by 6.6 %, cos(pi / 17)^4, for one in whose
-    corners alone is something.
+    underestimates it, by less than the margin of the step size: at a side of 16 by 4.5 % for a constant 3x3 atom
+    (factor ((1 + 2 cos(pi / 17)) / 3)^4), and by 6.6 % for an atom that is zero outside its corners (factor
+    cos(pi / 17)^4).
 
     Args:
         dictionary: the operator.
-        start: an earlier eigenvector to go on from; a seeded random one otherwise.
-        iterations: run exactly so many, without asking the device whether it converged. By default run until
-            the vector moves by less than TOLERANCE, MAX_ITERATIONS at most.
+        start: an eigenvector of an earlier call, for a warm start; by default a seeded random vector.
+        iterations: exact number of iterations, without synchronising with the device. By default iterate until the
+            vector moves by less than TOLERANCE, at most MAX_ITERATIONS times.
     """
     vector = _random_start(dictionary) if start is None else start
     for _ in range(iterations or MAX_ITERATIONS):
@@ -70,7 +70,7 @@ def _random_start(dictionary: Dictionary) -> Tensor:
 
 
 def _side(dictionary: Dictionary) -> int:
-    """Of the code that the iteration runs on; where no pixel is in two patches, A*A is the same at every position."""
+    """Side of the code grid of the power iteration; 1 where patches do not overlap."""
     _, channels, kernel_size, _ = dictionary.atoms.shape
     if dictionary.is_apart:
         return 1

@@ -1,6 +1,6 @@
 """The data sets by name, each with a training, a validation and a test split.
 
-The validation split is held out of the training images by a fixed permutation: the test split chooses nothing.
+The validation split is held out of the training images by a fixed permutation. No choice is made on the test split.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Dataset:
     """A data set whose files have been found.
 
     Args:
-        name: as registered.
-        num_classes: labels are 0 .. num_classes - 1.
-        mean, std: of the pixels in [0, 1], per channel.
-        family: whose severities its corruptions take: "cifar" or "imagenet".
-        open: reads one split; a second time it is at hand.
+        name: registered name.
+        num_classes: number of classes; labels are 0 .. num_classes - 1.
+        mean, std: mean and standard deviation of the pixels in [0, 1], per channel.
+        family: family of the severities of its corruptions, "cifar" or "imagenet".
+        open: returns a split, which is read once and cached.
     """
 
     name: str
@@ -53,7 +53,7 @@ Opener = Callable[[Path, Progress], Dataset]
 
 
 def check_opener(opener: Opener) -> None:
-    """A TypeError where it cannot be called as what opens a data set is."""
+    """Raises a TypeError where `opener` cannot be called as an `Opener`."""
     check_call(opener, "(data_dir, progress)", Path(), Progress())
 
 
@@ -61,19 +61,19 @@ DATASETS: Registry[Opener] = Registry("dataset", check_opener)
 
 
 def open_dataset(name: str, data_dir: Path, progress: Progress | None = None) -> Dataset:
-    """Finds the files of a data set under `data_dir`, downloading them where that is possible."""
+    """Opens a data set under `data_dir`, downloading it where possible; a `DataError` where files are missing."""
     return DATASETS[name](data_dir, progress or Progress())
 
 
 def hold_out(count: int, held: int) -> tuple[list[int], list[int]]:
-    """Splits the places 0 .. count - 1 into the kept and the held-out ones, both ascending; always the same."""
+    """Splits the places 0 .. count - 1 into kept and held-out ones, both ascending, by a fixed permutation."""
     order = np.random.default_rng(0).permutation(count)
     return sorted(order[held:].tolist()), sorted(order[:held].tolist())
 
 
 @DATASETS.register("digits")
 def digits(data_dir: Path, progress: Progress) -> Dataset:
-    """The 1,797 handwritten digits that scikit-learn carries, enlarged from 8x8 grey to 32x32 RGB."""
+    """The 1,797 handwritten digits of scikit-learn, enlarged from 8x8 grey to 32x32 RGB."""
     return Dataset("digits", 10, (0.312,) * 3, (0.356,) * 3, "imagenet", _open_digits)
 
 
@@ -130,7 +130,7 @@ def _read_cifar(source: Any, data_dir: Path, train: bool) -> tuple[Tensor, Tenso
     """Images `(N, 3, 32, 32)` and labels; torchvision checks the md5 of every file before it reads one."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy deprecates what is written in these old pickles
+            warnings.simplefilter("ignore")  # NumPy deprecates a dtype in these old pickles
             content = source(data_dir, train=train)
     except (RuntimeError, OSError) as error:
         folder = data_dir / source.base_folder
@@ -146,18 +146,18 @@ def _tensor_split(images: Tensor, labels: Tensor, places: list[int], augmentatio
 
 @DATASETS.register("imagenet")
 def imagenet(data_dir: Path, progress: Progress) -> Dataset:
-    """ILSVRC 2012 as folders `imagenet/train/<class>/` and `imagenet/val/<class>/`; at 224x224."""
+    """ILSVRC 2012 from folders `imagenet/train/<class>/` and `imagenet/val/<class>/`, at 224x224."""
     return _image_folder("imagenet", data_dir / "imagenet", 224)
 
 
 @DATASETS.register("imagefolder")
 def imagefolder(data_dir: Path, progress: Progress) -> Dataset:
-    """Any images as folders `train/<class>/` and `val/<class>/` right under the data folder; at 64x64."""
+    """Images from folders `train/<class>/` and `val/<class>/` in the data folder, at 64x64."""
     return _image_folder("imagefolder", data_dir, 64)
 
 
 def _image_folder(name: str, root: Path, size: int) -> Dataset:
-    """One image in twenty of `train` is held out for validation; `val` is the test split."""
+    """A data set of image folders: `val` is the test split, and one in twenty of `train` the validation split."""
     (classes, train), (test_classes, test) = _files(root / "train"), _files(root / "val")
     if classes != test_classes:
         odd = ", ".join(sorted({*classes} ^ {*test_classes})[:5])

@@ -1,4 +1,4 @@
-"""Downloads over bad lines: resumed, tried again, taken from the next mirror, and checked before they are there."""
+"""Downloads that are resumed and retried, also from other mirrors, and checked by md5."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from ..progress import Progress
 CHUNK = 1 << 16
 TIMEOUT = 30.0
 PAUSES = (1.0, 4.0, 15.0)
-"""Seconds before each new try. Whenever the file has grown, the tries are counted anew."""
+"""Seconds before each retry. The count starts again whenever the file has grown."""
 LONGEST_WAIT = 60.0
-"""A server that asks for more seconds than that is left for the next mirror."""
+"""Longest wait in seconds that a server may ask for; beyond it the next mirror is tried."""
 OVERLOADED = (416, 429, 500, 502, 503, 504)
-"""Answers after which a server is asked again; 416 because what is here of the file has been dropped then."""
+"""Status codes after which a request is retried; after 416 the partial file has been removed."""
 
 
 class _MirrorError(Exception):
-    """This mirror is given up; the message names its URL."""
+    """A mirror failed; the message names its URL."""
 
 
 def download(urls: Sequence[str], target: Path, md5: str, size: int | None, progress: Progress) -> None:
-    """Brings a file to `target` from the first of `urls` that gives it, going on where an earlier try broke off.
+    """Downloads a file to `target` from the first of `urls` that works; resumes an interrupted download.
 
-    What has come so far lies in `<target>.part`. A file that is at `target` already is checked and kept.
+    The partial file is `<target>.part`. A file that is at `target` already is checked and kept.
 
     Args:
-        md5: of the whole file.
-        size: of the whole file in bytes, where it is known.
+        md5: md5 of the whole file.
+        size: size of the whole file in bytes, where it is known.
 
     Raises:
-        DataError: no mirror gives the file, it is not what it should be, or it cannot be written.
+        DataError: no mirror works, the md5 differs, or the file cannot be written.
     """
     if target.exists():
         return _check_md5(target, md5, progress)
@@ -63,7 +63,7 @@ def download(urls: Sequence[str], target: Path, md5: str, size: int | None, prog
 
 
 def _check_md5(path: Path, md5: str, progress: Progress) -> None:
-    """Raises a `DataError` where a file is not the one with this md5."""
+    """Raises a `DataError` where a file has another md5."""
     content = hashlib.md5()
     with progress.task(f"check {path.name}", path.stat().st_size, "bytes") as task, path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -76,7 +76,7 @@ def _check_md5(path: Path, md5: str, progress: Progress) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns what the file system complains of into one line."""
+    """Turns an `OSError` inside a block into a `DataError` of one line."""
     try:
         yield
     except OSError as error:
@@ -84,7 +84,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """Raises a `DataError` where so many bytes do not fit on the disk of a folder."""
+    """Raises a `DataError` where `needed` bytes do not fit on the disk of a folder."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         hint = "Make room, or name another folder with --data-dir."
@@ -93,7 +93,7 @@ def require_room(folder: Path, needed: int, what: str) -> None:
 
 
 class _Part:
-    """What has come of a file so far, and the md5 of it."""
+    """A partial file and the md5 of its content."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -125,13 +125,13 @@ class _Part:
         self._take(chunk)
 
     def clear(self) -> None:
-        """Back to nothing."""
+        """Removes the content."""
         with writing(self._path.parent):
             self._file.truncate(0)
         self.count, self._md5 = 0, hashlib.md5()
 
     def finish(self, url: str, md5: str) -> None:
-        """Becomes the file, or, with another md5, nothing."""
+        """Moves the partial file to its place; removes it where the md5 differs."""
         found = self._md5.hexdigest()
         if found != md5:
             self.clear()
@@ -142,7 +142,7 @@ class _Part:
 
 
 def _fetch(url: str, part: _Part, size: int | None, progress: Progress) -> None:
-    """Asks for what is missing until all is there."""
+    """Requests the missing part of a file until it is complete."""
     start = longest = part.count
     tries = 0
     while part.count != size:
@@ -161,24 +161,24 @@ def _fetch(url: str, part: _Part, size: int | None, progress: Progress) -> None:
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, without the brackets that urllib puts around it."""
+    """The message of an error, without the brackets of urllib."""
     return str(error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error)
 
 
 def _pause(error: Exception, tries: int, *, begun: bool) -> float | None:
-    """Seconds until the next try; None where there is to be none."""
+    """Seconds until the next retry; None for no retry."""
     if tries >= len(PAUSES):
         return None
     if isinstance(error, HTTPError):
         asked = _retry_after(error.headers)
         return max(asked, PAUSES[tries]) if error.code in OVERLOADED and asked <= LONGEST_WAIT else None
-    if isinstance(error, URLError) and not begun:  # no such server, or no network
+    if isinstance(error, URLError) and not begun:  # the server is unknown, or there is no network
         return None
     return PAUSES[tries]
 
 
 def _retry_after(headers: Message) -> float:
-    """Seconds that a server asks for, as a number or as a date."""
+    """Seconds of the header Retry-After, given as a number or a date."""
     text = headers.get("Retry-After", "0")
     if text.isdecimal():
         return float(text)
@@ -189,7 +189,7 @@ def _retry_after(headers: Message) -> float:
 
 
 def _request(url: str, part: _Part, size: int | None, progress: Progress) -> None:
-    """One request, for all or, where something is here already, for the rest."""
+    """One request for the file, or for the rest of it where a part is there."""
     resume = {"Range": f"bytes={part.count}-"} if part.count else {}
     request = urllib.request.Request(url, headers={"User-Agent": "sdnet-bench", **resume})
     try:
@@ -199,13 +199,13 @@ def _request(url: str, part: _Part, size: int | None, progress: Progress) -> Non
         error.close()
         if error.code != 416:
             raise
-        if _range(error.headers)[1] != part.count:  # else nothing is missing
+        if _range(error.headers)[1] != part.count:  # otherwise the file is complete
             part.clear()
             raise
 
 
 def _receive(answer: HTTPResponse, url: str, part: _Part, size: int | None, progress: Progress) -> None:
-    """Appends the body of an answer; a server that does not know ranges sends everything again."""
+    """Appends the body of a response; a server without range requests sends the whole file."""
     start = part.count if answer.status == 206 else 0
     if start and _range(answer.headers)[0] != start:
         part.clear()

@@ -1,4 +1,4 @@
-"""Image folders: files decoded, resized and cropped by worker processes."""
+"""Splits of image folders: worker processes decode, resize and crop the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 View = Callable[["Image"], Tensor]
-"""A PIL image to `(3, size, size)` uint8."""
+"""Maps a PIL image to `(3, size, size)` uint8."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class FolderSplit:
 
     Args:
         files: (path, label) of each image.
-        index: where each image stands in the whole split.
-        size: side of the square images that come out.
-        cropped: whether the files are of that size already, and are taken as they are.
+        index: index of each image in the whole split.
+        size: side of the returned square images.
+        cropped: whether the files have that size already and are not resized.
     """
 
     files: Sequence[tuple[str, int]]
@@ -44,7 +44,7 @@ class FolderSplit:
 
     @cached_property
     def digest(self) -> str:
-        """Of names, sizes and labels: hashing a hundred gigabytes of pixels would take an hour."""
+        """Digest of names, file sizes and labels, because hashing the pixels would take too long."""
         lines = [f"{Path(file).name} {os.path.getsize(file)} {label}" for file, label in self.files]
         return hashlib.sha256("\n".join([str(self.size), *lines]).encode()).hexdigest()
 
@@ -57,7 +57,7 @@ class FolderSplit:
         return replace(self, files=[self.files[at] for at in places], index=[self.index[at] for at in places])
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """The shorter side resized by 256 / 224, the centre cropped; or, where they are `cropped`, as they are."""
+        """Centre crops, the shorter side first resized to 256 / 224 of `size`; no resizing of `cropped` files."""
         from torchvision.transforms import v2
 
         larger = round(self.size * 256 / 224)
@@ -65,7 +65,7 @@ class FolderSplit:
         return self._load(_Files(self, v2.Compose([*crop, v2.PILToTensor()]), seed=0), batch_size, device)
 
     def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
-        """Random crops of random size, flipped or not."""
+        """Random resized crops with random horizontal flips, shuffled."""
         from torchvision.transforms import v2
 
         crop = v2.RandomResizedCrop(self.size, antialias=True)
@@ -75,7 +75,7 @@ class FolderSplit:
     def _load(
         self, files: _Files, batch_size: int, device: torch.device, order: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        """In the order that a generator draws, the last batch whole; without one as they come."""
+        """Batches in the order that the generator `order` draws, without a short last batch; in order without it."""
         several, is_drawn = len(self) > batch_size, order is not None
         pin = device.type == "cuda"
         loader = torch.utils.data.DataLoader(
@@ -90,13 +90,13 @@ class FolderSplit:
         try:
             for index, images, labels in loader:
                 yield Batch(index, images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin))
-        except DataError as error:  # a worker sends its traceback along
+        except DataError as error:  # without the traceback of the worker
             raise DataError(str(error).rsplit("DataError: ", 1)[-1]) from None
 
 
 @dataclass(frozen=True)
 class _Files(torch.utils.data.Dataset[tuple[int, Tensor, int]]):
-    """What a worker process needs: each image's randomness depends on the seed and on its index alone."""
+    """The dataset of the worker processes; the random numbers of an image depend only on the seed and its index."""
 
     split: FolderSplit
     view: View

@@ -1,6 +1,6 @@
-"""A split of a data set as a source of batches: images of `(N, 3, H, W)` uint8 on the device.
+"""Splits of a data set as sources of batches of images `(N, 3, H, W)` uint8 on the device.
 
-Here the small sets, held as tensors: they are cropped and flipped on the device in whole batches.
+`TensorSplit` holds a small data set as tensors, which are augmented on the device in whole batches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Batch:
     """Some images of a split."""
 
     index: Tensor
-    """`(N,)` int64: where each image stands in the whole split of the data set."""
+    """`(N,)` int64: index of each image in the whole split of the data set."""
     images: Tensor
     """`(N, 3, H, W)` uint8."""
     labels: Tensor
@@ -29,15 +29,15 @@ class Batch:
 
 
 class Split(Protocol):
-    """What training and evaluation need of a data set."""
+    """The interface of a split that training and evaluation use."""
 
     @property
     def digest(self) -> str:
-        """Of the content: images, labels and which of them are taken."""
+        """Digest of images, labels and index."""
 
     @property
     def identity(self) -> str:
-        """Of places and labels alone: which images they are, whatever has been done to their pixels."""
+        """Digest of index and labels only, which identifies the images independently of their pixels."""
 
     def __len__(self) -> int: ...
 
@@ -45,14 +45,14 @@ class Split(Protocol):
         """The images at the given places of this split, in that order. They keep their index."""
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        """Every image once, in order, unchanged."""
+        """Batches of all images in order, unchanged."""
 
     def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
         """One epoch: every image once, shuffled and augmented as `seed` says; a last short batch is dropped."""
 
 
 def limited(split: Split, limit: int | None) -> Split:
-    """`limit` images spread evenly over the split; all where None or more than there are."""
+    """`limit` images spread evenly over the split; all images for None or a larger limit."""
     if limit is None or limit >= len(split):
         return split
     return split.subset([place * len(split) // limit for place in range(limit)])
@@ -60,13 +60,13 @@ def limited(split: Split, limit: int | None) -> Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Zero-padding by `pad` pixels and a random crop of the old size, then a horizontal flip or none."""
+    """Zero-padding by `pad` pixels, a random crop of the old size, and a random horizontal flip."""
 
     pad: int = 4
     flip: bool = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """`(N, 3, H, W)` to the same, each image cropped and flipped on its own, without a loop over images."""
+        """Augments images `(N, 3, H, W)`, each with its own crop and flip, without a loop over images."""
         count, channels, height, width = images.shape
         device = images.device
         rows = self._source(count, height, generator)
@@ -80,7 +80,7 @@ class Augmentation:
         return padded[image, channel, rows.view(-1, 1, height, 1), columns.view(-1, 1, 1, width)]
 
     def _source(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """`(count, side)`: which rows, or columns, of the padded images each crop takes."""
+        """`(count, side)`: indices of the rows (or columns) of the padded images in each crop."""
         device = generator.device
         start = torch.randint(2 * self.pad + 1, (count, 1), generator=generator, device=device)
         return start + torch.arange(side, device=device)
@@ -88,7 +88,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
-    """A split that fits into memory. `index` says where each image stands in the whole split."""
+    """A split that fits into memory. `index` is the index of each image in the whole split."""
 
     images: Tensor
     labels: Tensor
@@ -127,7 +127,7 @@ class TensorSplit:
             yield Batch(resident.index[at], images, resident.labels[at])
 
     def _resident(self, device: torch.device) -> Batch:
-        """The whole split on the device: moved there at the first call, and kept."""
+        """The whole split on the device, moved there at the first call."""
         if device not in self._kept:
             self._kept[device] = Batch(self.index.to(device), self.images.to(device), self.labels.to(device))
         return self._kept[device]

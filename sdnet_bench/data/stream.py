@@ -1,4 +1,4 @@
-"""Corruptions of whole batches: all images at one level, or each at a severity, and of a type, of its own."""
+"""Corruptions of whole batches: all images at one level, or with a random severity and type per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .splits import Batch
 
 @dataclass(frozen=True)
 class Noise:
-    """A corruption at one level, under one seed."""
+    """A corruption at one level with one seed."""
 
     name: str
     level: Level
@@ -29,13 +29,13 @@ class Noise:
 
 @dataclass(frozen=True)
 class Stream:
-    """Images of mixed severity, and of mixed type where there are several: each image draws its own, with equal odds.
+    """A random corruption and severity per image, all with equal probability.
 
     Args:
-        names: of the corruptions.
-        severities: 1 to 5.
-        family: whose levels they have.
-        seed: of the draws and of the corruptions.
+        names: names of the corruptions.
+        severities: severities, 1 to 5.
+        family: family of the levels.
+        seed: seed of the draws and of the corruptions.
     """
 
     names: tuple[str, ...]
@@ -60,6 +60,6 @@ class Stream:
 
 
 def stream_of(corruption: str, severity: Severity, family: str, seed: int) -> Stream:
-    """The stream behind "unknown" corruption, "mixed" severity, or both."""
+    """The stream of the corruption "unknown", the severity "mixed", or both."""
     names = NOISES if corruption == UNKNOWN else (CORRUPTIONS[corruption].name,)
     return Stream(names, SEVERITIES if severity == MIXED else (severity,), family, seed)

@@ -1,4 +1,4 @@
-"""Tar archives: what is in them is checked before any of it is unpacked, and is in place at once or not at all."""
+"""Unpacking of tar archives: members are checked first, and moved to their place only when all are unpacked."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..progress import Progress
 from .download import download, writing
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
-"""From the name of a member to the path it is unpacked to; None leaves it out."""
+"""Maps the name of a member to the path that it is unpacked to; None skips it."""
 
 
 def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress) -> None:
     """Downloads a tar archive and puts its top folder `member` at `folder / member`.
 
     Raises:
-        DataError: when the download fails, the md5 differs or the archive does not hold `member`. What has been
-            downloaded of a file that broke off stays beside it as `.part`; nothing else is left behind.
+        DataError: the download fails, the md5 differs or the archive does not hold `member`. A partial download is
+            kept as `.part`; nothing else is left behind.
     """
     with locked(folder, member, progress):
-        if (folder / member).exists():  # another process was faster
+        if (folder / member).exists():  # another process has unpacked it
             return
         archive = folder / url.rsplit("/", 1)[-1]
         download([url], archive, md5, None, progress)
@@ -42,7 +42,7 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
 
 @contextmanager
 def locked(folder: Path, name: str, progress: Progress) -> Iterator[None]:
-    """Makes a folder and keeps other processes from whatever is called `name` in it."""
+    """Makes a folder and holds the lock of `name` in it during a block."""
     path = folder / f".{name}.lock"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,14 @@ def locked(folder: Path, name: str, progress: Progress) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # where a file in use cannot be removed, it stays
+        with suppress(OSError):  # a file in use may not be removable
             path.unlink()
         lock.release()
 
 
 @contextmanager
 def scratch_in(folder: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards; one that a killed process left is emptied first."""
+    """Yields an empty folder and removes it when the block ends; leftovers of a killed process are removed first."""
     scratch = folder / ".incoming"
     with writing(folder):
         shutil.rmtree(scratch, ignore_errors=True)
@@ -74,11 +74,11 @@ def scratch_in(folder: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> None:
-    """Unpacks what `place` gives a path. An archive with anything damaged or unsafe in it is removed.
+    """Unpacks the members that `place` gives a path. A damaged or unsafe archive is removed.
 
     Raises:
-        DataError: the file is no tar archive, or a truncated one; a member is a link or lies outside; or the
-            files cannot be written.
+        DataError: the file is no tar archive or truncated, a member is a link or outside the folder, or the files
+            cannot be written.
     """
     try:
         with tarfile.open(archive) as tar:
@@ -89,7 +89,7 @@ def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> Non
 
 
 def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:
-    """The files to unpack, under the names they get. One bad member condemns the archive."""
+    """The members to unpack, with their new names; an unsafe member raises a `DataError`."""
     wanted = []
     for member in tar:
         name = PurePosixPath(member.name)

@@ -1,6 +1,6 @@
-"""Adversarial images on disk: uint8 files in the layout of the -C archives, inside their budget as they lie there.
+"""Adversarial images on disk: uint8 files in the layout of the -C archives, inside the ball after rounding.
 
-images.npy   (n, H, W, 3) uint8    labels.npy   (n,) int64    index.npy   (n,) int64: places in the data set
+images.npy   (n, H, W, 3) uint8    labels.npy   (n,) int64    index.npy   (n,) int64: index in the split
 attack.json  the setting, written last: a set without it is unfinished
 """
 
@@ -29,13 +29,12 @@ SEAL = "attack.json"
 
 
 class AdversarialWriter:
-    """Writes the adversarial images of a split as they are made; what nobody attacked stays as it was.
+    """Writes the adversarial images of a split as they are made; images that are not attacked stay clean.
 
-    Images are rounded to uint8 inside their budget. One that was made before is replaced, and a set that was begun is
-    gone on with.
+    Images are rounded to uint8 inside the ball. A new image replaces an earlier one; an unfinished set is continued.
 
     Args:
-        folder: of this one set.
+        folder: folder of this set.
         split: the clean images.
         setting: the attack.
     """
@@ -44,14 +43,14 @@ class AdversarialWriter:
         self.folder, self.setting = make_folder(folder), setting
         (folder / SEAL).unlink(missing_ok=True)
         self.is_new = not all((folder / f"{name}.npy").exists() for name in ARRAYS)
-        """Whether nobody has begun this set before."""
+        """Whether the files of this set did not exist before."""
         if self.is_new:
             _copy(split, folder)
         self._images = open_memmap(folder / "images.npy", mode="r+")
         self._row = {int(index): row for row, index in enumerate(np.load(folder / "index.npy"))}
 
     def __call__(self, batch: Batch, adversarial: Tensor, wanted: Sequence[bool]) -> None:
-        """Keeps those wanted of a batch, `(N, 3, H, W)` in [0, 1]."""
+        """Writes the `wanted` images of `adversarial`, `(N, 3, H, W)` in [0, 1]."""
         pixels = quantize(self.setting.threat, batch.images, adversarial).permute(0, 2, 3, 1).numpy()
         for index, image, is_wanted in zip(batch.index.tolist(), pixels, wanted, strict=True):
             if is_wanted:
@@ -59,7 +58,7 @@ class AdversarialWriter:
         self._images.flush()
 
     def seal(self) -> None:
-        """Says that the set is whole."""
+        """Marks the set as finished."""
         with replacing(self.folder / SEAL) as path:
             path.write_text(self.setting.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -74,15 +73,15 @@ def _copy(split: Split, folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether an adversarial set lies in a folder, finished."""
+    """Whether a folder holds a finished adversarial set."""
     return (folder / SEAL).exists()
 
 
 def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSetting]:
-    """An adversarial set and the attack that made it, checked anew against the clean images.
+    """An adversarial set and its attack, checked against the clean images.
 
     Raises:
-        DataError: it is missing, unfinished or damaged, was made of other images, or leaves its budget.
+        DataError: the set is missing, unfinished or damaged, was made of other images, or has images outside the ball.
     """
     try:
         setting = AttackSetting.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Accuracy on a split: every batch is loaded and corrupted once, and every lambda is applied to it."""
+"""Accuracy on a split: every batch is loaded and corrupted once, and classified at every lambda."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ BATCH_SIZE = 250
 
 
 class LambdaRule(Protocol):
-    """Chooses a lambda for every image."""
+    """A rule that chooses a lambda per image."""
 
     def __call__(self, residual: Tensor, batch: Batch, /) -> Tensor:
-        """The lambdas, `(N,)`, for residuals `(N,)` that the images of a batch have at the network's own lambda."""
+        """The lambdas `(N,)` for the residuals `(N,)` of a batch at the network's own lambda."""
 
 
 Transform = Callable[[Batch], Tensor]
-"""What is done to the images of a batch before they are classified: uint8 to uint8."""
+"""Maps a batch to its images before classification, `(N, 3, H, W)` uint8, for example a corruption."""
 
 Choice = float | None | LambdaRule
-"""A lambda; None for the one that the network has; or a rule that chooses one for every image."""
+"""A lambda; None for the network's own; or a rule that chooses one per image."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What became of the images of a split under one choice of lambda, in the order of the split."""
+    """The outcome of the images of a split for one choice of lambda, in the order of the split."""
 
     correct: NDArray[np.bool_]
-    """`(n,)`."""
+    """`(n,)` bool: whether each image is classified correctly."""
     residual: NDArray[np.float64] | None = None
-    """`(n,)`: |x - A z|_2 averaged over CSC-layers; measured under the network's own lambda alone, where
-    Algorithm 1 looks at it: it costs a quarter of a forward."""
+    """`(n,)`: |x - A z|_2 averaged over CSC-layers; measured only at the network's own lambda, where Algorithm 1 needs
+    it, because it costs a quarter of a forward pass."""
     lambda_: NDArray[np.float64] | None = None
-    """`(n,)`: what a rule chose."""
+    """`(n,)`: the lambda that a rule chose for each image."""
     convergence: Convergence | None = None
-    """Of the equilibria, `(n,)` each, on the CPU; None for a network without."""
+    """Convergence of the equilibria, `(n,)` each, on the CPU; None for a network without equilibria."""
 
 
 @dataclass(frozen=True)
 class Accumulator:
-    """An `EvalResult` in the making: a tensor `(N,)` for every batch that passed; None for what is not measured."""
+    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured."""
 
     correct: list[Tensor]
     residual: list[Tensor] | None = None
@@ -61,8 +61,8 @@ class Accumulator:
 
     @classmethod
     def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Accumulator:
-        """Residuals are measured under the network's own lambdas, lambdas where a rule chooses them, and the
-        convergence of a network that `solves` for equilibria.
+        """An accumulator for one choice: with residuals if it is in `own`, with lambdas if it is a rule, and with
+        convergence if the network `solves` for equilibria.
         """
         return cls(
             correct=[],
@@ -72,13 +72,13 @@ class Accumulator:
         )
 
     def add(self, correct: Tensor, convergence: Convergence | None) -> None:
-        """Takes in one batch: which of its images are correct, `(N,)` bool, and how its equilibria converged."""
+        """Adds one batch: which images are correct, `(N,)` bool, and the convergence of their equilibria."""
         self.correct.append(correct)
         if self.convergence is not None and convergence is not None:
             self.convergence.append(convergence)
 
     def result(self, total: int, runtime: Runtime) -> EvalResult:
-        """What all processes found about a split of `total` images."""
+        """The result of all processes for a split of `total` images."""
         residual, lambda_ = (
             None if parts is None else gather(parts, total, runtime).double().numpy()
             for parts in (self.residual, self.lambda_)
@@ -93,7 +93,7 @@ def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) 
 
 
 def clean(batch: Batch) -> Tensor:
-    """The images as they are."""
+    """The images of a batch, unchanged."""
     return batch.images
 
 
@@ -107,13 +107,13 @@ def evaluate(
     transform: Transform = clean,
     task: Task | None = None,
 ) -> dict[Choice, EvalResult]:
-    """Classifies a split under each choice of lambda, and measures residuals under the lambda that the network has.
+    """Classifies a split for each choice of lambda, and measures residuals at the network's own lambda.
 
     Args:
-        net: on the runtime's device; put into eval mode.
-        lambdas: the choices, hashable.
-        transform: what is done to the images of a batch before they are classified; done once for all choices.
-        task: advanced by every image classified, once per choice.
+        net: network on the runtime's device; put into eval mode.
+        lambdas: the choices of lambda, hashable.
+        transform: applied to each batch before classification, once for all choices.
+        task: advanced by one for every image and choice.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
@@ -126,7 +126,7 @@ def evaluate(
 
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
-    """One batch under every choice; under the network's own lambda first, as rules look at the residuals there."""
+    """Classifies one batch for every choice; at the network's own lambda first, as rules need its residuals."""
     own: tuple[Tensor, Convergence | None] = (torch.empty(0), None)
     residual = torch.empty(0)
     if any(each.residual is not None or each.lambda_ is not None for each in found.values()):
@@ -147,7 +147,7 @@ def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, 
 def _score(
     net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime
 ) -> tuple[Tensor, Convergence | None]:
-    """One batch under one lambda: which images are correct, `(N,)` bool, and how its equilibria converged."""
+    """Which images of a batch are correct at one lambda, `(N,)` bool, and the convergence of their equilibria."""
     with convergence(net) as solves:
         return is_correct(net, pixels, batch.labels, lambda_, runtime), solves.forward
 
@@ -155,14 +155,14 @@ def _score(
 def is_correct(
     net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
 ) -> Tensor:
-    """`(N,)` bool: which images, `(N, 3, H, W)` in [0, 1], the network gets right under a lambda."""
+    """`(N,)` bool: which images `(N, 3, H, W)` in [0, 1] the network classifies correctly at a lambda."""
     with using_lambda(net, lambda_), runtime.autocast():
         return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def choose(net: nn.Module, pixels: Tensor, batch: Batch, choice: Choice, runtime: Runtime) -> float | Tensor | None:
-    """The lambda of a choice: where it is a rule, of the residuals that these pixels have at the network's own."""
+    """The lambda of a choice; for a rule `(N,)`, from the residuals of these pixels at the network's own lambda."""
     if not callable(choice):
         return choice
     with residuals(net) as meter, runtime.autocast():
@@ -171,13 +171,13 @@ def choose(net: nn.Module, pixels: Tensor, batch: Batch, choice: Choice, runtime
 
 
 def shard(split: Split, runtime: Runtime) -> Split:
-    """The images of a split that fall to this process: every n-th of n processes."""
+    """The images of a split that this process works on: every n-th, for n processes."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     return split if count == 1 else split.subset(range(rank, len(split), count))
 
 
 def gather(parts: Sequence[Tensor], total: int, runtime: Runtime) -> Tensor:
-    """What all processes found about their shares, `(total,)` float32 on the CPU, in the order of the split."""
+    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     values = torch.zeros(total)
     if parts:

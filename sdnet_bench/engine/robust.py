@@ -1,9 +1,9 @@
-"""Robust accuracy: which images no adversarial image of an attack could turn.
+"""Robust accuracy: the share of images that are classified correctly under an attack.
 
-An attack is a sequence of runs: restarts, targets, or the attacks of a suite. An image that is misclassified as it
-is is never attacked; one that falls is not attacked again. A run sees those that are left in full batches; when most
-of a batch has fallen it is abandoned, and those who stand are attacked anew among others. As the random numbers of an
-image depend on nothing but the image, that changes no outcome, but for what the order of sums does to the last digits.
+An attack is a sequence of runs: restarts, targets, or the attacks of a suite. Misclassified images are not attacked,
+and fooled images are not attacked again. Each run works on full batches of the remaining images. When most of a batch
+is fooled, the run stops on this batch, and its remaining images join later batches. The random numbers of an image do
+not depend on its batch, so this changes outcomes only by rounding errors.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .runtime import Runtime
 
 Key = TypeVar("Key")
 Scorer = Callable[[Tensor, Batch], Tensor]
-"""`(pixels, batch) -> (N,) bool`: which images of a batch are classified correctly with these pixels in [0, 1]."""
+"""`(pixels, batch) -> (N,) bool`: which images of a batch are classified correctly, given their pixels in [0, 1]."""
 
 PATIENCE = 0.25
-"""The share of a batch that may still stand when it is abandoned."""
+"""A run stops on a batch once the share of its images that are not fooled is at most this."""
 
 SUITES: dict[str, tuple[tuple[str, int], ...]] = {
     "autoattack": (("apgd-ce", 1), ("apgd-t", 9), ("fab-t", 9), ("square", 1)),
 }
-"""Attacks made of others, each with so many restarts; AutoAttack is that of Croce & Hein (2020), "standard"."""
+"""Attacks that consist of other attacks with their restarts; AutoAttack is "standard" of Croce & Hein (2020)."""
 
 QUERIES = 50
-"""How many queries of a random search a suite allows for each of its iterations: 5,000 for 100."""
+"""Queries of a random search per iteration of a suite: 5,000 for 100 iterations."""
 
 Keep = Callable[[Batch, Tensor, Sequence[bool]], None]
-"""`(batch, adversarial, wanted)`: told of every batch what was made of its images, and for which this is to be kept."""
+"""`(batch, adversarial, wanted)`: called for every batch with its adversarial images and which of them to keep."""
 
 
 def attack_runs(setting: AttackSetting, num_classes: int) -> list[AttackRun]:
-    """The runs that an attack consists of, in their order."""
+    """The runs of an attack, in order."""
     found = []
     for name, restarts in SUITES.get(setting.name, ((setting.name, setting.restarts),)):
         part = setting.model_copy(update={"name": name, "steps": _budget(setting, name)})
@@ -59,24 +59,24 @@ def _budget(setting: AttackSetting, name: str) -> int:
 
 
 def _restarts(name: str, wanted: int, num_classes: int) -> int:
-    """Targeted attacks have as many restarts as there are wrong classes, at most."""
+    """Number of restarts; for targeted attacks at most the number of wrong classes."""
     return min(wanted, num_classes - 1) if name in TARGETED else wanted
 
 
 @dataclass(frozen=True, eq=False)
 class RobustEval(Generic[Key]):
-    """A robust evaluation: an attack, and who decides whether an image stands.
+    """A robust evaluation: an attack, and the scorers that classify its images.
 
     Args:
-        net: on the runtime's device, in eval mode; what the attack looks at is made of it.
+        net: network on the runtime's device, in eval mode; the attacked network is derived from it.
         setting: the attack.
-        scorers: an image stands or falls for each of them on its own.
-        own: the scorer that classifies as the network does that the attack looks at, if there is one: for it an image
-            has fallen as soon as one of the attack's iterates fools it.
-        num_classes: bounds the targets of targeted attacks.
-        rule: of the network that the attack looks through.
-        seed: of all random numbers.
-        keep: told of every adversarial image.
+        scorers: the classifiers; each has its own outcome.
+        own: key of the scorer that classifies as the attacked network does, if there is one. For it an image counts as
+            fooled as soon as one iterate of the attack fools it.
+        num_classes: number of classes, which bounds the targets of targeted attacks.
+        rule: the rule for lambda that the attack goes through.
+        seed: seed of all random numbers.
+        keep: called with the adversarial images of every batch.
     """
 
     net: nn.Module
@@ -91,11 +91,11 @@ class RobustEval(Generic[Key]):
 
     @property
     def own_index(self) -> int | None:
-        """The place of `own` among the scorers; None where there is none."""
+        """The position of `own` among the scorers; None where there is none."""
         return None if self.own is None else list(self.scorers).index(self.own)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
-        """One run of the attack on a batch of images that are left."""
+        """One run of the attack on a batch of remaining images."""
         rule = self.rule
         through = (lambda residual: rule(residual, batch)) if rule else None
         hurried = self.keep is None and list(self.scorers) == [self.own]
@@ -106,12 +106,12 @@ class RobustEval(Generic[Key]):
 
     @torch.no_grad()
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
-        """For every scorer, which images are turned by `last`; for `own`, by those that fooled it `first`."""
+        """For every scorer, which images `last` fools; for `own`, which images `first` fools."""
         return [(~scorer(first if key == self.own else last, batch)).tolist() for key, scorer in self.scorers.items()]
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
-        """What the attack ended with; what fooled its network first where in the end it did not."""
+        """The last images of the attack; the first fooling iterate where the last image does not fool the network."""
         if self.own is None:
             return made.last
         back = made.fallen & self.scorers[self.own](made.last, batch)
@@ -120,26 +120,26 @@ class RobustEval(Generic[Key]):
 
 @dataclass(eq=False)
 class AttackState:
-    """What has become of the images of a split so far: the sum of its entries.
+    """The outcomes of the images of a split so far, from the entries of the journal.
 
     Args:
-        scorers: how many there are.
-        total: images of the split.
+        scorers: number of scorers.
+        total: number of images of the split.
     """
 
     scorers: int
     total: int
     lost_to: NDArray[np.int16] = field(init=False)
-    """`(scorers, total)`: the run that broke an image; 0 for one misclassified as it is, -1 for one that stands."""
+    """`(scorers, total)`: number of the run that fooled the scorer; 0 for misclassified images, -1 for robust ones."""
     done: NDArray[np.int16] = field(init=False)
-    """`(total,)`: the last run that an image went through, -1 for none."""
+    """`(total,)`: number of the last run on each image, -1 for none."""
 
     def __post_init__(self) -> None:
         self.lost_to = np.full((self.scorers, self.total), -1, np.int16)
         self.done = np.full(self.total, -1, np.int16)
 
     def apply(self, entry: Entry) -> None:
-        """Takes in what a run did to some images: `stage`, `places` and for each scorer which are `broken`."""
+        """Adds the outcome of a run on some images: `stage`, `places`, and for each scorer which are `broken`."""
         places = np.asarray(entry["places"], int)
         for lost_to, broken in zip(self.lost_to, entry["broken"], strict=True):
             new = places[np.asarray(broken, bool) & (lost_to[places] < 0)]
@@ -147,27 +147,28 @@ class AttackState:
         self.done[places] = entry["stage"]
 
     def left(self, run: int, places: NDArray[np.int64]) -> list[int]:
-        """Those that have not been through a run and stand for some scorer."""
+        """The places that a run has not processed and that are robust so far for at least one scorer."""
         open_ = (self.done[places] < run) & (self.lost_to[:, places] < 0).any(0)
         return [int(place) for place in places[open_]]
 
     def withstands(self, scorer: int | None, places: Sequence[int]) -> list[bool]:
-        """Which images no attack has broken yet for a scorer, by its place; all where there is none."""
+        """Which images are robust so far for the scorer at this position; all for None."""
         return [scorer is None or bool(self.lost_to[scorer, place] <= 0) for place in places]
 
     def settled(self, runs: int) -> int:
-        """How many images nothing can happen to any more."""
+        """Number of images whose outcome is final."""
         return int(((self.done >= runs) | (self.lost_to >= 0).all(0)).sum())
 
 
 def robust_evaluate(
     evaluation: RobustEval[Key], split: Split, *, journal: Journal | None = None, task: Task | None = None
 ) -> dict[Key, dict[str, Outcomes]]:
-    """Attacks a split; for every scorer which images, `(n,)` bool, fell to what: `CLEAN`, or an attack by name.
+    """Attacks a split. Returns for every scorer and cause (`CLEAN` or an attack by name) which images were lost to it,
+    `(n,)` bool.
 
     Args:
-        journal: what it holds is not done again, and every batch is added to it.
-        task: advanced by every image, once, when nothing can happen to it any more.
+        journal: its entries are not computed again; every batch is added to it.
+        task: advanced by one for every image whose outcome is final.
     """
     evaluation.net.eval()
     processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()
@@ -178,7 +179,7 @@ def robust_evaluate(
     )
     for entry in journal:
         state.apply(entry)
-    processes.wait_for_everyone()  # nobody writes before all have read
+    processes.wait_for_everyone()  # no process writes before all have read
     settled = state.settled(len(plan))
     task.advance(settled)
     for number in range(len(plan) + 1):
@@ -198,7 +199,7 @@ def robust_evaluate(
 def _run(
     evaluation: RobustEval[Key], run: AttackRun | None, number: int, split: Split, places: list[int], state: AttackState
 ) -> Entry:
-    """What a run, or a first look at the clean images, did to those of a batch that it came to an end with."""
+    """The outcome of a run on the images of a batch that it finished; with None, of the clean images."""
     batch = next(iter(split.subset(places).batches(len(places), evaluation.runtime.device)))
     if run is None:
         pixels = evaluation.runtime.to_pixels(batch.images)
@@ -230,7 +231,7 @@ def _those(items: Iterable[Item], wanted: Iterable[bool]) -> list[Item]:
 def _losses(
     evaluation: RobustEval[Key], state: AttackState, plan: Sequence[AttackRun], mine: NDArray[np.int64]
 ) -> dict[Key, dict[str, Outcomes]]:
-    """By scorer and by what images fell to, from what all processes found."""
+    """The lost images by scorer and cause, from the states of all processes."""
     names = [CLEAN, *(run.setting.name for run in plan)]
     found = torch.zeros(state.lost_to.shape)
     found[:, mine] = torch.from_numpy(state.lost_to[:, mine] + 1).float()

@@ -1,4 +1,4 @@
-"""Where and how a network runs: device, precision, memory layout, and the processes that share the work."""
+"""Device, precision, memory layout and processes of a computation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process's view of the machine.
+    """Device and precision of this process.
 
     Args:
-        device: what tensors live on.
-        precision: a name of PRECISIONS; weights stay float32, matrix products run in this type.
+        device: device of all tensors.
+        precision: a name of PRECISIONS; weights stay float32, matrix products use this type.
     """
 
     device: torch.device
@@ -39,7 +39,7 @@ class Runtime:
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
-        """Names to a runtime. "auto" takes the accelerator that is there, and bfloat16 where it is native."""
+        """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there."""
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
         on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -54,38 +54,38 @@ class Runtime:
         return cls(place, precision)
 
     def place(self, net: nn.Module) -> nn.Module:
-        """Moves a network to the device, in the memory layout that convolutions like best."""
+        """Moves a network to the device, in the memory layout that is fastest for convolutions there."""
         return net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def to_pixels(self, images: Tensor) -> Tensor:
-        """`(N, 3, H, W)` uint8 to float32 in [0, 1], in the memory layout of `place`."""
+        """Converts images `(N, 3, H, W)` uint8 to float32 in [0, 1], in the memory layout of `place`."""
         return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Runs matrix products in the chosen precision during a block."""
+        """A context in which matrix products use the precision of the runtime."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
 
     @cached_property
     def processes(self) -> PartialState:
-        """Rank, number and barriers of the processes that a launcher such as `torchrun` started; one by default."""
+        """Rank, number and barriers of the processes of a launcher such as `torchrun`; one process by default."""
         return PartialState()
 
     def sum(self, values: Tensor) -> Tensor:
-        """Adds a tensor up over all processes."""
+        """The sum of a tensor over all processes."""
         return reduce(values.to(self.device), "sum").to(values.device) if self.processes.num_processes > 1 else values
 
     def reset_peak_memory(self) -> None:
-        """Makes `peak_memory` start from now. On a CPU only Linux can; elsewhere the process's whole life counts."""
+        """Resets `peak_memory`. On a CPU only Linux can; elsewhere the peak is that of the whole process."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         elif _CLEAR_REFS.exists():
-            with suppress(OSError):  # not every sandbox allows it
+            with suppress(OSError):  # some sandboxes forbid it
                 _CLEAR_REFS.write_text("5")
 
     def peak_memory(self) -> int:
-        """Bytes: on a CUDA device the most that was allocated, elsewhere the most that this process held."""
+        """Peak memory in bytes: allocated memory on a CUDA device, resident memory of this process elsewhere."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         peak = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text() if _STATUS.exists() else "")
@@ -96,7 +96,7 @@ class Runtime:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def provenance(self) -> dict[str, Any]:
-        """What a record says about where it comes from."""
+        """The provenance of a record: versions, commit, device and time."""
         return {
             "version": __version__,
             "commit": _commit(),
@@ -123,7 +123,7 @@ def _has_native_bfloat16(device: torch.device) -> bool:
 
 @cache
 def _commit() -> str | None:
-    """The git commit of the source this runs from, if it is a checkout."""
+    """The git commit of the source; None where it is not a checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

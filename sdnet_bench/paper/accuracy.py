@@ -17,7 +17,7 @@ OF_TRAINING = {
     "Memory (GB)": ("peak_memory", 1e9),
     "Speed (n/s)": ("images_per_second", 1),
 }
-"""What training has measured, and in which unit, by column; the other column is accuracy."""
+"""Metric of training and its unit, by column; the remaining column is accuracy."""
 
 
 def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
@@ -34,7 +34,7 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
-    """Of what training measures: to train a shipped model again."""
+    """The command that trains a shipped model again, for columns that training measures."""
     if column not in OF_TRAINING:
         return f"sdnet-bench evaluate {model.name}"
     return f"sdnet-bench train {model.name} --overwrite" if (MODELS / model.name).exists() else None

@@ -26,20 +26,20 @@ from .robustness import THREATS
 from .study import TableStudy
 
 SHOWN = ("transfer", "matched", "union", "clean")
-"""What stands in a column, for each threat."""
+"""The values shown for each threat, one per column."""
 
 COLUMNS = {f"{name} {shown}": (threat, shown) for name, threat in THREATS.items() for shown in SHOWN}
-"""The threat and what is shown, by column."""
+"""Threat and shown value by column."""
 
 SPLITS: tuple[Which, Which] = ("test", "validation")
-"""Which images are attacked, and which lambda is tuned on."""
+"""Splits that are attacked: test images, and validation images for tuning lambda."""
 
 PASSES = 3
-"""What a step of an attack costs, in classified images: there, and twice as much on the way back."""
+"""Cost of an attack step in classified images: one forward pass, and a backward pass that costs two."""
 
 
 def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """PGD under both threats by every protocol, the adaptive one by the fits of Algorithm 1 to the four noises."""
+    """The steps of Table 4: PGD under both threats by every protocol, after Algorithm 1 on the four noises."""
     protocols: Sequence[Protocol] = ("matched",)
     if csc_layers(bench.model.net):
         protocols = PROTOCOLS
@@ -51,7 +51,7 @@ def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
 
 
 def _clean_step(bench: Workbench, extent: Extent) -> PlanStep:
-    """Clean validation images tell which lambdas are usable: the ensemble is made of these."""
+    """The step that measures clean validation images, which decide the usable lambdas of the ensemble."""
     cells = usable_cells(bench, bench.images("validation", extent.attacked), full_grid(bench, extent.lambdas))
 
     def run() -> Sequence[Record]:
@@ -74,7 +74,7 @@ def _attack_step(bench: Workbench, setting: AttackSetting, protocol: Protocol, e
 def _foreseen(
     bench: Workbench, setting: AttackSetting, protocol: Protocol, extent: Extent
 ) -> tuple[Sequence[Cell], int]:
-    """The cells of a protocol, as far as fits and lambdas are known, and how many images are attacked in others."""
+    """The cells of a protocol that are known beforehand, and the number of attacked images of the others."""
     tested, validation = (bench.images(split, extent.attacked) for split in SPLITS)
     count = len(bench.split_of(tested))
     if not csc_layers(bench.model.net):
@@ -83,7 +83,7 @@ def _foreseen(
     if protocol == "ensemble" and bench.missing(usable_cells(bench, validation, grid)):
         return [], count
     if protocol == "adaptive" and not rules:
-        return [], 2 * count  # with the gradient of the choice of lambda, and without
+        return [], 2 * count  # with the gradient of the rule, and without
     cells = protocol_cells(bench, setting, protocol, tested, grid)
     if protocol == "transfer":
         return [*transfer_cells(bench, setting, validation, grid), *cells], 0 if rules else count
@@ -91,7 +91,7 @@ def _foreseen(
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Accuracy (%) under the threat of a column, or, in one column of each threat, the lambda behind it."""
+    """Accuracy (%) under the threat of a column, or in the row of the tuned lambda that lambda."""
     threat, shown = COLUMNS[column]
     robustness, choice = model.robustness.get(threat), row.rule or "trained"
     if robustness is None or _is_empty(row, shown):
@@ -107,7 +107,7 @@ def _is_empty(row: PaperRow, shown: str) -> bool:
 
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
-    """An attack, after the fits where it needs these."""
+    """The command of an attack, preceded by that of the fits where it needs them."""
     threat, shown = COLUMNS[column]
     if _is_empty(row, shown):
         return None
@@ -117,7 +117,7 @@ def _command(model: Results, row: PaperRow, column: str) -> str | None:
 
 
 def _notes(model: Results) -> Iterator[str]:
-    """How each threat was measured."""
+    """Notes on the attack of each threat."""
     for robustness in model.robustness.values():
         yield f"{model.name}, {'; '.join(robustness.conditions())}"
 

@@ -16,14 +16,14 @@ from .results import Results
 from .study import TableStudy, study_command
 
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
-"""The stream of noise, and whether it is clean images that are shown by the rule for it."""
+"""By column: the noise, and whether the column is of clean images with the lambda of that noise's rule."""
 
 KNOWN_TYPE = ("set", "image")
-"""Rules that need to know the type of noise; on a stream of all types they mean little."""
+"""Rules that need the type of noise; they are not shown for the stream of all types."""
 
 
 def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """Streams of mixed severity and clean images, with lambda fixed, per set, per image, for known and unknown type."""
+    """The steps: streams of mixed severity and clean images, with lambda fixed, per set and per image."""
     yield from fit_steps(bench, NOISES, extent)
     tested, types = bench.images("test", extent.tested), [*NOISES, UNKNOWN]
     clean = bench.cell(tested)
@@ -45,7 +45,7 @@ def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """A stream of mixed severity, or clean images by the rule for it; at lambda_0 those that the stream is made of."""
+    """Accuracy (%) on a stream of mixed severity, or on clean images with the same rule for lambda."""
     noise, is_clean = COLUMNS[column]
     corruption, severity = (None, None) if is_clean else (noise, MIXED)
     if row.rule is None:
@@ -55,7 +55,7 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _rule(model: Results, kind: str, noise: str) -> str | None:
-    """The name of a choice of lambda: "set" or "image" for a known type of noise, "unknown set", "unknown image"."""
+    """The rule of a row kind: "set" or "image" for a known type of noise, "unknown set" or "unknown image"."""
     knowledge, _, per = kind.rpartition(" ")
     if noise == UNKNOWN and not knowledge:
         fits = tuple(fit for fit in map(model.fit, NOISES) if fit)
@@ -67,7 +67,7 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
 
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
-    """None for a stream of all types by a rule that needs to know the type."""
+    """The command of the study; None for the stream of all types with a rule that needs the type."""
     is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
     return None if is_empty else study_command("inference", model)
 

@@ -19,7 +19,7 @@ CORRUPTED = ("gaussian", "shot", "impulse")
 
 
 def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """Clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
+    """The steps: clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
     tested = bench.images("test", extent.tested)
     for steps in STEPS:
         cell = bench.cell(tested, bench.inference(steps=steps))
@@ -29,13 +29,13 @@ def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Accuracy (%) with as many FISTA iterations as the row says, on clean images or by Algorithm 1 under a noise."""
+    """Accuracy (%) with the row's FISTA iterations, on clean images or by Algorithm 1 under a noise."""
     steps = None if row.steps == model.trained_steps else row.steps
     return model.clean(steps) if column == "clean" else model.mean(column, adaptive=True, steps=steps)
 
 
 def _remark(model: Results, row: PaperRow) -> str | None:
-    """The paper trains with the iterations of each row."""
+    """The remark that the paper trains with the iterations of each row."""
     if row.steps == model.trained_steps:
         return None
     return f"trained with {model.trained_steps}, {row.steps} at inference alone"

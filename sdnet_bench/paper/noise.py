@@ -20,7 +20,7 @@ from .study import Study, TableStudy, study_command
 
 
 def _plan_noise(corruptions: Sequence[str], bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """At lambda_0, and by Algorithm 1 where there is a lambda: Tables 2 and 3."""
+    """The steps of Tables 2 and 3: test images at lambda_0, and by Algorithm 1 where there is a lambda."""
     yield given_step(bench, corruptions, extent)
     if csc_layers(bench.model.net):
         yield from fit_steps(bench, corruptions, extent)
@@ -28,7 +28,7 @@ def _plan_noise(corruptions: Sequence[str], bench: Workbench, extent: Extent) ->
 
 
 def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Accuracy (%) under Gaussian noise of the severity that the column names, or the lambda behind it."""
+    """Accuracy (%) under Gaussian noise of the column's severity, or in the row of lambda the chosen lambda."""
     find = model.adaptive if row.rule == "adaptive" else model.given
     record = find("gaussian", int(column))
     if row.shows == "lambda":
@@ -37,7 +37,7 @@ def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _table3_value(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Accuracy (%) over all severities of the noise that the column names."""
+    """Mean accuracy (%) over all severities of the column's noise."""
     return model.mean(column, adaptive=row.rule == "adaptive")
 
 
@@ -46,7 +46,7 @@ TABLE3 = TableStudy("table3", partial(_plan_noise, NOISES), value=_table3_value,
 
 
 def _plan_sweep(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """Accuracy against lambda, a step for each noise."""
+    """The steps of Figure 2: accuracy at every lambda, one step per noise."""
     images, grid = bench.images("test", extent.swept), full_grid(bench, extent.lambdas)
     for name in extent.swept_noises:
         corrupted = corrupted_images(bench, images, name, SEVERITIES)
@@ -54,7 +54,7 @@ def _plan_sweep(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
 
 
 def _plan_lines(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """The lines lambda(r) of the four noises."""
+    """The steps of Figure 3: the fits lambda(r) of the four noises."""
     yield from fit_steps(bench, NOISES, extent)
 
 
@@ -63,12 +63,12 @@ FIGURE3 = Study("figure3", _plan_lines, needs_lambda=True)
 
 
 def _plan_corruptions(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    """The fifteen that the mean corruption error is taken over, at lambda_0."""
+    """The steps of the mean corruption error: its fifteen corruptions at lambda_0."""
     yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], extent)
 
 
 def _error(model: Results, row: PaperRow, column: str) -> Value | None:
-    """Errors (%), unlike everywhere else: that is what mCE is made of. None unless all fifteen are on record."""
+    """Errors (%) and mCE, unlike other tables; None for mCE unless all fifteen corruptions are on record."""
     mean = model.error(list(alexnet()))
     if mean is None or column == "mean":
         return mean
@@ -80,7 +80,7 @@ def _error(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _error_command(model: Results, row: PaperRow, column: str) -> str | None:
-    """None for mCE elsewhere than on ImageNet, where AlexNet's errors are from."""
+    """The command of the study; None for mCE on other data sets than ImageNet, for which AlexNet's errors are known."""
     is_empty = column == "mCE" and model.config.dataset != "imagenet"
     return None if is_empty else study_command("corruptions", model)
 

@@ -1,4 +1,4 @@
-"""What the plans of tables and figures share: steps that say what is measured, how much is missing, and do it."""
+"""The steps of the plans of tables and figures: their cells, the amount of missing work, and how to measure it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PlanStep:
     """One part of a study.
 
     Args:
-        title: what is done.
-        cells: those that can be told beforehand, less those of earlier steps.
-        run: measures what is missing.
-        later: images to classify in cells whose lambda is not known before the steps above have run.
-        passes: how many classified images one of its images costs; more than one where it is attacked.
+        title: description of the step.
+        cells: cells that are known beforehand, without those of earlier steps.
+        run: measures the missing cells and returns their records.
+        later: number of images in cells whose lambda depends on earlier steps.
+        passes: cost of an image in classified images; more than one under attack.
     """
 
     title: str
@@ -47,17 +47,17 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much of a study is measured. Images are spread evenly over their split.
+    """The sizes of a study. Images are spread evenly over their split.
 
     Args:
-        tested: test images; None for all.
-        swept: test images behind each point of Figure 2; None for all.
-        attacked: test images of Table 4, and as many for validation.
-        training_images: those of Algorithm 1; None for all of them, in a race.
-        lambdas: that are tried; by default those of the paper's Figure 2. lambda_0 joins them.
+        tested: number of test images; None for all.
+        swept: number of test images of each point of Figure 2; None for all.
+        attacked: number of attacked test images of Table 4, and of attacked validation images.
+        training_images: number of training images of Algorithm 1; None for all, in a race.
+        lambdas: the lambdas; by default those of the paper's Figure 2. lambda_0 is added.
         swept_noises: the noises of Figure 2.
-        archived: corrupted images are those of the data set's -C archive, instead of made here.
-        refit: Algorithm 1 runs also where there is a fit.
+        archived: whether corrupted images are read from the data set's -C archive instead of made here.
+        refit: whether Algorithm 1 also runs where there is a saved fit.
     """
 
     tested: int | None = None
@@ -71,17 +71,17 @@ class Extent:
 
     @classmethod
     def limited(cls, images: int | None, *, archived: bool = False) -> Extent:
-        """So many test images of everything; for None as many as each study takes by itself."""
+        """The sizes with `images` test images in every study; for None the defaults."""
         return cls(archived=archived) if images is None else cls(images, images, images, archived=archived)
 
 
 def run(plan: Iterable[PlanStep]) -> list[Record]:
-    """The records of all steps, each once; what is on record is not measured again."""
+    """Runs all steps and returns their records, each once; cells on record are not measured again."""
     return list({record.cell.key: record for step in plan for record in step.run()}.values())
 
 
 def images_per_second(bench: Workbench) -> float:
-    """How fast this machine makes Gaussian noise and classifies it with this model, from one batch."""
+    """Images/s for adding Gaussian noise and classifying with this model, measured on one batch."""
     split, noise = bench.split("test", BATCH_SIZE), stream_of("gaussian", MIXED, bench.dataset.family, bench.seed)
     evaluate(bench.model.net, split, bench.runtime, transform=noise)  # the first pass also warms up
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def images_per_second(bench: Workbench) -> float:
 
 
 def given_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
-    """Corrupted test images of every severity at lambda_0; `steps` FISTA iterations, None for those of training."""
+    """The step of corrupted test images of every severity at lambda_0; `steps` is None for those of training."""
     tested, inference = bench.images("test", extent.tested), bench.inference(steps=steps)
     cells = [
         bench.cell(corrupted, inference)
@@ -101,21 +101,21 @@ def given_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, ste
 
 
 def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanStep:
-    """A step that measures given cells."""
+    """A step that measures the given cells."""
     return PlanStep(title, cells, lambda: bench.measure(cells, title))
 
 
 def fit_steps(
     bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None
 ) -> Iterator[PlanStep]:
-    """Algorithm 1 on training images for those corruptions that have no fit yet."""
+    """The steps of Algorithm 1 on training images, for corruptions without a fit."""
     for name in corruptions:
         if extent.refit or not _is_fitted(bench, name, steps):
             yield _fit_step(bench, name, extent, steps)
 
 
 def _fit_step(bench: Workbench, corruption: str, extent: Extent, steps: int | None) -> PlanStep:
-    """What a race has to measure shows on the way; the grid of all lambdas is the most."""
+    """The step of one fit. For a race the cells of the whole grid are an upper bound."""
     images, inference = bench.images("train", extent.training_images), bench.inference(steps=steps)
     rules = Rules() if extent.training_images is None else None
 
@@ -134,7 +134,7 @@ def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
 
 
 def adaptive_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
-    """Test images under the lambda that their residual at lambda_0 chooses."""
+    """The step of test images at the lambda that Algorithm 1 gives for their residual at lambda_0."""
     given = given_step(bench, corruptions, extent, steps).cells
 
     def run() -> Sequence[Record]:
@@ -146,7 +146,7 @@ def adaptive_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, 
 
 
 def _later(bench: Workbench, corruptions: Sequence[str], given: Sequence[Cell], steps: int | None) -> Sequence[Cell]:
-    """The cells that the residuals of `given` will ask for, less those on record; all where none is known yet."""
+    """The missing cells at the lambdas that the residuals of `given` decide; all cells while these are unknown."""
     if bench.missing(given) or not all(_is_fitted(bench, name, steps) for name in corruptions):
         return given
     fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, bench.inference(steps=steps))}

@@ -1,6 +1,6 @@
-"""What has been published: the paper's tables and AlexNet's errors, read from `paper.toml`.
+"""Published numbers: the paper's tables and AlexNet's errors, read from `paper.toml`.
 
-The rows and columns of tables that the paper does not have stand there too, without values.
+The file also has the rows and columns of tables that are not in the paper, without values.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class PaperRow(Frozen):
     name: str
     backbone: str
     values: tuple[float, ...] = ()
-    """Empty where the paper has none."""
+    """The paper's values by column; empty where it has none."""
     rule: str | None = None
-    """Which of a model's numbers stand in this row, where it is not those at lambda_0."""
+    """The choice of lambda of this row; None for lambda_0."""
     shows: str = "accuracy"
     steps: int | None = None
-    """FISTA iterations that this row is about."""
+    """FISTA iterations of this row."""
     against: str | None = None
-    """The row that a reader compares it with."""
+    """Name of the row that this row is compared with."""
 
     def of(self, backbone: str, names: Mapping[str, str]) -> PaperRow:
-        """The same row of another architecture, without the paper's values; `names` are new names of its rows."""
+        """The row for another architecture, without the paper's values; `names` maps row names to new ones."""
         against = names.get(self.against, self.against) if self.against else None
         update = {"backbone": backbone, "name": names[self.name], "against": against, "values": ()}
         return self.model_copy(update=update)
@@ -45,28 +45,28 @@ class PaperTable(Frozen):
     rows: tuple[PaperRow, ...]
 
     def rows_for(self, dataset: str) -> list[PaperRow]:
-        """Those measured on `dataset`; those of the table's first data set where the paper did not measure on it."""
+        """The rows measured on `dataset`; where there are none, those of the table's first data set."""
         own = [row for row in self.rows if row.dataset == dataset]
         return own or [row for row in self.rows if row.dataset == self.rows[0].dataset]
 
 
 @cache
 def published() -> dict[str, PaperTable]:
-    """The paper's tables, and the rows and columns of those that it does not have, by name."""
+    """All tables by name, also those that are not in the paper."""
     content: dict[str, Any] = tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
     return {name: PaperTable.model_validate(table) for name, table in content.items()}
 
 
 @cache
 def titles() -> dict[str, str]:
-    """What the paper calls the architectures, by their names here."""
+    """The paper's names of architectures by backbone name."""
     rows = [row for name in ("table1", "table6") for row in published()[name].rows]
     return {row.backbone: row.name for row in rows}
 
 
 @cache
 def alexnet() -> dict[str, float]:
-    """Errors (%) of AlexNet on ImageNet-C, for the 15 corruptions that mCE is taken over."""
+    """Errors (%) of AlexNet on ImageNet-C for the 15 corruptions of mCE."""
     table = published()["corruptions"]
     reference = next(row for row in table.rows if row.name == "AlexNet")
     errors = dict(zip(table.columns, reference.values, strict=True))

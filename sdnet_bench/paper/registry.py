@@ -13,13 +13,13 @@ from .plan import Extent, PlanStep
 from .study import Study, TableStudy
 
 TABLES: tuple[TableStudy, ...] = (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, INFERENCE, CORRUPTION_ERRORS)
-"""In the order of a report."""
+"""All tables, in the order of a report."""
 
 STUDIES: dict[str, Study] = {study.name: study for study in (*TABLES[:6], FIGURE2, FIGURE3, *TABLES[6:])}
 
 
 def plan(bench: Workbench, name: str, extent: Extent | None = None) -> list[PlanStep]:
-    """The steps of a study of STUDIES, in their order; a `UsageError` where the network has no lambda for it."""
+    """The steps of a study of STUDIES, in order; a `UsageError` where the study needs a lambda that is missing."""
     if name not in STUDIES:
         raise UnknownNameError("study", name, STUDIES)
     if extent and extent.archived and not STUDIES[name].on_archives:

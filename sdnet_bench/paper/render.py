@@ -1,4 +1,4 @@
-"""How tables look: Markdown for people, CSV for programs."""
+"""Renders tables as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tables import Entry, Table
 
 
 def to_markdown(table: Table) -> str:
-    """The table under its title; below, how the numbers were got, and what would fill the gaps."""
+    """A table with its title, notes on the numbers, and the commands that fill the gaps."""
     gaps = _gaps(table)
     foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
     remark = f" The published figures are those of {table.measured_on}." if foreign else ""
@@ -32,20 +32,20 @@ def to_markdown(table: Table) -> str:
 
 
 def grid(table: Table) -> str:
-    """A row of the paper's numbers, then of each model's, of its differences from them, and of p."""
+    """The cells of a table as Markdown: rows of the paper, of each model, of the differences, and of p."""
     columns, gaps = dict.fromkeys(entry.column for entry in table.entries), _gaps(table)
     lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
     return markdown_table(["", "", *columns], lines)
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A pipe table."""
+    """A pipe table in Markdown."""
     rule = ["---"] * 2 + ["---:"] * (len(header) - 2)
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
 def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]]:
-    """The paper's numbers where it has any; then each model's, how far they are from the paper's, and p."""
+    """The lines of a row: the paper's numbers, then for each model its numbers, the differences and p."""
     models, title = _grouped(entries, "model"), entries[0].row
     lines = []
     if any(entry.paper is not None for entry in models[0]):
@@ -78,7 +78,7 @@ def _signed(difference: float | None) -> str:
 
 
 def _gaps(table: Table) -> dict[str, int]:
-    """The commands that fill empty cells, numbered."""
+    """The numbers of the commands that fill empty cells."""
     missing = [entry.command for entry in table.entries if entry.ours is None and entry.command]
     return {command: number for number, command in enumerate(dict.fromkeys(missing), start=1)}
 
@@ -91,7 +91,7 @@ def _grouped(entries: Iterable[Entry], by: str) -> list[list[Entry]]:
 
 
 def to_csv(table: Table) -> str:
-    """One line per entry."""
+    """A table as CSV, one line per entry."""
     import pandas
 
     rows = [
@@ -119,7 +119,7 @@ RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown
 
 
 def check_formats(names: Sequence[str]) -> Sequence[str]:
-    """`names` if all of them are formats; all formats where none is named."""
+    """Returns `names`, or all formats where it is empty; an `UnknownNameError` for an unknown format."""
     for name in names:
         if name not in RENDERERS:
             raise UnknownNameError("format", name, RENDERERS)
@@ -127,7 +127,7 @@ def check_formats(names: Sequence[str]) -> Sequence[str]:
 
 
 def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:
-    """One file per table and format, named `<dataset>-<table>.<format>`; the paths written."""
+    """Writes one file `<dataset>-<table>.<format>` per table and format, and returns the paths."""
     formats, written = list(formats), []
     for table in tables:
         for kind in formats:

@@ -1,6 +1,6 @@
-"""The whole path, from a recipe to everything that the paper's tables and figures show of its network.
+"""Trains recipes and measures everything that the paper's tables and figures show of their networks.
 
-On the embedded digits it is a demonstration, small enough for a coffee break; on CIFAR-10 it is the paper.
+On the digits it is a short demonstration; on CIFAR-10 it reproduces the paper.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from .study import Study
 
 @dataclass(frozen=True)
 class Programme:
-    """What is measured of a network.
+    """The measurements of a network.
 
     Args:
-        extent: how much of each study.
-        studies: those that need lambda are left out for a network without.
-        radii: accuracy against eps too.
+        extent: sizes of the studies.
+        studies: the studies; those that need lambda are skipped for a network without one.
+        radii: whether accuracy against eps is measured too.
     """
 
     extent: Extent
     studies: tuple[Study, ...] = (TABLE1, FIGURE2, TABLE3, TABLE4)
-    """Table 2 and Figure 3 are parts of what Table 3 measures."""
+    """The studies; Table 3 includes the measurements of Table 2 and Figure 3."""
     radii: bool = False
 
 
 Step = tuple[Recipe, Programme]
 
 PAPER = Programme(Extent(swept=None, attacked=10_000, training_images=None, lambdas=LAMBDAS, refit=True))
-"""All that there is of everything."""
+"""The paper's measurements on all images."""
 PAPER_RECIPES = (
     "sdnet18-cifar10",
     "resnet18-cifar10",
@@ -56,7 +56,7 @@ PAPER_RECIPES = (
     "scn-cifar10",
     "mdeq-cifar10",
 )
-"""What the paper compares on CIFAR-10, those that its claims are about first."""
+"""Recipes of the networks that the paper compares on CIFAR-10, first those of its main claims."""
 
 ON_DIGITS = Extent(swept=None, swept_noises=["gaussian"], refit=True)
 DEMO = Programme(replace(ON_DIGITS, attacked=150, training_images=300, lambdas=LAMBDAS[::2]), radii=True)
@@ -72,18 +72,18 @@ OTHER_RECIPES = (
     "mdeq-digits",
     "mdeq_tiny-digits",
 )
-"""The other systems of the paper."""
+"""Recipes of the paper's other systems."""
 
 
 def demo_recipes(seed: int, *, every: bool) -> list[Step]:
-    """A ResNet-18 and an SDNet-18 on digits, or every architecture, the others in brief."""
+    """A ResNet-18 and an SDNet-18 on digits; with `every` all architectures, the others with small sizes."""
     whole = replace(DEMO, studies=(*DEMO.studies, TABLE5)) if every else DEMO
     wanted = dict.fromkeys(DEMO_RECIPES, whole) | (dict.fromkeys(OTHER_RECIPES, BRIEF) if every else {})
     return [(find_recipe(name).replace(name=f"demo-{name}", seed=seed), part) for name, part in wanted.items()]
 
 
 def paper_recipes(names: Sequence[str], epochs: int | None = None, limit: int | None = None) -> list[Step]:
-    """Recipes by name, by default those of the paper; with fewer epochs or images it is a rehearsal, and called so."""
+    """Recipes by name, by default those of the paper; with `epochs` or `limit` the models are named rehearsals."""
     extent = PAPER.extent
     if limit:
         extent = replace(extent, tested=limit, swept=limit, attacked=limit, training_images=limit)
@@ -102,12 +102,12 @@ def reproduce(
     *,
     published: Path | None = None,
 ) -> Iterator[Workbench]:
-    """Trains every network and puts it through everything; it comes when it is done.
+    """Trains and measures every network, and yields each when it is done.
 
-    What is on record is not repeated, and an interrupted training goes on.
+    Cells on record are not measured again, and an interrupted training is resumed.
 
     Args:
-        published: where models are exported to once they are trained; everything is measured of the exported ones.
+        published: folder to which trained models are exported; the exported models are the ones measured.
     """
     for recipe, programme in steps:
         progress.note(f"--- {recipe.name}")
@@ -119,7 +119,7 @@ def reproduce(
 
 
 def measure(bench: Workbench, programme: Programme) -> None:
-    """Everything but training."""
+    """Runs all measurements of a trained network."""
     extent = programme.extent
     for study in programme.studies:
         if csc_layers(bench.model.net) or not study.needs_lambda:

@@ -1,4 +1,4 @@
-"""What is on record of one model, as the numbers that tables are made of."""
+"""The records of one model, as the numbers of tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     points: list[tuple[float, float]]
     """(lambda, accuracy), lambda ascending."""
     chosen: float | None = None
-    """The lambda that Algorithm 1 chose for this set."""
+    """The lambda that Algorithm 1 chose for this test set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +51,16 @@ class Results:
     config: ModelConfig
     records: tuple[Record, ...]
     fits: Mapping[str, LambdaFit] = field(default_factory=dict)
-    """Algorithm 1's, by the names they are saved under."""
+    """Saved fits of Algorithm 1 by name."""
     source: str | None = None
-    """Where a model that was not trained here comes from."""
+    """Source of a model that was not trained here."""
     origin: str | None = None
-    """Of corrupted images: "official", "generated" or "unknown" where they are those of a -C archive; None where they
-    were made here. Origins are never mixed."""
+    """Origin of corrupted images: "official", "generated" or "unknown" for images of a -C archive; None for images made
+    here. Origins are never mixed."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path) -> Results:
-        """From a model folder, with what its run has added."""
+        """Reads the results of a model folder and of its run."""
         name = folder.resolve().name
         config = ModelConfig.read(folder)
         store = RecordStore.of_model(folder, runs_dir / name)
@@ -76,27 +76,27 @@ class Results:
 
     @cached_property
     def trained_lambda(self) -> float | None:
-        """lambda_0, as the record of training has it, or, of a model from elsewhere, its configuration."""
+        """lambda_0 from the record of training, or from the configuration of a model without one."""
         return self._training.inference.lambda_ if self._training else self._option("lambda_")
 
     @property
     def started_from(self) -> str | None:
-        """The weights that training began with, where these were not fresh: a name, or the sha256 of a file."""
+        """The initial weights of training, a name or the sha256 of a file; None for fresh weights."""
         return self._training.provenance.get("started_from") if self._training else None
 
     @property
     def trained_steps(self) -> int:
-        """FISTA iterations in training; 2 where nobody said otherwise."""
+        """FISTA iterations in training; 2 by default."""
         return int(self._option("steps") or 2)
 
     def _option(self, name: str) -> Any:
-        """An option of the backbone, or what it is where nobody said otherwise; None where there is none."""
+        """An option of the backbone or its default; None where the backbone has no such option."""
         backbone = self.config.backbone
         usual = defaults(backbone.name) if backbone.name in BACKBONES else {}
         return (usual | csc_stem_options(backbone.options) | backbone.options).get(name)
 
     def training(self, metric: str) -> Value | None:
-        """`parameters`, `peak_memory` (bytes) or `images_per_second` of training."""
+        """A metric of training: `parameters`, `peak_memory` (bytes) or `images_per_second`."""
         return Value(self._training.metrics[metric]) if self._training else None
 
     def clean(self, steps: int | None = None) -> Value | None:
@@ -110,22 +110,25 @@ class Results:
         steps: int | None = None,
         beside: Record | None = None,
     ) -> Record | None:
-        """The record at lambda_0; None and None for clean images. One on the images of `beside` comes first."""
+        """The record at lambda_0 on corrupted images, or on clean images where corruption and severity are None.
+
+        A record on the images of `beside` is preferred.
+        """
         return _widest(self._plain(corruption, severity, self.trained_lambda, steps), beside)
 
     def chosen(
         self, rule: str, corruption: str | None, severity: Severity | None, steps: int | None = None
     ) -> Record | None:
-        """The record whose lambda, or lambdas, a rule has chosen."""
+        """The record whose lambda a rule chose, per set or per image."""
         return _widest(self._plain(corruption, severity, rule, steps))
 
     def adaptive(self, corruption: str, severity: Severity, steps: int | None = None) -> Record | None:
-        """The record at the lambda that the corruption's own fit has chosen for the set: Algorithm 1."""
+        """The record of Algorithm 1: at the lambda that the corruption's own fit chose for the set."""
         fit = self.fit(corruption, steps)
         return self.chosen(fit.rule, corruption, severity, steps) if fit else None
 
     def mean(self, corruption: str, *, adaptive: bool = False, steps: int | None = None) -> Value | None:
-        """Accuracy (%) over all severities, at lambda_0 or by Algorithm 1; None unless every one is on record."""
+        """Mean accuracy (%) over all severities, at lambda_0 or by Algorithm 1; None unless all are on record."""
         fit = self.fit(corruption, steps) if adaptive else None
         if adaptive and fit is None:
             return None
@@ -133,24 +136,24 @@ class Results:
         return percent(_together([self._plain(corruption, severity, choice, steps) for severity in SEVERITIES]))
 
     def error(self, corruptions: Sequence[str]) -> Value | None:
-        """Error (%) at lambda_0 over all severities of these corruptions; None unless every one is on record."""
+        """Mean error (%) at lambda_0 over all severities of these corruptions; None unless all are on record."""
         places = [(name, severity) for name in corruptions for severity in SEVERITIES]
         accuracy = percent(_together([self._plain(*place, self.trained_lambda) for place in places]))
         return accuracy.complement if accuracy else None
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
-        """Algorithm 1's line for one type of corruption."""
+        """The fit of Algorithm 1 for one corruption."""
         return self.fits.get(fit_name(corruption, steps))
 
     @cached_property
     def pooled(self) -> LambdaFit | None:
-        """The line for noise of unknown type; None unless all four are fitted alike."""
+        """The pooled fit for noise of unknown type; None unless all four noises have compatible fits."""
         found = [fit for fit in map(self.fit, NOISES) if fit]
         return pool(found) if len(found) == len(NOISES) and can_pool(found) else None
 
     @cached_property
     def robustness(self) -> dict[Threat, Robustness]:
-        """By the paper's threats; those that PGD was not measured under are left out."""
+        """Robustness by the paper's threats, without those for which PGD is not on record."""
         rule = self.pooled.per_image_rule if self.pooled else None
         found = {
             threat: Robustness.find(self.records, threat, self.trained_lambda, rule) for threat in THREATS.values()
@@ -158,13 +161,13 @@ class Results:
         return {threat: robustness for threat, robustness in found.items() if robustness}
 
     def conditions(self) -> str:
-        """Its size, how long it was trained, and, of a model from elsewhere, where it comes from, with its records."""
+        """A description of the model's width and training; for a model from elsewhere also its source."""
         epochs = self._training.metrics.get("epochs") if self._training else None
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs, "from {}": self.source}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
     def sweep(self, corruption: str, layers: Layers = "all") -> list[Curve]:
-        """What `sweep-lambda` found, by severity, with lambda changed in these layers."""
+        """The curves of `sweep-lambda` by severity, with lambda changed in these layers."""
         curves = []
         for severity in SEVERITIES:
             found = _alike(self._swept(corruption, severity, layers))
@@ -176,7 +179,7 @@ class Results:
         return curves
 
     def _swept(self, corruption: str, severity: Severity, layers: Layers) -> list[Record]:
-        """Records that differ in lambda of these layers alone; that at lambda_0 belongs to every sweep."""
+        """Records that differ only in lambda of these layers; the record at lambda_0 belongs to every sweep."""
         found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
         given = [(record, by) for record, by in found if by.rule is None and by.steps is None]
         return [record for record, by in given if by.layers == layers or by.lambda_ == self.trained_lambda]
@@ -184,31 +187,31 @@ class Results:
     def _plain(
         self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
     ) -> list[Record]:
-        """Records of one choice of lambda, for all layers; `steps` are FISTA iterations, None for those of training."""
+        """Records of one lambda or rule for all layers; `steps` are FISTA iterations, None for those of training."""
         found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
         return [record for record, by in found if (by.choice, by.steps, by.layers) == (choice, steps, "all")]
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
-        """Records of test images that nobody attacked, from the right source."""
+        """Records of test images of this origin without attack."""
         wanted = ("test", corruption, severity, self.origin if corruption else None)
         plain = [record for record in self.records if record.cell.kind == "accuracy" and record.cell.attack is None]
         found = [(record, record.images) for record in plain]
         return [each for each, of in found if (of.split, of.corruption, of.severity, of.origin) == wanted]
 
     def on_archives(self) -> list[Results]:
-        """The same model on the images of archives, once for each origin that anything was measured on."""
+        """The results of the model on images of archives, one per origin on record."""
         origins = sorted({origin for record in self.records if (origin := record.images.origin)})
         return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
 
 
 def _widest(records: Sequence[Record], beside: Record | None = None) -> Record | None:
-    """The record on the images of `beside`, else the one with the most images behind it; of equals the latest."""
+    """The record on the images of `beside`, else the one with the most images; the latest of equal ones."""
     images = beside and beside.images.digest
     return max(reversed(records), key=lambda record: (record.images.digest == images, record.n), default=None)
 
 
 def _together(candidates: Sequence[Sequence[Record]]) -> list[Record | None]:
-    """One of each list of candidates, all on the same images, with one seed, in one precision; most images win."""
+    """One record of each list, all with the same images, seed and precision; the set with the most images."""
     groups: dict[tuple[object, ...], dict[int, Record]] = defaultdict(dict)
     for place, records in enumerate(candidates):
         for record in records:
@@ -219,7 +222,7 @@ def _together(candidates: Sequence[Sequence[Record]]) -> list[Record | None]:
 
 
 def _alike(records: Sequence[Record]) -> list[Record]:
-    """Most of these records: those on the same images in one precision; the larger set of two."""
+    """The largest subset of these records with the same images and precision."""
     groups: dict[tuple[Images, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.cell.pairing].append(record)
@@ -227,14 +230,14 @@ def _alike(records: Sequence[Record]) -> list[Record]:
 
 
 def _is_current(cell: Cell) -> bool:
-    """Whether this version of the attacks would measure a cell alike."""
+    """Whether a cell has no attack, or one of the present revision."""
     return cell.attack is None or cell.attack.revision == REVISION
 
 
 def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None = None) -> list[Results]:
-    """The results of the named models; where no name is given, of all that `runs_dir` holds anything of.
+    """The results of the named models; by default of all models with records in `runs_dir`.
 
-    Of all, one that cannot be read is left out with a note.
+    Without names, models that cannot be read are left out with a note.
     """
     if names:
         return [Results.read(find_model(name, runs_dir), runs_dir) for name in names]

@@ -1,6 +1,7 @@
-"""What is on record of attacks on one model: accuracy by threat, by attack, and by what classifies.
+"""Records of attacks on one model: accuracy by threat, protocol and classifier.
 
-All numbers of one `Robustness` are those of the same test images, attacked with one seed.
+A classifier is the model at a lambda or with a rule for lambda. All numbers of one `Robustness` are of the same test
+images, attacked with one seed.
 """
 
 from __future__ import annotations
@@ -14,41 +15,41 @@ from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Pr
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
 
 THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
-"""The paper's, by the names that its tables give them."""
+"""The paper's threat models by their names in tables."""
 
 CHOICES = ("trained", "tuned", "oracle", "adaptive")
-"""How a judge was chosen: as in training; the lambda that is best against transferred images of the validation split,
-or of the test split itself; the lambda of each image's own residual, by Algorithm 1."""
+"""Classifiers by their choice of lambda: that of training; that of the best accuracy under transfer on validation
+images (tuned) or test images (oracle); by Algorithm 1 for each image (adaptive)."""
 
 COLUMNS = ("transfer", "matched", "ensemble", "union", "clean")
-"""What a judge meets. "matched" knows its judge: where that is a rule, it is the adaptive attack."""
+"""The attacks that a classifier is measured under. For a rule "matched" is the adaptive attack."""
 
 CONTROLS = ("noise",)
-"""What is recorded as an attack and is none."""
+"""Names of controls that are recorded like attacks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """A model under one threat."""
+    """The robustness of a model under one threat."""
 
     attack: AttackSetting
-    """The paper's: PGD, with the lambda that it is made at left open."""
+    """The paper's attack, PGD, without the lambda at which it is made."""
     attacks: tuple[Record, ...]
-    """By a protocol, on the same test images with one seed, under any threat."""
+    """Records of attacks by the protocols, on the same test images with one seed, under any threat."""
     tuning: tuple[Record, ...]
-    """Of the paper's attack on validation images."""
+    """Records of the paper's attack on validation images."""
     trained: float | None
     """lambda_0; None for a network without lambda."""
     rule: str | None = None
-    """Robust inference with a lambda for each image; None where Algorithm 1 was not run."""
+    """The rule of robust inference with a lambda per image; None where Algorithm 1 was not run."""
 
     @classmethod
     def find(
         cls, records: Iterable[Record], threat: Threat, trained: float | None, rule: str | None = None
     ) -> Robustness | None:
-        """None where PGD under this threat is not on record.
+        """The robustness under a threat; None where PGD under this threat is not on record.
 
-        Of several PGDs those that lambda was tuned with come first, then those with the most images, then steps.
+        Of several PGDs the one with validation images is preferred, then the one with the most images, then steps.
         """
         attacks = [record for record in records if _is_attacked(record.cell)]
         pgd = [record for record in attacks if _attack(record).threat.is_near(threat) and _attack(record).name == "pgd"]
@@ -68,12 +69,12 @@ class Robustness:
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
-        """Under this threat."""
+        """The records under this threat."""
         return tuple(record for record in self.attacks if _attack(record).threat.is_near(self.attack.threat))
 
     @cached_property
     def judges(self) -> dict[str, InferenceChoice]:
-        """What classifies, by the `CHOICES`; what cannot be chosen yet is left out."""
+        """The classifiers by `CHOICES`, without those whose lambda is not known yet."""
         judges: dict[str, InferenceChoice] = {"trained": self.trained}
         if self.tuning:
             judges["tuned"] = best_lambda(self.tuning)
@@ -86,17 +87,17 @@ class Robustness:
 
     @property
     def lambdas(self) -> list[float]:
-        """All that attacked images were classified at, ascending."""
+        """All lambdas at which attacked images were classified, ascending."""
         return sorted({record.inference.lambda_ for record in self.records if record.inference.lambda_ is not None})
 
     def value(self, column: str, choice: str) -> Value | None:
-        """Accuracy (%) by one of the `COLUMNS` and one of the `CHOICES`; None where that is not on record."""
+        """Accuracy (%) for one of the `COLUMNS` and one of the `CHOICES`; None where it is not on record."""
         return self.accuracy(column, self.judges[choice]) if choice in self.judges else None
 
     def accuracy(self, column: str, judge: InferenceChoice) -> Value | None:
-        """Accuracy (%) of a judge by one of the `COLUMNS`; None where that is not on record.
+        """Accuracy (%) of a classifier for one of the `COLUMNS`; None where it is not on record.
 
-        Where several records are of one kind an image has to stand in all of them.
+        Where there are several records, images that are correct in all of them count.
         """
         if column == "clean":
             return self._clean(judge)
@@ -107,7 +108,7 @@ class Robustness:
         return standing([record for record in self._by(column) if record.inference.choice == judge])
 
     def against_lambda(self, column: str) -> list[tuple[float, Value]]:
-        """Accuracy (%) by lambda, ascending; "union" is that of those attacks alone that every lambda has met."""
+        """Accuracy (%) by lambda, ascending; "union" has only the attacks that are on record for every lambda."""
         find = self._common_union if column == "union" else lambda at: self.accuracy(column, at)
         return [(at, value) for at in self.lambdas if (value := find(at))]
 
@@ -118,11 +119,11 @@ class Robustness:
 
     @cached_property
     def _common(self) -> set[tuple[AttackSetting, str]]:
-        """The attacks that every lambda has met for which there is a union."""
+        """The attacks that are on record for every lambda with a union."""
         return set.intersection(*(set(self._kinds(at)) for at in self.lambdas if self._union(at)))
 
     def _kinds(self, judge: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
-        """Attacks on a judge by what they are. Made and scored at lambda_0 one is transferred and matched at once."""
+        """Records of attacks on a classifier by attack and protocol. At lambda_0 transfer and matched are the same."""
         found: dict[tuple[AttackSetting, str], Record] = {}
         for record in (record for record in self.records if record.inference.choice == judge):
             found[_attack(record).bare, str(record.cell.protocol)] = record
@@ -131,8 +132,7 @@ class Robustness:
         return found
 
     def against_eps(self, judge: InferenceChoice) -> list[tuple[float, Value]]:
-        """Accuracy (%) by the radius of matched PGD with as many steps and starts, ascending; at 0 that of clean
-        images."""
+        """Accuracy (%) by radius under matched PGD with the same steps and restarts, ascending; at 0 clean accuracy."""
         like = ("name", "norm", "steps", "restarts")
         found = {
             _attack(record).eps: standing([record])
@@ -144,13 +144,13 @@ class Robustness:
         return [(eps, value) for eps, value in sorted({0.0: self._clean(judge), **found}.items()) if value]
 
     def members(self, judge: InferenceChoice) -> dict[str, list[Protocol]]:
-        """What the union of a judge is made of: attacks by name, each with its protocols."""
+        """The attacks in the union of a classifier, by name, each with its protocols."""
         united = [record for record in self.records if record.inference.choice == judge]
         made = {(_attack(record).name, record.cell.protocol) for record in united}
         return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
 
     def conditions(self) -> Iterator[str]:
-        """The paper's attack, what the unions are made of, and what tuning gains against an attack that knows of it."""
+        """Sentences on the paper's attack, the members of the unions, and the gain of tuning under matched attacks."""
         attack, first = self.attack, self.records[0]
         yield (
             f"{attack.threat}: {attack.name}, {attack.steps} steps of {attack.step_size:.4f}, "
@@ -165,7 +165,7 @@ class Robustness:
             yield f"p of matched against transfer after tuning {show_p(p)}"
 
     def _unions(self) -> Iterator[str]:
-        """What the unions are made of, those of the same attacks together."""
+        """Sentences on the members of the unions, equal unions together."""
         at: dict[str, list[str]] = {}
         for choice, judge in self.judges.items():
             if self._union(judge):
@@ -176,31 +176,31 @@ class Robustness:
             yield f"union{where} of {members}"
 
     def _by(self, protocol: str) -> list[Record]:
-        """The paper's attack by a protocol. Made and scored at lambda_0 it is transferred and matched at once."""
+        """Records of the paper's attack by a protocol. At lambda_0 transfer and matched are the same."""
         found = [record for record in self.records if _attack(record).bare == self.attack]
         if protocol == "transfer":
             return [record for record in found if _is_made_at(record, self.trained)]
         return [record for record in found if record.cell.protocol == protocol]
 
     def _adaptive(self, rule: str) -> Value | None:
-        """For each image the worst of the attack with the gradient of the choice and the one without; both or None."""
+        """Accuracy (%) under both adaptive attacks, with and without the rule's gradient; None unless both exist."""
         found = [record for record in self._by("adaptive") if record.inference.choice == rule]
         return standing(found) if {_attack(record).through for record in found} == {"attached", "detached"} else None
 
     def _union(self, judge: InferenceChoice) -> Value | None:
-        """What stands against every attack; None while none of them knows the judge."""
+        """Accuracy (%) under all attacks; None unless one of them is matched or adaptive."""
         found = [record for record in self.records if record.inference.choice == judge]
         is_known = any(record.cell.is_white_box for record in found)
         return standing(found) if is_known else None
 
     def _clean(self, judge: InferenceChoice) -> Value | None:
-        """On the images that were attacked, as they were."""
+        """Clean accuracy (%) on the attacked images."""
         found = next((record for record in self.records if record.inference.choice == judge), None)
         return share(~found.lost(CLEAN), [found]) if found else None
 
 
 def _is_attacked(cell: Cell) -> bool:
-    """Whether a cell is about an attack by one of the protocols, on the network as it was trained."""
+    """Whether a cell is of an attack by one of the protocols, with the FISTA iterations of training."""
     is_attack = cell.attack is not None and cell.attack.name not in CONTROLS
     return is_attack and cell.protocol is not None and cell.inference.steps is None and cell.images.corruption is None
 
@@ -215,14 +215,14 @@ def _is_made_at(record: Record, lambda_: float | None) -> bool:
 
 
 def _is_like(record: Record, other: Record) -> bool:
-    """Whether both are of one attack, with one seed and in one precision, whatever the images."""
+    """Whether both have the same attack, seed and precision; images may differ."""
     is_one_attack = _attack(record).bare == _attack(other).bare
     is_one_seed = record.images.seed == other.images.seed
     return is_one_attack and is_one_seed and record.inference.precision == other.inference.precision
 
 
 def _strongest(records: Iterable[Record]) -> Record | None:
-    """Of several groups that with the most images, then steps, then records."""
+    """The attack whose records have the most images, then steps, then records."""
     found = list(records)
     sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
     return max(
@@ -237,7 +237,7 @@ def _strongest(records: Iterable[Record]) -> Record | None:
 
 
 def _widest(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Those on the most images."""
+    """The records with the most images."""
     found = list(records)
     widest = max(found, key=lambda record: record.n, default=None)
     return tuple(record for record in found if widest and record.images == widest.images)

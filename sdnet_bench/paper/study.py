@@ -1,4 +1,4 @@
-"""What a table or figure is: a value that says what it needs, what stands where, and what fills a gap."""
+"""The classes of studies: the plan of a table or figure, and for a table its values and commands."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Planner = Callable[[Workbench, Extent], Iterator[PlanStep]]
 
 @dataclass(frozen=True)
 class Study:
-    """What is measured for a table or figure.
+    """The measurements of a table or figure.
 
     Args:
-        name: `table1`, `figure2`, ..., or a word for those that the paper does not have.
-        plan: the steps that measure it.
-        needs_lambda: whether it is about networks with CSC-layers alone.
-        on_archives: whether the paper, or the benchmark, made it from the -C archives.
+        name: `table1`, `figure2`, ..., or a word for a study that is not in the paper.
+        plan: returns the steps of the measurement.
+        needs_lambda: whether it applies only to networks with CSC-layers.
+        on_archives: whether the paper, or the benchmark, measured it on the -C archives.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Study:
     on_archives: bool = False
 
     def steps(self, bench: Workbench, extent: Extent | None = None) -> list[PlanStep]:
-        """The steps in their order, each cell in the first that needs it.
+        """The steps in order, each cell only in the first step that needs it.
 
         A `UsageError` for a network without CSC-layers where the study needs lambda.
         """
@@ -46,22 +46,22 @@ class Study:
 
 
 def study_command(name: str, model: Results) -> str | None:
-    """What measures a whole study; None of a model on archives, since nobody knows where these lie."""
+    """The command that measures a study; None for results on archives, whose folder is not known."""
     return None if model.origin else f"sdnet-bench evaluate {model.name} --study {name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableStudy(Study):
-    """A study whose numbers stand in a table, beside those of `paper.toml`.
+    """A study with a table of our numbers beside those of `paper.toml`.
 
     Args:
-        value: the number of a model in a row and column; None while it is not on record.
-        command: what to type to measure it, None where nothing does; by default `evaluate --study`.
-        notes: what a reader has to know of a model's numbers, besides how they were measured.
-        remark: what sets a model's numbers in a row apart from the paper's.
-        of_the_machine: columns that nobody else's machine can be compared with.
-        optional: left out while there is no more in it than clean accuracy.
-        fixed: compares certain architectures, and takes in no other.
+        value: returns the number of a model in a row and column; None where it is not on record.
+        command: returns the command that measures it, or None; by default `evaluate --study`.
+        notes: returns notes on a model's numbers, besides those on the measurement.
+        remark: returns a difference in conditions between a model's numbers and the paper's in a row.
+        of_the_machine: columns whose numbers depend on the machine.
+        optional: whether the table is left out while it has only clean accuracy.
+        fixed: whether the table is only for the architectures of its rows.
     """
 
     value: Callable[[Results, PaperRow, str], Value | None]
@@ -74,9 +74,9 @@ class TableStudy(Study):
 
     @property
     def published(self) -> PaperTable:
-        """Its rows and columns, with the paper's numbers."""
+        """The rows and columns of the table, with the paper's numbers."""
         return published()[self.name]
 
     def filled_by(self, model: Results, row: PaperRow, column: str) -> str | None:
-        """What to type to measure a number of a model; None where nothing does."""
+        """The command that measures a number of a model; None where there is none."""
         return self.command(model, row, column) if self.command else study_command(self.name, model)

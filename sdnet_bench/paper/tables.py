@@ -1,6 +1,6 @@
-"""The paper's tables with our numbers beside the published ones: records in, entries out.
+"""Builds the paper's tables from records, with our numbers beside the published ones.
 
-A table is a list of entries, each one number of the paper and one of ours; how it looks is decided at the end.
+A table is a list of entries, each with one number of the paper and one of ours; `render` formats it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Entry:
     column: str
     paper: float | None
     model: str | None
-    """None where no model of this architecture is at hand."""
+    """Name of the model; None where there is no model of this architecture."""
     ours: Value | None
     command: str | None
-    """What to type to fill an empty `ours`; None where nothing does."""
+    """The command that fills an empty `ours`; None where there is none."""
     backbone: str = ""
     remark: str | None = None
-    """What sets our number apart from the paper's."""
+    """A difference in conditions between our number and the paper's."""
     comparable: bool = True
-    """Whether both were measured on the same data set, and of a thing that does not depend on the machine."""
+    """Whether both were measured on the same data set, and do not depend on the machine."""
     against: str | None = None
-    """The row that a reader compares this one with."""
+    """Name of the row that this one is compared with."""
     p: float | None = None
-    """McNemar's for the difference from that row."""
+    """p-value of McNemar's test for the difference from that row."""
 
     @property
     def difference(self) -> float | None:
@@ -54,20 +54,20 @@ class Table:
     """A table for one data set."""
 
     name: str
-    """`table1`, ..., or a word for those that the paper does not have."""
+    """`table1`, ..., or a word for a table that is not in the paper."""
     title: str
     dataset: str
     measured_on: str
     """The data set of the paper's numbers."""
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
-    """How our numbers were got."""
+    """Notes on the measurement of our numbers."""
 
 
 def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TABLES) -> list[Table]:
-    """These tables for every data set that a model was trained on; for digits where there is no model yet.
+    """The tables for every data set that a model was trained on; for digits where there is no model.
 
-    Optional ones are left out where nothing was measured for them.
+    Optional tables are left out where nothing was measured for them.
     """
     datasets = sorted({result.config.dataset for result in results}) or ["digits"]
     built = [(study, _build(study, dataset, results)) for dataset in datasets for study in studies]
@@ -75,7 +75,7 @@ def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TAB
 
 
 def _was_measured(table: Table) -> bool:
-    """Whether there is more in it than what every model has: clean accuracy as it was trained."""
+    """Whether a table has more than clean accuracy at lambda_0."""
     cells = [record.cell for entry in table.entries if entry.ours for record in entry.ours.records]
     return any(cell.images.corruption or cell.inference.rule or cell.inference.steps for cell in cells)
 
@@ -83,7 +83,7 @@ def _was_measured(table: Table) -> bool:
 def _build(study: TableStudy, dataset: str, results: Sequence[Results]) -> Table:
     rows = study.published.rows_for(dataset)
     models = [result for result in results if result.config.dataset == dataset]
-    if study.on_archives:  # there a model has a line for each origin
+    if study.on_archives:  # one line per model and origin
         models += [archived for model in models for archived in model.on_archives()]
     found = [entry for row in rows for entry in _entries(study, row, dataset, models)]
     if not study.fixed:
@@ -94,9 +94,9 @@ def _build(study: TableStudy, dataset: str, results: Sequence[Results]) -> Table
 
 
 def _added_rows(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator[PaperRow]:
-    """Rows for architectures that the table does not name, after those of an SDNet-18 or, without lambda, a ResNet-18.
+    """Rows for architectures that are not in the table, copied from those of SDNet-18 or, without lambda, ResNet-18.
 
-    So every backbone, a plugin's too, stands in every table that it was measured for.
+    Every backbone, also of a plugin, thus has rows in every table that it was measured for.
     """
     named = {row.backbone for row in rows}
     found = [(model.config.backbone.architecture, model) for model in models]
@@ -105,31 +105,31 @@ def _added_rows(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator
         template = "resnet18" if model.trained_lambda is None else "sdnet18"
         names = _row_names(rows, template, backbone)
         if model.config.backbone.has_csc_stem and model.config.backbone.name in added:
-            names |= _row_names(rows, "resnet18", model.config.backbone.name)  # what it is compared with
+            names |= _row_names(rows, "resnet18", model.config.backbone.name)  # the row that it is compared with
         yield from (row.of(backbone, names) for row in rows if row.backbone == template)
 
 
 def _row_names(rows: Sequence[PaperRow], template: str, backbone: str) -> dict[str, str]:
-    """What the rows of a template are called where they are a backbone's."""
+    """Names of a backbone's rows by the names of the template's rows."""
     templates = [row.name for row in rows if row.backbone == template]
     return {name: _renamed(name, titles()[template], titles().get(backbone, backbone)) for name in templates}
 
 
 def _renamed(row: str, template: str, backbone: str) -> str:
-    """The name of a row with the backbone in the place of its template, or behind it where the row names none."""
+    """A row's name with the backbone in place of the template, or appended where the name has no template."""
     return row.replace(template, backbone) if template in row else f"{row}, {backbone}"
 
 
 def _shown(entries: Sequence[Entry]) -> list[Entry]:
-    """Those of rows in which anything was measured."""
+    """The entries of rows with at least one measured number."""
     measured = {entry.row for entry in entries if entry.ours}
     return [entry for entry in entries if entry.row in measured]
 
 
 def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> list[Entry]:
-    """Entries with McNemar's p for those that a reader compares with another one.
+    """Adds McNemar's p to entries that are compared with another row.
 
-    Models are named after their `backbones`: the partner's name differs in that alone.
+    The model of the other row is found by name: it differs only in the name of the backbone.
     """
     values = {(entry.row, entry.column, entry.model): entry.ours for entry in entries}
     architectures = {entry.row: entry.backbone for entry in entries}
@@ -147,7 +147,7 @@ def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> li
 
 
 def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
-    """What a reader has to know of each model's numbers."""
+    """Notes on the numbers of each model."""
     present = {entry.model for entry in entries}
     for model in models:
         if model.name not in present:
@@ -159,7 +159,7 @@ def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
-    """On how many images, with which seeds, how and where; several of a kind are all named."""
+    """Notes on the number of images, seeds, precision and machines of these records."""
     if records:
         counts = " and ".join(f"{n:,}" for n in sorted({record.n for record in records}))
         seeds = ", ".join(str(seed) for seed in sorted({record.images.seed for record in records}))
@@ -169,7 +169,7 @@ def _measured(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
-    """How the lambdas of these records were fitted."""
+    """Notes on the fits that chose the lambdas of these records."""
     rules = {record.inference.rule for record in records if record.inference.rule}
     fits = [fit for fit in model.fits.values() if {fit.rule, fit.per_image_rule} & rules]
     if model.pooled and {model.pooled.rule, model.pooled.per_image_rule} & rules:
@@ -180,10 +180,10 @@ def _fits_behind(model: Results, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Results]) -> Iterator[Entry]:
-    """A row once for every model of its architecture; once without a model where there is none."""
+    """The entries of a row for every model of its architecture; without a model where there is none."""
     own: list[Results | None] = [model for model in models if model.config.backbone.architecture == row.backbone]
     columns = study.published.columns
-    for model in own or [None] * bool(row.values):  # a row of ours alone needs a model of ours
+    for model in own or [None] * bool(row.values):  # a row without paper values needs a model
         for column, value in zip(columns, row.values or [math.nan] * len(columns), strict=True):
             yield Entry(
                 row=row.name,
@@ -200,7 +200,7 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
 
 
 def _command(study: TableStudy, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
-    """What fills a cell, ready to be typed; None where nothing does."""
+    """The command that fills an entry; None where there is none."""
     if model is not None:
         return study.filled_by(model, row, column)
     recipe = f"{row.backbone}-{dataset}"

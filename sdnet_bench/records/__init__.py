@@ -1,10 +1,10 @@
-"""What was measured: cells, their records, and the files they are kept in. No torch.
+"""Measurements: cells, their records, and the files that hold them. Imports no torch.
 
-cell        what is measured: images, what classifies them, an attack within a threat
+cell        a measurement: images, inference, and an attack under a threat model
 record      a measured cell: one bit per image
 store       the append-only file of records, and published ones
-journal     what a long measurement writes down on its way
-lambda_fit  lambda as a line of the residual
+journal     intermediate results of a long measurement
+lambda_fit  lambda as a linear function of the residual
 statistics  proportions with their intervals, and tests of their differences
 """
 

@@ -1,7 +1,7 @@
-"""What is measured: a cell, made of images, of what classifies them, and of an attack.
+"""A cell: the images, the inference and the attack of one measurement.
 
-A `Cell` says what is measured and nothing of how it went; its digest is the key of its record. Written, it is flat:
-one JSON object with the fields of all its parts.
+A `Cell` holds no outcome; its digest is the key of its record. In JSON it is flat: one object with the fields of all
+its parts.
 """
 
 from __future__ import annotations
@@ -22,30 +22,34 @@ Severity = int | Literal["mixed"]
 Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
 
 CLEAN = "misclassified"
-"""What images are lost to that are classified wrongly before anybody attacks them."""
+"""Name in `Record.lost_to` of the images that are misclassified without an attack."""
 NOISES = ("gaussian", "shot", "speckle", "impulse")
 """The additive noises, in the order of the paper's Table 3."""
 UNKNOWN = "unknown"
-"""The corruption of a stream in which each image has one of the NOISES."""
+"""Name of the corruption of a stream in which each image has one of the NOISES."""
 MIXED: Literal["mixed"] = "mixed"
-"""The severity of a stream in which each image has one of the five."""
+"""Severity of a stream in which each image has one of the five severities."""
 
 PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
 BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
-"""Iterations (queries for square) and restarts of those attacks that have others than 100 and 1."""
+"""Default iterations (queries for square) and restarts by attack; 100 and 1 for attacks not listed."""
 DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}
-"""The usual radius of a ball in each norm, in pixels of [0, 1]."""
+"""Default radius by norm, in pixels of [0, 1]."""
 REVISION = 2
-"""1: one random start per batch. 2: random numbers per image, misclassified and fooled images leave the batch."""
+"""Version of the attack code. 1: one random start per batch. 2: random numbers per image; misclassified and fooled
+images leave the batch."""
 
 
 @dataclass(frozen=True)
 class Threat:
-    """What an adversary may do to an image: a ball around the clean one, cut with the box of valid pixels.
+    """A threat model: the ball around a clean image, intersected with the valid pixels [0, 1].
 
     Args:
         norm: "linf" or "l2", over all pixels and channels of an image.
-        eps: its radius, in pixels of [0, 1].
+        eps: radius of the ball, in pixels of [0, 1].
+
+    Raises:
+        UsageError: another norm, or eps is not a finite number > 0.
     """
 
     norm: str
@@ -58,139 +62,139 @@ class Threat:
             raise UsageError("eps out of range", expected="a finite number > 0, such as 8/255", got=self.eps)
 
     def __str__(self) -> str:
-        """ "linf 8/255"."""
+        """Norm and radius, such as "linf 8/255"."""
         return f"{self.norm} {show_eps(self.eps)}"
 
     def is_near(self, other: Threat) -> bool:
-        """Whether both are one ball, their radii equal but for rounding."""
+        """Whether both have one norm and, up to rounding, one radius."""
         return self.norm == other.norm and abs(self.eps - other.eps) < 1e-9
 
     def covers(self, other: Threat) -> bool:
-        """Whether the other ball lies in this one."""
+        """Whether the ball of `other` lies in this ball."""
         return self.norm == other.norm and other.eps <= self.eps
 
 
 def show_eps(eps: float) -> str:
-    """As one would type it: "8/255" where eps is such a fraction and no short decimal, "0.5" elsewhere."""
+    """eps as text: "8/255" for a fraction of 255 without a short decimal, else a decimal such as "0.5"."""
     short, pixels = f"{eps:g}", 255 * eps
     return f"{pixels:.0f}/255" if float(short) != eps and abs(pixels - round(pixels)) < 1e-6 else short
 
 
 class AttackSetting(Frozen):
-    """An attack with all that decides its outcome. `repr` is the experiment."""
+    """An attack with all settings that decide its outcome."""
 
     name: str = "pgd"
     norm: str
     eps: float
     """Radius of the ball in pixels of [0, 1]."""
     steps: int
-    """Iterations; queries where the attack is a random search."""
+    """Iterations, or queries of a random search."""
     step_size: float | None = None
-    """None where the attack adapts it."""
+    """Step size in pixels of [0, 1]; None where the attack adapts it."""
     restarts: int = 1
     crafted_at: float | tuple[float, ...] | None = None
-    """The lambda of the network that the attack looks at; several: the mean of their logits; None for a network
-    without one, and where the attack looks through the cell's rule."""
+    """Lambda of the attacked network. Several: the attack uses the mean of the logits at these lambdas. None for a
+    network without lambda, and where the attack goes through the cell's rule."""
     through: Literal["attached", "detached"] | None = None
-    """The attack looks at the network whose lambda the cell's rule chooses, with or without the gradient of that
-    choice."""
+    """Whether the attack goes through the cell's rule for lambda, with ("attached") or without ("detached") the rule's
+    gradient; None where it does not."""
     inference_steps: int | None = None
-    """FISTA iterations of the network that the attack looks at, where they are not those of the cell."""
+    """FISTA iterations of the attacked network, where they differ from the cell's."""
     smooth: bool = False
-    """The attack looks at a network whose threshold is a softplus."""
+    """Whether the attacked network has softplus thresholds instead of soft thresholds."""
     gradient: str | None = None
-    """How solved layers of the network that the attack looks at are differentiated, where not in their own way."""
+    """Gradient of the solved layers of the attacked network, where it is not their own."""
     revision: int = 1
-    """Of the code of attacks: what an older one measured is measured again."""
+    """Version of the attack code (`REVISION`); records of older versions are measured again."""
 
     @property
     def threat(self) -> Threat:
-        """The ball that its images stay in."""
+        """The threat model of the attack."""
         return Threat(self.norm, self.eps)
 
     @property
     def bare(self) -> AttackSetting:
-        """The same attack with what it looks at left open."""
+        """The same attack with `crafted_at` and `through` set to None."""
         return self.model_copy(update={"crafted_at": None, "through": None})
 
     @property
     def is_detour(self) -> bool:
-        """Whether the attack looks at a network that somebody changed so that gradients pass it better."""
+        """Whether the attack is run on a surrogate: a network changed so that gradients pass better."""
         return self.smooth or self.inference_steps is not None or self.gradient is not None
 
 
 class Images(Frozen):
-    """Which images, and what was done to them before anybody attacks them. Equal ones have the same pixels."""
+    """Images and their corruption, without any attack. Equal values mean equal pixels."""
 
     dataset: str
     split: Literal["train", "validation", "test"]
     digest: str
-    """Of the clean images and labels; where they are an archive's, of places and labels alone."""
+    """Digest of the clean images and labels; for images of an archive, of their places and labels only."""
     limit: int | None = None
-    """So many images, spread evenly over the split; None for all."""
+    """Number of images, spread evenly over the split; None for all."""
     block: tuple[int, int] | None = None
-    """Of those the first to the last but one in the order that `seed` shuffles them into: how a race takes them."""
+    """Range (start, stop) of these images in the order that `seed` shuffles them into; used by `race`."""
     corruption: str | None = None
-    """Its name; "unknown" where each image has one of the four noises."""
+    """Name of the corruption; "unknown" where each image has one of the four noises; None for clean images."""
     level: float | tuple[float, ...] | None = None
     """The corruption's own parameters."""
     severity: Severity | None = None
-    """1 to 5 where `level` is that of an archive; "mixed" where each image has one of them."""
+    """1 to 5 where `level` belongs to a severity; "mixed" where each image has one of the five."""
     archive: str | None = None
-    """Origin and md5 of the archive's part that the corrupted images were read from, such as "official:ecaf8b...".
+    """Origin and md5 of the part of a -C archive that the images were read from, such as "official:ecaf8b...".
 
-    None where they were made here."""
+    None for images that were corrupted here."""
     seed: int = 0
-    """Of the corruption and of the attack's random starts."""
+    """Seed of the corruption and of the attack."""
 
     @property
     def clean(self) -> Images:
-        """The same images before anything was done to them; that takes no seed."""
+        """The same images without corruption, with seed 0."""
         untouched = {"corruption": None, "level": None, "severity": None, "archive": None, "seed": 0}
         return self.model_copy(update=untouched)
 
     @property
     def origin(self) -> str | None:
-        """Whether an archive is "official", "generated" or "unknown"; None for images made here."""
+        """Origin of the archive, "official", "generated" or "unknown"; None for images that were corrupted here."""
         return self.archive.partition(":")[0] if self.archive else None
 
 
 class Inference(Frozen):
-    """What classifies the images of a cell: the network at a lambda, or as a rule says."""
+    """How the images of a cell are classified: by the network at a lambda, or with a lambda chosen by a rule."""
 
     lambda_: float | None = None
-    """The trade-off; None for a network without a CSC-layer, and where a rule chooses one per image."""
+    """The trade-off lambda; None for a network without a CSC-layer, and where a rule chooses one per image."""
     layers: Layers = "all"
-    """The CSC-layers with this trade-off; with "stem" the others keep that of training."""
+    """CSC-layers with this lambda; with "stem" the other layers keep the lambda of training."""
     steps: int | None = None
-    """FISTA iterations at inference; None for as many as in training."""
+    """FISTA iterations at inference; None for the number of training."""
     rule: str | None = None
-    """How lambda was chosen, where it was not given: the `rule` of a `LambdaFit`."""
+    """Name of the rule that chose lambda (`LambdaFit.rule`); None where lambda was given."""
     defence: str | None = None
-    """What stands between an adversarial image and the class it is given: an input transformation by name, or "net:"
-    and the sha256 of the weights of another network that classifies it."""
+    """Name of an input transformation before the network, or "net:" and the sha256 of the weights of another network
+    that classifies the images instead; None for neither."""
     precision: str = "float32"
 
     @property
     def choice(self) -> InferenceChoice:
-        """The rule that chooses lambda, by name; where there is none, lambda itself."""
+        """The name of the rule that chooses lambda; lambda itself where there is no rule."""
         return self.rule or self.lambda_
 
     def at(self, lambda_: float | None) -> Inference:
-        """The same at another lambda."""
+        """This inference at another lambda."""
         return self.model_copy(update={"lambda_": lambda_})
 
     def by(self, rule: str, lambda_: float | None = None) -> Inference:
-        """The same with a lambda that a rule has chosen, or, with None, chooses for each image."""
+        """This inference with the lambda that `rule` chose; None where the rule chooses one per image."""
         return self.model_copy(update={"rule": rule, "lambda_": lambda_})
 
 
 InferenceChoice = float | str | None
-"""What classifies: the network at a lambda; robust inference, by the name of its rule; a network without lambda."""
+"""A classifier of one model: a lambda, the name of a rule for lambda, or None for a network without lambda."""
 
 
 class Cell(Frozen):
-    """One thing to measure."""
+    """One measurement to make: images, inference and attack, for one model."""
 
     kind: Literal["training", "accuracy"] = "accuracy"
     weights: str
@@ -202,7 +206,7 @@ class Cell(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _read_flat(cls, content: Any) -> Any:
-        """From the flat form, in which `images` is their digest; what is no field of a part is left as it is."""
+        """The fields of a cell from the flat form, in which `images` is the digest; unknown fields stay as they are."""
         if not isinstance(content, dict) or not isinstance(content.get("images"), str):
             return content
         if "digest" in content or "inference" in content:  # no fields of the flat form
@@ -214,7 +218,7 @@ class Cell(Frozen):
 
     @model_serializer
     def _write_flat(self) -> dict[str, Any]:
-        """The one form that is written; its order counts for the `key`."""
+        """The flat form of the files; the order of the fields decides the `key`."""
         images, inference = self.images, self.inference
         return {
             "kind": self.kind,
@@ -245,10 +249,10 @@ class Cell(Frozen):
 
     @property
     def images_key(self) -> str:
-        """Digest of all that decides which pixels are classified, adversarial ones among them.
+        """Digest of everything that decides which pixels are classified, adversarial images included.
 
-        Cells that share it differ in lambda, in the rule that chose it and in the defence alone, and are measured in
-        one pass. An attack that looks through a rule makes images of its own.
+        Cells with one `images_key` differ only in lambda, rule and defence, and are measured in one pass. An attack
+        through a rule makes images of its own, so there the rule is part of the digest.
         """
         rule = self.inference.rule if self.attack and self.attack.through else None
         bare = self.inference.model_copy(update={"lambda_": None, "rule": rule, "defence": None})
@@ -256,22 +260,21 @@ class Cell(Frozen):
 
     @property
     def pairing(self) -> tuple[Images, str]:
-        """Cells that share it are compared image by image: the same pixels before any attack, in one precision."""
+        """Key of paired tests: the images before any attack, and the precision."""
         return (self.images, self.inference.precision)
 
     @property
     def averaging(self) -> tuple[Images, int, str, str | None]:
-        """Cells that share it are averaged: the same images, whatever corrupts them, one seed, precision and rule."""
+        """Key of means over corruptions: the clean images, the seed, the precision and the rule."""
         return (self.images.clean, self.images.seed, self.inference.precision, self.inference.rule)
 
     def with_inference(self, inference: Inference) -> Self:
-        """The same images, attacked alike, classified by another inference."""
+        """This cell with another inference."""
         return self.model_copy(update={"inference": inference})
 
     @property
     def protocol(self) -> Protocol | None:
-        """By which protocol it is attacked; None where nobody attacks, or what classifies or what the attack looks at
-        is another network."""
+        """The protocol of the attack; None without an attack, with a defence, and for an attack on a surrogate."""
         attack = self.attack
         if attack is None or self.inference.defence or attack.is_detour:
             return None
@@ -283,15 +286,15 @@ class Cell(Frozen):
 
     @property
     def is_white_box(self) -> bool:
-        """Whether the attack looks at exactly what classifies its images."""
+        """Whether the attacked network is the one that classifies the images."""
         return self.protocol in ("matched", "adaptive")
 
 
 def usual_budget(name: str) -> tuple[int, int]:
-    """Iterations and restarts of an attack where nobody says otherwise."""
+    """Default iterations (or queries) and restarts of an attack."""
     return BUDGETS.get(name, (100, 1))
 
 
 def usual_protocols(name: str) -> Sequence[Protocol]:
-    """All for PGD. Transferred, other attacks are weaker by construction, and dear: they are matched alone."""
+    """Default protocols of an attack: all for PGD, "matched" for the others, which transfer poorly and are slow."""
     return PROTOCOLS if name == "pgd" else ("matched",)

@@ -1,4 +1,4 @@
-"""What a long measurement writes down on its way, so that it goes on where it was after a crash."""
+"""Intermediate results of a long measurement on disk, from which it resumes after a crash."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """Entries on disk, one JSON object per line; several processes write to files of their own and read all.
+    """Entries on disk, one JSON object per line. Each process writes its own file; every process reads all files.
 
     Args:
-        folder: of this one measurement; made with the first entry. None keeps nothing.
-        writer: which process this is.
+        folder: folder of this measurement, made with the first entry; None stores nothing.
+        writer: rank of this process.
     """
 
     def __init__(self, folder: Path | None = None, writer: int = 0) -> None:
         self._folder, self._writer = folder, writer
 
     def __iter__(self) -> Iterator[Entry]:
-        """What all processes wrote so far; a line torn by a crash is left out. A `RecordError` for any other damage."""
+        """The entries of all processes. An incomplete last line is skipped; other damage raises a `RecordError`."""
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
             lines = path.read_bytes().split(b"\n")
             try:
-                yield from map(json.loads, lines[:-1])  # what follows the last line break is torn
+                yield from map(json.loads, lines[:-1])  # a line without a line break is incomplete
             except ValueError:
                 hint = "Remove it; what it told of is measured again."
                 raise RecordError(f"{path} is damaged", hint=hint) from None
 
     def append(self, entry: Entry) -> None:
-        """Adds an entry; it is on its way to the disk when this returns."""
+        """Appends an entry to the file of this process, without waiting for the disk."""
         if self._folder is None:
             return
         try:
@@ -48,7 +48,7 @@ class Journal:
             raise RecordError(f"cannot write {self._folder}: {error}", hint="Name another --runs-dir.") from None
 
     def close(self) -> None:
-        """The measurement is done and on record: its journal goes."""
+        """Removes the journal; call it when the measurement is on record."""
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
             path.unlink(missing_ok=True)
         if self._folder and self._folder.is_dir():

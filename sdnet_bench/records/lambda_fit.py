@@ -1,4 +1,4 @@
-"""lambda as a line of the residual: what Algorithm 1 finds on training images, and how it chooses at inference."""
+"""lambda as a linear function of the residual: the fit of Algorithm 1, and its choice of lambda at inference."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ FILE = "lambda_fit.json"
 Residual = Literal["norm", "squared"]
 RESIDUALS: tuple[Residual, ...] = ("norm", "squared")
 METRICS: dict[Residual, str] = {"norm": "residual", "squared": "residual_squared"}
-"""Where a record keeps the mean of |x - A z|_2, and of its square."""
+"""Names of the record metrics that hold the mean of |x - A z|_2 and of its square."""
 PER_IMAGE = "/image"
-"""What the name of a rule ends with that chooses a lambda for every image."""
+"""Suffix of the names of rules that choose a lambda per image."""
 ULPS = 64
-"""How many last bits a pooled slope or intercept of an earlier version may be away from the exact one; seen: 7."""
+"""Largest distance, in units in the last place, between a pooled slope or intercept of an earlier version and the
+exact one; the largest seen is 7."""
 
 
 class Point(NamedTuple):
-    """What one level of noise says."""
+    """The result of one noise level in Algorithm 1."""
 
     level: float
     residual: float
@@ -38,11 +39,11 @@ class Point(NamedTuple):
     lambda_: float
     """lambda_c: the best of the grid, the smallest where several are."""
     accuracy: float
-    """At lambda_c, in [0, 1]."""
+    """Accuracy at lambda_c, in [0, 1]."""
 
 
 def fit_name(corruption: str, steps: int | None) -> str:
-    """Under which name a fit is saved; `steps` are those at inference, None for those of training."""
+    """The name that a fit is saved under; `steps` are the FISTA iterations at inference, None for those of training."""
     return corruption if steps is None else f"{corruption}, {steps} steps"
 
 
@@ -50,45 +51,44 @@ class LambdaFit(Frozen):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
 
     corruption: str
-    """Its name; "unknown" where the points of several types are pooled."""
+    """Name of the corruption; "unknown" where the points of several types are pooled."""
     weights: str
     """sha256 of the model's weights."""
     residual: Residual = "norm"
-    """What r is the mean of over images: |x - A z|_2 or its square."""
+    """The residual r: the mean over images of |x - A z|_2 ("norm") or of its square ("squared")."""
     steps: int | None = None
-    """FISTA iterations at inference, where they are not those of training."""
+    """FISTA iterations at inference; None for those of training."""
     slope: float
     intercept: float
     r_squared: float | None
     """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
     points: tuple[Point, ...]
     found: str | None = None
-    """In words: from how many images, with which seed and by which search."""
+    """Number of images, seed and search of the fit, in words."""
 
     def __call__(self, residual: float) -> float:
-        """lambda for test images of mean residual r; never below zero. Rounded to 1e-4."""
+        """lambda(r) for a mean residual r, at least 0, rounded to 1e-4."""
         return round(max(0.0, self.slope * residual + self.intercept), 4)
 
     def covers(self, residual: float) -> bool:
-        """Whether a residual lies between those that the line was fitted to."""
+        """Whether a residual lies in the range of the fitted residuals."""
         fitted = [point.residual for point in self.points]
         return min(fitted) <= residual <= max(fitted)
 
     @property
     def name(self) -> str:
-        """Under which name it is saved."""
+        """The name that the fit is saved under."""
         return fit_name(self.corruption, self.steps)
 
     @property
     def rule(self) -> str:
-        """How a record names the choice of one lambda for a whole test set: by what the line was made from."""
+        """Name in records of the choice of one lambda per test set; it contains a digest of the fitted points."""
         return self._named(json.dumps([self.points, self.residual, self.steps, self.weights]))
 
     def former_rules(self) -> Iterator[str]:
-        """What earlier versions may have called `rule`: a digest of slope and intercept to their last bits.
+        """The possible values of `rule` in records of earlier versions: a digest of the exact slope and intercept.
 
-        Those of a saved fit are saved with it. A pooled line was computed anew each time, and its last bits were
-        those of the machine's linear algebra.
+        A saved fit has them in its file. A pooled line was computed anew on each machine, so its last bits varied.
         """
         off = range(-ULPS, ULPS + 1) if self.corruption == UNKNOWN else [0]
         for slope, intercept in product(_around(self.slope, off), _around(self.intercept, off)):
@@ -99,14 +99,14 @@ class LambdaFit(Frozen):
 
     @property
     def per_image_rule(self) -> str:
-        """How a record names the choice of a lambda for every image by its own residual."""
+        """Name in records of the choice of a lambda per image by its own residual."""
         return f"{self.rule}{PER_IMAGE}"
 
 
 def known_types_rule(fits: Iterable[LambdaFit]) -> str:
-    """How a record names the choice of a lambda for every image by the fit of its type of noise.
+    """Name in records of the choice of a lambda per image by the fit of its noise type.
 
-    `fits` are in the order of the stream's types.
+    `fits` are in the order of the noise types of the stream.
     """
     return _known_types(fit.rule for fit in fits)
 
@@ -120,16 +120,16 @@ def _digest(content: str) -> str:
 
 
 def _around(value: float, off: Iterable[int]) -> list[float]:
-    """Floats that lie so many last bits away from a value."""
+    """The floats at the distances `off`, in units in the last place, from a value."""
     return [value + count * math.ulp(value) for count in off]
 
 
 def present_rules(rules: Collection[str], fits: Mapping[str, LambdaFit]) -> dict[str, str]:
-    """Those of the rules that records of earlier versions name otherwise, with the names that they have now.
+    """The present names of those rules that earlier versions named differently, by their old names.
 
     Args:
-        rules: names that stand in records.
-        fits: the saved ones by name, as `read_fits` returns them.
+        rules: names of rules in records.
+        fits: the saved fits by name, as `read_fits` returns them.
     """
     pools = [found for steps in {fit.steps for fit in fits.values()} if (found := _of_all_noises(fits, steps))]
     names: dict[str, str] = {}
@@ -144,16 +144,16 @@ def present_rules(rules: Collection[str], fits: Mapping[str, LambdaFit]) -> dict
 
 
 def _of_all_noises(fits: Mapping[str, LambdaFit], steps: int | None) -> list[LambdaFit]:
-    """The fits that are pooled for noise of unknown type; none where one is missing, or is of another kind."""
+    """The fits to pool for noise of unknown type; empty where one is missing or their residuals differ in kind."""
     found = [fit for noise in NOISES if (fit := fits.get(fit_name(noise, steps)))]
     return found if len(found) == len(NOISES) and can_pool(found) else []
 
 
 def find_points(records: Iterable[Record], lambda_0: float, residual: Residual = "norm") -> list[Point]:
-    """{lambda_c, r_c}, steps 6 and 10 of Algorithm 1, from records of training images in any order.
+    """The points (lambda_c, r_c) of steps 6 and 10 of Algorithm 1, from records of training images in any order.
 
-    A level may have been measured in blocks: lambdas that a race has dropped lack the last of them, and do not
-    count. A level without a record at lambda_0 has no residual, and gives no point.
+    Lambdas that a race dropped lack the last blocks of a level and are ignored. A level without a record at lambda_0
+    has no residual and gives no point.
     """
     levels: dict[float, dict[float, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -176,7 +176,7 @@ def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list
 
 
 def mean_residual(record: Record, residual: Residual) -> float:
-    """The mean over the images of a record; a `RecordError` where an earlier version has not measured it."""
+    """The mean residual over the images of a record; a `RecordError` where an earlier version did not measure it."""
     metric = METRICS[residual]
     if metric not in record.metrics:
         raise RecordError(f"a record of {record.model} has no {metric}", hint="Measure anew in another --runs-dir.")
@@ -199,7 +199,7 @@ def fit_line(
     steps: int | None = None,
     found: str | None = None,
 ) -> LambdaFit:
-    """Step 12: linear least squares of lambda_c on r_c; a `UsageError` where all residuals are one."""
+    """Step 12 of Algorithm 1: least squares of lambda_c on r_c; a `UsageError` where all residuals are equal."""
     if len({point.residual for point in points}) < 2:
         raise UsageError(
             f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
@@ -219,7 +219,7 @@ def fit_line(
 
 
 def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]:
-    """Slope, intercept and R² of lambda_c on r_c, in exact arithmetic and rounded once: the same on every machine."""
+    """Slope, intercept and R² of lambda_c on r_c, in exact arithmetic, so that every machine gets the same floats."""
     r = [Fraction(point.residual) for point in points]
     wanted = [Fraction(point.lambda_) for point in points]
     mean_r, mean_wanted = sum(r) / len(r), sum(wanted) / len(wanted)
@@ -232,9 +232,9 @@ def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]
 
 
 def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
-    """One line through the points of several types of corruption: for images whose type is not known.
+    """One line through the points of several corruptions, for images whose corruption is unknown.
 
-    A `UsageError` where they were fitted to different kinds of residual, or for different FISTA iterations.
+    A `UsageError` where the fits differ in the kind of residual or in FISTA iterations.
     """
     first = fits[0]
     if not can_pool(fits):
@@ -246,12 +246,12 @@ def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
 
 
 def can_pool(fits: Iterable[LambdaFit]) -> bool:
-    """Whether the residuals of these fits are of one kind."""
+    """Whether the fits agree in the kind of residual and in FISTA iterations."""
     return len({(fit.residual, fit.steps) for fit in fits}) == 1
 
 
 def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
-    """The saved fits by name, later folders over earlier ones; one made for other weights is a `ModelError`."""
+    """The saved fits by name; later folders override earlier ones. A fit for other weights raises a `ModelError`."""
     fits: dict[str, LambdaFit] = {}
     for folder in folders:
         fits |= saved_fits([folder])
@@ -263,7 +263,7 @@ def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
 
 
 def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
-    """The same of whatever model; a `ModelError` where a file cannot be read."""
+    """The saved fits by name, for any weights; a `ModelError` where a file cannot be read."""
     paths = (folder / FILE for folder in folders)
     return {name: fit for path in paths if path.exists() for name, fit in _read(path)}
 
@@ -278,7 +278,7 @@ def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
 
 
 def save_fit(folder: Path, fit: LambdaFit) -> None:
-    """Puts a fit beside the others of the same model; those of another model make room."""
+    """Adds a fit to the file of a folder; fits for other weights are removed from it."""
     path = folder / FILE
     known = dict(_read(path)) if path.exists() else {}
     kept = {name: old for name, old in known.items() if old.weights == fit.weights}

@@ -1,4 +1,4 @@
-"""A measured cell. It keeps one bit per image, so that accuracies, intervals, paired tests and unions are derived."""
+"""The record of a measured cell. One bit per image is stored; accuracies, intervals and tests are derived from it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .cell import Cell, Images, Inference
 Outcomes = NDArray[np.bool_]
 
 SCHEMA = 1
-"""Of the form that records are written in."""
+"""Version of the JSON form of records."""
 
 
 def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a written record as they are called today, whichever version wrote it.
+    """The fields of a record in the present schema.
 
-    Those without a `schema` are from before it was counted: fields that came later have their defaults. A `ValueError`
-    for a form that a later version wrote.
+    A record without `schema` counts as schema 0; missing fields take their defaults. A later schema raises a
+    ValueError.
     """
     schema = content.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
@@ -33,18 +33,18 @@ def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
 
 
 class Record(Frozen):
-    """A measured cell."""
+    """The outcome of a measured cell."""
 
     model: str
-    """Name of the model, for people; the key holds its weights."""
+    """Name of the model, for display; the cell's key identifies it by its weights."""
     cell: Cell
     n: PositiveInt
     outcomes: str | None = None
-    """One bit per image, in the order of the split: was it classified correctly? Packed, base64."""
+    """Packed bits in base64, one per image in the order of the split: whether it was classified correctly."""
     lost_to: dict[str, str] = Field(default_factory=dict)
-    """Under attack: which images fell to what, packed like `outcomes`: to `CLEAN`, or to an attack by name."""
+    """For an attack: packed bits of the images that were lost, by cause: `CLEAN` or the name of an attack."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Whatever else was measured: `residual`, `parameters`, `images_per_second`, ..."""
+    """Other measured values, such as `residual`, `parameters` or `images_per_second`."""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -72,7 +72,7 @@ class Record(Frozen):
         metrics: Mapping[str, float] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Self:
-        """From `(n,)`: which images were classified correctly."""
+        """A record from `outcomes` `(n,)` bool: whether each image was classified correctly."""
         told = {"metrics": dict(metrics or {}), "provenance": dict(provenance or {})}
         return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **told)
 
@@ -85,33 +85,33 @@ class Record(Frozen):
         metrics: Mapping[str, float] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Self:
-        """From which images fell to what; the others stand."""
+        """A record of an attack from `losses`: for each cause `(n,)` bool, which images were lost to it."""
         lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
         record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics, provenance)
         return record.model_copy(update={"lost_to": lost_to})
 
     @property
     def images(self) -> Images:
-        """Those of its cell."""
+        """The images of the cell."""
         return self.cell.images
 
     @property
     def inference(self) -> Inference:
-        """What classified them."""
+        """The inference of the cell."""
         return self.cell.inference
 
     @property
     def correct(self) -> Outcomes:
-        """`(n,)`: which images were classified correctly."""
+        """`(n,)` bool: whether each image was classified correctly."""
         return _unpack(self.outcomes or "", self.n)
 
     def lost(self, name: str) -> Outcomes:
-        """`(n,)`: which images fell to an attack, or were misclassified as they are: `CLEAN`."""
+        """`(n,)` bool: which images were lost to an attack by name, or misclassified without one (`CLEAN`)."""
         return _unpack(self.lost_to[name], self.n) if name in self.lost_to else np.zeros(self.n, bool)
 
     @property
     def accuracy(self) -> float:
-        """Share of correct images, in [0, 1]."""
+        """Share of correctly classified images, in [0, 1]."""
         return float(self.correct.mean())
 
 

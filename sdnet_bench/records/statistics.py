@@ -1,4 +1,4 @@
-"""Proportions of records with their intervals, and whether two of them differ by more than chance."""
+"""Accuracies of records with confidence intervals, and paired tests of their differences."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .record import Outcomes, Record
 
 
 class Value(NamedTuple):
-    """A measured number; `low` and `high` bound a proportion at 95 %, `n` images stand behind it."""
+    """A measured number; for a proportion with the bounds `low` and `high` of its 95 % interval over `n` images."""
 
     value: float
     low: float | None = None
     high: float | None = None
     n: int | None = None
     records: tuple[Record, ...] = ()
-    """What a proportion comes from, all on the same images."""
+    """The records that a proportion is computed from, all of the same images."""
     hits: tuple[int, ...] = ()
-    """For each image: how often it was classified correctly."""
+    """For each image the number of records that classify it correctly."""
 
     @property
     def complement(self) -> Value:
@@ -34,11 +34,9 @@ class Value(NamedTuple):
 def percent(records: Sequence[Record | None]) -> Value | None:
     """Accuracy (%) over records of the same images, with Wilson's 95 % interval.
 
-    None if one is missing, or if they differ in images, seed, precision, the rule that chose lambda, or the archive
-    that a corruption was read from.
-
-    For a mean over severities the images are not independent, so the interval counts each image once: it is
-    wider than it would have to be.
+    None if one is missing, or if they differ in images, seed, precision, the rule for lambda, or the archive of a
+    corruption. In a mean over severities one image occurs several times; the interval counts it once, which makes it
+    conservative.
     """
     found = [record for record in records if record is not None]
     if not found or len(found) < len(records) or len({record.cell.averaging for record in found}) > 1:
@@ -50,30 +48,30 @@ def percent(records: Sequence[Record | None]) -> Value | None:
 
 
 def share(outcomes: Outcomes, records: Sequence[Record]) -> Value:
-    """Share (%) of true outcomes `(n,)`, with Wilson's 95 % interval, found in records of the same n images."""
+    """Share (%) of true `outcomes` `(n,)` with Wilson's 95 % interval; `records` of these n images are its source."""
     return _proportion(outcomes.astype(int), 1, records)
 
 
 def standing(records: Sequence[Record]) -> Value | None:
-    """Share (%) of images that are classified correctly in every one of these records of the same images.
+    """Share (%) of images that every one of these records classifies correctly; None where there is no record.
 
-    None where there is no record.
+    All records are of the same images.
     """
     return share(unbroken(records), records) if records else None
 
 
 def _proportion(hits: NDArray[np.int_], of: int, records: Sequence[Record]) -> Value:
-    """From how often, of so many times, each image was classified correctly; an image counts once."""
+    """Mean share (%) of `hits` `(n,)` out of `of`, with an interval in which an image counts once."""
     n, mean = len(hits), float(hits.mean()) / of
     low, high = wilson(round(mean * n), n)
     return Value(100 * mean, low, high, n, tuple(records), tuple(hits.tolist()))
 
 
 def mcnemar(one: Value, other: Value) -> float | None:
-    """p of McNemar's exact test: could two accuracies on the same images differ so by chance?
+    """p-value of McNemar's exact test for two accuracies on the same images.
 
-    For a mean over severities it is the sign test over images: an image speaks for the side that classifies it
-    correctly at more of them. None where the two were not measured on the same images with the same noise.
+    For means over severities it is the sign test over images: an image counts for the side that classifies it
+    correctly at more severities. None where images, noise or precision differ.
     """
     if not one.records or _pairings(one) != _pairings(other):
         return None
@@ -85,38 +83,38 @@ def _pairings(value: Value) -> list[tuple[Images, str]]:
 
 
 def accuracy(record: Record) -> float:
-    """Accuracy (%) as a bare number, rounded to 1e-6 so that differences of accuracies can be compared."""
+    """Accuracy (%) of a record, rounded to 1e-6."""
     return in_percent(record.correct)
 
 
 def clean_accuracy(record: Record) -> float:
-    """Accuracy (%) on the same images before anybody attacked them, from the record of an attack."""
+    """Accuracy (%) on the same images without attack, from the record of an attack."""
     return in_percent(~record.lost(CLEAN))
 
 
 def in_percent(outcomes: Outcomes) -> float:
-    """How many of `(n,)` are true, in percent, rounded to 1e-6."""
+    """Share (%) of true entries of `(n,)`, rounded to 1e-6."""
     return round(100 * float(outcomes.mean()), 6)
 
 
 def unbroken(records: Iterable[Record]) -> Outcomes:
-    """`(n,)`: which images are classified correctly in every one of the records, all of the same images."""
+    """`(n,)` bool: which images every one of these records of the same images classifies correctly."""
     every: Outcomes = np.logical_and.reduce([record.correct for record in records])
     return every
 
 
 def best_lambda(records: Sequence[Record]) -> float:
-    """The lambda of the most accurate record, the smallest where several are."""
+    """The lambda of the most accurate record; the smallest lambda of equally accurate ones."""
     return float(best_record(records).inference.lambda_ or 0)
 
 
 def best_record(records: Iterable[Record]) -> Record:
-    """The most accurate record of a sweep, that of the smallest lambda where several are."""
+    """The most accurate record of a sweep; of equally accurate ones that of the smallest lambda."""
     return max(records, key=lambda record: (record.accuracy, -(record.inference.lambda_ or 0)))
 
 
 def show(value: Value | None) -> str:
-    """ "74.2 [73.3, 75.1]", or the bare number where it has no interval."""
+    """A value as text: "74.2 [73.3, 75.1]", the number alone without an interval, "—" for None."""
     if value is None:
         return "—"
     if value.low is None or value.high is None:
@@ -125,7 +123,7 @@ def show(value: Value | None) -> str:
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of the share (%) of hits among n."""
+    """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`."""
     from scipy.stats import binomtest
 
     low, high = binomtest(hits, n).proportion_ci(0.95, method="wilson")
@@ -133,29 +131,29 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """p of the exact sign test, McNemar's where an image wins or loses once: could the two sides be alike?"""
+    """p-value of the exact two-sided sign test; McNemar's exact test for outcomes of one bit per image."""
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def paired_p(one: ArrayLike, other: ArrayLike) -> float:
-    """p of McNemar's exact test: could two accuracies on the same images differ so by chance?
+    """p-value of McNemar's exact test for two accuracies on the same images.
 
     Args:
-        one: `(n,)`, for each image whether, or how often, it was classified correctly.
-        other: the same images by the other side.
+        one: `(n,)`, how often each image was classified correctly.
+        other: the same for the other accuracy.
     """
     difference = np.asarray(one, int) - np.asarray(other, int)
     return sign_test(int((difference > 0).sum()), int((difference < 0).sum()))
 
 
 def show_p(p: float) -> str:
-    """ "0.013", or "< 0.0001"."""
+    """A p-value as text: "0.013" or "< 0.0001"."""
     return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def say_p(p: float) -> str:
-    """ "p = 0.013", or "p < 0.0001": for a sentence."""
+    """A p-value for a sentence: "p = 0.013" or "p < 0.0001"."""
     text = show_p(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"

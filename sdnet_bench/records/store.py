@@ -1,4 +1,4 @@
-"""The append-only file that records are kept in, and the files that they are published in."""
+"""The append-only file of records of a run, and the files of published records."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class RecordStore:
     """The records in `folder / records.jsonl`, one JSON object per line, oldest first.
 
-    Appending takes a lock, so processes may share a file. A last line torn by a crash is dropped.
+    Appending takes a lock, so processes may share a file. An incomplete last line is dropped.
 
     Args:
-        folder: of the model's run; made when the first record is appended.
-        known: records from elsewhere, published with the model, that need not be measured again.
+        folder: run folder of the model, made when the first record is appended.
+        known: records published with the model, which are not measured again.
     """
 
     FILE = "records.jsonl"
@@ -40,15 +40,15 @@ class RecordStore:
 
     @classmethod
     def of_model(cls, model_folder: Path, run_folder: Path) -> Self:
-        """What is on record of a model: what its run has measured, after what was published with it."""
+        """The records of a model: the published ones, then those of its run."""
         is_own_run = model_folder.resolve() == run_folder.resolve()
         store = cls(run_folder, () if is_own_run else read_results(model_folder))
-        with suppress(ModelError):  # whoever needs the fits is told what is wrong with them
+        with suppress(ModelError):  # the error is raised where the fits are used
             store._rename_rules([model_folder, run_folder])
         return store
 
     def _rename_rules(self, folders: Iterable[Path]) -> None:
-        """Gives rules of earlier versions the names that the saved fits have now."""
+        """Renames rules of earlier versions to the present names of the saved fits."""
         rules = {record.inference.rule for record in self if record.inference.rule}
         names = present_rules(rules, saved_fits(folders)) if rules else {}
         if names:
@@ -68,7 +68,7 @@ class RecordStore:
         return len(self._records)
 
     def append(self, record: Record) -> None:
-        """Adds one record; it is on the disk when this returns."""
+        """Appends one record and flushes it to the disk; a `RecordError` where that fails."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self.path}.lock"), self.path.open("ab") as file:
@@ -83,7 +83,7 @@ class RecordStore:
         self.keep(record)
 
     def keep(self, record: Record) -> None:
-        """Knows a record from now on without writing it: another process does."""
+        """Adds a record without writing it, because another process writes it."""
         self._records[record.cell.key] = record
 
     def _read(self) -> Iterator[Record]:
@@ -91,7 +91,7 @@ class RecordStore:
             lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
         except OSError as error:
             raise RecordError(f"cannot read {self.path}: {error}") from None
-        for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is torn
+        for number, line in enumerate(lines[:-1], start=1):  # a line without a line break is incomplete
             try:
                 yield Record.model_validate_json(line)
             except ValidationError as error:
@@ -99,7 +99,7 @@ class RecordStore:
 
 
 def _by_rule(record: Record, rule: str | None) -> Record:
-    """The record under another name of its rule; as it is where that is None."""
+    """The record with another name of its rule; unchanged where `rule` is None."""
     if rule is None:
         return record
     inference = record.inference.by(rule, record.inference.lambda_)
@@ -107,13 +107,13 @@ def _by_rule(record: Record, rule: str | None) -> Record:
 
 
 def read_results(folder: Path) -> list[Record]:
-    """The records published with a model, in `results.json`; none where there is no such file."""
+    """The records in `results.json` of a model folder; empty where there is no such file."""
     path = folder / RESULTS
     return read_records(path) if path.exists() else []
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records in a file of `write_results`."""
+    """The records in a file written by `write_results`; a `RecordError` where it cannot be read."""
     try:
         return TypeAdapter(list[Record]).validate_json(path.read_bytes())
     except ValidationError as error:
@@ -123,13 +123,13 @@ def read_records(path: Path) -> list[Record]:
 
 
 def write_results(path: Path, records: Iterable[Record]) -> None:
-    """Publishes records as a JSON list, one record per line."""
+    """Writes records as a JSON list, one record per line."""
     lines = ",\n".join(record.model_dump_json() for record in records)
     path.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
 
 
 def load(path: Path | str) -> pandas.DataFrame:
-    """The records of a run folder or a published model as a table: one row per record, one column per field."""
+    """The records of a run folder or a published model as a DataFrame: a row per record, a column per field."""
     import pandas
 
     folder = Path(path)

@@ -1,4 +1,4 @@
-"""The model card: `README.md` and `results.json` of a model folder, made of its recipe or origin and its records."""
+"""The model card: writes `README.md` and `results.json` of a model folder from its recipe or origin and records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .provenance import provenance
 ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
 HUB_DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "imagenet": "ILSVRC/imagenet-1k"}
-"""What the Hub calls our data sets."""
+"""Names of our data sets on the Hub."""
 TEMPLATE = """\
 ---
 {front}
@@ -75,7 +75,7 @@ FIGURES = {
     "dictionary.png": "Atoms of the stem",
     "sparsity.png": "Values of the stem's codes",
 }
-"""Those that a folder may hold, with their captions."""
+"""Captions of the figures that a model folder may hold, by file name."""
 EXPLANATION = """\
 Accuracy in percent with Wilson's 95 % interval. Noises: mean over severities 1 to 5, lambda as in training or chosen
 by Algorithm 1. lambda is tuned on validation images, and clean accuracy at it stands beside."""
@@ -125,28 +125,28 @@ type is unknown, the fits of the four types are pooled. p is McNemar's.
 
 
 def summary(results: Sequence[Results]) -> str:
-    """One line per model and way of choosing lambda: clean, the four noises, both attacks in both protocols."""
+    """A table with a line per model and choice of lambda: clean, the four noises, and attacks."""
     return markdown_table(HEADER, [line for result in results for line in _lines(result)])
 
 
 def inference(results: Sequence[Results]) -> str | None:
-    """The table of robust inference; None where it was not measured."""
+    """The table of robust inference as Markdown; None where it was not measured."""
     return next((grid(table) for table in build_tables(results, [INFERENCE])), None)
 
 
 def robustness(results: Sequence[Results]) -> str:
-    """Table 4."""
+    """Table 4 as Markdown."""
     return next(grid(table) for table in build_tables(results, [TABLE4]))
 
 
 def audited(audits: Sequence[Audit]) -> str:
-    """The section on audits."""
+    """The section of the card on audits."""
     files = " and ".join(f"[audit-{audit.name}.md](audit-{audit.name}.md)" for audit in audits)
     return AUDIT.format(files=files, table=overview(audits))
 
 
 def _lines(result: Results) -> Iterator[list[str]]:
-    """At lambda_0; where there is a lambda, with Algorithm 1's; and with that tuned against each attack."""
+    """The lines of a model: at lambda_0, by Algorithm 1, and at the lambda tuned under each threat."""
     trained = result.trained_lambda
     noises = [result.mean(noise) for noise in NOISES]
     attacks = _attacked(result, "trained")
@@ -165,7 +165,7 @@ def _lines(result: Results) -> Iterator[list[str]]:
 def _attacked(
     result: Results, choice: str, threats: Collection[Threat] = tuple(THREATS.values())
 ) -> list[Value | None]:
-    """By every attack, where it is one under these threats."""
+    """Accuracies of a choice by threat and protocol; None for threats that are not among `threats`."""
     return [
         result.robustness[threat].value(attack, choice) if threat in threats and threat in result.robustness else None
         for threat in THREATS.values()
@@ -203,7 +203,7 @@ def card(folder: Path, results: Results) -> str:
 
 
 def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator[str]:
-    """All that the records say, and how they came about."""
+    """The sections of the card with results and conditions."""
     yield f"{EXPLANATION}\n\n{summary([results])}"
     yield from (f"![{caption}]({name})" for name, caption in FIGURES.items() if (folder / name).exists())
     adaptive = inference([results])
@@ -223,13 +223,13 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
 
 
 def _threats(results: Results) -> Iterator[str]:
-    """A line for each threat: the attack, and what the unions are made of."""
+    """A line per threat: the attack and the members of the unions."""
     for robustness in results.robustness.values():
         yield "; ".join([next(robustness.conditions()), *_unions(robustness)])
 
 
 def _unions(robustness: Robustness) -> Iterator[str]:
-    """Of the rows of the summary."""
+    """The members of the unions in the summary."""
     for choice in ("trained", "tuned"):
         if robustness.value("union", choice):
             judge = robustness.judges[choice]
@@ -242,7 +242,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None) -> str:
-    """What it is, and how it came about."""
+    """The introduction of the card: the model and its training or origin."""
     backbone, dataset = results.config.backbone.architecture, results.config.dataset
     text = f"{backbone} on {dataset}, {_parameters(results):,} parameters."
     if recipe:
@@ -254,19 +254,19 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
 
 
 def _parameters(results: Results) -> int:
-    """As the record of training has it, or counted."""
+    """Number of trainable parameters, from the record of training or counted."""
     trained = results.training("parameters")
     return int(trained.value) if trained else count(results.config)
 
 
 def count(config: ModelConfig) -> int:
-    """Trainable parameters of the network that a configuration describes; our own are counted without being made."""
+    """Number of trainable parameters of a configuration's network; our own are built without memory, on meta."""
     with torch.device("cpu" if is_external(config.backbone.name) else "meta"):
         return count_parameters(build_net(config))
 
 
 def _front_matter(results: Results) -> str:
-    """What the Hub reads: YAML."""
+    """The YAML front matter of the card, which the Hub reads."""
     dataset, evaluations = results.config.dataset, _evaluations(results)
     data = ModelCardData(
         library_name="sdnet-bench",
@@ -281,7 +281,7 @@ def _front_matter(results: Results) -> str:
 
 
 def _evaluations(results: Results) -> list[EvalResult] | None:
-    """Accuracy on the whole test split; None where that is not on record."""
+    """Accuracy on the whole test split for the Hub; None where it is not on record."""
     clean = results.given(None, None)
     if clean is None or clean.images.limit is not None:
         return None
@@ -299,9 +299,9 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
 
 
 def limits(results: Results, recipe: Recipe | None) -> list[str]:
-    """What the numbers of a model do not say, in sentences: of its training, of noises, of attacks.
+    """Sentences on the limits of a model's numbers: training, noises, attacks.
 
-    `recipe` is None where nobody knows how it was trained.
+    `recipe` is None for a model that was not trained here.
     """
     return [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
 
@@ -323,7 +323,7 @@ def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str
 
 
 def _limits_of_corruptions(results: Results) -> Iterator[str]:
-    """How many images, made how, and what was left out."""
+    """Sentences on the limits of results on corrupted images."""
     given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
     for n, precision, seed in sorted({(each.n, each.inference.precision, each.images.seed) for each in given}):
         yield f"Noises: {n:,} test images in {precision}, made here with seed {seed}; no files of a -C archive."

@@ -1,4 +1,4 @@
-"""The commands that measure what a card shows, as its records say that they were given."""
+"""The commands that reproduce the measurements of a card, derived from its records."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ..zoo.hub import HUB
 
 
 def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[str]:
-    """What follows `sdnet-bench`, in an order in which each command finds what it needs.
+    """The arguments of `sdnet-bench`, one command per item, each after those that it depends on.
 
-    A command measures all severities, whatever is on record.
+    A command measures all severities, also where only some are on record.
     """
     name = results.name
     fitted = {fit.corruption: _fit_options(results, fit) for fit in results.fits.values()}
@@ -44,7 +44,7 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
 
 
 def _beginning(folder: Path, name: str) -> str:
-    """How the model comes about: by training, or from where it was brought."""
+    """The command that makes the model: training, pulling, adding or converting."""
     origin = Origin.read(folder)
     if origin is not None:
         config = ModelConfig.read(folder)
@@ -64,7 +64,7 @@ def _bringing(origin: Origin, backbone: Backbone, dataset: str, name: str) -> st
 
 
 def _weights(origin: Origin) -> str:
-    """Which they are, unless they are those that are recommended."""
+    """The option that names the weights; empty for the recommended ones."""
     if origin.revision.startswith("sha256 "):
         return f" --weights FILE  # {origin.revision}"
     usual = published(origin.source) if is_external(origin.source) else None
@@ -73,7 +73,7 @@ def _weights(origin: Origin) -> str:
 
 
 def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
-    """One command for all noises that were measured with the same options, one for each other corruption."""
+    """One command for all noises with the same options, and one for each other corruption."""
     for shared in dict.fromkeys(options.values()):
         names = [name for name, given in options.items() if given == shared]
         if set(NOISES) <= set(names):
@@ -82,7 +82,7 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
 
 
 def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
-    """The corruptions that are on record at lambda_0, or by Algorithm 1, each with its options."""
+    """The options of each corruption that is on record at lambda_0, or by Algorithm 1."""
     find = results.adaptive if adaptive else results.given
     names = {record.images.corruption for record in results.records if record.images.severity in SEVERITIES}
     found = {
@@ -94,7 +94,7 @@ def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
 
 
 def _of(images: Images) -> str:
-    """The options that say which images these are."""
+    """The options that select these images."""
     return (
         " --archive" * (images.archive is not None)
         + (f" --limit {images.limit}" if images.limit else "")
@@ -103,7 +103,7 @@ def _of(images: Images) -> str:
 
 
 def _fit_options(results: Results, fit: LambdaFit) -> str:
-    """How Algorithm 1 was run, as far as the cells that it measured say; its own words stand behind."""
+    """The options of Algorithm 1, derived from its cells, with the fit's description as a comment."""
     cells = [
         record.cell
         for record in results.records
@@ -121,26 +121,26 @@ def _fit_options(results: Results, fit: LambdaFit) -> str:
 
 
 def _usual_levels(corruption: str) -> list[Sequence[float]]:
-    """Those that Algorithm 1 takes by itself, by family of images."""
+    """The default levels of Algorithm 1 for each family."""
     known = CORRUPTIONS.get(corruption)
     return list(known.fit_levels.values()) if known else []
 
 
 def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) -> str:
-    """An option that names the values, unless they are the usual ones."""
+    """The option with these values; empty for default values."""
     values = sorted(value for value in found if isinstance(value, float))
     return "" if values in map(sorted, usual) else f" --{name} {','.join(f'{value:g}' for value in values)}"
 
 
 def _inference(results: Results) -> Iterator[str]:
-    """The study of robust inference, where any of it is on record."""
+    """The command of the study of robust inference, where records of it exist."""
     mixed = next((record.images for record in results.records if record.images.severity == "mixed"), None)
     if mixed:
         yield f"evaluate {results.name} --study inference{_of(mixed)}"
 
 
 def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
-    """A command for each attack that was run on the images of one threat."""
+    """A command for each attack under one threat."""
     made: dict[AttackSetting, list[Record]] = {}
     for record in robustness.records:
         assert record.cell.attack
@@ -155,7 +155,7 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
 
 
 def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
-    """The protocols and the lambdas, unless they are those that the command takes by itself."""
+    """The options for protocols and lambdas; empty for defaults."""
     if robustness.trained is None:
         return ""
     made: list[Protocol] = [each for each in PROTOCOLS if each in {record.cell.protocol for record in records}]
@@ -165,6 +165,6 @@ def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
 
 
 def _audit_options(audit: Audit) -> str:
-    """How many images, and whether it was a quick one."""
+    """The options of an audit: number of images, and `--quick`."""
     quick = "" if audit.budget.autoattack else " --quick"
     return f"{quick} --limit {audit.images}" + (f" --seed {audit.seed}" if audit.seed else "")

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of the paper, and two of robust accuracy, drawn from records: PNG to look at, SVG to print."""
+"""Figures 2 and 3 of the paper, and two figures of robust accuracy, drawn from records as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ STYLE: dict[Any, Any] = {
 
 
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """`<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda` and `-robust-eps`, as far as there are records.
+    """Writes `<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda` and `-robust-eps`, if there are records.
 
-    The paths written.
+    Returns the paths.
     """
     return [path for result in results for path in _write(result, folder / result.name)]
 
@@ -60,7 +60,7 @@ Panel = TypeVar("Panel")
 def _draw(
     path: Path, name: str, panels: Mapping[str, Panel | None], paint: Callable[[Axes, Panel], None], title: str
 ) -> list[Path]:
-    """One panel for each title that there is anything of; no figure where there is nothing of any."""
+    """Draws one panel for each title that has data, and writes the figure; nothing where none has data."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -117,11 +117,11 @@ LINES: dict[str, dict[str, Any]] = {
     "matched": {"color": "tab:red", "ls": "-", "marker": "o"},
     "union": {"color": "black", "ls": "-.", "marker": "x", "lw": 1.0},
 }
-"""How what a network meets is drawn: told apart in black and white too."""
+"""Line styles by attack protocol, distinct in black and white too."""
 
 
 def _robust_lambda(axes: Axes, robustness: Robustness) -> None:
-    """Accuracy against lambda, a line for each kind of attack; upright: the tuned lambda."""
+    """Accuracy against lambda, a line per protocol; the vertical line is the tuned lambda."""
     for column, style in LINES.items():
         _line(axes, robustness.against_lambda(column), column, style)
     tuned = robustness.judges.get("tuned")
@@ -132,7 +132,7 @@ def _robust_lambda(axes: Axes, robustness: Robustness) -> None:
 
 
 def _line(axes: Axes, values: Sequence[tuple[float, Value]], label: str, style: dict[str, Any]) -> None:
-    """With its interval; nothing where there are no values."""
+    """Draws a line with its interval; nothing where there are no values."""
     if values:
         at, accuracies = zip(*values, strict=True)
         _, low, high, *_ = zip(*accuracies, strict=True)
@@ -145,14 +145,14 @@ class EpsPanel(NamedTuple):
 
     norm: str
     lines: dict[str, list[tuple[float, Value]]]
-    """Points (eps, accuracy) of each network, by what tells it from the others."""
+    """Points (eps, accuracy) by label of the line; eps in pixels of [0, 1]."""
     n: int
     chance: float
-    """Accuracy (%) of a guess."""
+    """Accuracy (%) of random guessing."""
 
 
 def _eps_panel(robustness: Robustness, chance: float) -> EpsPanel | None:
-    """None where there are less than three radii."""
+    """The panel of one threat; None where there are fewer than three radii."""
     judges = {choice: robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges}
     names = {judge: "matched" if judge is None else f"lambda {judge:g}, {choice}" for choice, judge in judges.items()}
     lines = {name: robustness.against_eps(judge) for judge, name in names.items()}
@@ -164,7 +164,7 @@ EPS_LINES = ({"color": "tab:red", "ls": "-", "marker": "o"}, {"color": "tab:blue
 
 
 def _robust_eps(axes: Axes, panel: EpsPanel) -> None:
-    """Accuracy against eps, a line for each network; dashed: a guess."""
+    """Accuracy against eps, a line per lambda; the dashed line is random guessing."""
     scale, unit = (255, "eps (1/255)") if panel.norm == "linf" else (1, "eps")
     for (name, line), style in zip(panel.lines.items(), EPS_LINES, strict=False):
         _line(axes, [(scale * eps, value) for eps, value in line], name, style)

@@ -1,4 +1,4 @@
-"""The paper's main figures beside those of trained networks, in one table: what README opens on."""
+"""The table of the paper's main figures beside those of trained networks, for the README."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ NOISES = "gaussian, shot, speckle, impulse; mean of 1 to 5"
 
 
 class Line(NamedTuple):
-    """A line of the table, and where its figures stand."""
+    """A line of the table, and the table and columns of its figures."""
 
     condition: str
     subject: str
     table: TableStudy
     row: str
     columns: tuple[str, ...] | None = None
-    """None for all of the table's, in their order."""
+    """Columns of the figures; None for all columns of the table, in order."""
     digits: int = 1
-    """After the point, of an accuracy."""
+    """Number of decimals of an accuracy."""
 
 
 LINES = (
@@ -54,13 +54,13 @@ LINES = (
 
 
 def headline(results: Sequence[Results]) -> str:
-    """Markdown, a line for each of `LINES`, of models of one data set, one for each architecture."""
+    """The table as Markdown, a line for each of `LINES`, for models of one data set, one per architecture."""
     tables = {table.name: table.entries for table in build_tables(results, [TABLE1, TABLE2, TABLE3, TABLE4])}
     return markdown_table(HEADER, _lines(tables))
 
 
 def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> str:
-    """Markdown: the paper's figures under L2 0.5 beside those of transferred PGD in balls of these radii."""
+    """A Markdown table of the paper's figures under L2 0.5 beside transferred PGD with these radii."""
     models = {result.name: result for result in results}
     entries = [entry for table in build_tables(results, [TABLE4]) for entry in table.entries]
     published = [entry for entry in entries if entry.column == TRANSFER[1] and entry.paper is not None and entry.model]
@@ -76,7 +76,7 @@ def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> 
 
 
 def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
-    """Accuracy at the lambda of training, or at the one that was tuned for this radius, which is told."""
+    """Accuracy at the lambda of training, or at the lambda tuned for this radius, which is added to the text."""
     found = Robustness.find(model.records, threat, model.trained_lambda)
     choice = "tuned" if is_tuned else "trained"
     if found is None or choice not in found.judges:
@@ -86,7 +86,7 @@ def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
 
 
 def _lines(tables: dict[str, tuple[Entry, ...]]) -> Iterator[list[str]]:
-    """A condition is printed where it begins."""
+    """The lines of the table; a condition is printed only in its first line."""
     before = None
     for line in LINES:
         entries = [entry for entry in tables[line.table.name] if entry.row == line.row]
@@ -111,7 +111,7 @@ def _paper(entry: Entry) -> str:
 
 
 def _ours(entry: Entry, digits: int) -> str:
-    """An accuracy in percent; a lambda, which has no interval, to a hundredth."""
+    """Our number as text: an accuracy in percent, or a lambda with two decimals."""
     if entry.ours is None:
         return "—"
     return f"{entry.ours.value:.{2 if entry.ours.low is None else digits}f}"

@@ -1,4 +1,4 @@
-"""What models there are, and what is on record of one, as data."""
+"""Lists of models, and descriptions of one, as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..zoo.weights import weight_files
 
 
 def list_all(runs_dir: Path, progress: Progress) -> Iterator[dict[str, Any]]:
-    """A row for each run and each shipped model; one that cannot be read is a note."""
+    """A row for each run and each shipped model; a note for a model that cannot be read."""
     for where, root in {"run": runs_dir, "shipped": MODELS}.items():
         for folder in sorted(path.parent for path in root.glob("*/config.json")):
             try:
@@ -38,7 +38,7 @@ def _row(results: Results) -> dict[str, Any]:
 
 
 def describe(folder: Path, runs_dir: Path) -> dict[str, Any]:
-    """Where a model comes from, how it is built, and accuracies (%) at the lambda of training."""
+    """The origin and configuration of a model, and its accuracies (%) at the lambda of training."""
     results, origin = Results.read(folder, runs_dir), Origin.read(folder)
     values = {"clean": results.clean(), **{noise: results.mean(noise) for noise in NOISES}}
     values |= {f"{threat} union": found.value("union", "trained") for threat, found in results.robustness.items()}

@@ -1,4 +1,4 @@
-"""Figures 4, 5 and 6 of the paper: PNG to look at, SVG to print, and the numbers behind them as CSV."""
+"""Figures 4, 5 and 6 of the paper as PNG and SVG, and their numbers as CSV."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 GAP = 0.08
-"""Between two atoms on the grid, in sides of an atom."""
+"""Gap between two atoms on the grid, relative to the side of an atom."""
 
 
 def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
-    """`<name>-dictionary`: atoms as a grid, row by row (Figure 5). The paths written.
+    """Writes `<name>-dictionary`: atoms as a grid, row by row (Figure 5). Returns the paths.
 
-    The CSV has the values themselves; atoms, channels, rows and columns are counted from 0.
+    The CSV has the values of the atoms; atoms, channels, rows and columns are counted from 0.
     """
     import pandas
 
@@ -51,17 +51,17 @@ def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
 
 
 def around_grey(patches: Floats) -> Floats:
-    """Colours in [0, 1]: each patch of `(n, 3, K, K)` over its largest absolute value, zero as middle grey."""
+    """Colours in [0, 1]: each patch of `(n, 3, K, K)` divided by its largest absolute value, with zero as grey."""
     peaks = np.abs(patches).max((1, 2, 3), keepdims=True)
     return 0.5 + 0.5 * patches / np.where(peaks > 0, peaks, 1)
 
 
 def write_features(features: Features, folder: Path, name: str) -> list[Path]:
-    """`<name>-features`: a row for each image, as it is and as each layer's code rebuilds it (Figure 4).
+    """Writes `<name>-features`: each image and its reconstructions from each layer's code (Figure 4).
 
-    In `<name>-features-stretched` each has the contrast of its image. The paths written. The CSV has the errors,
-    |x~ - x| / |x| of the normalised images; the PSNR of the clipped pictures in dB; and the correlation of what the
-    code adds with the image.
+    In `<name>-features-stretched` reconstructions have the contrast of the image. The CSV has the relative errors
+    |x~ - x| / |x| of the normalised images, the PSNR of the clipped pictures in dB, and the correlations of the part
+    of x~ due to the code with the image. Returns the paths.
     """
     import pandas
 
@@ -77,7 +77,7 @@ def write_features(features: Features, folder: Path, name: str) -> list[Path]:
 
 
 def feature_rows(features: Features) -> list[dict[str, float]]:
-    """A row for each image and layer."""
+    """The rows of the CSV, one per image and layer."""
     return [
         {
             "image": place,
@@ -92,10 +92,10 @@ def feature_rows(features: Features) -> list[dict[str, float]]:
 
 
 def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
-    """`<name>-sparsity`: the histogram of one layer's codes, zeros in a bar of their own (Figure 6).
+    """Writes `<name>-sparsity`: the histogram of one layer's codes, with a separate bar of zeros (Figure 6).
 
-    The paths written. The CSV has all layers; the line of a layer from 0 to 0 counts its exact zeros, and a bin
-    holds its low end and not its high one.
+    The CSV has all layers; the bin of a layer from 0 to 0 counts its exact zeros, and other bins include their low
+    end, not their high end. Returns the paths.
     """
     import pandas
 
@@ -113,7 +113,7 @@ def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
 
 
 def _draw(path: Path, title: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> list[Path]:
-    """A figure in all formats; `path` lacks the suffix."""
+    """Draws a figure and writes it in all formats; `path` has no suffix."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -125,7 +125,7 @@ def _draw(path: Path, title: str, size: tuple[float, float], paint: Callable[[Fi
 
 
 def _write_csv(path: Path, frame: DataFrame) -> Path:
-    """`path` lacks the suffix."""
+    """Writes a CSV file; `path` has no suffix."""
     path = path.with_name(f"{path.name}.csv")
     with replacing(path) as scratch:
         frame.to_csv(scratch, index=False)
@@ -153,7 +153,7 @@ def _atoms(atoms: Atoms, figure: Figure) -> None:
 
 
 def _features(features: Features, columns: Sequence[tuple[Floats, list[str]]], figure: Figure) -> None:
-    """`columns`: pictures of each layer, and a line under each."""
+    """Draws rows of images; `columns` has the pictures and captions of each layer."""
     titles = ["input", *(f"layer {each.layer}" for each in features.reconstructions)]
     panels = figure.subplots(len(features.images), len(titles), squeeze=False)
     inputs = (features.images, [f"image {place}" for place in features.places])
@@ -164,7 +164,7 @@ def _features(features: Features, columns: Sequence[tuple[Floats, list[str]]], f
 
 
 def _picture(axes: Axes, picture: Floats, below: str) -> None:
-    """`(3, H, W)` in [0, 1], and a line under it."""
+    """Draws a picture `(3, H, W)` in [0, 1] with a caption below."""
     axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -182,17 +182,17 @@ def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
 
 
 NUMBERS = ("features.csv", "sparsity.csv")
-"""What stands in no record is kept beside its figure."""
+"""Files with numbers that are not in records, kept beside their figures."""
 
 IMAGES = range(5)
-"""Of the test split, rebuilt in Figure 4."""
+"""Places in the test split of the images of Figure 4."""
 
 
 def illustrate(bench: Workbench, limit: int | None = None) -> list[Path]:
-    """Draws the figures of a card into the folder of a run, as far as there is anything to draw.
+    """Draws those figures of a card that apply to the model, into the folder of its run.
 
     Args:
-        limit: so many test images for the values of codes; all by default.
+        limit: number of test images of the histograms of codes; all by default.
 
     Returns:
         The paths written.

@@ -1,4 +1,4 @@
-"""Where the numbers of one model come from: which machine, which torch, which precision."""
+"""Sentences on the provenance of a model's records: machine, torch version, precision and dates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TF32 = (
 
 
 def provenance(records: Sequence[Record]) -> Iterator[str]:
-    """A sentence for each kind of work and machine, with the number of records and the days they are from."""
+    """A sentence for each kind of work and machine, with the number of records and their dates."""
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
     for record in records:
         groups[_work(record.cell), _machine(record)].append(str(record.provenance.get("time", ""))[:10])
@@ -25,7 +25,7 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _work(cell: Cell) -> int:
-    """Which of `WORK` a cell is."""
+    """Index into `WORK` of the kind of a cell."""
     return 0 if cell.kind == "training" else 1 if cell.attack is None else 2
 
 
@@ -36,7 +36,7 @@ def _machine(record: Record) -> str:
 
 
 def _is_cuda(record: Record) -> bool:
-    """Whether a CUDA device measured it: those of other kinds are recorded with their kind in front."""
+    """Whether a CUDA device measured the record; other devices are recorded with their type in front."""
     return not str(record.provenance.get("device", "cpu")).startswith(("cpu", "mps"))
 
 
@@ -45,6 +45,6 @@ def _count(days: Sequence[str]) -> str:
 
 
 def _span(days: Sequence[str]) -> str:
-    """The first and the last day."""
+    """The first and the last day as text."""
     first, last = min(days), max(days)
     return first if first == last else f"{first} to {last}"

@@ -1,4 +1,4 @@
-"""Accuracy on clean and on corrupted test images (Table 1; the fixed-lambda rows of Tables 2 and 3)."""
+"""Accuracy on clean and on corrupted test images (Table 1; the rows of fixed lambda in Tables 2 and 3)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def measure_corrupted(
     """Accuracy on corrupted images, for every corruption and severity.
 
     Args:
-        images: clean ones.
-        archived: they are those of the data set's -C archive; otherwise they are made here.
+        images: the clean images.
+        archived: read corrupted images from the data set's -C archive instead of corrupting them here.
     """
     severities = list(severities)
     cells = [
@@ -45,7 +45,7 @@ def measure_corrupted(
 def corrupted_images(
     bench: Workbench, images: Images, corruption: str, severities: Iterable[Severity], *, archived: bool = False
 ) -> list[Images]:
-    """The same images under every severity of a corruption, made here or as the archive of the data set has them."""
+    """The images at every severity of a corruption, corrupted here or read from the archive of the data set."""
     archive = _source(bench, corruption) if archived else None
     return [
         bench.images(images.split, images.limit, corruption=corruption, severity=severity, archive=archive)
@@ -54,12 +54,12 @@ def corrupted_images(
 
 
 def _source(bench: Workbench, corruption: str) -> str:
-    """Origin and md5 of a corruption's images in the archive; a `DataError` where they are not whole."""
+    """Origin and md5 of a corruption's images in the archive; a `DataError` where they are missing or damaged."""
     if corruption == UNKNOWN:
         raise UsageError("an archive has no such stream", expected="the name of a corruption", got=corruption)
     found = source_of(bench.dataset.name, corruption, bench.data_dir, bench.progress)
     if found.verdict == "missing":
-        bench.archived(corruption, 1)  # says what is missing, and how to get it
+        bench.archived(corruption, 1)  # raises an error with a hint
     if found.verdict == "damaged" or found.md5 is None:
         raise DataError(
             f"{found.name} in the archive is damaged: {found.detail}", hint="See `sdnet-bench data verify`."
@@ -76,11 +76,11 @@ def sweep_lambda(
     *,
     layers: Layers = "all",
 ) -> list[Record]:
-    """Measures corrupted images under every lambda; a `UsageError` for a net without CSC-layers.
+    """Accuracy on corrupted images at every lambda; a `UsageError` for a network without CSC-layers.
 
     Args:
-        images: clean ones.
-        layers: that lambda is changed in; with "stem" the other CSC-layers keep lambda_0.
+        images: the clean images.
+        layers: layers in which lambda is changed; with "stem" the other CSC-layers keep lambda_0.
     """
     require_csc_layers(bench.model.net)
     inferences = [bench.inference(lambda_, layers=layers) for lambda_ in lambdas]

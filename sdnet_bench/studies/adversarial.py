@@ -1,11 +1,11 @@
-"""Robust accuracy under attack (paper, Table 4), and what the paper's protocol leaves out.
+"""Robust accuracy under attack (paper, Table 4), by the paper's protocol and three others.
 
-    transfer  adversarial images are made at the lambda of training and scored at every lambda: the paper's
-    matched   they are made at the lambda they are scored at: the attack knows lambda
-    ensemble  they are made from the mean logits of all usable lambdas, and scored at every lambda
-    adaptive  lambda is that of each image's residual, and the attack looks through that choice from end to end
+    transfer  adversarial images are made at the lambda of training and scored at every lambda (the paper's protocol)
+    matched   adversarial images are made at the lambda at which they are scored
+    ensemble  adversarial images are made with the mean logits of all usable lambdas and scored at every lambda
+    adaptive  a rule chooses lambda by each image's residual, and the attack goes through the rule
 
-Lambda "after tuning" is the one that scores best against transferred images of the validation split.
+Lambda "after tuning" is the lambda of the best accuracy on transferred adversarial images of the validation split.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .algorithm1 import PerImage, full_grid, require_fits
 from .workbench import Workbench
 
 RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""The radii of an accuracy-against-eps curve, in units of the usual one."""
+"""The radii of a curve of accuracy against eps, relative to the default radius."""
 USABLE = 0.9
-"""A lambda is usable where the network keeps this share of its clean accuracy at lambda_0."""
+"""A lambda is usable if clean accuracy is at least this share of clean accuracy at lambda_0."""
 
 
 def attack_setting(
     threat: Threat, steps: int | None = None, restarts: int | None = None, *, name: str = "pgd"
 ) -> AttackSetting:
-    """An attack with its usual budget, or another one; PGD takes steps of 2.5 eps / steps (Madry et al., 2018)."""
+    """An attack with its default or the given budget; the step size of PGD is 2.5 eps / steps (Madry et al., 2018)."""
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
     usual_steps, usual_restarts = usual_budget(name)
@@ -67,13 +67,13 @@ def run_attack(
     *,
     save: bool = False,
 ) -> list[Record]:
-    """Attacks clean test images by the given protocols; a network without lambda has just one, "matched".
+    """Attacks clean test images by the given protocols; for a network without lambda only "matched" exists.
 
     Args:
-        protocols: by default the `usual_protocols`.
-        lambdas: that are scored, with lambda_0, by default those of the paper's Figure 2. The tuned lambda is found
-            among them first, on as many validation images as there are test images. An attack other than PGD is
-            matched at lambda_0 and at the tuned lambda alone.
+        protocols: protocols; by default the `usual_protocols`.
+        lambdas: lambdas at which images are scored, besides lambda_0; by default those of the paper's Figure 2. Lambda
+            is first tuned among them, on as many validation images as there are test images. Attacks other than PGD
+            are matched only at lambda_0 and at the tuned lambda.
         save: keep the adversarial images, beside the records.
     """
     title = f"{setting.name} {setting.norm} attack"
@@ -85,24 +85,24 @@ def run_attack(
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
-    if "transfer" in protocols:  # the tuned lambda is chosen among its records
+    if "transfer" in protocols:  # lambda is tuned on its records
         tune_lambda(bench, setting, _tuning_images(bench, images), grid)
     records: list[Record] = []
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
         records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
-    return list({record.cell.key: record for record in records}.values())  # at lambda_0 two protocols are one
+    return list({record.cell.key: record for record in records}.values())  # at lambda_0 transfer and matched are one
 
 
 def _tuning_images(bench: Workbench, images: Images) -> Images:
-    """As many of the validation split."""
+    """As many images of the validation split."""
     return bench.images("validation", images.limit)
 
 
 def sweep_eps(
     bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float] | None = None
 ) -> list[Record]:
-    """Matched attacks of every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
+    """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
         tuned = tune_lambda(bench, setting, _tuning_images(bench, images), full_grid(bench, lambdas))
@@ -113,13 +113,13 @@ def sweep_eps(
 
 
 def widening(threat: Threat) -> list[Threat]:
-    """Balls from a quarter of the radius to sixteen times it; under Linf none is larger than the range of a pixel."""
+    """Balls with the radius times each of RADII; under Linf eps is at most 1."""
     most = 1.0 if threat.norm == "linf" else math.inf
     return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
 def within(setting: AttackSetting, threat: Threat) -> AttackSetting:
-    """The same attack in another ball of its norm, its steps longer or shorter in proportion."""
+    """The attack in another ball of the same norm, with its step size in proportion."""
     scale = threat.eps / setting.eps
     return setting.model_copy(update={"eps": threat.eps, "step_size": setting.step_size and setting.step_size * scale})
 
@@ -127,7 +127,7 @@ def within(setting: AttackSetting, threat: Threat) -> AttackSetting:
 def protocol_cells(
     bench: Workbench, setting: AttackSetting, protocol: Protocol, images: Images, grid: Sequence[float]
 ) -> list[Cell]:
-    """What one protocol measures on test images, for a network with lambda."""
+    """The cells of one protocol on test images, for a network with lambda."""
     if protocol == "transfer":
         return transfer_cells(bench, setting, images, grid)
     if protocol == "matched":
@@ -142,7 +142,7 @@ def protocol_cells(
 
 
 def transfer_cells(bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float]) -> list[Cell]:
-    """Made at lambda_0, scored at every lambda, and on test images by robust inference where it is fitted."""
+    """Attacks made at lambda_0 and scored at every lambda; test images also by robust inference where it is fitted."""
     crafted = setting.model_copy(update={"crafted_at": bench.trained_lambda})
     rules = adaptive_rules(bench) if images.split == "test" else {}
     inferences = [*map(bench.inference, lambdas), *(bench.inference(rule=rule) for rule in rules)]
@@ -152,7 +152,7 @@ def transfer_cells(bench: Workbench, setting: AttackSetting, images: Images, lam
 def matched_cells(
     bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float | None]
 ) -> list[Cell]:
-    """Made at the lambda that they are scored at."""
+    """Attacks made at the lambda at which they are scored."""
     return [
         bench.cell(images, bench.inference(lambda_), setting.model_copy(update={"crafted_at": lambda_}))
         for lambda_ in lambdas
@@ -160,7 +160,7 @@ def matched_cells(
 
 
 def adaptive_cells(bench: Workbench, setting: AttackSetting, images: Images) -> list[Cell]:
-    """Robust inference with a lambda for each image, attacked with and without the gradient of that choice."""
+    """Attacks on robust inference with a lambda per image, with and without the gradient of the rule."""
     rules = adaptive_rules(bench)
     if not rules:
         name = bench.model.name
@@ -173,7 +173,7 @@ def adaptive_cells(bench: Workbench, setting: AttackSetting, images: Images) -> 
 
 
 def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
-    """Robust inference that does not know the type of a disturbance, by name; none where Algorithm 1 was not run."""
+    """The rule of a lambda per image for unknown corruptions, by name; empty where Algorithm 1 was not run."""
     try:
         rule = PerImage(require_fits(bench, [UNKNOWN])[0])
     except ModelError:
@@ -182,7 +182,7 @@ def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
 
 
 def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: Sequence[float]) -> float:
-    """The lambda of an ascending grid that stands best against transferred PGD on validation images."""
+    """The lambda of an ascending grid with the best accuracy under transferred PGD on validation images."""
     pgd = setting if setting.name == "pgd" else attack_setting(setting.threat)
     tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, images, grid), "tuning lambda"))
     edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
@@ -191,7 +191,7 @@ def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: 
 
 
 def usable_lambdas(bench: Workbench, images: Images, grid: Sequence[float]) -> tuple[float, ...]:
-    """Those under which clean validation images keep 90 % of their accuracy at lambda_0."""
+    """The lambdas at which clean validation accuracy is at least 90 % of that at lambda_0."""
     records = bench.measure(usable_cells(bench, images, grid), "clean validation images")
     accuracy = {lambda_: record.accuracy for lambda_, record in zip(grid, records, strict=True)}
     least = USABLE * accuracy[bench.trained_lambda]
@@ -199,5 +199,5 @@ def usable_lambdas(bench: Workbench, images: Images, grid: Sequence[float]) -> t
 
 
 def usable_cells(bench: Workbench, images: Images, grid: Sequence[float]) -> list[Cell]:
-    """The clean validation images that tell which lambdas are usable."""
+    """The cells of clean validation images that decide which lambdas are usable."""
     return [bench.cell(images, bench.inference(lambda_)) for lambda_ in grid]

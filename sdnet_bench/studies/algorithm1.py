@@ -1,7 +1,7 @@
 """Robust inference: lambda from the residual (paper, Algorithm 1), for a test set or for each image.
 
-On training images with synthetic noise of every level c in C, the best lambda_c and the residual r_c at lambda_0
-are found, and a line lambda(r) is fitted. On test images the residual at lambda_0 then chooses lambda.
+On training images with noise of every level c in C, the best lambda_c and the residual r_c at lambda_0 are measured,
+and a line lambda(r) is fitted to them. On test images the residual at lambda_0 then gives lambda.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .race import Rules, race
 from .workbench import Workbench
 
 IMAGES = 2000
-"""How many training images are swept by default."""
+"""Default number of training images of a sweep."""
 
 Per = Literal["set", "image"]
 
@@ -55,12 +55,12 @@ def fit_lambda(
     """Steps 3 to 12 of Algorithm 1; the fit is saved beside the model's records.
 
     Args:
-        images: clean ones of the training split.
-        lambdas: the set Lambda, by default that of the paper's Figure 2; lambda_0 joins it.
-        levels: the set C, by default one that covers the severities of the corruption and reaches beyond.
-        search: None tries every lambda on every image; a race with these rules stops when it is decided.
-        residual: what r is the mean of: "norm" |x - A z|_2, or "squared".
-        inference: at lambda_0, by default with the FISTA iterations of training.
+        images: clean images of the training split.
+        lambdas: the set Lambda, by default that of the paper's Figure 2; lambda_0 is added.
+        levels: the set C, by default the corruption's `fit_levels`.
+        search: None measures every lambda on every image; with rules a race is run.
+        residual: "norm" for the mean of |x - A z|_2, "squared" for the mean of its square.
+        inference: inference at lambda_0, by default with the FISTA iterations of training.
     """
     cells = level_cells(bench, images, corruption, levels, inference)
     grid = full_grid(bench, lambdas)
@@ -73,7 +73,7 @@ def fit_lambda(
     fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].inference.steps, found)
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit)
-    bench.runtime.processes.wait_for_everyone()  # others may read it next
+    bench.runtime.processes.wait_for_everyone()  # other processes may read it next
     return fit
 
 
@@ -89,7 +89,7 @@ def level_cells(
     levels: Sequence[float] | None = None,
     inference: Inference | None = None,
 ) -> list[Cell]:
-    """Corrupted images under lambda_0, a cell for every level of C; a `UsageError` for levels <= 0."""
+    """Cells of corrupted images at lambda_0, one for every level of C; a `UsageError` for levels <= 0."""
     require_csc_layers(bench.model.net)
     usual = CORRUPTIONS[corruption].levels(bench.dataset.family)
     wanted = usual if levels is None else levels
@@ -102,12 +102,12 @@ def level_cells(
 
 
 def full_grid(bench: Workbench, lambdas: Sequence[float] | None) -> list[float]:
-    """The set Lambda of Algorithm 1, ascending, lambda_0 among it."""
+    """The set Lambda of Algorithm 1, ascending, with lambda_0."""
     return sorted({bench.trained_lambda, *(LAMBDAS if lambdas is None else lambdas)})
 
 
 def swept(cells: Iterable[Cell], lambdas: Sequence[float]) -> list[Cell]:
-    """Every cell under every lambda."""
+    """Every cell at every lambda."""
     return [cell.with_inference(cell.inference.at(lambda_)) for cell in cells for lambda_ in lambdas]
 
 
@@ -123,9 +123,9 @@ def measure_adaptive(
     """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities.
 
     Args:
-        images: clean ones.
-        per: who chooses a lambda, see `choose_and_measure`.
-        archived: corrupted images are those of the data set's -C archive; otherwise they are made here.
+        images: the clean images.
+        per: "set" or "image", see `choose_and_measure`.
+        archived: read corrupted images from the data set's -C archive instead of corrupting them here.
     """
     severities, records = list(severities), []
     for fit in fits:
@@ -136,10 +136,10 @@ def measure_adaptive(
 
 
 def choose_and_measure(bench: Workbench, fit: LambdaFit, cells: Sequence[Cell], per: Per = "set") -> list[Record]:
-    """The images of cells at lambda_0 again, at the lambda that their residuals choose by a fit.
+    """Measures the images of cells at lambda_0 again, at the lambda that the fit gives for their residuals.
 
-    Per "set", the mean residual of all images of a cell chooses one lambda (Algorithm 1); per "image", the residual
-    of each image chooses its own.
+    Per "set", the mean residual of all images of a cell gives one lambda (Algorithm 1); per "image", the residual of
+    each image gives its own lambda.
     """
     title = f"lambda per {per} by the fit of {fit.corruption}"
     if per == "image":
@@ -152,9 +152,9 @@ def choose_and_measure(bench: Workbench, fit: LambdaFit, cells: Sequence[Cell], 
 
 
 def measure_known_types(bench: Workbench, images: Images, fits: Sequence[LambdaFit]) -> Record:
-    """The stream of all noises and severities, each image by the fit of its type: what "unknown" is compared with.
+    """Accuracy on the stream of all noises and severities, with a lambda per image by the fit of its noise type.
 
-    `images` are clean ones; `fits` are those of the NOISES, in their order.
+    `images` are the clean images; `fits` are those of the NOISES, in their order.
     """
     rule = PerImageOfType(tuple(fits), stream_of(UNKNOWN, MIXED, bench.dataset.family, bench.seed))
     (stream,) = corrupted_images(bench, images, UNKNOWN, [MIXED])
@@ -163,7 +163,7 @@ def measure_known_types(bench: Workbench, images: Images, fits: Sequence[LambdaF
 
 
 def by_residual(record: Record, fit: LambdaFit) -> Cell:
-    """The cell of a record again, at the lambda that a fit gives to its residual."""
+    """The cell of a record at the lambda that a fit gives for its residual."""
     return _by_rule(record.cell, fit.rule, fit(mean_residual(record, fit.residual)))
 
 
@@ -181,12 +181,12 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:
-    """The saved fits of these corruptions, or a `ModelError` that says how to make the first that is missing.
+    """The saved fits of these corruptions; a `ModelError` where one is missing.
 
-    That of "unknown" noise pools those of the four.
+    The fit of "unknown" noise pools the fits of the four noises.
 
     Args:
-        inference: whose FISTA iterations they are for; by default those of training.
+        inference: inference with the FISTA iterations of the fits; by default those of training.
     """
     require_csc_layers(bench.model.net)
     fits, steps = saved_fits(bench), inference.steps if inference else None
@@ -197,7 +197,7 @@ def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Infere
 
 
 def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
-    """By name: what was published with the model, and over it what was fitted here."""
+    """The saved fits by name: those of the run override those published with the model."""
     return read_fits([bench.model.folder, bench.folder], bench.model.weights)
 
 
@@ -215,7 +215,7 @@ def _each(
 
 @dataclass(frozen=True)
 class PerImage:
-    """Algorithm 1 with every image as a test set of its own: its residual chooses its lambda."""
+    """Algorithm 1 per image: each image's residual gives its lambda."""
 
     fit: LambdaFit
 
@@ -232,10 +232,10 @@ class PerImage:
 
 @dataclass(frozen=True)
 class PerImageOfType:
-    """The same for a stream of several types of noise, by somebody who knows the type of each image."""
+    """Algorithm 1 per image on a stream of several noise types, with the fit of each image's true type."""
 
     fits: tuple[LambdaFit, ...]
-    """One for each type of the stream, in its order."""
+    """One fit per noise type of the stream, in its order."""
     stream: Stream
 
     def __call__(self, residual: Tensor, batch: Batch) -> Tensor:

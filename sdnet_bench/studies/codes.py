@@ -1,4 +1,4 @@
-"""What the codes of a network look like: its atoms, the images that its codes rebuild, and how many entries are zero.
+"""Atoms of a network, images reconstructed from its codes, and the sparsity of its codes.
 
 The paper's Figures 5, 4 and 6 (Appendices C, B and D.1). Layers are counted from 1, the stem.
 """
@@ -25,19 +25,19 @@ from .workbench import Workbench
 
 Floats = NDArray[np.float64]
 ATOMS_AT_ONCE = 8
-"""An atom of a deep layer is as large as an image, in all channels of the layers before."""
+"""Number of atoms that are carried to the pixels at once, which bounds memory."""
 
 
 @runtime_checkable
 class Chained(Protocol):
-    """A network that says through which layers an image goes, one after another, as far as they are a chain."""
+    """A network that begins with a chain of layers."""
 
     def path(self) -> list[nn.Module]:
-        """Its layers in their order, from the `Normalize` on."""
+        """The layers of the chain in order, from the `Normalize` on."""
 
 
 def chain_of(net: nn.Module) -> tuple[Normalize, list[nn.Module]]:
-    """The normalisation of a network, and the chain that follows it; a `UsageError` where it begins with none."""
+    """The normalisation of a network and the chain after it; a `UsageError` where there is no chain."""
     require_csc_layers(net)
     path = net.path() if isinstance(net, Chained) else []
     if not path or not isinstance(path[0], Normalize):
@@ -53,22 +53,21 @@ class Atoms:
 
     layer: int
     total: int
-    """How many atoms the layer has."""
+    """Number of atoms of the layer."""
     patches: Floats
-    """`(n, 3, K, K)`, the first n of them."""
+    """The first n atoms, `(n, 3, K, K)`."""
 
 
 @torch.no_grad()
 def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
     """The atoms of a layer as patches of an image (Figure 5).
 
-    Those of the stem are its dictionary. One unit of a deeper layer's code adds a patch to the input of that layer,
-    and the chain of dictionaries, equation (14), carries it to the pixels. It may become larger than any image
-    there; its middle, as large as an image, is what is returned.
+    The atoms of the stem are its dictionary. An atom of a deeper layer is a patch of that layer's input, which the
+    chain of dictionaries, equation (14), maps to the pixels. A result larger than an image is cropped to its centre.
 
     Args:
-        layer: must be on the chain that the network begins with, else `UsageError`.
-        most: so many atoms, in the order of the layer.
+        layer: number of a layer on the chain that the network begins with, else a `UsageError`.
+        most: largest number of atoms, in the order of the layer.
     """
     _, links = chain_of(bench.model.net)
     *before, last = chain_to(links, layer)
@@ -80,38 +79,38 @@ def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
 
 
 def _middle(patches: Tensor, side: int) -> Tensor:
-    """The middle of `(n, M, K, K)`, cut by the same margin on all sides to at most `side`."""
+    """The centre of `(n, M, K, K)`, cropped by equal margins to at most `side`."""
     margin = max(0, patches.shape[-1] - side + 1) // 2
     return patches[..., margin : patches.shape[-1] - margin, margin : patches.shape[-1] - margin]
 
 
 class Reconstruction(NamedTuple):
-    """Images as the code of one layer has them."""
+    """Images reconstructed from the code of one layer."""
 
     layer: int
     pictures: Floats
-    """x~ in pixels, `(n, 3, H, W)`, clipped to [0, 1]."""
+    """The reconstruction x~ in pixels, `(n, 3, H, W)`, clipped to [0, 1]."""
     stretched: Floats
-    """What the code adds to x~, brought to the mean and the contrast of the image, clipped.
+    """The part of x~ due to the code, `(n, 3, H, W)`, scaled to the mean and contrast of the image and clipped.
 
-    A code that is shrunk, and found in few iterations, rebuilds its input with less contrast than it had. After a few
-    layers nothing of x~ can be seen without this but what the batch norms add to any code."""
+    Soft thresholds and few iterations reduce the contrast. After a few layers x~ shows little more than the constant
+    part due to the batch norms."""
     errors: Floats
-    """`(n,)`: |x~ - x| / |x| of the normalised images."""
+    """`(n,)`: relative errors |x~ - x| / |x| of the normalised images."""
     psnr: Floats
-    """`(n,)`: of the clipped pictures, in dB."""
+    """`(n,)`: PSNR of the clipped pictures, in dB."""
     correlations: Floats
-    """`(n,)`: Pearson's, of what the code adds to x~ with x."""
+    """`(n,)`: Pearson correlation of the part of x~ due to the code with x."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Images, and what is left of them in the codes of a chain."""
+    """Images and their reconstructions from the codes of a chain."""
 
     places: tuple[int, ...]
-    """Where the images stand in the test split."""
+    """Places of the images in the test split."""
     images: Floats
-    """`(n, 3, H, W)` in [0, 1]."""
+    """The images, `(n, 3, H, W)` in [0, 1]."""
     reconstructions: tuple[Reconstruction, ...]
 
 
@@ -119,12 +118,12 @@ class Features:
 def rebuild_inputs(
     bench: Workbench, places: Sequence[int], layers: Sequence[int] | None = None, *, lambda_: float | None = None
 ) -> Features:
-    """Test images rebuilt from the codes of layers through the chain of dictionaries (Figure 4, equation 14).
+    """Test images reconstructed from the codes of layers through the chain of dictionaries (Figure 4, equation 14).
 
     Args:
-        places: in the test split.
-        layers: on the chain that the network begins with; by default all of it.
-        lambda_: by default that of training.
+        places: places of the images in the test split.
+        layers: numbers of layers on the chain that the network begins with; by default all.
+        lambda_: the trade-off; by default that of training.
 
     Raises:
         UsageError: there is no such image, or no chain from such a layer to the pixels.
@@ -148,7 +147,7 @@ def rebuild_inputs(
 def _reconstruction(
     layer: int, chain: Sequence[nn.Module], code: Tensor, pixels: Tensor, normalize: Normalize
 ) -> Reconstruction:
-    """All in float64: what deep codes add is far below the rounding of float32."""
+    """The reconstruction in float64: the part due to deep codes is below the rounding errors of float32."""
     image, size = normalize(pixels), (pixels.shape[-2], pixels.shape[-1])
     rebuilt = rebuild(chain, code, size)
     contrast, added = (_contrast(part) for part in (image, rebuilt - rebuild(chain, torch.zeros_like(code), size)))
@@ -161,18 +160,18 @@ def _reconstruction(
 
 
 def _contrast(images: Tensor) -> Tensor:
-    """`(n, 3, H, W)` less the mean of each image."""
+    """Images `(n, 3, H, W)` minus the mean of each image."""
     return images - images.mean((1, 2, 3), keepdim=True)
 
 
 def _norms(images: Tensor) -> Tensor:
-    """`(n, 1, 1, 1)`, positive."""
+    """l2 norm of each image, `(n, 1, 1, 1)`, positive."""
     norms: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
     return norms.clamp_min(torch.finfo(images.dtype).tiny)
 
 
 def _pixels(bench: Workbench, places: Sequence[int]) -> Tensor:
-    """Test images by their places, `(n, 3, H, W)` in [0, 1]."""
+    """The test images at `places`, `(n, 3, H, W)` in [0, 1]."""
     split = bench.split("test")
     for place in places:
         if not 0 <= place < len(split):
@@ -183,15 +182,15 @@ def _pixels(bench: Workbench, places: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Sparsity:
-    """The values of codes."""
+    """Histograms of the codes of all layers."""
 
     images: int
-    """How many test images were coded."""
+    """Number of test images."""
     lambda_: float | None
-    """The trade-off; None where each layer has learned its own."""
+    """The trade-off; None where each layer has its own, learned one."""
     layers: Mapping[int, Histogram]
     layer: int = 1
-    """The one to look at."""
+    """Number of the layer that is drawn."""
 
 
 def coding_layers(net: nn.Module) -> list[nn.Module]:
@@ -207,9 +206,9 @@ def measure_sparsity(
     """Histograms of the codes of all layers over the test images, in float32 (Figure 6).
 
     Args:
-        layer: the one to look at; a `UsageError` where there is none of that number.
-        limit: so many images, spread evenly over the split.
-        lambda_: by default that of training.
+        layer: number of the layer that is drawn; a `UsageError` where there is none of that number.
+        limit: number of images, spread evenly over the split; None for all.
+        lambda_: the trade-off; by default that of training.
     """
     net, split = bench.model.net.eval(), bench.split("test", limit)
     layers = dict(enumerate(coding_layers(net), start=1))
@@ -229,7 +228,7 @@ def measure_sparsity(
 
 @contextmanager
 def watching(layers: Mapping[int, nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Shows the output of numbered layers in every forward of a block."""
+    """Calls `see` with number and output of each layer in every forward pass of a block."""
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
         for number, layer in layers.items()
@@ -242,27 +241,26 @@ def watching(layers: Mapping[int, nn.Module], see: Callable[[int, Tensor], None]
 
 
 HALF = 128
-"""Bins on each side of zero."""
+"""Number of bins on each side of zero."""
 
 LEAST = -100
-"""The exponent of a histogram of nothing: finer than any that is needed."""
+"""Exponent of an empty histogram, below that of any other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """How many values there are: the zeros, and the others in bins of one width on both sides of zero.
+    """Counts of exact zeros, and of other values in bins of equal width on both sides of zero.
 
-    The width is the least power of 2 that takes in the largest value, so that no value is counted in the wrong bin by
-    rounding, and bins become wider by joining: two, four, ... become one. At least half of the
-    bins on the side of the largest value lie below it.
+    The width is the smallest power of 2 with which the bins contain the largest value, so bins are exact and wider
+    bins are sums of narrower ones. At least half of the bins on the side of the largest value are below it.
     """
 
     exponent: int = LEAST
     """Bins are 2**exponent wide."""
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
-    """`(2 HALF,)`: from the one that begins at -HALF 2**exponent. A bin holds its lower end and not its upper one."""
+    """`(2 HALF,)`: counts of the bins from -HALF 2**exponent on. A bin includes its lower end, not its upper one."""
     zeros: int = 0
-    """Exact ones; they are in no bin."""
+    """Number of exact zeros, which are in no bin."""
 
     @classmethod
     def of(cls, values: Tensor) -> Histogram:
@@ -282,13 +280,13 @@ class Histogram:
         return Histogram(exponent, counts, self.zeros + other.zeros)
 
     def _widened(self, exponent: int) -> NDArray[np.int64]:
-        """The counts in wider bins."""
+        """The counts in the wider bins of another exponent."""
         bins = (np.arange(-HALF, HALF) >> min(exponent - self.exponent, HALF.bit_length())) + HALF
         return np.bincount(bins, weights=self.counts, minlength=2 * HALF).astype(np.int64)
 
     @property
     def total(self) -> int:
-        """How many values were counted."""
+        """Number of values."""
         return int(self.counts.sum()) + self.zeros
 
     @property
@@ -296,7 +294,7 @@ class Histogram:
         return self.zeros / self.total
 
     def bins(self) -> list[tuple[float, float, int]]:
-        """(low, high, count) of each bin, from the first that holds a value to the last."""
+        """(low, high, count) of each bin, from the first to the last that is not empty."""
         width, used = 2.0**self.exponent, self.counts.nonzero()[0].tolist()
         return [
             ((at - HALF) * width, (at - HALF + 1) * width, int(self.counts[at]))

@@ -1,4 +1,4 @@
-"""A model in half its size, to be published."""
+"""Exports a model with parameters in bfloat16, for publication."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .accuracy import measure_clean
 from .workbench import Workbench
 
 SHARD = "16MB"
-"""The largest file of weights."""
+"""Largest size of a weight file."""
 
 
 def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
-    """Copies a model with its parameters in bfloat16, in files of at most `shard`, and hands the copy on.
+    """Copies a model with its parameters in bfloat16, in files of at most `shard`, and returns the copy.
 
-    A folder that is there already must hold an export of the same recipe. The record of training comes along. All else
-    is of the old weights: accuracy on clean test images is measured anew, and told beside the old one.
+    An existing folder must hold an export of the same recipe. The record of training is copied; other records belong to
+    the old weights. Clean test accuracy is measured anew and noted beside the old one.
     """
     made = _how_it_was_made(bench.model.folder)
     if folder.resolve() == bench.model.folder.resolve():
@@ -39,12 +39,12 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
 
 
 def _how_it_was_made(folder: Path) -> Recipe | Origin:
-    """Whatever it is called."""
+    """The recipe or the origin of a model, without its name."""
     return Origin.read(folder) or Recipe.read(folder / RECIPE).replace(name="model")
 
 
 def _carry_over(record: Record, copy: Workbench) -> None:
-    """Files a record under the weights of the copy."""
+    """Copies a record to the copy, with the copy's weights."""
     cell = record.cell.model_copy(update={"weights": copy.model.weights})
     if cell not in copy.store and copy.runtime.processes.is_main_process:
         copy.store.append(record.model_copy(update={"cell": cell}))

@@ -1,4 +1,4 @@
-"""How a group of cells is measured: those on the same images, clean, corrupted or attacked, in one pass."""
+"""Measures a group of cells with the same clean, corrupted or adversarial images in one pass."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 
 OTHER = "net:"
-"""What a cell's `defence` begins with where another network classifies; its sha256 follows."""
+"""Prefix of `Inference.defence` where another network classifies; the sha256 of its weights follows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Cells that differ in what classifies their images alone, with all that it takes to measure them.
+    """Cells that differ only in what classifies their images, with everything needed to measure them.
 
     Args:
-        cells: one or more.
-        model: its network is on the runtime's device.
-        dataset: that the images are of.
-        split: the images, before anything is done to them.
-        journal: of an attack, so that it goes on where it was.
-        rules: by the name that cells give: those that choose a lambda for every image.
-        others: networks by the sha256 of their weights, for cells in which another one classifies.
-        folder: where adversarial images are kept; None keeps none.
+        cells: one or more cells.
+        model: the model, its network on the runtime's device.
+        dataset: data set of the images.
+        split: the images before corruption and attack.
+        journal: journal of the attack, from which it is resumed.
+        rules: the rules that choose a lambda per image, by their names in the cells.
+        others: other networks by the sha256 of their weights, for cells that they classify.
+        folder: folder of the adversarial images; None keeps none.
     """
 
     cells: Sequence[Cell]
@@ -54,17 +54,17 @@ class Group:
     folder: Path | None = None
 
     def choice(self, cell: Cell) -> Choice:
-        """The lambda of a cell, or the rule that chooses one for every image of it."""
+        """The lambda of a cell, or the rule that chooses a lambda per image."""
         inference = cell.inference
         return self.rules[inference.rule] if inference.rule and inference.lambda_ is None else inference.lambda_
 
     def provenance(self, cell: Cell) -> dict[str, Any]:
-        """Where and how a cell is measured."""
+        """The provenance of a cell's record."""
         return self.runtime.provenance() | {"precision": cell.inference.precision}
 
 
 def measure_group(group: Group, task: Task) -> list[Record]:
-    """The records of a group of cells, in their order; `task` is advanced by every image."""
+    """The records of a group of cells, in their order; `task` is advanced by one per image."""
     started, first = time.perf_counter(), group.cells[0]
     with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
         records = _attack(group, task) if first.attack else _evaluate(group, task)
@@ -73,7 +73,7 @@ def measure_group(group: Group, task: Task) -> list[Record]:
 
 
 def _evaluate(group: Group, task: Task) -> list[Record]:
-    """Images classified once by each choice of lambda."""
+    """The records of cells without attack."""
     choices = [group.choice(cell) for cell in group.cells]
     transform = _corruption(group.cells[0].images, group.dataset.family)
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
@@ -91,7 +91,7 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
 
 
 def _tell_missed(group: Group, result: EvalResult) -> None:
-    """Says for how many images no equilibrium was found."""
+    """Notes for how many images the equilibrium did not converge."""
     solved, images = result.convergence, group.cells[0].images
     if solved is not None and (missed := int(solved.missed.sum())):
         what = f"{images.corruption} {images.severity or images.level}" if images.corruption else "clean images"
@@ -100,7 +100,7 @@ def _tell_missed(group: Group, result: EvalResult) -> None:
 
 
 def _corruption(images: Images, family: str) -> Transform:
-    """What corrupts images; nothing where they are clean, or were corrupted in an archive."""
+    """The corruption of images; the identity for clean images and images of an archive."""
     if images.corruption is None or images.archive:
         return clean
     if images.level is None and images.severity is not None:
@@ -109,7 +109,7 @@ def _corruption(images: Images, family: str) -> Transform:
 
 
 def _metrics(result: EvalResult) -> dict[str, float]:
-    """Means over the images of what was measured beside the classes."""
+    """Metrics of a record: means over the images."""
     residual, lambda_ = result.residual, result.lambda_
     found: dict[str, float] = {}
     if residual is not None:
@@ -122,7 +122,7 @@ def _metrics(result: EvalResult) -> dict[str, float]:
 
 
 def _attack(group: Group, task: Task) -> list[Record]:
-    """Adversarial images made once, and classified as each cell says."""
+    """The records of cells under attack: adversarial images are made once and classified for each cell."""
     writer = _writer(group, group.folder) if group.folder else None
     evaluation = _robust_eval(group, writer)
     with convergence(group.model.net) as solves:
@@ -137,7 +137,7 @@ def _attack(group: Group, task: Task) -> list[Record]:
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:
-    """Of the equilibria that this process looked for, and of the gradients through them, the share not reached."""
+    """Metrics: the shares of solves for equilibria, and for their gradients, that did not converge in this process."""
     found = {"equilibrium_unconverged": solves.forward, "gradient_unconverged": solves.backward}
     shares = {name: float(each.missed.double().mean()) for name, each in found.items() if each is not None}
     if any(shares.values()):
@@ -147,7 +147,7 @@ def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, fl
 
 
 def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[Cell]:
-    """The attack of a group, with a scorer for each of its cells."""
+    """The robust evaluation of a group, with one scorer per cell."""
     first = group.cells[0]
     attack, inference = first.attack, first.inference
     assert attack
@@ -165,7 +165,7 @@ def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[C
 
 
 def _scorer(group: Group, cell: Cell) -> Scorer:
-    """Whether an image is classified correctly as a cell says."""
+    """The scorer of a cell."""
     choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.inference.precision)
     defence = cell.inference.defence or ""
     other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
@@ -180,18 +180,18 @@ def _scorer(group: Group, cell: Cell) -> Scorer:
 
 
 def _writer(group: Group, folder: Path) -> AdversarialWriter:
-    """What keeps the adversarial images of a group; the first process lays out the files."""
+    """The writer of the adversarial images of a group; the first process creates the files."""
     attack = group.cells[0].attack
     assert attack
     with group.runtime.processes.main_process_first():
         writer = AdversarialWriter(folder, group.split, attack)
         if writer.is_new:
-            group.journal.close()  # the images that it tells of are gone
+            group.journal.close()  # the images of its entries are missing
         return writer
 
 
 def _seal(group: Group, writer: AdversarialWriter, evaluation: RobustEval[Cell]) -> None:
-    """The first process seals a set; the others wait, as they look next at which sets are whole."""
+    """Marks a set as finished in the first process; the others wait, because they read the mark next."""
     if group.runtime.processes.is_main_process:
         writer.seal()
         _check_saved(group, writer.folder, evaluation)
@@ -199,7 +199,7 @@ def _seal(group: Group, writer: AdversarialWriter, evaluation: RobustEval[Cell])
 
 
 def _check_saved(group: Group, folder: Path, evaluation: RobustEval[Cell]) -> None:
-    """Reads an adversarial set back, and says what is left of accuracy on it as it lies there."""
+    """Reads a saved adversarial set and notes the accuracy on it."""
     cell, score = next(iter(evaluation.scorers.items()))
     saved, _ = open_adversarial(folder, group.split)
     batches = saved.batches(BATCH_SIZE, group.runtime.device)

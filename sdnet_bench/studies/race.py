@@ -1,13 +1,13 @@
-"""The best lambda with fewer forward passes: a race in which lambdas drop out as soon as they cannot win.
+"""A race of lambdas: successive elimination, which finds the best lambda with fewer forward passes than a grid.
 
-Images are taken in a seeded order, in blocks that double what has been seen. After each block every lambda is
-compared with the leader on the images that both have seen. One that is worse, with the confidence asked for, drops
-out; the race is over when none that is left can be better than the leader by more than the tolerance.
+Images are taken in a seeded order, in blocks that double the number of images seen. After each block every lambda is
+compared with the best one on the same images. Lambdas that are worse at the given confidence are dropped. The race
+ends when no remaining lambda can be better than the best one by more than the tolerance.
 
-The bound on a difference of accuracies is that of Wald for paired proportions, with half an image added to either
-kind of disagreement; the confidence is shared among all comparisons that a race can make (Bonferroni). So the true
-best drops out, or beats the winner by more than the tolerance, in at most a share 1 - confidence of races, as far
-as the normal approximation holds.
+The bound on a difference of accuracies is Wald's for paired proportions, with half an image added to either kind of
+disagreement; the confidence is divided among all possible comparisons (Bonferroni). Under the normal approximation,
+the true best lambda is dropped, or is better than the result by more than the tolerance, with probability at most
+1 - confidence.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ FIRST_BLOCK = 250
 
 @dataclass(frozen=True)
 class Rules:
-    """When a race is decided.
+    """When a race ends.
 
     Args:
-        confidence: of the decision, in (0, 1).
-        tolerance: the difference of accuracies, in [0, 1), that nobody minds.
+        confidence: confidence of the result, in (0, 1).
+        tolerance: difference of accuracies that is ignored, in [0, 1).
     """
 
     confidence: float = 0.95
@@ -47,18 +47,18 @@ class Rules:
 
 @dataclass(frozen=True)
 class RaceState:
-    """How a race stands after a block."""
+    """The state of a race after a block."""
 
     leader: float
     alive: tuple[float, ...]
-    """The leader and all lambdas that may still be better; ascending."""
+    """The best lambda and all lambdas that may still be better, ascending."""
     decided: bool
 
 
 def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | None = None) -> list[Record]:
-    """Records of the blocks of the images of `cell`, under lambda_0 and every lambda that was still in the race.
+    """Records of the blocks of the images of `cell`, at lambda_0 and at every remaining lambda.
 
-    `find_points` makes a point of them. lambda_0 is measured to the end, for its residual, in the race or not.
+    `find_points` computes a point from them. lambda_0 is measured on all blocks of the race, for its residual.
     """
     rules, size = rules or Rules(), len(bench.split_of(cell.images))
     ends = block_ends(size)
@@ -79,7 +79,7 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
 
 
 def block_ends(size: int) -> list[int]:
-    """Where blocks end: each doubles what has been seen, the last one ends with the images."""
+    """Ends of the blocks: each doubles the number of images seen, the last is `size`."""
     ends = [FIRST_BLOCK]
     while ends[-1] < size:
         ends.append(2 * ends[-1])
@@ -103,7 +103,7 @@ def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> Rac
 
 
 def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:
-    """By how much the accuracy of one lambda can exceed that of another at most, given z; both `(n,)`."""
+    """Upper bound of the accuracy of `one` minus that of `other`, at quantile z; both `(n,)` bool."""
     n, wins, losses = len(one), int((one & ~other).sum()), int((other & ~one).sum())
     difference = (wins - losses) / n
     variance = max(0.0, (wins + losses + 1) / n - difference**2) / n

@@ -1,8 +1,7 @@
 """Training speed, inference speed and training memory of backbones, side by side with ResNet-18.
 
-The columns "Speed" and "Memory" of the paper's Tables 1 and 6 hold for one machine. What holds for more than one is a
-ratio of networks that took turns on it: in every round each network runs for a moment, and is compared with the
-ResNet-18 of the same round.
+The columns "Speed" and "Memory" of the paper's Tables 1 and 6 are of one machine. Ratios to ResNet-18 can be compared
+between machines. In every round each network runs for a short time, and is compared with ResNet-18 in the same round.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from ..errors import TrainingError, UsageError
 from ..progress import Progress
 
 MEASURE = "resnet18"
-"""What the others are compared with."""
+"""The network that the others are compared with."""
 NETWORKS = (
     MEASURE,
     "resnet34",
@@ -48,13 +47,13 @@ NETWORKS = (
     "mdeq",
 )
 MOMENT = 0.3
-"""Seconds for which a network runs in a round, at least."""
+"""Least number of seconds that a network runs in a round."""
 SIDE, NUM_CLASSES = 32, 10
 UNIFORM = {"mean": [0.5] * 3, "std": [12**-0.5] * 3}
-"""Of pixels that are uniform in [0, 1]."""
+"""Mean and standard deviation of pixels that are uniform in [0, 1]."""
 
 Clock = Callable[[], float]
-"""Seconds since some moment."""
+"""Returns a time in seconds."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ class Network:
     """A network whose speed is measured.
 
     Args:
-        title: as it was asked for, `mdeq,width=8`.
-        name: of the backbone.
-        options: of its builder.
-        parameters: how many are trained.
+        title: name and options as given, such as `mdeq,width=8`.
+        name: name of the backbone.
+        options: options of its builder.
+        parameters: number of trainable parameters.
     """
 
     title: str
@@ -75,10 +74,10 @@ class Network:
 
     @classmethod
     def parse(cls, title: str, scale: float) -> Network:
-        """Reads `name` or `name,option=value,...`, where values are TOML, and a bare word is text.
+        """Parses `name` or `name,option=value,...`, where values are TOML, and a bare word is text.
 
-        A network is `scale` times as wide as its builder makes it by default, at least 1, and past a warm-up of its
-        training, unless its options say otherwise. What cannot be read or built is a `UsageError`.
+        Unless the options set them, the width is `scale` times the builder's default, at least 1, and the warm-up of
+        training is over. Raises a `UsageError` where the network cannot be parsed or built.
         """
         name, _, rest = title.partition(",")
         options = _parse_options(rest, title)
@@ -90,7 +89,7 @@ class Network:
         return cls(title, name, options, count_parameters(_build(name, options)))
 
     def build(self) -> nn.Module:
-        """The network, with fresh weights; for ten classes unless its options say otherwise."""
+        """The network with fresh weights; for ten classes unless its options set another number."""
         return _build(self.name, self.options)
 
 
@@ -99,7 +98,7 @@ def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _parse_options(text: str, title: str) -> dict[str, Any]:
-    """`option=value,...` as what stands between the braces of an inline table of TOML."""
+    """Parses `option=value,...` as the content of an inline table of TOML."""
     try:
         options: dict[str, Any] = tomllib.loads(f"options = {{{_BARE_WORD.sub(_quote, text)}}}")["options"]
     except tomllib.TOMLDecodeError:
@@ -116,7 +115,7 @@ def _quote(word: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a figure over the rounds."""
+    """Median, minimum and maximum of a figure over the rounds."""
 
     median: float
     low: float
@@ -127,20 +126,20 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        """ "0.87 [0.84, 0.91]", or the bare number where all rounds agree."""
+        """Median and range as text: "0.87 [0.84, 0.91]", or the number alone where all rounds agree."""
         if self.low == self.high:
             return show_ratio(self.median)
         return f"{show_ratio(self.median)} [{show_ratio(self.low)}, {show_ratio(self.high)}]"
 
 
 def show_ratio(ratio: float) -> str:
-    """Two decimals; two significant digits where these would say little."""
+    """A ratio with two decimals, or with two significant digits where it is small."""
     return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a network in every round, and what that is beside ResNet-18's of the same round."""
+    """A figure of a network in every round, and its ratio to that of ResNet-18 in the same round."""
 
     rounds: tuple[float, ...]
     ratio: Spread
@@ -156,7 +155,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a network: images/s in training, images/s in inference, bytes of memory in training."""
+    """The figures of a network: images/s in training, images/s in inference, bytes of memory in training."""
 
     network: Network
     training: Figure
@@ -166,11 +165,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network on the device, and the images that it is trained on, over and over.
+    """A network on the device with one batch of images.
 
-    The steps are those of training, with an SGD for every network and a rate at which the weights hardly move: they
-    stay as they are fresh. There the equilibrium of an MDEQ takes all its steps, and it takes fewer once it is
-    trained.
+    Steps are those of training, with SGD for every network and a learning rate so small that the weights hardly change.
+    With fresh weights an MDEQ takes the largest number of solver steps; a trained one takes fewer.
     """
 
     training: Training
@@ -184,13 +182,13 @@ class Loaded:
         return cls(Training.start(_recipe(network, batch_size), net, 1), _noise(batch_size, runtime), runtime)
 
     def train(self) -> None:
-        """One step of training; the network is in training mode already."""
+        """One training step; the network must be in training mode."""
         loss, _ = loss_of(self.training.net, self.batch, self.runtime)
         self.training.step(loss)
 
     @torch.no_grad()
     def classify(self) -> None:
-        """One batch; the network is in eval mode already."""
+        """Classifies one batch; the network must be in eval mode."""
         with self.runtime.autocast():
             self.training.net(self.runtime.to_pixels(self.batch.images))
 
@@ -222,16 +220,16 @@ def run_bench(
     batch_size: int,
     rounds: int,
 ) -> list[Measurement]:
-    """Measures the networks of these titles, by default `NETWORKS`; ResNet-18 is always there, and first.
+    """Measures the networks of these titles, by default `NETWORKS`; ResNet-18 is always measured, and first.
 
     Args:
-        titles: as `Network.parse` reads them.
-        scale: of the widths, > 0.
+        titles: texts that `Network.parse` reads.
+        scale: factor of the widths, > 0.
         batch_size, rounds: at least 1.
 
     Raises:
         UsageError: a network cannot be read or built, or `scale` is out of range.
-        TrainingError: the process in which memory is measured ended early.
+        TrainingError: the process that measures memory ended early.
     """
     if not 0 < scale < math.inf:
         raise UsageError("scale out of range", expected="a finite number > 0", got=scale)
@@ -255,7 +253,7 @@ def run_bench(
 
 
 def _speeds(loaded: Mapping[str, Loaded], what: str, rounds: int, progress: Progress) -> dict[str, list[float]]:
-    """Images/s of each network in every round of "training" or "inference"."""
+    """Images/s of each network in every round; `what` is "training" or "inference"."""
     for each in loaded.values():
         each.training.net.train(what == "training")
     first = loaded[MEASURE]
@@ -267,10 +265,10 @@ def _speeds(loaded: Mapping[str, Loaded], what: str, rounds: int, progress: Prog
 def take_turns(
     steps: Mapping[str, Callable[[], None]], rounds: int, clock: Clock, progress: Progress, what: str
 ) -> dict[str, list[float]]:
-    """Seconds that one step of each network takes in every round.
+    """Seconds per step of each network in every round.
 
-    The networks take turns, and another one begins in each round. Before the first round each runs twice, which does
-    not count: to warm up, and to know how many runs fill a `MOMENT`.
+    The networks run one after another, and each round begins with another one. Before the first round each runs twice,
+    to warm up and to find the number of runs in a `MOMENT`.
     """
     with progress.task(f"{what}, warming up", len(steps), "networks") as task:
         guesses = {}
@@ -303,7 +301,7 @@ def _rotated(titles: list[str], by: int) -> list[str]:
 
 
 def _clock_of(runtime: Runtime) -> Clock:
-    """A clock that waits until the device has done what it was told."""
+    """A clock that first synchronises with the device."""
     synchronize = getattr(torch, runtime.device.type).synchronize
 
     def clock() -> float:
@@ -314,7 +312,7 @@ def _clock_of(runtime: Runtime) -> Clock:
 
 
 def memory_means(runtime: Runtime) -> str:
-    """What a figure of memory is on this device."""
+    """The meaning of a figure of memory on this device, in words."""
     if runtime.device.type == "cuda":
         return "the peak that is allocated on the device in a step of training"
     return "the peak resident set of a process that trains the network, less what it held before"
@@ -323,7 +321,7 @@ def memory_means(runtime: Runtime) -> str:
 def _memory(
     networks: Sequence[Network], batch_size: int, runtime: Runtime, progress: Progress
 ) -> dict[str, list[float]]:
-    """Bytes, as `memory_means` says."""
+    """Bytes of memory of each network, by title; see `memory_means`."""
     peak = _peak_allocated if runtime.device.type == "cuda" else peak_resident
     found = {}
     with progress.task("memory", len(networks), "networks") as task:
@@ -334,7 +332,7 @@ def _memory(
 
 
 def _peak_allocated(network: Network, batch_size: int, runtime: Runtime) -> int:
-    """The network is alone on the device, and its optimiser has its state."""
+    """Peak bytes allocated on the device by a training step, with the optimiser's state and no other network."""
     gc.collect()
     each = Loaded.of(network, batch_size, runtime)
     each.train()
@@ -344,7 +342,7 @@ def _peak_allocated(network: Network, batch_size: int, runtime: Runtime) -> int:
 
 
 def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
-    """Bytes that two steps of training need at most, measured in a process of their own."""
+    """Peak bytes of two training steps, measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_tell_peak, args=(sender, network, batch_size, replace(runtime)), daemon=True)
@@ -362,8 +360,8 @@ def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
 
 
 def _tell_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
-    """What the process does: a narrow ResNet-18 first, so that all that torch loads when it trains is loaded."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    """The separate process: trains a narrow ResNet-18 first, so that torch's libraries are loaded before measuring."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     _free_at_once()
     Loaded.of(Network.parse(f"{MEASURE},width=1", 1), 1, runtime).train()
     gc.collect()
@@ -376,7 +374,7 @@ def _tell_peak(sender: Connection, network: Network, batch_size: int, runtime: R
 
 
 def _free_at_once() -> None:
-    """Has glibc give large blocks back as soon as they are free: a peak is what is in use, and not the heap's gaps."""
+    """Makes glibc return large blocks when they are freed, so that the peak is the memory in use."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_MMAP_THRESHOLD, 1 << 16)

@@ -1,4 +1,4 @@
-"""A model on the bench: what every study works with. It measures the cells that are not yet on record."""
+"""The workbench: a model with its data, records and runtime, which measures cells that are not on record."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ Block = tuple[int, int]
 
 @dataclass
 class Workbench:
-    """A model with its data, its records and a machine to run on.
+    """A model with its data, its records and its runtime.
 
     Args:
-        model: its network is moved to the runtime's device.
-        dataset: that the model was trained on.
-        folder: where records go.
-        seed: of corruptions and attacks.
-        data_dir: where archives of corrupted images lie.
+        model: the model; its network is moved to the runtime's device.
+        dataset: data set that the model was trained on.
+        folder: folder of the records.
+        seed: seed of corruptions and attacks.
+        data_dir: folder of the data, with archives of corrupted images.
     """
 
     model: Model
@@ -66,7 +66,7 @@ class Workbench:
     def __post_init__(self) -> None:
         self.store = RecordStore.of_model(self.model.folder, self.folder)
         self.others: dict[str, nn.Module] = {}
-        """Networks by the sha256 of their weights, for cells in which another one classifies."""
+        """Other networks by the sha256 of their weights, for cells that they classify."""
         self.runtime.place(self.model.net)
         self._splits: dict[tuple[Which, int | None, Block | None], Split] = {}
         self._archived: dict[tuple[str, int, int | None], Split] = {}
@@ -75,19 +75,19 @@ class Workbench:
     def open(
         cls, name: str, runs_dir: Path, data_dir: Path, runtime: Runtime, progress: Progress, seed: int = 0
     ) -> Workbench:
-        """Loads a model by name or path and finds its data."""
+        """Loads a model by name or path and opens its data set."""
         model = load_model(name, runs_dir=runs_dir, progress=progress)
         dataset = open_dataset(model.config.dataset, data_dir, progress)
         return cls(model, dataset, runs_dir / model.name, runtime, progress, seed, data_dir)
 
     @property
     def trained_lambda(self) -> float:
-        """lambda_0; a `UsageError` for a network without CSC-layers."""
+        """The lambda of training, lambda_0; a `UsageError` for a network without CSC-layers."""
         require_csc_layers(self.model.net)
         return float(self.model.trained_lambda or 0)
 
     def split(self, which: Which, limit: int | None = None, block: Block | None = None) -> Split:
-        """A split of the data set, `limit` images spread evenly over it, or a block of these as the seed shuffles."""
+        """A split of the data set: `limit` images spread evenly, or a block of these in the seed's shuffled order."""
         key = (which, limit, block)
         if key not in self._splits:
             self._splits[key] = self._block(which, limit, block) if block else limited(self.dataset.open(which), limit)
@@ -98,7 +98,7 @@ class Workbench:
         return whole.subset(np.random.default_rng(self.seed).permutation(len(whole))[slice(*block)].tolist())
 
     def archived(self, corruption: str | None, severity: Severity | None, limit: int | None = None) -> Split:
-        """Corrupted test images as the archive of this data set has them; a `UsageError` for a stream."""
+        """Corrupted test images of the archive of this data set; a `UsageError` for a stream."""
         if corruption is None or not isinstance(severity, int):
             raise UsageError("an archive has no such stream", expected="severities 1 to 5", got=severity)
         key = (corruption, severity, limit)
@@ -118,13 +118,13 @@ class Workbench:
         level: Level | None = None,
         archive: str | None = None,
     ) -> Images:
-        """Images of the data set, clean or corrupted; the seed is that of the bench.
+        """Images of the data set, clean or corrupted, with the seed of the workbench.
 
         Args:
-            limit: so many, spread evenly over the split; None for all.
-            block: the first to the last but one of these, as the seed shuffles them.
-            severity: of a corruption, for which `level` is looked up.
-            archive: origin and md5 of the archive's part that holds them; None makes them here.
+            limit: number of images, spread evenly over the split; None for all.
+            block: range (start, stop) of these in the seed's shuffled order.
+            severity: severity of the corruption, which decides `level`.
+            archive: origin and md5 of the archive's part that holds the images; None corrupts them here.
         """
         archived = self.archived(corruption, severity, limit) if archive else None
         return Images(
@@ -141,7 +141,7 @@ class Workbench:
         )
 
     def _level(self, corruption: str | None, severity: Severity | None) -> Level | None:
-        """None for clean images, and for a stream, in which each image has a level of its own."""
+        """The level of a corruption; None for clean images and for streams, which have a level per image."""
         if corruption in (None, UNKNOWN) or severity in (None, MIXED):
             return None
         return CORRUPTIONS[corruption].level(self.dataset.family, severity)
@@ -155,11 +155,10 @@ class Workbench:
         rule: str | None = None,
         defence: str | None = None,
     ) -> Inference:
-        """What classifies: the model at a lambda, by default that of training with as many FISTA steps, or by a rule.
+        """An inference of the model, by default with lambda and FISTA iterations of training.
 
-        Lambda or steps for a network without CSC-layers are a `UsageError`. At lambda_0, and where the stem is the
-        only CSC-layer, an inference of the stem is one of all `layers`. With a rule and no lambda each image has its
-        own.
+        Lambda or steps for a network without CSC-layers raise a `UsageError`. At lambda_0, and where the stem is the
+        only CSC-layer, `layers` is always "all". With a rule and no lambda each image has its own lambda.
         """
         coding = [] if lambda_ is None and steps is None else require_csc_layers(self.model.net)
         is_as_trained = lambda_ in (None, self.model.trained_lambda)
@@ -180,7 +179,7 @@ class Workbench:
         attack: AttackSetting | None = None,
         kind: Literal["training", "accuracy"] = "accuracy",
     ) -> Cell:
-        """A cell of this model, as it was trained where no inference is given; under attack in float32."""
+        """A cell of this model, by default with the inference of training; attacks are in float32."""
         chosen = inference or self.inference()
         if attack:
             chosen = chosen.model_copy(update={"precision": "float32"})
@@ -194,11 +193,12 @@ class Workbench:
         *,
         save: bool = False,
     ) -> list[Record]:
-        """The records of the cells, in their order. Those that are missing are measured and kept.
+        """The records of the cells, in their order. Missing ones are measured and stored.
 
         Args:
-            rules: by the name that cells give: those that choose a lambda for every image.
-            save: keep the adversarial images too, in `adversarial_folder`; those that are not there are made anew.
+            title: title of the task that is shown.
+            rules: the rules that choose a lambda per image, by their names in the cells.
+            save: also store the adversarial images in `adversarial_folder`; missing ones are made again.
         """
         missing = self._unsaved(cells) if save else self.missing(cells)
         if missing:
@@ -212,11 +212,11 @@ class Workbench:
         return [self.store[cell] for cell in cells]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Those that are not on record, each once."""
+        """The cells that are not on record, each once."""
         return [cell for cell in dict.fromkeys(cells) if cell not in self.store]
 
     def _measure_group(self, group: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
-        """Measures cells that share their images; of several processes the first alone writes records."""
+        """Measures cells with the same images; only the first process writes records."""
         is_first, rank = self.runtime.processes.is_main_process, self.runtime.processes.process_index
         journal = Journal(self._journal_folder(group, save), rank)
         file = self.store.append if is_first else self.store.keep
@@ -226,7 +226,7 @@ class Workbench:
             journal.close()
 
     def _group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], journal: Journal, save: bool) -> Group:
-        """Cells that share their images, with all that it takes to measure them."""
+        """The group of cells with the same images."""
         return Group(
             cells=cells,
             model=self.model,
@@ -241,37 +241,37 @@ class Workbench:
         )
 
     def _journal_folder(self, group: Sequence[Cell], save: bool) -> Path:
-        """Where the measurement of these cells, with or without their images, leaves its traces."""
+        """Folder of the journal of these cells; it depends on whether adversarial images are stored."""
         content = " ".join([*(cell.key for cell in group), str(save)])
         return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
     def _unsaved(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those of the groups that lack a record or their adversarial images."""
+        """The cells of groups without a record or without stored adversarial images."""
         groups = _grouped(dict.fromkeys(cells))
         wanted = [group for group in groups if self.missing(group) or not is_whole(self.adversarial_folder(group[0]))]
         return [cell for group in wanted for cell in group]
 
     def adversarial_folder(self, cell: Cell) -> Path:
-        """Where the adversarial images of a cell are kept, if they are: a name to read, and its digest."""
+        """Folder of the stored adversarial images of a cell: a readable name and a digest."""
         attack = cell.attack
         assert attack
         return self.folder / "adversarial" / f"{attack.norm}-{attack.name}-{cell.images_key[:16]}"
 
     def work(self, cells: Iterable[Cell]) -> int:
-        """How many images have to be classified, or attacked, for these cells."""
+        """Number of images that have to be classified or attacked for these cells."""
         return sum(
             len(self.split_of(group[0].images)) * (1 if group[0].attack else len(group)) for group in _grouped(cells)
         )
 
     def split_of(self, images: Images) -> Split:
-        """The images, before anything is done to them here."""
+        """The split of images, clean or of an archive, before a corruption that is made here."""
         if images.archive:
             return self.archived(images.corruption, images.severity, images.limit)
         return self.split(images.split, images.limit, images.block)
 
 
 def _grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells that are measured in one pass."""
+    """Groups of cells that are measured in one pass."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.images_key].append(cell)

@@ -1,9 +1,9 @@
-"""Models as things: their folders and weights, what they are called, and where they come from.
+"""Trained models: their folders, weights, names and sources.
 
 weights     the safetensors files of a model folder
 checkpoint  a model folder, read and written
-initial     the network that a training starts with
-find        models by name, fetched where they are not here yet
-authors     checkpoints of the authors' release
+initial     the initial network of a training
+find        models by name, downloaded where they are missing
+authors     conversion of the authors' checkpoints
 hub         the Hugging Face Hub
 """

@@ -1,4 +1,4 @@
-"""A finished run becomes a model that is shipped with the package."""
+"""Copies a finished run to the models that are shipped with the package."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .hub import is_published, published_files
 
 
 def adopt(folder: Path, root: Path) -> Path:
-    """Copies what is published of a model into `root`, under its name.
+    """Copies the published files of a model to `root`, under its name.
 
-    A recipe of that name that lies there stays as it is written; whatever else of a model was there is replaced.
+    A recipe of that name in `root` is kept; other files of an earlier model are replaced.
 
     Returns:
         The folder in `root`.
 
     Raises:
-        UsageError: the weights are somebody else's, or the recipe there is another one.
-        BenchError: something of the model is missing or damaged, or `root` cannot be written to.
+        UsageError: the model was not trained here, or the recipe in `root` differs.
+        BenchError: a file of the model is missing or damaged, or `root` cannot be written to.
     """
     files, target = published_files(folder), root / folder.resolve().name
     written = target / RECIPE
@@ -35,7 +35,7 @@ def adopt(folder: Path, root: Path) -> Path:
 
 
 def _replace(target: Path, files: Iterable[Path]) -> None:
-    """Copies files into a model folder and removes those of the model that was there before."""
+    """Copies files to a model folder and removes those of the earlier model."""
     kept = {RECIPE}
     for path in files:
         with replacing(target / path.name) as scratch:

@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' release (github.com/Delay-Xili/SDNet) as model folders.
+"""Converts checkpoints of the authors' release (github.com/Delay-Xili/SDNet) to model folders.
 
-What is in such a file: the weights by the names of their modules, and the step size of every CSC-layer. What is not:
-lambda, which was 0.1 in training, and the normalisation of the images, which their loaders do; see `LOADERS`.
+A checkpoint holds the weights by the names of the authors' modules, and the step size of every CSC-layer. It does not
+hold lambda, which was 0.1 in training, nor the normalisation of the images, which is in `LOADERS`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 BLOCKS = {
     kind.format(depth): blocks for depth, blocks in DEPTHS.items() for kind in ("resnet{}", "sdnet{}", "sdnet{}_all")
 }
-"""Blocks in each of the four stages of the networks that were released, by our names."""
+"""Blocks in each of the four stages of the released networks, by our names."""
 
 RESIDUAL = {"shortcut": True, "inner_relu": False, "stem_relu": False}
-"""What the release calls an SDNet-All with shortcuts."""
+"""Options of the release's SDNet-All with shortcuts."""
 
 MOST_LISTED = 4
-"""Names of tensors in a message."""
+"""Largest number of tensor names in a message."""
 
 
 class Loader(NamedTuple):
-    """What the release trains on: classes, the side of the stem's kernel, and how pixels are normalised."""
+    """A data set of the release: number of classes, side of the stem's kernel, and normalisation of the pixels."""
 
     classes: int
     kernel_size: int
@@ -50,7 +50,7 @@ LOADERS = {
     "cifar100": Loader(100, 3, CIFAR10_MEAN, CIFAR10_STD),
     "imagenet": Loader(1000, 7, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""By our names of the data sets. Theirs takes the statistics of CIFAR-10 for CIFAR-100 too."""
+"""The loaders of the release by our names of the data sets; CIFAR-100 is normalised with statistics of CIFAR-10."""
 
 
 def convert(
@@ -62,22 +62,25 @@ def convert(
     dataset: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Makes a run of a released checkpoint; its logits are those of the released network with these weights.
+    """Makes a run of a released checkpoint; its logits equal those of the released network with these weights.
 
-    Every tensor of the file has a place in ours and the other way round. Atoms are scaled to unit norm, as the released
-    network does in each forward; lambda is the backbone's own, 0.1.
+    The tensors of the file and of our network must correspond one to one. Atoms are scaled to unit norm, as the
+    released network does in each forward pass; lambda is the backbone's default, 0.1.
 
     Args:
-        path: a file of `torch.save`, a state dict or what holds one as `state_dict`; nothing in it is run.
-        backbone: what it is, one of `BLOCKS`.
-        runs_dir: where the run goes.
-        progress: is told what was assumed.
-        dataset: one of `LOADERS`; by default the one that its classes and its stem speak of.
-        name: of the run.
+        path: a file of `torch.save` with a state dict, or a dict with one as `state_dict`; no code in it is run.
+        backbone: name of the network, one of `BLOCKS`.
+        runs_dir: folder of runs.
+        progress: receives notes on the assumptions made.
+        dataset: one of `LOADERS`; by default the one with these classes and this stem.
+        name: name of the run.
+
+    Returns:
+        The folder of the run.
 
     Raises:
-        UsageError: there is such a run already, or no such released network.
-        ModelError: the file cannot be read, or holds something else.
+        UsageError: the run exists already, or there is no such released network.
+        ModelError: the file cannot be read, or holds another network.
     """
     if backbone not in BLOCKS:
         raise UnknownNameError("released network", backbone, BLOCKS)
@@ -93,14 +96,14 @@ def convert(
 
 
 def _read(path: Path) -> State:
-    """The state dict of a file, without the prefix that `DataParallel` puts before every name."""
+    """The state dict of a file, its names without the prefix of `DataParallel`."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}", expected="a checkpoint of the authors' release")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except InterruptError:
         raise
-    except Exception:  # torch raises half a dozen kinds, and advises to trust the file
+    except Exception:  # torch raises many kinds of errors, and advises to load unsafely
         raise ModelError(f"{path} is damaged, or more than tensors and plain values", expected="a checkpoint") from None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -109,7 +112,7 @@ def _read(path: Path) -> State:
 
 
 def _configure(path: Path, state: State, backbone: str, dataset: str | None) -> ModelConfig:
-    """What the sizes of stem and head say of the network."""
+    """The configuration that the shapes of stem and head determine."""
     names = (f"{_stem(backbone)}.weight", "linear.bias")
     stem, head = (state.get(name, torch.empty(())) for name in names)
     if (stem.ndim, head.ndim) != (4, 1):
@@ -124,7 +127,7 @@ def _configure(path: Path, state: State, backbone: str, dataset: str | None) -> 
 
 
 def _dataset(path: Path, classes: int, kernel_size: int, wanted: str | None) -> str:
-    """The data set of so many classes and this stem; the wanted one, if there is one."""
+    """The data set with this number of classes and this stem; `wanted` where it is given."""
     if wanted is not None and wanted not in LOADERS:
         raise UnknownNameError("data set of the release", wanted, LOADERS)
     choices = {wanted: LOADERS[wanted]} if wanted else LOADERS
@@ -140,12 +143,12 @@ def _sizes(classes: int, kernel_size: int) -> str:
 
 
 def _stem(backbone: str) -> str:
-    """Their name of the first layer."""
+    """The release's name of the first layer."""
     return "layer0.0" if backbone.startswith("resnet") else "layer0.0.dn"
 
 
 def _their_names(net: nn.Module, backbone: str) -> dict[str, str]:
-    """Our names of all tensors that the release has, by theirs."""
+    """Our names of all tensors by the names of the release."""
     modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool.0": "layer0.2.dn", "pool.1": "layer0.3"}
     modules |= {"classifier": "linear", **dict(_blocks(backbone))}
     names: dict[str, str] = {}
@@ -158,7 +161,7 @@ def _their_names(net: nn.Module, backbone: str) -> dict[str, str]:
 
 
 def _blocks(backbone: str) -> Iterator[tuple[str, str]]:
-    """Their names of the modules behind the stem by ours: residual blocks, or their parts where these are CSC-layers.
+    """Pairs of our and the release's names of the modules after the stem: residual blocks, or parts of CSC blocks.
 
     The parts of a chain are numbered here, those of a block with shortcuts have names.
     """
@@ -176,7 +179,7 @@ def _blocks(backbone: str) -> Iterator[tuple[str, str]]:
 
 @torch.no_grad()
 def _fill(net: nn.Module, state: State, names: Mapping[str, str], complaint: str) -> None:
-    """Puts every tensor in its place; a `ModelError` unless names and shapes are those of the network."""
+    """Loads every tensor into the network; a `ModelError` where names or shapes differ."""
     _compare(state.keys() - names.keys(), names.keys() - state.keys(), complaint)
     places = {theirs: net.state_dict()[ours] for theirs, ours in names.items()}
     for name, place in places.items():
@@ -189,7 +192,7 @@ def _fill(net: nn.Module, state: State, names: Mapping[str, str], complaint: str
 
 
 def _compare(unknown: Collection[str], missing: Collection[str], complaint: str) -> None:
-    """A `ModelError` that says what is there and should not be, and the other way round."""
+    """Raises a `ModelError` that lists unexpected and missing names."""
     if missing:
         raise ModelError(f"{complaint}: it lacks {_listed(missing)}", got=_listed(unknown) if unknown else None)
     if unknown:
@@ -197,7 +200,7 @@ def _compare(unknown: Collection[str], missing: Collection[str], complaint: str)
 
 
 def _listed(names: Iterable[str]) -> str:
-    """A few of them, in order."""
+    """The first names in order, as text."""
     found = sorted(names)
     return ", ".join(found[:MOST_LISTED]) + ", ..." * (len(found) > MOST_LISTED)
 

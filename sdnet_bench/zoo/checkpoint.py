@@ -1,4 +1,4 @@
-"""Model folders: read, built, checked and written."""
+"""Reading and writing of model folders."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network with its card. The network is on the CPU and in eval mode until somebody moves it."""
+    """A trained network with its configuration. The network is loaded on the CPU, in eval mode."""
 
     name: str
     folder: Path
     config: ModelConfig
     net: nn.Module
     weights: str
-    """sha256 of the weight file."""
+    """sha256 of the model's weights."""
     trained_lambda: float | None
     """lambda_0; None for a network without CSC-layers."""
 
 
 def read_model(folder: Path, *, run_code: bool = False) -> Model:
-    """Builds the network that `config.json` describes and fills it with the weights beside it.
+    """Builds the network of `config.json` and loads the weights of the folder.
 
-    A configuration that names a Python file is a `ModelError` unless that code may be run.
+    A `ModelError` where a file is missing or damaged, or where the configuration names a Python file and `run_code` is
+    False.
     """
     config, files = ModelConfig.read(folder), weight_files(folder)
     if is_code(config.backbone.name) and not run_code:
@@ -60,7 +61,7 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
 
 
 def run_folder(runs_dir: Path, name: str) -> Path:
-    """The folder of a run that is to be; a `UsageError` where there is one already, or none can be."""
+    """The folder of a new run; a `UsageError` where it exists already or the name is not valid."""
     if not re.fullmatch(RUN_NAME, name):
         raise UsageError("no name for a run", expected="letters, digits, dots, dashes and underscores", got=name)
     folder = runs_dir / name
@@ -71,25 +72,25 @@ def run_folder(runs_dir: Path, name: str) -> Path:
 
 @contextmanager
 def making_run(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes the run when the block ends well, and is removed when it does not."""
+    """Yields a scratch folder, which becomes the run when the block ends without an error and is removed otherwise."""
     with TemporaryDirectory(dir=make_folder(folder.parent), prefix=f".{folder.name}.") as scratch:
         made = Path(scratch) / folder.name
         yield made
         try:
             made.rename(folder)
-        except OSError as error:  # somebody else was first
+        except OSError as error:  # another process made it first
             raise UsageError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
 
 
 def build_net(config: ModelConfig) -> nn.Module:
-    """The network that a configuration describes, with fresh weights."""
+    """Builds the network of a configuration, with fresh weights."""
     return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
 
 
 def write_model(
     folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module, *, shard: str | None = None
 ) -> Model:
-    """Writes how it was made, weights and configuration, each at once or not at all; the weights come last but one.
+    """Writes recipe or origin, then weights, then configuration; each file is written atomically.
 
     With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size.
     """

@@ -1,4 +1,4 @@
-"""The weights of a model folder: one safetensors file, or shards of it beside an index. There are no pickles."""
+"""The weights of a model folder: one safetensors file, or shards with an index. No pickles are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights, in their order; none where there are no weights.
+    """The weight files in order; empty where there are none.
 
     Raises:
         ModelError: the index of the shards cannot be read, or names other files.
@@ -44,7 +44,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weights_digest(files: Sequence[Path]) -> str:
-    """The sha256 of the file; of several, that of what `sha256sum` prints for them.
+    """The sha256 of the weight file; for several files, of the output of `sha256sum` for them.
 
     Raises:
         ModelError: a file is missing or cannot be read.
@@ -65,7 +65,7 @@ def file_digest(path: Path) -> str:
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
-    """The tensors of all files by name; a `ModelError` where one is no safetensors file."""
+    """The tensors of all files by name; a `ModelError` where a file is not a valid safetensors file."""
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
@@ -76,7 +76,7 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def write_weights(folder: Path, net: nn.Module) -> None:
-    """Writes the weights of a network into one file, at once or not at all, in the place of any others."""
+    """Writes the weights of a network atomically to one file, and removes other weight files."""
     with replacing(folder / WEIGHTS) as path:
         path.write_bytes(save(_contiguous(net.state_dict())))
     _keep_only(folder, [WEIGHTS])
@@ -85,7 +85,7 @@ def write_weights(folder: Path, net: nn.Module) -> None:
 def write_shards(folder: Path, net: nn.Module, size: str) -> None:
     """Writes parameters in bfloat16 and buffers as they are, in files of at most `size`, such as "16MB".
 
-    Other weights that lie there are removed.
+    Other weight files of the folder are removed.
     """
     parameters = dict(net.named_parameters())
     state = {
@@ -103,7 +103,7 @@ def write_shards(folder: Path, net: nn.Module, size: str) -> None:
 
 
 def _keep_only(folder: Path, names: Collection[str]) -> None:
-    """Removes all files of weights but these."""
+    """Removes all weight files except those of these names."""
     for path in folder.iterdir():
         if path.name not in names and (path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)):
             path.unlink()

@@ -1,11 +1,11 @@
-"""Other people's networks by name, without a plugin: `torchvision:resnet50`, `timm:convnext_tiny`, `nets.py:tiny`.
+"""Networks of libraries and files by name, without a plugin: `torchvision:resnet50`, `timm:...`, `nets.py:tiny`.
 
 torchvision   the classification networks of torchvision
-timm          those of PyTorch Image Models, an extra
+timm          the networks of PyTorch Image Models, an extra
 factories     a function in a Python file
-source        what each of these modules offers
-names         names with a colon, taken apart and built
-network       somebody else's network as a backbone
+source        the interface of these modules
+names         parses names with a colon and builds their networks
+network       the wrapper that makes a backbone of such a network
 """
 
 from __future__ import annotations

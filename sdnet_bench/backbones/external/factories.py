@@ -1,6 +1,6 @@
 """A network from a function in a Python file, `path/to/file.py:name`, that takes `num_classes` and options.
 
-Its networks get normalised images, as those of the libraries do. A relative path starts where the command runs.
+Its networks get normalised images, as those of the libraries do. A relative path starts at the working directory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...errors import InterruptError, UnknownNameError, UsageError
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """Runs the file and calls the function."""
+    """Runs the file, calls the function and returns its network."""
     net = _factory(name)(num_classes, **options)
     if not isinstance(net, nn.Module):
         raise UsageError(f"{name} builds no network", expected="a torch.nn.Module", got=type(net).__name__)
@@ -26,7 +26,7 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def published(name: str, weights: str | None) -> None:
-    """There are none, and nobody says how it normalises: mean and std are those of the data set."""
+    """None: a file has no published weights; mean and std are those of the data set."""
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _run(path: Path) -> ModuleType:
-    """The module that the file makes; dataclasses in it look for it among the known ones."""
+    """The module of the file, entered in `sys.modules`, where dataclasses look for it."""
     if not path.is_file():
         raise UsageError(f"no file {path} here", expected="path/to/file.py:function", got=str(path.resolve()))
     name = f"sdnet_bench_file_{path.stem}"

@@ -1,4 +1,4 @@
-"""Names with a colon: what stands before it, and the network behind it."""
+"""Networks by names with a colon, such as `timm:convnext_tiny`: a source and a name in it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SOURCES: dict[str, Source] = {"torchvision": torchvision, "timm": timm}
 
 
 class ExternalName(NamedTuple):
-    """A name such as `timm:convnext_tiny`, taken apart."""
+    """The parts of a name such as `timm:convnext_tiny`."""
 
     source: Source
     name: str
 
 
 def is_external(name: str) -> bool:
-    """Whether a backbone's name is that of somebody else's network."""
+    """Whether a backbone's name is one with a colon: a network of a library or a file."""
     return ":" in name
 
 
 def is_code(name: str) -> bool:
-    """Whether building it runs a Python file that the name points to."""
+    """Whether the name points to a Python file, which building the network runs."""
     return is_external(name) and name.rpartition(":")[0].endswith(".py")
 
 
 def parse(name: str) -> ExternalName:
-    """Takes a name apart; an `UnknownNameError` where nothing is known to stand before the colon."""
+    """Parses a name; an `UnknownNameError` where the source before the colon is unknown."""
     if is_code(name):
         return ExternalName(factories, name)
     source, _, rest = name.partition(":")
@@ -46,7 +46,7 @@ def parse(name: str) -> ExternalName:
 
 
 def published(backbone: str, weights: str | None = None) -> Published | None:
-    """The published weights of a network of that whole name, by default those that its library recommends."""
+    """The published weights of a network by its full name; by default those that its library recommends."""
     source, name = parse(backbone)
     return source.published(name, weights)
 
@@ -63,13 +63,13 @@ def build_external(
     """Builds a network by a name with a colon, with fresh weights, behind our normalisation.
 
     Args:
-        backbone: its whole name. No option can stand in for it: it decides whether code is run.
+        backbone: full name. Positional only, because it decides whether code is run.
         num_classes: length of the logits.
-        mean, std: of the pixels; by default those of its source.
-        options: of its own builder.
+        mean, std: mean and standard deviation of the pixels; by default those of the source.
+        options: options of the network's own builder.
 
     Raises:
-        UsageError: there is no such network, it refuses the options, or nobody says how it normalises.
+        UsageError: there is no such network, it refuses the options, or mean and std are not known.
     """
     source, name = parse(backbone)
     known = source.published(name, None)
@@ -81,5 +81,5 @@ def build_external(
         return External(source.build(name, num_classes, **options), mean, std)
     except BenchError:
         raise
-    except Exception as error:  # of somebody else's code
+    except Exception as error:  # any error of the library's or file's code
         raise UsageError(f"{backbone} cannot be built: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Somebody else's network as a backbone."""
+"""The wrapper that makes a backbone of a network from a library or a file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..normalize import Normalize
 
 
 class External(nn.Module):
-    """Somebody else's network: images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`, and nothing but logits.
+    """A network of a library or a file: images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`.
 
-    A `UsageError` where the network says that it does not take images of their size.
+    `forward` raises a `UsageError` where the network refuses the size of the images.
     """
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -36,16 +36,16 @@ class External(nn.Module):
         return logits
 
     def path(self) -> list[nn.Module]:
-        """The way of an image as far as it is known: to the only CSC-layer, where that codes normalised images.
+        """The layers up to the only CSC-layer, where its input are the normalised images.
 
-        Two networks of torchvision normalise once more, and say so by their `transform_input`.
+        Two networks of torchvision normalise once more inside, which `transform_input` shows.
         """
         stem = [layer for layer in csc_layers(self.net) if layer.in_channels == 3]
         is_known = len(csc_layers(self.net)) == len(stem) == 1 and not getattr(self.net, "transform_input", False)
         return [self.normalize, *(stem if is_known else [])]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As that of every module, for weights in the form of its present version: safetensors files name none."""
+        """`nn.Module.load_state_dict` for weights of the present version, as safetensors files store no version."""
         state = OrderedDict(state_dict)
         state._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
         return super().load_state_dict(state, strict, assign)

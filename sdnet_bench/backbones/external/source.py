@@ -1,4 +1,4 @@
-"""What a source of networks offers: it builds them by name, and knows the weights that are published for them."""
+"""The interface of a source of networks: it builds networks by name and finds their published weights."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Weights = dict[str, Tensor]
 
 
 class Published(NamedTuple):
-    """Weights that can be had."""
+    """Published weights of a network."""
 
     revision: str
-    """Which they are: their name in a library, or the sha256 of a file."""
+    """Name of the weights in a library, or sha256 of a file."""
     options: dict[str, Any]
-    """What a network is built with for them: `mean` and `std`, and the size of its images where it is fixed."""
+    """Options of the network for these weights: `mean`, `std`, and the size of its images where it is fixed."""
     fetch: Callable[[], Weights]
-    """Reads them, by the names that their network gives them; may download them. A `ModelError` where that fails."""
+    """Returns the weights as a state dict of the network; may download them. A `ModelError` where that fails."""
     name: str = "pretrained"
-    """What they were asked for as: "pretrained", a name of their library, or a file."""
+    """Name that the weights were asked for by: "pretrained", a name of their library, or a file."""
 
 
 class Source(Protocol):
-    """Where networks come from; `name` is what stands behind the colon."""
+    """A library or file of networks; `name` is the part behind the colon."""
 
     def build(self, name: str, num_classes: int, **options: Any) -> nn.Module:
         """A network with fresh weights, from normalised images `(N, 3, H, W)` to logits."""
 
     def published(self, name: str, weights: str | None) -> Published | None:
-        """The weights of that name, by default the recommended ones; None of a source that publishes none."""
+        """The weights called `weights`, by default the recommended ones; None for a source without weights."""

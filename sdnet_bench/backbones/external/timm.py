@@ -1,4 +1,4 @@
-"""The networks of PyTorch Image Models, by their names there, with a tag or without: `resnet50.a1_in1k`."""
+"""The networks of PyTorch Image Models by their names in timm, with or without a tag: `resnet50.a1_in1k`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...errors import ModelError, UnknownNameError, UsageError
 from .source import Published, Weights
 
 REFUSED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
-"""Options with which timm would read files, whoever wrote the configuration, or make something else than logits."""
+"""Options that are refused: with them timm would read files or return something other than logits."""
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """A network with fresh weights; an unknown name, and an option of `REFUSED`, are `UsageError`s."""
+    """A network with fresh weights; a `UsageError` for an unknown name or an option of `REFUSED`."""
     if not REFUSED.isdisjoint(options):
         raise UsageError(f"timm:{name} is a classifier with fresh weights", got=", ".join(REFUSED & options.keys()))
     net: nn.Module = _timm(name).create_model(name, pretrained=False, num_classes=num_classes, **options)
@@ -24,7 +24,7 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def published(name: str, weights: str | None) -> Published:
-    """The weights that the name's tag says, by default the recommended ones; mean and std are theirs."""
+    """The weights of the name's tag, by default the recommended ones, with their mean and std."""
     config = _timm(name).get_pretrained_cfg(name)
     if weights is not None:
         tagged = f"timm:{name.partition('.')[0]}.{weights}"
@@ -44,7 +44,7 @@ def _fetch(name: str) -> Weights:
 
 
 def _timm(name: str) -> ModuleType:
-    """The library, if it is there and has a network of that name, with weights of that tag."""
+    """The module timm; a `UsageError` where it is not installed or has no network, or no tag, of that name."""
     try:
         import timm
     except ImportError:

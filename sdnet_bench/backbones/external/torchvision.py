@@ -15,8 +15,8 @@ from .source import Published, Weights
 
 INCEPTION = ("googlenet", "inception_v3")
 USUAL = {"transform_input": True, "aux_logits": False, "init_weights": True}
-"""Options of these two: their published weights want images as another library normalised them. Their auxiliary
-classifiers are left out, as logits are all that is trained on."""
+"""Options of GoogLeNet and Inception: their published weights need the normalisation of another library. Their
+auxiliary classifiers are left out."""
 AUXILIARY = "AuxLogits."
 
 
@@ -30,7 +30,7 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def published(name: str, weights: str | None) -> Published:
-    """Weights of ImageNet's classes, such as `IMAGENET1K_V1`, downloaded to torch's cache and checked by their hash."""
+    """Weights for ImageNet, such as `IMAGENET1K_V1`, downloaded to torch's cache and checked by their hash."""
     chosen = _chosen(name, weights)
     preset = chosen.transforms()
     options: dict[str, Any] = {"mean": tuple(preset.mean), "std": tuple(preset.std)}
@@ -40,11 +40,11 @@ def published(name: str, weights: str | None) -> Published:
 
 
 def _fetch(name: str, chosen: Any) -> Weights:
-    """Read twice: first as tensors alone, so that a file with more in it is refused, then as torchvision does."""
+    """The weights, read twice: first as tensors only, so that a file with code in it is refused."""
     from torchvision.models import get_model
 
     try:
-        with redirect_stdout(sys.stderr):  # where torch says what it downloads
+        with redirect_stdout(sys.stderr):  # torch prints what it downloads
             chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
             state: Weights = get_model(name, weights=chosen, progress=False).state_dict()
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:

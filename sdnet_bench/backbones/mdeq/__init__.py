@@ -1,8 +1,8 @@
 """Multiscale deep equilibrium networks (Bai, Koltun and Kolter, 2020).
 
-solvers       Broyden's method, repeated application
-equilibrium   the layer, its gradient, how well it converged
-transform     f(z, u)
+solvers       Broyden's method and plain iteration
+equilibrium   the equilibrium layer, its gradient and its convergence
+transform     the function f(z, u)
 network       stem, head and assembly
 """
 

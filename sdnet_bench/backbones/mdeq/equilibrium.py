@@ -1,8 +1,9 @@
-"""A layer whose output is an equilibrium, the gradient through it, and what is to be known of how well it was found.
+"""A layer whose output is an equilibrium, its gradient, and the measurement of its convergence.
 
     z* = f(z*, u)        w = J^T w + v        J = df/dz at z*
 
-A gradient v that arrives at z* leaves as w, through one application of f (Bai et al., 2019, Theorem 1).
+The backward pass maps the gradient v at z* to w and continues through one application of f (Bai et al., 2019,
+Theorem 1).
 """
 
 from __future__ import annotations
@@ -23,44 +24,43 @@ WARMUP_APPLICATIONS = 10
 
 
 class Bound(Protocol):
-    """f(., u)."""
+    """The function f(., u) for a fixed u."""
 
     def __call__(self, state: Tensor) -> Tensor:
-        """States `(N, D)` to states `(N, D)`."""
+        """Maps states `(N, D)` to states `(N, D)`."""
 
     def start(self) -> Tensor:
-        """Where a solve starts, `(N, D)`."""
+        """The initial state of a solve, `(N, D)`."""
 
     def split(self, state: Tensor) -> list[Tensor]:
-        """A state `(N, D)` in the shape of features."""
+        """A state `(N, D)` as features of each resolution."""
 
 
 class Bindable(Protocol):
-    """f(., .)."""
+    """The function f(., .)."""
 
     def bind(self, injection: Tensor) -> Bound:
-        """f under u, `(N, C, H, W)`, one fixed map from here on."""
+        """The function f(., u) for u `(N, C, H, W)`."""
 
 
 class Equilibrium(nn.Module):
-    """u, `(N, C, H, W)`, to the features of z*, without the autocast that may surround it.
+    """Maps u, `(N, C, H, W)`, to the features of z*, without autocast.
 
-    The gradient does not ask whether the network is in training: it is there wherever gradients are enabled. For
-    the first steps of training the output is f applied ten times from zero, with ordinary back-propagation; eval
-    mode always solves.
+    The gradient exists in eval mode too, wherever gradients are enabled. In the first `warmup` steps of training the
+    output is f applied ten times from zero, with ordinary back-propagation; eval mode always solves.
 
     Args:
         transform: f, a module that is `Bindable`.
-        steps: the most of a solve.
-        backward_steps: the most of the solve for the gradient.
+        steps: largest number of steps of a solve.
+        backward_steps: largest number of steps of the solve for the gradient.
         warmup: steps of the optimiser before training solves.
-        gradient: "implicit", or "phantom": that of five more applications of f, damped by 0.7 (Geng et al., 2021),
-            for whoever does not trust the implicit solve. The output is f(z*) with either.
+        gradient: "implicit", or "phantom": the gradient of five more applications of f, damped by 0.7 (Geng et al.,
+            2021), which needs no solve. The output is f(z*) with either.
     """
 
     gradients = GRADIENTS
     warmup: Tensor
-    """0-dim int64: steps of the optimiser that are left until training solves."""
+    """0-dim int64: number of steps of the optimiser until training solves."""
 
     def __init__(
         self, transform: nn.Module, *, steps: int, backward_steps: int, warmup: int, gradient: str = "implicit"
@@ -87,7 +87,7 @@ class Equilibrium(nn.Module):
         return _Implicit.apply(function(found), found, function, self.adjoint)  # type: ignore[no-any-return]
 
     def after_step(self) -> None:
-        """Counts the warm-up down."""
+        """Decreases `warmup` by one step."""
         self.warmup.sub_(1).clamp_(min=0)
 
     @property
@@ -99,7 +99,7 @@ class Equilibrium(nn.Module):
 
 
 class _Implicit(torch.autograd.Function):
-    """The identity on f(z*), which turns v into w on the way back."""
+    """The identity on f(z*), whose backward pass maps v to w."""
 
     @staticmethod
     def forward(ctx: Any, applied: Tensor, found: Tensor, function: Map, adjoint: Broyden) -> Tensor:
@@ -116,11 +116,10 @@ class _Implicit(torch.autograd.Function):
 
 
 def adjoint_solution(function: Map, found: Tensor, arriving: Tensor, solver: Broyden) -> Tensor:
-    """w = J^T w + v for v, `(N, D)`, at a state `(N, D)`.
+    """The solution w of w = J^T w + v for v, `(N, D)`, at a state `(N, D)`.
 
-    The solve starts from v, and its residuals are relative to |v|: its worst answer is the gradient of one
-    application, never zero, nor a large w that passes for a good one. v is brought to a largest entry of 1
-    meanwhile: the gradient of an image that is classified with great confidence would pass for zero.
+    The solve starts from v, and its residuals are relative to |v|, so the worst result is the gradient of one
+    application of f. v is scaled to a largest entry of 1 during the solve, so that small gradients do not underflow.
     """
     with torch.enable_grad():
         state = found.detach().requires_grad_()
@@ -135,7 +134,7 @@ def adjoint_solution(function: Map, found: Tensor, arriving: Tensor, solver: Bro
 
 
 def check_gradient(name: str) -> str:
-    """`name` if there is such a gradient of an equilibrium."""
+    """Returns `name`; a `UsageError` unless it is a gradient of an equilibrium."""
     if name not in GRADIENTS:
         raise UsageError("unknown gradient of an equilibrium", expected=" or ".join(GRADIENTS), got=name)
     return name
@@ -147,20 +146,20 @@ def equilibria(net: nn.Module) -> list[Equilibrium]:
 
 
 class Convergence(NamedTuple):
-    """How well the equilibria of images were found."""
+    """Convergence of the equilibria, image by image."""
 
     residual: Tensor
-    """`(N,)`: |f(z) - z| / |f(z)|."""
+    """Relative residual |f(z) - z| / |f(z)|, `(N,)`."""
     steps: Tensor
-    """`(N,)`."""
+    """Number of solver steps, `(N,)`."""
 
     @property
     def missed(self) -> Tensor:
-        """`(N,)` bool: which are not below the tolerance of the solvers."""
+        """`(N,)` bool: which residuals are not below the tolerance of the solvers."""
         return ~(self.residual < TOLERANCE)
 
     def summary(self) -> dict[str, float]:
-        """Means over the images, as they go on record."""
+        """Means over the images, by the names of record metrics."""
         return {
             "equilibrium_residual": float(self.residual.mean()),
             "equilibrium_steps": float(self.steps.double().mean()),
@@ -169,9 +168,9 @@ class Convergence(NamedTuple):
 
 
 class ConvergenceMeter:
-    """How far the solves of every batch got that passed since the meter was switched on.
+    """Collects the convergence of the solves of every batch.
 
-    A training step of the warm-up counts as a solve of ten steps, its residual being that of the last of them.
+    A training step of the warm-up counts as a solve of ten steps with the residual of the last step.
     """
 
     def __init__(self) -> None:
@@ -180,20 +179,20 @@ class ConvergenceMeter:
 
     @property
     def forward(self) -> Convergence | None:
-        """Of z*, image by image; None where nothing was solved."""
+        """Convergence of z*, image by image; None where nothing was solved."""
         return _joined(self._forward)
 
     @property
     def backward(self) -> Convergence | None:
-        """Of the gradients through z*, image by image, in the order of the backward passes."""
+        """Convergence of the gradients through z*, image by image, in the order of the backward passes."""
         return _joined(self._backward)
 
     def observe_forward(self, _solver: nn.Module, _inputs: object, solution: Solution) -> None:
-        """A forward hook of a solver."""
+        """Forward hook of the solver for z*."""
         self._forward.append(Convergence(solution.residual, solution.steps))
 
     def observe_backward(self, _solver: nn.Module, _inputs: object, solution: Solution) -> None:
-        """The same, of the solver for gradients."""
+        """Forward hook of the solver for gradients."""
         self._backward.append(Convergence(solution.residual, solution.steps))
 
 
@@ -203,7 +202,7 @@ def _joined(parts: list[Convergence]) -> Convergence | None:
 
 @contextmanager
 def convergence(net: nn.Module) -> Iterator[ConvergenceMeter]:
-    """Observes the solves of a network's equilibria during a block, starting from nothing."""
+    """Yields a new meter that observes the solves of a network's equilibria in the block."""
     meter = ConvergenceMeter()
     layers = equilibria(net)
     hooks = [solver.register_forward_hook(meter.observe_forward) for x in layers for solver in (x.solver, x.unrolled)]

@@ -16,9 +16,9 @@ from .equilibrium import Equilibrium
 from .transform import Transform, conv
 
 EXPANSION = 4
-"""Of the head's bottlenecks: channels that come out, relative to those inside."""
+"""Output channels of the head's bottlenecks, relative to the channels inside."""
 SCALE = 0.01
-"""Standard deviation of fresh weights."""
+"""Standard deviation of initial weights."""
 
 
 def units(*layers: nn.Conv2d) -> nn.Sequential:
@@ -27,7 +27,7 @@ def units(*layers: nn.Conv2d) -> nn.Sequential:
 
 
 class Bottleneck(nn.Module):
-    """Features of one resolution, `(N, c, h, w)`, to `(N, 4 m, h, w)` through m channels, with a projected shortcut."""
+    """A bottleneck block, `(N, c, h, w)` to `(N, 4 m, h, w)` through m channels, with a projected shortcut."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -44,11 +44,11 @@ class Bottleneck(nn.Module):
 
 
 class Head(nn.Module):
-    """Features of every resolution, gathered from the finest to the coarsest, to one vector `(N, out_channels)`.
+    """Combines features of all resolutions, from the finest to the coarsest, into one vector `(N, out_channels)`.
 
     Args:
-        in_channels: of each resolution.
-        channels: inside the bottleneck of each.
+        in_channels: channels of each resolution.
+        channels: channels inside the bottleneck of each resolution.
         out_channels: length of the vector.
     """
 
@@ -71,11 +71,11 @@ class MDEQ(nn.Module):
 
     Args:
         num_classes: length of the logits.
-        channels: of each resolution; the first is that of the image, halved by each downsampling.
+        channels: channels of each resolution; the first has the size of the image, halved by each downsampling.
         head: channels inside the bottleneck of each resolution.
-        features: that the classifier sees.
-        dropout: the share of channels that are dropped in f in training, in [0, 1).
-        downsampling: how many of the stem's two convolutions have stride 2; none for CIFAR, both for ImageNet.
+        features: length of the vector that is classified.
+        dropout: share of the channels of f that are dropped in training, in [0, 1).
+        downsampling: number of the stem's two convolutions with stride 2; 0 for CIFAR, 2 for ImageNet.
         mean, std: normalisation of the pixels, per channel.
         solving: the other options of `Equilibrium`.
     """
@@ -115,7 +115,7 @@ class MDEQ(nn.Module):
 
 
 def _draw(module: nn.Module) -> None:
-    """Fresh weights of a plain convolution; those under weight normalisation keep torch's own."""
+    """Initialises a plain convolution; convolutions under weight normalisation keep torch's initial weights."""
     if isinstance(module, nn.Conv2d):
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, std=SCALE)
@@ -136,12 +136,12 @@ def mdeq(
 
     Args:
         num_classes: length of the logits.
-        width: channels of the first resolution, doubled at each of the next. The head's are in proportion: 14 and 1680
-            at a width of 32.
-        branches: resolutions.
-        steps: of Broyden's method, at most.
-        backward_steps: of Broyden's method for the gradient, at most.
-        dropout: the share of channels that are dropped in f in training.
+        width: channels of the first resolution, doubled at each of the next. The head's channels are in proportion: 14
+            and 1680 at a width of 32.
+        branches: number of resolutions.
+        steps: largest number of steps of Broyden's method.
+        backward_steps: largest number of steps of Broyden's method for the gradient.
+        dropout: share of the channels of f that are dropped in training.
         warmup: steps of the optimiser before training solves for the equilibrium.
         options: `gradient` of `Equilibrium`; `downsampling`, `mean` and `std` of `MDEQ`.
     """
@@ -186,5 +186,5 @@ def mdeq_tiny(
 
 
 def _scaled(count: int, width: int, own: int) -> int:
-    """A number of channels in proportion to the width, at least 1."""
+    """`count` channels at the width `own`, in proportion at another `width`; at least 1."""
     return max(1, round(count * width / own))

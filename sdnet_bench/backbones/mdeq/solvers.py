@@ -1,7 +1,7 @@
-"""Fixed points z = f(z), found for every sample of a batch by itself.
+"""Solvers of fixed points z = f(z), for every sample of a batch separately.
 
-A solver is a module without parameters that is called with f and a start; its answer, a `Solution`, says how far it
-got, and a forward hook on the solver sees it.
+A solver is a module without parameters, called with f and an initial state. It returns a `Solution`, which a forward
+hook can observe.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from torch import Tensor, nn
 from ...errors import UsageError
 
 Map = Callable[[Tensor], Tensor]
-"""f: states `(N, D)` to states `(N, D)`, each sample by itself."""
+"""A function f of states `(N, D)` to states `(N, D)`, for each sample separately."""
 
 TOLERANCE = 1e-3
 """The relative residual at which an equilibrium counts as reached."""
 
 
 class Solution(NamedTuple):
-    """What a solver found."""
+    """The result of a solver."""
 
     state: Tensor
-    """`(N, D)`: of the states seen the one with the smallest residual, sample by sample."""
+    """`(N, D)`: for each sample the state with the smallest residual of all steps."""
     residual: Tensor
-    """`(N,)`: |f(z) - z| / |f(z)| there, or relative to what the solver was told."""
+    """`(N,)`: |f(z) - z| / |f(z)| at `state`, or relative to the scale given to the solver."""
     steps: Tensor
-    """`(N,)` int64: updates of the state until the sample had converged, or all of them."""
+    """`(N,)` int64: number of updates until the sample converged, or of all updates."""
 
 
 class InverseJacobian:
-    """Broyden's estimate of the inverse Jacobian of f(z) - z: -I and a rank-one term for every step so far.
+    """Broyden's estimate of the inverse Jacobian of f(z) - z: -I plus one rank-one term per step.
 
     Args:
         like: a state, `(N, D)`.
-        rank: the most terms that will come.
+        rank: largest number of terms.
     """
 
     def __init__(self, like: Tensor, rank: int) -> None:
@@ -46,17 +46,17 @@ class InverseJacobian:
         self._rank = 0
 
     def times(self, vector: Tensor) -> Tensor:
-        """The estimate times `(N, D)`."""
+        """The product of the estimate and `vector`, `(N, D)`."""
         return self._apply(self._left, self._right, vector)
 
     def transposed_times(self, vector: Tensor) -> Tensor:
-        """Its transpose times `(N, D)`."""
+        """The product of the transposed estimate and `vector`, `(N, D)`."""
         return self._apply(self._right, self._left, vector)
 
     def update(self, step: Tensor, change: Tensor) -> None:
-        """The least change that maps `change`, of f(z) - z, to the `step` of z that caused it ("good" Broyden).
+        """Adds the smallest term with which the estimate maps `change` of f(z) - z to `step` of z ("good" Broyden).
 
-        Where that is not finite, as for a sample that stands still, there is none.
+        Samples for which the term is not finite, such as converged ones, are not updated.
         """
         right, error = self.transposed_times(step), step - self.times(change)
         left = error / (right * change).sum(1, keepdim=True)
@@ -74,11 +74,11 @@ class InverseJacobian:
 class Broyden(nn.Module):
     """Broyden's method on f(z) - z = 0 without a line search, as in the MDEQ paper (Bai et al., 2020).
 
-    A sample that has converged stands still, so that what becomes of it does not depend on its batch. No graph is
+    A converged sample is not updated further, so its result does not depend on its batch. No autograd graph is
     recorded.
 
     Args:
-        steps: the most updates of the state; f is called once more.
+        steps: largest number of updates of the state; f is called once more.
         tolerance: the relative residual at which a sample has converged.
     """
 
@@ -110,12 +110,12 @@ class Broyden(nn.Module):
 
 
 class Repeated(nn.Module):
-    """f applied again and again, with its graph: z <- damping f(z) + (1 - damping) z.
+    """Damped iteration with its autograd graph: z <- damping f(z) + (1 - damping) z.
 
-    Its residual is that of the last step.
+    The residual of the solution is that of the last step.
 
     Args:
-        steps: how often.
+        steps: number of iterations.
         damping: in (0, 1]; at 1 it is plain iteration.
     """
 
@@ -146,6 +146,6 @@ def _relative(gap: Tensor, scale: Tensor) -> Tensor:
 
 
 def _better(best: Solution, new: Solution) -> Solution:
-    """Sample by sample the one with the smaller residual; what is not finite is never better."""
+    """For each sample the solution with the smaller residual; a residual that is not finite never wins."""
     wins = new.residual < best.residual
     return Solution(new.state.where(wins[:, None], best.state), new.residual.where(wins, best.residual), new.steps)

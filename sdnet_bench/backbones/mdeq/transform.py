@@ -1,7 +1,6 @@
-"""f(z, u) of MDEQ: a residual block on every resolution, and an exchange between all of them.
+"""The function f(z, u) of MDEQ: a residual block on every resolution, and a fusion of all resolutions.
 
-Weights, dropout masks and the input u are settled before f is applied (`bind`), so that f is one fixed map for the
-length of a solve and of the gradient that goes with it.
+`bind` fixes weights, dropout masks and the input u, so that f is one function during a solve and its backward pass.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from torch import Tensor, nn
 from .solvers import Map
 
 EXPANSION = 5
-"""Channels inside a residual block, relative to those around it."""
+"""Channels inside a residual block, relative to its input channels."""
 GROUPS, LAST_GROUPS = 8, 4
-"""Of group normalisation: in general, and at the end of f."""
+"""Numbers of groups of group normalisation: in general, and at the end of f."""
 
 
 def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
-    """Group normalisation with as many groups, or the most below that divide the channels."""
+    """Group normalisation with the largest number of groups, at most `groups`, that divides the channels."""
     return nn.GroupNorm(max(count for count in range(1, groups + 1) if channels % count == 0), channels)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
-    """A convolution that keeps the size up to its stride."""
+    """A convolution padded to keep the size of its input at stride 1."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
 
 
 class NormedConv(nn.Module):
-    """A convolution that keeps the size, without bias, under weight normalisation (Salimans and Kingma, 2016).
+    """A padded convolution without bias, with weight normalisation (Salimans and Kingma, 2016).
 
     The weight `(out, in, k, k)` is `scale * direction / |direction|`, the norm taken for every output channel.
     """
@@ -45,7 +44,7 @@ class NormedConv(nn.Module):
         self.scale = nn.Parameter(self._norm().detach())
 
     def bind(self) -> Map:
-        """The convolution under the present weight, which is computed here, once."""
+        """The convolution with the present weight, which is computed once, here."""
         weight = self.direction * (self.scale / self._norm())
         return lambda x: F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
@@ -61,8 +60,8 @@ class Block(nn.Module):
     """The residual block of one resolution.
 
     Args:
-        channels: c.
-        dropout: the share of channels that are dropped in training.
+        channels: number of channels, c.
+        dropout: share of channels that are dropped in training, in [0, 1).
     """
 
     def __init__(self, channels: int, dropout: float) -> None:
@@ -74,7 +73,7 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def bind(self, injection: Tensor) -> Map:
-        """The block under u, which broadcasts to `(N, c, h, w)`."""
+        """The block for a fixed u, which broadcasts to `(N, c, h, w)`."""
         widen, narrow, mask = self.widen.bind(), self.narrow.bind(), self._mask(injection)
 
         def block(z: Tensor) -> Tensor:
@@ -85,13 +84,13 @@ class Block(nn.Module):
         return block
 
     def _mask(self, injection: Tensor) -> Tensor:
-        """Variational dropout: what each channel of each sample is multiplied by, `(N, c, 1, 1)`."""
+        """Mask of variational dropout: the factor of each channel of each sample, `(N, c, 1, 1)`."""
         ones = injection.new_ones(*injection.shape[:2], 1, 1)
         return F.dropout(ones, self.dropout, self.training)
 
 
 def _path(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """From one resolution to another: convolutions of stride 2 on the way down, one of size 1 on the way up."""
+    """Layers from one resolution to another: convolutions of stride 2 to a coarser one, a 1x1 one to a finer one."""
     here, there = channels[source], channels[target]
     if source == target:
         return nn.Identity()
@@ -104,14 +103,14 @@ def _path(channels: Sequence[int], source: int, target: int) -> nn.Module:
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
-    """To the height and width of `like`, by the nearest neighbour."""
+    """`x` resized to the height and width of `like`, by nearest neighbour."""
     size = like.shape[-2:]
     return x if x.shape[-2:] == size else F.interpolate(x, size)
 
 
 class Exit(nn.Module):
-    """What f ends with on one resolution, the `target`: the sum of the features of all, brought to its shape, ReLU,
-    a convolution of size 1, group normalisation.
+    """The fusion at the end of f for one resolution, the `target`: the sum of the features of all resolutions in its
+    shape, then ReLU, a 1x1 convolution and group normalisation.
     """
 
     def __init__(self, channels: Sequence[int], target: int) -> None:
@@ -132,7 +131,7 @@ class Exit(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class BoundTransform:
-    """f(., u): states `(N, D)` to states `(N, D)`, under weights and masks that stay as they are."""
+    """The function f(., u) of states `(N, D)`, with fixed weights and dropout masks."""
 
     injection: Tensor
     blocks: Sequence[Map]
@@ -145,11 +144,11 @@ class BoundTransform:
         return torch.cat([_flat(leave(hidden)) for leave in self.exits], dim=1)
 
     def start(self) -> Tensor:
-        """Zero."""
+        """The zero state, `(N, D)`."""
         return self.injection.new_zeros(len(self.injection), sum(self._sizes))
 
     def split(self, state: Tensor) -> list[Tensor]:
-        """A state `(N, D)` as features `(N, c, h, w)`, one for each resolution, in the layout channels_last."""
+        """A state `(N, D)` as features `(N, c, h, w)` of each resolution, in the layout channels_last."""
         parts = zip(torch.split(state, self._sizes, dim=1), self.shapes, strict=True)
         return [part.view(len(part), h, w, c).permute(0, 3, 1, 2) for part, (c, h, w) in parts]
 
@@ -163,11 +162,11 @@ def _flat(features: Tensor) -> Tensor:
 
 
 class Transform(nn.Module):
-    """f(z, u) (MDEQ, Section 3.2). The image has a say on the first resolution alone, whose size it has.
+    """The function f(z, u) (MDEQ, Section 3.2). u enters at the first resolution only, whose size it has.
 
     Args:
-        channels: of each resolution; each has half the height and width of the one before, rounded up.
-        dropout: the share of channels that are dropped in training, in [0, 1).
+        channels: channels of each resolution; each has half the height and width of the one before, rounded up.
+        dropout: share of channels that are dropped in training, in [0, 1).
     """
 
     def __init__(self, channels: Sequence[int], dropout: float) -> None:
@@ -177,7 +176,7 @@ class Transform(nn.Module):
         self.exits = nn.ModuleList(Exit(channels, target) for target in range(len(channels)))
 
     def bind(self, injection: Tensor) -> BoundTransform:
-        """f under u, `(N, channels[0], H, W)`; dropout masks are drawn here."""
+        """The function f(., u) for u `(N, channels[0], H, W)`; draws the dropout masks."""
         injections = [injection, *(injection.new_zeros(len(injection), count, 1, 1) for count in self.channels[1:])]
         return BoundTransform(
             injection,

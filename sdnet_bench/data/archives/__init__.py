@@ -1,4 +1,4 @@
-"""The -C archives: downloaded, checked, generated here where they cannot be had, and read."""
+"""The -C archives of corrupted images: downloaded, verified, generated and read."""
 
 from .checking import Member, Verdict, Verification, source_of, verify
 from .fetching import fetch

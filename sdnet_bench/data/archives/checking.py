@@ -1,4 +1,4 @@
-"""What lies in an archive's folder: official, generated here, unknown, missing or damaged."""
+"""Verification of the members of an archive: official, generated here, unknown, missing or damaged."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Verdict = Literal["official", "generated", "unknown", "missing", "damaged"]
 
 @dataclass(frozen=True)
 class Member:
-    """What is known of a member.
+    """The result of checking one member of an archive.
 
     Args:
-        name: a corruption as the archive calls it, or "labels".
+        name: the archive's name of a corruption, or "labels".
         verdict: "official": its md5 is the published one. "generated": the manifest lists it, with its sha256.
             "unknown": whole, but neither. "damaged": truncated, or of another type or shape; `detail` says how.
-        shape: of the array, or (severities, images) of the folders.
-        dtype: of the array, or "JPEG".
-        md5, sha256: of the file, or of all files in the folder.
+        shape: shape of the array, or (severities, images) of the folders.
+        dtype: dtype of the array, or "JPEG".
+        md5, sha256: digests of the file, or of all files in the folder.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Verification:
-    """What is known of all members of an archive."""
+    """The results of checking all members of an archive."""
 
     archive: str
     folder: Path
@@ -53,10 +53,10 @@ class Verification:
 
 
 def verify(name: str, data_dir: Path, progress: Progress | None = None) -> Verification:
-    """Reads every member of an archive, whole.
+    """Reads every member of an archive completely and checks it.
 
     Raises:
-        DataError: nothing of it is there.
+        DataError: no member is there.
     """
     archive, progress = find_archive(name), progress or Progress()
     if not any(archive.path(data_dir, member).exists() for member in archive.members):
@@ -67,13 +67,13 @@ def verify(name: str, data_dir: Path, progress: Progress | None = None) -> Verif
 
 
 def source_of(name: str, corruption: str, data_dir: Path, progress: Progress | None = None) -> Member:
-    """Where the images of a corruption come from, and their digests; cheap from the second time on."""
+    """The checked member that holds a corruption; later calls use the stored digests."""
     archive = find_archive(name)
     return check_member(archive, archive.member(corruption), data_dir, progress or Progress())
 
 
 def check_member(archive: Archive, member: str, data_dir: Path, progress: Progress, *, fresh: bool = False) -> Member:
-    """What is known of one member. With `fresh` its digests are not taken from memory."""
+    """Checks one member; with `fresh` its digests are computed anew."""
     path = archive.path(data_dir, member)
     if not path.exists():
         lost = member == LABELS and any(archive.path(data_dir, other).exists() for other in archive.members)
@@ -88,7 +88,7 @@ def check_member(archive: Archive, member: str, data_dir: Path, progress: Progre
 
 
 def _form(archive: Archive, member: str, data_dir: Path) -> tuple[tuple[int, ...], str]:
-    """Shape and type of a member, or a `DataError`."""
+    """Shape and dtype of a member; a `DataError` where they are wrong."""
     if archive.layout == "folders":
         for severity in SEVERITIES:
             _require_content(folder_files(archive, data_dir, member, severity))

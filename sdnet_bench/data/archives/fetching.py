@@ -1,4 +1,4 @@
-"""Archives from the network: only what is asked for is unpacked, and nothing that is here is written over."""
+"""Downloads archives. Only the requested members are unpacked, and no valid file is overwritten."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def fetch(
     """Downloads and unpacks the members of an archive that are missing.
 
     Args:
-        corruptions: as registered; by default all that the archive holds.
-        offline: take tar files that are in the archive's folder already, and no other.
-        keep: leave the tar files there. Those that were there before always stay.
+        corruptions: registered names; by default all that the archive holds.
+        offline: use only tar files that are in the archive's folder already.
+        keep: keep the downloaded tar files. Those that were there before are always kept.
 
     Returns:
-        where the members lie that were asked for.
+        The paths of the requested members.
 
     Raises:
         UsageError: there is no such archive or corruption.
-        DataError: it cannot be had, is not what it should be, does not fit on the disk, or would be mixed with
-            images of another origin. What is there already stays, and is used the next time.
+        DataError: the download fails, its md5 differs, it does not fit on the disk, or it would be mixed with images
+            of another origin. Partial downloads are kept for the next call.
     """
     archive, progress = find_archive(name), progress or Progress()
     wanted = archive.wanted(corruptions)
@@ -65,7 +65,7 @@ def _refuse_generated(archive: Archive, data_dir: Path) -> None:
 
 
 def _is_here(archive: Archive, member: str, data_dir: Path, progress: Progress) -> bool:
-    """Whether a member is there and good. One that is well-formed but not the published one is nobody's to replace."""
+    """Whether a member is there and valid; a well-formed one that is not the published one raises a `DataError`."""
     found = check_member(archive, member, data_dir, progress)
     official = archive.members[member]
     if found.verdict == "unknown" and official:
@@ -103,7 +103,7 @@ def _fetch_file(
 
 
 def _require_space(tar: Path, file: TarFile, members: int) -> None:
-    """Room for what is left of the tar file, and for what is unpacked from it."""
+    """Raises a `DataError` where the rest of the tar file and its unpacked members do not fit on the disk."""
     part = tar.with_name(f"{tar.name}.part")
     here = next((path.stat().st_size for path in (tar, part) if path.exists()), 0)
     needed = max(0, file.bytes - here) + file.bytes * members // len(file.members)
@@ -111,7 +111,7 @@ def _require_space(tar: Path, file: TarFile, members: int) -> None:
 
 
 def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
-    """Unpacks, checks, and only then puts the members in place."""
+    """Unpacks members to a scratch folder, checks them, and moves them to their place."""
     with scratch_in(archive.folder(data_dir)) as scratch:
         place = _Place({archive.file_name(member) for member in members})
         unpack(tar, scratch / archive.name, place, progress)
@@ -131,7 +131,7 @@ def _require_published(archive: Archive, found: Member, tar: Path) -> None:
 
 
 class _Place:
-    """Finds members whatever folders an archive puts them in."""
+    """Finds members in any folder of a tar file."""
 
     def __init__(self, names: set[str]) -> None:
         self._names = names
@@ -144,7 +144,7 @@ class _Place:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Puts a file or folder in place of a damaged one."""
+    """Replaces a damaged file or folder by another."""
     if target.is_dir():
         shutil.rmtree(target)
     source.replace(target)

@@ -1,7 +1,7 @@
-"""Archives of our own, laid out like the published ones: made from the clean test images, and said to be so.
+"""Generates archives in the layout of the published ones from the clean test images, with a manifest.
 
-What comes out depends on the clean images and the seed alone: not on the size of a batch, on the number of
-processes, or on how often the work was broken off.
+The result depends only on the clean images and the seed, not on the batch size, the number of processes or
+interruptions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .table import LABELS, Archive, find_archive
 
 CPU = torch.device("cpu")
 LIBRARIES = ("numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless")
-"""Whose versions may decide what an image becomes."""
+"""Libraries whose versions may change the result; they are recorded in the manifest."""
 
 
 def generate(
@@ -47,22 +47,22 @@ def generate(
     processes: int = 1,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Corrupts the clean test images of an archive's data set, and lays them out as the archive would.
+    """Corrupts the clean test images of an archive's data set and writes them in the archive's layout.
 
-    Work that was broken off goes on where it was; what is there already stays.
+    Interrupted work is resumed; finished members are kept.
 
     Args:
-        corruptions: as registered; by default all that the archive holds.
-        limit: take so many test images, spread evenly.
-        batch_size: how many images are made, and put on the disk, at a time.
+        corruptions: registered names; by default all that the archive holds.
+        limit: number of test images, spread evenly; None for all.
+        batch_size: number of images that are made and written at a time.
 
     Returns:
-        where the members lie that were asked for.
+        The paths of the requested members.
 
     Raises:
-        UsageError: there is no such archive or corruption, or no data set that it is made of.
-        DataError: the clean images are missing, the folder holds anything that was not generated with the same
-            seed from the same images, or it cannot be written.
+        UsageError: there is no such archive or corruption, or no data set for the archive.
+        DataError: the clean images are missing, the folder holds files that were not generated with the same seed from
+            the same images, or it cannot be written.
     """
     archive, progress = find_archive(name), progress or Progress()
     wanted = _wanted(archive, corruptions)
@@ -87,7 +87,7 @@ def _wanted(archive: Archive, corruptions: Sequence[str] | None) -> list[str]:
 
 @dataclass
 class _Bench:
-    """What all members of an archive under way share; `manifest` grows with each that is done."""
+    """Everything that the members of an archive share while it is generated; `manifest` lists the finished members."""
 
     archive: Archive
     data_dir: Path
@@ -124,12 +124,12 @@ class _Bench:
 
     @property
     def making(self) -> Path:
-        """Where members lie until they are done."""
+        """Folder of unfinished members."""
         return self.folder / ".making"
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """The folders; those that stay empty go again."""
+        """Makes the folders, and removes those that are empty when the block ends."""
         with writing(self.folder):
             self.making.mkdir(parents=True, exist_ok=True)
             try:
@@ -140,7 +140,7 @@ class _Bench:
                         folder.rmdir()
 
     def request(self, corruption: str, levels: Sequence[Level]) -> dict[str, Any]:
-        """All that decides what becomes of the images."""
+        """Everything that decides the corrupted images, for comparison with interrupted work."""
         seed, digest = self.manifest.seed, self.manifest.digest
         return {"corruption": corruption, "levels": levels, "seed": seed, "digest": digest, "versions": _versions()}
 
@@ -148,7 +148,7 @@ class _Bench:
         return self.progress.task(f"generate {member}", len(SEVERITIES) * len(self.split))
 
     def writer(self, scratch: Path, *, resume: bool) -> Writer:
-        """Lays images out as the archive does."""
+        """The writer of the archive's layout."""
         if self.archive.layout == "npy":
             shape = (len(SEVERITIES) * len(self.split), self.archive.side, self.archive.side, 3)
             return ArrayWriter(scratch, shape, resume=resume)
@@ -157,7 +157,7 @@ class _Bench:
         raise UsageError(f"{self.archive.name} lies in folders: {self.manifest.dataset} would have to do so as well")
 
     def has(self, member: str) -> bool:
-        """Whether a member is done already; one that is not what the manifest says is refused."""
+        """Whether a member is finished; a `DataError` where it differs from the manifest."""
         path, made = self.archive.path(self.data_dir, member), self.manifest.members.get(member)
         if made is None or not path.exists():
             return False
@@ -168,7 +168,7 @@ class _Bench:
         return True
 
     def finish(self, member: str, scratch: Path, corruption: str | None, levels: Sequence[Level]) -> None:
-        """The manifest first: a file without an entry would be foreign."""
+        """Moves a finished member to its place, after its entry is written to the manifest."""
         made = Made(
             corruption=corruption,
             levels=tuple(levels),
@@ -184,7 +184,7 @@ class _Bench:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that are installed."""
+    """Versions of the installed LIBRARIES."""
     found = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
@@ -193,7 +193,7 @@ def _versions() -> dict[str, str]:
 
 
 def _refuse_foreign(archive: Archive, folder: Path, known: Manifest | None) -> None:
-    """A folder of generated images holds nothing else."""
+    """Raises a `DataError` where a folder holds files that were not generated here."""
     ours = {MANIFEST, *(archive.file_name(member) for member in known.members)} if known else set()
     here = sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
     foreign = [name for name in here if name not in ours]
@@ -211,7 +211,7 @@ def _require_same(folder: Path, known: Manifest, asked: Manifest) -> None:
 
 
 def _require_room(bench: _Bench, corruptions: Sequence[str]) -> None:
-    """For arrays: how small a JPEG is, is known when it is written."""
+    """Checks the free disk space for arrays; the sizes of JPEG files are not known before."""
     if bench.archive.layout == "npy":
         members = {bench.archive.member(corruption) for corruption in corruptions} - {*bench.manifest.members}
         rows = len(members) * len(SEVERITIES) * len(bench.split)
@@ -219,7 +219,7 @@ def _require_room(bench: _Bench, corruptions: Sequence[str]) -> None:
 
 
 def _make_labels(bench: _Bench) -> None:
-    """The labels of the clean images, five times."""
+    """Writes the labels of the clean images, repeated for the five severities."""
     if LABELS not in bench.archive.common or bench.has(LABELS):
         return
     labels = [label for batch in bench.split.batches(1000, CPU) for label in batch.labels.tolist()]
@@ -229,7 +229,7 @@ def _make_labels(bench: _Bench) -> None:
 
 
 def _make(bench: _Bench, corruption: str, batch_size: int, pool: CorruptionPool) -> None:
-    """One corruption at its five severities."""
+    """Writes one corruption at its five severities."""
     member = bench.archive.member(corruption)
     if bench.has(member):
         bench.progress.note(f"{member}: done already")
@@ -250,7 +250,7 @@ def _make(bench: _Bench, corruption: str, batch_size: int, pool: CorruptionPool)
 def _images(
     bench: _Bench, corruption: str, levels: Sequence[Level], done: int, batch_size: int, pool: CorruptionPool
 ) -> Iterator[NDArray[np.uint8]]:
-    """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without those that are done."""
+    """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without the first `done` images."""
     count = len(bench.split)
     for severity, level in enumerate(levels):
         rest = range(max(0, done - severity * count), count)

@@ -1,4 +1,4 @@
-"""Generated images as they go to the disk: one array, or folders of JPEG files; and how many of them are there."""
+"""Writers of generated images: one array, or folders of JPEG files; and the progress of an interrupted writer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...files import replacing
 from ..corruptions import SEVERITIES
 
 JPEG_QUALITY = 85
-"""Of the published ImageNet-C."""
+"""JPEG quality of the published ImageNet-C."""
 
 
 class State:
-    """How many images of a request are done, in a file beside them; none where the request was another."""
+    """A file with the number of finished images of a request; 0 where it is of another request."""
 
     def __init__(self, path: Path, request: dict[str, Any], images: Path) -> None:
         self.path = path
@@ -40,10 +40,10 @@ class State:
 
 
 class Writer(Protocol):
-    """Takes the images of all severities, severity 1 first, in order."""
+    """Writes the images of all severities in order, severity 1 first."""
 
     def write(self, done: int, images: NDArray[np.uint8]) -> None:
-        """Puts `(n, 3, H, W)` images on the disk, behind those that are `done`."""
+        """Writes images `(n, 3, H, W)` after the first `done` images."""
 
     def __enter__(self) -> Writer: ...
 
@@ -72,11 +72,11 @@ class ArrayWriter:
 
 
 class FolderWriter:
-    """Files `<severity>/<class>/<image>.JPEG` with the names of the clean ones.
+    """Files `<severity>/<class>/<image>.JPEG` with the names of the clean images.
 
     Args:
-        whole: (path, label) of all clean images: every class gets its folder.
-        files: of those that are corrupted.
+        whole: (path, label) of all clean images; every class gets a folder.
+        files: (path, label) of the images that are corrupted.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FolderWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Every file is closed already."""
+        """Does nothing: every file is closed after it is written."""
 
     def write(self, done: int, images: NDArray[np.uint8]) -> None:
         from PIL import Image

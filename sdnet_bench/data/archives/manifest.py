@@ -1,4 +1,4 @@
-"""What a folder of generated images says of itself, and the digests of large files, read once."""
+"""The manifest of a folder of generated images, and cached digests of large files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 1 << 20
 
 
 class Made(BaseModel):
-    """A member that was generated: by what, and the digest of the outcome."""
+    """A generated member: how it was made, and its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Made(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All that was generated in a folder: `images` of the `of` test images of a data set, spread evenly, one seed."""
+    """All generated members of a folder: `images` of the `of` test images of a data set, spread evenly, one seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,20 +66,20 @@ class Manifest(BaseModel):
 
     @property
     def places(self) -> list[int]:
-        """Where each image stands in the clean test split."""
+        """The place of each image in the clean test split."""
         return [place * self.of // self.images for place in range(self.images)]
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Of a file, or of the names, sizes and contents of all files in a folder."""
+    """md5 and sha256 of a file, or of the names, sizes and contents of all files in a folder."""
 
     md5: str
     sha256: str
 
 
 def digests(path: Path, progress: Progress) -> Digests:
-    """Reads a file or a folder, whole."""
+    """Computes the digests of a file or a folder."""
     md5, sha256 = hashlib.md5(), hashlib.sha256()
     with progress.task(f"read {path.name}", _stamp(path)[1], "bytes") as task:
         for file in _files_in(path):
@@ -91,9 +91,9 @@ def digests(path: Path, progress: Progress) -> Digests:
 
 
 def remembered(path: Path, progress: Progress) -> Digests:
-    """The digests of a file or a folder, read again only where size or time have changed.
+    """The digests of a file or a folder, computed anew only where its size or modification time has changed.
 
-    The memory is `.digests.json` beside it; where that cannot be written there is none.
+    They are cached in `.digests.json` beside it, if that file can be written.
     """
     stamp, known = _stamp(path), _known(path.parent)
     if known.get(path.name, {}).get("stamp") == stamp:
@@ -127,7 +127,7 @@ def _known(folder: Path) -> dict[str, Any]:
 
 
 def _chunks(file: Path, root: Path) -> Iterator[bytes]:
-    """The content; in a folder, after a line with name and size."""
+    """The content of a file in chunks; for a file of a folder after a line with name and size."""
     if file != root:
         yield f"{file.relative_to(root).as_posix()} {file.stat().st_size}\n".encode()
     with file.open("rb") as source:

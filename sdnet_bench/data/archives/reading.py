@@ -1,4 +1,4 @@
-"""The images and labels of an archive, as they lie on the disk: everything about them is checked before use."""
+"""Reads the images and labels of an archive from the disk, and checks them before use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def open_archive(name: str, corruption: str, severity: int, data_dir: Path) -> S
     """The images of one corruption and severity, each with its place in the clean test split as its index.
 
     Args:
-        name: of an archive, or of the data set that it belongs to.
-        corruption: as registered.
+        name: name of an archive, or of the data set that it belongs to.
+        corruption: registered name.
         severity: 1 to 5.
 
     Raises:
         UsageError: there is no such archive, corruption or severity.
-        DataError: it is not there, or damaged.
+        DataError: the images are missing or damaged.
     """
     archive = find_archive(name)
     member = archive.member(corruption)
@@ -52,13 +52,13 @@ def _ways(archive: Archive, corruption: str) -> str:
 
 
 def places(archive: Archive, data_dir: Path) -> Sequence[int]:
-    """Where each image of a severity stands in the clean test split: all of it, or as the manifest says."""
+    """The place of each image of a severity in the clean test split: all places, or those of the manifest."""
     manifest = Manifest.read(archive.folder(data_dir))
     return manifest.places if manifest else range(archive.images)
 
 
 def array_rows(archive: Archive, data_dir: Path, member: str) -> NDArray[np.uint8]:
-    """`(5 n, side, side, 3)` uint8, mapped from the disk; what is written to it stays in memory."""
+    """The images of a member, `(5 n, side, side, 3)` uint8, memory-mapped; changes are not written to the disk."""
     path, count = archive.path(data_dir, member), len(SEVERITIES) * len(places(archive, data_dir))
     rows, shape = _mapped(path), (count, archive.side, archive.side, 3)
     if rows.dtype != np.uint8 or rows.shape != shape:
@@ -67,7 +67,7 @@ def array_rows(archive: Archive, data_dir: Path, member: str) -> NDArray[np.uint
 
 
 def array_labels(archive: Archive, data_dir: Path) -> NDArray[np.int64]:
-    """`(5 n,)`: the labels of the clean images, five times."""
+    """`(5 n,)` int64: the labels of the clean images, repeated for the five severities."""
     path, images = archive.path(data_dir, LABELS), len(places(archive, data_dir))
     if not path.exists():
         hint = f"Get them with `sdnet-bench data fetch {archive.name}`."
@@ -90,7 +90,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def folder_files(archive: Archive, data_dir: Path, member: str, severity: int) -> list[tuple[str, int]]:
-    """(path, label) of the images of one severity, by class and name."""
+    """(path, label) of the images of one severity, sorted by class and name."""
     root, images = archive.path(data_dir, member) / str(severity), len(places(archive, data_dir))
     classes = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     if len(classes) != archive.classes:

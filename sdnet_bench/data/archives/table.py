@@ -1,4 +1,4 @@
-"""The archives by name: their files, what is in them, and where it lies once it is here."""
+"""The archives by name: their tar files, their members and their paths on the disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class TarFile:
     """A file to be downloaded.
 
     Args:
-        name: of the file.
-        md5: of the whole file.
-        gigabytes: its size, more or less.
-        urls: mirrors, in the order in which they are asked.
+        name: name of the file.
+        md5: md5 of the whole file.
+        gigabytes: approximate size.
+        urls: mirrors, in the order in which they are tried.
         members: the corruptions (and labels) in it, each with its md5 or None.
-        size: in bytes, exactly, where that is known.
+        size: exact size in bytes, where it is known.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TarFile:
 
     @property
     def bytes(self) -> int:
-        """Its size, more or less."""
+        """Size in bytes: the exact one where it is known, else the approximate one."""
         return self.size or round(self.gigabytes * 1e9)
 
 
@@ -46,14 +46,14 @@ class Archive:
     """A set of corrupted images.
 
     Args:
-        name: as registered; also of its folder.
+        name: registered name, also the name of its folder.
         layout: "npy": `<corruption>.npy`, `(5 n, side, side, 3)` uint8, severity 1 first, and `labels.npy`, `(5 n,)`;
             or "folders": `<corruption>/<severity>/<class>/<image>.JPEG`.
-        classes: labels are 0 .. classes - 1.
-        images: n, how many images each severity has.
-        side: of the square images.
-        files: the tar files it comes in.
-        dataset: the data set whose test images were corrupted, if there is one of that kind here.
+        classes: number of classes; labels are 0 .. classes - 1.
+        images: number n of images of each severity.
+        side: side of the square images.
+        files: the tar files of the archive.
+        dataset: registered data set whose test images were corrupted; None where there is none.
     """
 
     name: str
@@ -66,35 +66,35 @@ class Archive:
 
     @property
     def members(self) -> dict[str, str | None]:
-        """Everything in it, each with its md5 or None."""
+        """All members by name, each with its md5 or None."""
         return {member: md5 for file in self.files for member, md5 in file.members.items()}
 
     @property
     def common(self) -> list[str]:
-        """The members that all corruptions need."""
+        """The members that are needed with every corruption: the labels."""
         return [LABELS] if self.layout == "npy" else []
 
     def folder(self, data_dir: Path) -> Path:
-        """Where it lies."""
+        """The folder of the archive."""
         return data_dir / self.name
 
     def path(self, data_dir: Path, member: str) -> Path:
-        """Where a member lies: a file or a folder."""
+        """The path of a member: a file or a folder."""
         return self.folder(data_dir) / self.file_name(member)
 
     def file_name(self, member: str) -> str:
-        """Of a member: a file or a folder."""
+        """The file or folder name of a member."""
         return f"{member}.npy" if self.layout == "npy" else member
 
     def member(self, corruption: str) -> str:
-        """What a corruption is called here."""
+        """The archive's name of a corruption."""
         member = CORRUPTIONS[corruption].archive_name
         if corruption not in CORRUPTIONS.ours or member not in self.members:
             raise UsageError(f"{self.name} has no {corruption}", expected=", ".join(self.members))
         return member
 
     def wanted(self, corruptions: Sequence[str] | None) -> list[str]:
-        """The members that some corruptions need, or all."""
+        """The members that these corruptions need; all members for None."""
         if corruptions is None:
             return list(self.members)
         return [*dict.fromkeys(self.member(corruption) for corruption in corruptions), *self.common]
@@ -104,7 +104,7 @@ ARCHIVES: Registry[Archive] = Registry("archive")
 
 
 def find_archive(name: str) -> Archive:
-    """The archive of that name, or the one of the data set of that name."""
+    """The archive called `name`, or the archive of the data set called `name`."""
     if name in ARCHIVES:
         return ARCHIVES[name]
     for archive in ARCHIVES.values():

@@ -1,15 +1,15 @@
 """The corruptions of the -C benchmarks (Hendrycks & Dietterich, 2019): `(3, H, W)` uint8 to uint8.
 
 corruption  the value object, the registry, `corrupt` and the generator of an image
-noise       gaussian, shot, speckle, impulse: NumPy alone
+noise       gaussian, shot, speckle, impulse; needs only NumPy
 blur        gaussian, glass, defocus, motion, zoom
 weather     fog, frost, snow, spatter
 digital     contrast, brightness, saturation, JPEG, pixels, elastic
-pixels      what they share: rounding and resampling
+pixels      shared functions: rounding and resampling
 
-The levels of the archives' severities are data: `severities.toml`. Ours are regenerated images, drawn from the
-archives' distributions; the archives have no seed, so that no generator gives their very pixels. Those of ImageNet
-and Tiny-ImageNet were saved as JPEG of quality 85 on top, which ours are not.
+The levels of the archives' severities are in `severities.toml`. Our images follow the distributions of the archives;
+their pixels differ, because the archives have no seed. ImageNet-C and Tiny-ImageNet-C were also saved as JPEG of
+quality 85; images that are corrupted on the fly are not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _register(group: Group, apply: Apply, table: dict[str, Any]) -> None:
 
 
 def _levels(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Lists of numbers, nested or not, as tuples of floats."""
+    """Converts lists of numbers, nested or not, to tuples of floats."""
     return tuple(_levels(value) if isinstance(value, list) else float(value) for value in values)
 
 

@@ -1,4 +1,4 @@
-"""Corrupting batches, by one process or by many: what comes out is the same."""
+"""Corrupts batches in one or several processes, with equal results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Work = tuple[str, NDArray[np.uint8], Level, int, list[int]]
 
 @dataclass(frozen=True)
 class CorruptionPool:
-    """Processes that corrupt images, and how work is spread over them: by `map`, or by that of a process pool."""
+    """Corrupts images with `map`: Python's own, or that of a process pool."""
 
     size: int
     spread: Callable[[Callable[[Work], NDArray[np.uint8]], Iterable[Work]], Iterable[NDArray[np.uint8]]]
 
     def corrupt(self, name: str, batch: Batch, level: Level, seed: int) -> NDArray[np.uint8]:
-        """`(N, 3, H, W)`: the images of a batch, corrupted."""
+        """`(N, 3, H, W)` uint8: the corrupted images of a batch."""
         images, index = batch.images.numpy(), batch.index.tolist()
         size = -(-len(index) // self.size)
         parts = [slice(start, start + size) for start in range(0, len(index), size)]
@@ -45,18 +45,18 @@ def _corrupt(work: Work) -> NDArray[np.uint8]:
 
 @contextmanager
 def pool_of(size: int) -> Iterator[CorruptionPool]:
-    """So many processes for the time of a block; with one the work is done in this process."""
+    """Yields a pool of `size` processes for the length of a block; for 1 it works in this process."""
     if size == 1:
         yield CorruptionPool(1, map)
         return
     context = multiprocessing.get_context("spawn")
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     with ProcessPoolExecutor(size, context, initializer=signal.signal, initargs=ignore) as pool:
         yield CorruptionPool(size, pool.map)
 
 
 def corrupt_batch(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int) -> Tensor:
-    """`(N, 3, H, W)` uint8 on the device of the batch: each image by the corruption and the level of its index."""
+    """`(N, 3, H, W)` uint8 on the batch's device: `of` gives the corruption and the level of an image by its index."""
     images = []
     for image, index in zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True):
         name, level = of(index)

@@ -19,9 +19,9 @@ def gaussian_blur(pixels: Pixels, sigma: float, _: np.random.Generator) -> Pixel
 
 
 def glass_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """Blurred, every pixel replaced by one nearby, and blurred again.
+    """Gaussian blur, local random exchange of pixels (`scatter`), and Gaussian blur again.
 
-    Level: standard deviation of the blur in pixels; how far the pixels come from; how often.
+    Level: standard deviation of the blur in pixels; reach of the exchange in pixels; number of exchanges.
     """
     sigma, reach, times = level
     blurred = floored(gaussian_blur(pixels, sigma, rng))
@@ -33,8 +33,8 @@ def glass_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generato
 def scatter(pixels: Pixels, reach: int, rng: np.random.Generator) -> Pixels:
     """Every pixel off the border takes the value of one at most `reach` up or left, `reach` - 1 down or right.
 
-    From the bottom right to the top left and in place, so that a value may travel on. The archives' script means
-    to swap the two, but swaps views of one array, which copies: this is what its images show.
+    Pixels are processed in place from the bottom right to the top left, so a value may move several times. The
+    archives' script swaps views of one array, which copies one of the two values; this function does the same.
     """
     height, width = pixels.shape[-2:]
     here = np.arange(height * width).reshape(height, width)
@@ -46,9 +46,9 @@ def scatter(pixels: Pixels, reach: int, rng: np.random.Generator) -> Pixels:
 
 
 def _followed(source: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Where each value starts, when pixel i takes that of pixel `source[i]` and the last pixel moves first.
+    """The original place of each value, when pixel i takes the value of pixel `source[i]` and the last pixel is first.
 
-    A source further on has its new value by then: such links are followed, two at a time, until none is left.
+    A source after i has its new value already; such links are followed by repeated squaring until none is left.
     """
     here = np.arange(len(source))
     link = np.where(source > here, source, here)
@@ -58,7 +58,7 @@ def _followed(source: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def defocus_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
-    """Convolution with a disc, the image of a point out of focus; the border is a mirror.
+    """Convolution with a disc, the image of a point out of focus; the border is mirrored.
 
     Level: radius of the disc, standard deviation of the Gaussian that smooths its edge, both in pixels.
     """
@@ -72,8 +72,8 @@ def defocus_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generato
 def disc(radius: float, smoothing: float) -> Pixels:
     """`(k, k)`: 17 x 17, or 2 radius + 1 for radii beyond 8.
 
-    It sums to 1, but to 1.01 where the disc touches the border of the kernel (radii 8 and 10): its smoothing
-    mirrors what is beyond. The archives' images are brighter by as much.
+    It sums to 1, but to 1.01 where the disc touches the border of the kernel (radii 8 and 10), because the smoothing
+    mirrors values at the border. The archives' images are brighter by the same factor.
     """
     from scipy import ndimage
 
@@ -88,16 +88,16 @@ def disc(radius: float, smoothing: float) -> Pixels:
 
 
 def motion_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """`streak` at an angle in [-45, 45] degrees, rounded to grey levels. Level: radius and sigma, in pixels."""
+    """`streak` at a random angle in [-45, 45] degrees, rounded to grey levels. Level: radius and sigma, in pixels."""
     return rounded(streak(pixels, *level, angle=rng.uniform(-45, 45)))
 
 
 def streak(pixels: Pixels, radius: float, sigma: float, *, angle: float) -> Pixels:
     """Motion blur along a line at `angle` degrees from the x axis, downwards.
 
-    As ImageMagick's, which the archives called: 2 radius + 1 steps of one pixel, all to one side, with the
-    weights of one half of a Gaussian of standard deviation `sigma`; positions are rounded to whole pixels, the
-    border is repeated. Our own sum in float64, as ImageMagick is not asked for; it has 16 bits.
+    The algorithm of ImageMagick, which the archives used: 2 radius + 1 steps of one pixel to one side, weighted by one
+    half of a Gaussian of standard deviation `sigma`; positions are rounded to whole pixels, the border is repeated.
+    The sum is in float64, where ImageMagick has 16 bits.
     """
     steps = np.arange(2 * int(np.ceil(radius)) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -113,6 +113,6 @@ def streak(pixels: Pixels, radius: float, sigma: float, *, angle: float) -> Pixe
 
 
 def zoom_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
-    """The mean of the picture and of itself magnified by 1, 1 + step, ..., below stop. Level: stop and step."""
+    """The mean of the image and its magnifications by 1, 1 + step, ... below stop. Level: stop and step."""
     factors = np.arange(1, *level)
     return (pixels + sum(magnify(pixels, factor) for factor in factors)) / (len(factors) + 1)

@@ -1,7 +1,7 @@
-"""What a corruption is, the registry of them, and `corrupt`: one image, from its own seed.
+"""The class `Corruption`, the registry of corruptions, and `corrupt`, which corrupts one image.
 
-What an image becomes depends on the seed, the corruption, its level and the image's index in its split alone: not
-on batch size, order or device. Values are floored to uint8, as the archives are.
+The result depends only on the seed, the corruption, its level and the index of the image in its split, not on batch
+size, order or device. Values are rounded down to uint8, as in the archives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...registry import Registry, check_call
 from .pixels import Pixels
 
 Level = float | tuple[float, ...]
-"""A corruption's own parameters: a standard deviation, a rate, a share of pixels, or several such."""
+"""The parameters of a corruption, such as a standard deviation, a rate or a share of pixels; one or several."""
 Apply = Callable[[Pixels, Any, np.random.Generator], Pixels]
 Group = Literal["noise", "blur", "weather", "digital"]
 Levels = TypeVar("Levels")
@@ -33,14 +33,14 @@ class Corruption:
     """A named corruption.
 
     Args:
-        name: as registered.
-        apply: `(pixels in [0, 1], level, generator) -> pixels`, to be clipped to [0, 1] by the caller; pixels are
-            `(3, H, W)` float64.
+        name: registered name.
+        apply: `(pixels in [0, 1], level, generator) -> pixels`, pixels `(3, H, W)` float64; the caller clips the result
+            to [0, 1].
         severities: for each family of archives, the levels of severities 1 to 5.
-        fit_levels: for each family, the set C of Algorithm 1: it covers the severities and reaches beyond. Of a
-            corruption that lambda is not fitted on: empty.
-        group: of the benchmark; None for a corruption that it does not have.
-        extra: not among the 15 that the benchmark's mean corruption error (mCE) is taken over.
+        fit_levels: for each family, the set C of Algorithm 1, whose range includes the severities; empty for a
+            corruption that lambda is not fitted on.
+        group: group in the benchmark; None for a corruption that is not in it.
+        extra: whether it is not one of the 15 corruptions of the mean corruption error (mCE).
     """
 
     name: str
@@ -52,7 +52,7 @@ class Corruption:
 
     @property
     def archive_name(self) -> str:
-        """The name of its file or folder in the -C archives."""
+        """The file or folder name of the corruption in the -C archives."""
         return f"{self.name}_noise" if self.group == "noise" else self.name
 
     def level(self, family: str, severity: int) -> Level:
@@ -62,7 +62,7 @@ class Corruption:
         return self._of(self.severities, family)[severity - 1]
 
     def levels(self, family: str) -> tuple[float, ...]:
-        """The set C of Algorithm 1 for the images of a family."""
+        """The set C of Algorithm 1 for a family; a `UsageError` where it is empty."""
         if not self.fit_levels:
             raise UsageError(f"{self.name} has no levels that lambda could be fitted on", expected="one of the noises")
         return self._of(self.fit_levels, family)
@@ -74,7 +74,7 @@ class Corruption:
 
 
 def check_corruption(part: object) -> None:
-    """A TypeError where it is none."""
+    """Raises a TypeError where `part` is not a `Corruption`."""
     if not isinstance(part, Corruption):
         raise TypeError(f"expected a sdnet_bench.data.Corruption, got {part!r}")
     check_call(part.apply, "(pixels, level, generator) as what it applies", None, 0.0, None)
@@ -89,13 +89,18 @@ def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, ind
     """One corrupted image.
 
     Args:
-        name: of a registered corruption.
-        image: `(3, H, W)`.
-        level: the corruption's own parameters.
-        seed: of the whole corrupted set.
-        index: of the image in its split.
+        name: name of a registered corruption.
+        image: `(3, H, W)` uint8.
+        level: parameters of the corruption.
+        seed: seed of the whole corrupted set.
+        index: index of the image in its split.
 
-    A library that is not installed is a `UsageError`, photographs that are not are a `DataError`.
+    Returns:
+        `(3, H, W)` uint8.
+
+    Raises:
+        UsageError: a library is not installed.
+        DataError: the photographs of frost are not installed.
     """
     corruption = CORRUPTIONS[name]
     try:

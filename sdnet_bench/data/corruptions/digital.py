@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 ELASTIC_SIDE = {224: 244}
-"""The script of ImageNet-C multiplies by 244 for its images of 224."""
+"""Sides that the script of ImageNet-C replaces: it uses 244 for images of side 224."""
 
 
 def contrast(pixels: Pixels, factor: float, _: np.random.Generator) -> Pixels:
-    """Each channel drawn to its mean: (x - mean) factor + mean."""
+    """(x - mean) factor + mean, with the mean of each channel."""
     means: Pixels = pixels.mean((1, 2), keepdims=True)
     return (pixels - means) * factor + means
 
 
 def brightness(pixels: Pixels, amount: float, _: np.random.Generator) -> Pixels:
-    """`amount` is added to the value V of HSV."""
+    """Adds `amount` to the value V of HSV."""
     value, saturation, hue = to_hsv(pixels)
     return from_hsv(np.clip(value + amount, 0, 1), saturation, hue)
 
@@ -36,9 +36,10 @@ def saturate(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -
 
 
 def to_hsv(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:
-    """Value `(H, W)`, saturation `(H, W)`, and hue `(3, H, W)` as how far each channel is below the value.
+    """Value `(H, W)`, saturation `(H, W)` and hue `(3, H, W)`.
 
-    That is 0 for the strongest channel and 1 for the weakest, in parts of their difference. Greys count as red.
+    The hue of a channel is its distance from the largest channel, relative to the range of the three channels: 0 for
+    the largest and 1 for the smallest. Greys have the hue of red.
     """
     value = pixels.max(0)
     chroma = value - pixels.min(0)
@@ -53,7 +54,7 @@ def from_hsv(value: Pixels, saturation: Pixels, hue: Pixels) -> Pixels:
 
 
 def jpeg_compression(pixels: Pixels, quality: float, _: np.random.Generator) -> Pixels:
-    """Written as a JPEG of that quality, from 1 to 95, and read again."""
+    """JPEG compression at `quality`, from 1 to 95."""
     from PIL import Image
 
     file = BytesIO()
@@ -62,7 +63,7 @@ def jpeg_compression(pixels: Pixels, quality: float, _: np.random.Generator) -> 
 
 
 def pixelate(pixels: Pixels, factor: float, _: np.random.Generator) -> Pixels:
-    """Shrunk by `factor` < 1 and enlarged to its size, by box filters."""
+    """Downsampling by `factor` < 1 and upsampling to the old size, with box filters."""
     from PIL.Image import Resampling
 
     picture = to_picture(pixels)
@@ -71,7 +72,7 @@ def pixelate(pixels: Pixels, factor: float, _: np.random.Generator) -> Pixels:
 
 
 def to_picture(pixels: Pixels) -> Picture:
-    """`(3, H, W)` of k / 255 to a picture of Pillow."""
+    """Converts pixels `(3, H, W)` that are multiples of 1 / 255 to a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(np.moveaxis(np.rint(pixels * 255).astype(np.uint8), 0, -1))
@@ -100,11 +101,11 @@ def elastic_transform(pixels: Pixels, level: tuple[float, ...], rng: np.random.G
 
 
 def _affine(grid: Pixels, reach: int, shift: float, rng: np.random.Generator) -> Pixels:
-    """Where the points of a grid `(2, H, W)` come from, when three points around its middle move at random.
+    """The sources `(2, H, W)` of the points of a grid under the affine map that moves three points at random.
 
     Args:
-        reach: of the three from the middle, in pixels along each axis.
-        shift: at most, of each coordinate, in pixels.
+        reach: distance of the three points from the centre along each axis, in pixels.
+        shift: largest shift of each coordinate, in pixels.
     """
     middle = np.array(grid.shape[1:]) // 2
     corners = middle + max(1, reach) * np.array([[1, 1], [-1, 1], [-1, -1]])
@@ -115,7 +116,7 @@ def _affine(grid: Pixels, reach: int, shift: float, rng: np.random.Generator) ->
 
 
 def _sample(pixels: Pixels, at: Pixels, border: str) -> Pixels:
-    """The channels at the points `(2, H, W)`, row and column in pixels."""
+    """The channels interpolated at the points `(2, H, W)`, row and column in pixels."""
     from scipy import ndimage
 
     return np.stack([ndimage.map_coordinates(channel, at, order=1, mode=border) for channel in pixels])

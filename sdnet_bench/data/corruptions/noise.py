@@ -1,4 +1,4 @@
-"""The four additive noises, drawn for every pixel and channel on its own."""
+"""The four noises, independent for every pixel and channel."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def speckle(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
 
 
 def impulse(pixels: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """A share `amount` of the values becomes 0 or 1, with equal odds."""
+    """Sets a share `amount` of the values to 0 or 1, with equal probability."""
     hit, salt = rng.random(pixels.shape) < amount, rng.random(pixels.shape) < 0.5
     return np.where(hit, salt.astype(np.float64), pixels)

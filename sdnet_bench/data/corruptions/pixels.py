@@ -1,4 +1,4 @@
-"""Pixels, and what several corruptions do to them: rounding to the 256 grey levels, bilinear resampling.
+"""Shared operations of corruptions on pixels: rounding to the 256 grey levels, and bilinear resampling.
 
 Images are arrays `(..., H, W)` of float64 in [0, 1].
 """
@@ -14,17 +14,17 @@ Pixels = NDArray[np.float64]
 
 
 def floored(pixels: Pixels) -> Pixels:
-    """Clipped to [0, 1] and cut to the grey level k / 255 below, where the archives cast to uint8."""
+    """Clips to [0, 1] and rounds down to a multiple of 1 / 255, as the archives' cast to uint8 does."""
     return np.floor(np.clip(pixels, 0, 1) * 255) / 255
 
 
 def rounded(pixels: Pixels) -> Pixels:
-    """Clipped to [0, 1] and rounded to the nearest k / 255, where a library of the archives did so."""
+    """Clips to [0, 1] and rounds to the nearest multiple of 1 / 255, as libraries of the archives do."""
     return np.rint(np.clip(pixels, 0, 1) * 255) / 255
 
 
 def interpolate(pixels: Pixels, at: Pixels, axis: int) -> Pixels:
-    """The pixels at the fractional positions `at` of an axis, linear between two; clamped to the picture."""
+    """Linear interpolation at the fractional positions `at` of an axis, clamped to the image."""
     last = pixels.shape[axis] - 1
     at = np.clip(at, 0, last)
     low = np.floor(at).astype(np.intp)
@@ -35,14 +35,14 @@ def interpolate(pixels: Pixels, at: Pixels, axis: int) -> Pixels:
 
 
 def magnify(pixels: Pixels, factor: float) -> Pixels:
-    """The middle of a picture, enlarged by `factor` >= 1 to the size of the whole, bilinear."""
+    """The centre of an image, magnified by `factor` >= 1 to the size of the image, bilinear."""
     for axis in (-2, -1):
         pixels = interpolate(pixels, _zoomed_positions(pixels.shape[axis], factor), axis)
     return pixels
 
 
 def _zoomed_positions(side: int, factor: float) -> Pixels:
-    """Where the pixels of a magnified axis come from: a crop's corners are kept, as `scipy.ndimage.zoom` does."""
+    """The source positions of a magnified axis; the corners of the crop are kept, as by `scipy.ndimage.zoom`."""
     crop = math.ceil(side / factor)
     zoomed = round(crop * factor)
     pace = (crop - 1) / max(zoomed - 1, 1)

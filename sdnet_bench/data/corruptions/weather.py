@@ -19,9 +19,9 @@ BROWN = np.array([63, 42, 20]) / 255
 
 
 def fog(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """A cloud is added, and the sum scaled to the range that the picture had.
+    """Adds a fractal cloud (`plasma`) and scales the sum to the maximum of the image.
 
-    Level: strength of the cloud; the decay of its amplitude from one scale to the next, smoother when larger.
+    Level: strength of the cloud; decay of its amplitude from one scale to the next.
     """
     strength, decay = level
     height, width = pixels.shape[-2:]
@@ -51,15 +51,15 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> Pixels:
 
 
 def _wobbled(neighbours: Pixels, amplitude: float, rng: np.random.Generator) -> Pixels:
-    """The mean, from the sum of four neighbours, and a uniform draw."""
+    """A quarter of the sum `neighbours`, plus uniform noise of this amplitude."""
     return neighbours / 4 + rng.uniform(-amplitude, amplitude, neighbours.shape)
 
 
 def frost(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """A random crop of one of five photographs of frost is laid over the picture.
+    """A weighted sum of the image and a random crop of one of five photographs of frost.
 
-    Level: weight of the picture, weight of the frost, and how far the photographs are scaled down; they are
-    scaled up where the picture would be larger. The sum is taken in grey levels, as many a one is whole.
+    Level: weight of the image, weight of the frost, and scale of the photographs, which are enlarged where the image
+    is larger. The sum is computed in grey levels 0 to 255.
     """
     keep, add, scale = level
     height, width = pixels.shape[-2:]
@@ -85,7 +85,7 @@ def _photograph(path: Path, scale: float, height: int, width: int) -> Pixels:
 
 
 def frost_folder() -> Path:
-    """Where the archives' photographs of frost are installed; not ours to ship."""
+    """The folder of the archives' photographs of frost, which another package installs."""
     spec = find_spec("imagecorruptions")
     for place in (spec and spec.submodule_search_locations) or ():
         if (folder := Path(place) / "frost").is_dir():
@@ -97,10 +97,10 @@ def frost_folder() -> Path:
 
 
 def snow(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """Flakes driven by the wind over a whitened picture, and the same flakes turned by 180 degrees.
+    """Adds motion-blurred flakes, and the same flakes rotated by 180 degrees, to a whitened image.
 
-    Level: mean, deviation, magnification and threshold of the noise that flakes are made of; radius and sigma of
-    their streaks, at an angle in [-135, -45] degrees; and the weight of the picture against its whitened self.
+    Level: mean, standard deviation, magnification and threshold of the noise of the flakes; radius and sigma of their
+    motion blur, at an angle in [-135, -45] degrees; weight of the image against the whitened image.
     """
     mean, deviation, zoom, threshold, radius, sigma, keep = level
     drawn = magnify(rng.normal(mean, deviation, pixels.shape[-2:]), zoom)
@@ -113,8 +113,8 @@ def snow(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> 
 def spatter(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
     """Drops of water or splashes of mud, where smooth noise is above a threshold.
 
-    Level: mean, deviation, blur (pixels) and threshold of the noise; the opacity of water, or the blur of mud
-    (pixels); and 0 for water, 1 for mud.
+    Level: mean, standard deviation, blur (pixels) and threshold of the noise; opacity of water, or blur of mud
+    (pixels); 0 for water, 1 for mud.
     """
     mean, deviation, sigma, threshold, strength, is_mud = level
     drawn = gaussian_blur(rng.normal(mean, deviation, (1, *pixels.shape[-2:])), sigma, rng)
@@ -130,9 +130,9 @@ def _overlay(pixels: Pixels, opacity: Pixels, colour: Pixels) -> Pixels:
 
 
 def _drops(liquid: Pixels) -> Pixels:
-    """`(H, W)` in [0, 1]: liquid lit from one side by the relief of the distance to its edges.
+    """`(H, W)` in [0, 1]: brightness of the liquid, from an emboss filter of the distance to its edges.
 
-    A picture without a drop stays as it is; the archives' script divides by zero there.
+    Zero where there is no drop; the archives' script divides by zero there.
     """
     import cv2
 

@@ -1,12 +1,12 @@
 """Model folders on the Hugging Face Hub: downloaded, uploaded, and validated the same way in both directions.
 
-layout    what a repository is called, and which files of a model folder travel
-validate  reads a model folder whole before it is believed
-client    calls to the Hub, with its library's errors, warnings and bars in our words
+layout    names of repositories, and the published files of a model folder
+validate  checks all files of a model folder
+client    calls to the Hub; turns errors, warnings and bars of its library into ours
 download  makes a run of a model on the Hub
 upload    publishes a model folder as one commit
 
-Weights are safetensors, everything else is text or a picture; nothing that comes from there is run.
+Weights are safetensors, all other files are text or images; no code from the Hub is run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls to the Hub, with the errors, warnings and progress bars of its library in our words."""
+"""Calls to the Hub; turns the errors, warnings and progress bars of its library into ours."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ COMPLAINTS: Sequence[tuple[type[Exception], str, str]] = (
     (HfHubHTTPError, "the Hub refuses {repo}: {reason}", f"Try again later; if a right is missing: {LOG_IN}"),
     (Exception, "cannot reach {repo} on the Hub: {reason}", "Run it again: files that have come whole are kept."),
 )
-"""What each error of the library means, and what to do about it; the first kind that fits counts."""
+"""For each error class of the library a message and a hint; the first class that matches is used."""
 
 
 class _Notes(logging.Handler):
-    """Passes on what the library says."""
+    """A log handler that passes the library's messages to a `Progress`."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.WARNING)
@@ -45,7 +45,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def asking(repo: str, progress: Progress) -> Iterator[None]:
-    """Makes one line of what the library, or its HTTP client, raises, and notes of what it says; its bars stay away."""
+    """Inside a block, errors of the library become a `ModelError`, its messages notes; its own bars are off."""
     try:
         with _as_notes(progress), _without_bars():
             yield
@@ -59,7 +59,7 @@ def asking(repo: str, progress: Progress) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The outermost error that has a complaint of its own; where none has, what began it all."""
+    """The outermost error of the chain that is in COMPLAINTS; where there is none, the innermost error."""
     known = tuple(kind for kind, *_ in COMPLAINTS[:-1])
     while not isinstance(error, known) and error.__cause__ is not None:
         error = error.__cause__
@@ -88,16 +88,16 @@ def _without_bars() -> Iterator[None]:
 
 
 def bar(task: Task) -> type[tqdm]:
-    """What the library takes for a bar of its own: it tells a task how many bytes of a file have come."""
+    """A class in place of the library's progress bar, which advances a task by the received bytes."""
 
     class Bar(tqdm):
         def update(self, n: float | None = 1) -> None:
             task.advance(int(n or 0))
 
         def update_transfer(self, n: float | None = 1) -> None:
-            """Bytes on the line, which are fewer where they are compressed."""
+            """Does nothing: transferred bytes may be compressed."""
 
         def set_transfer_postfix_str(self, postfix: str, refresh: bool = False) -> None:
-            """Their speed."""
+            """Does nothing: the speed is not shown."""
 
     return Bar

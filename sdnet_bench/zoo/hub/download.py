@@ -1,4 +1,4 @@
-"""Downloads a model from the Hub: it becomes a run once everything in it has been checked."""
+"""Downloads a model from the Hub, checks it and makes a run of it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .validate import check, check_config
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.tar", "*.ckpt", "*.pkl")
 BROKEN_OFF = ".pulls"
-"""Where in the runs' folder a pull lies until it is whole and checked."""
+"""Subfolder of the runs' folder that holds unfinished downloads."""
 
 
 def pull(name: str, folder: Path, progress: Progress, revision: str | None = None) -> Path:
-    """Brings a model from the Hub and makes a run of it, once everything has been checked.
+    """Downloads a model from the Hub, checks all files and makes a run of it.
 
-    Files that have come before the line breaks are kept for the next try.
+    After an interruption the downloaded files are kept for the next call.
 
     Args:
         name: `hf:owner/name`.
-        folder: of the run.
-        progress: is told what comes.
+        folder: folder of the new run.
+        progress: shows the download.
         revision: a branch, a tag or a commit; by default the latest.
 
     Raises:
-        UsageError: `folder` is there already.
-        ModelError: there is no such repository, it cannot be reached, or what it holds is no model of ours.
+        UsageError: `folder` exists already.
+        ModelError: there is no such repository, it cannot be reached, or it holds no valid model.
     """
     repo = repository(name)
     if folder.exists():
@@ -59,7 +59,7 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
 
 
 def _wanted(repo: str, sizes: dict[str, int]) -> dict[str, int]:
-    """The files to bring, with their sizes in bytes; a `ModelError` where they make no model."""
+    """The files to download with their sizes in bytes; a `ModelError` where they are not a complete model."""
     if CONFIG not in sizes:
         raise ModelError(f"{repo} is no model of sdnet-bench", expected=f"{CONFIG} in it", got=_some(sizes))
     if not any(is_published(name, WEIGHT_FILES) for name in sizes):
@@ -70,13 +70,13 @@ def _wanted(repo: str, sizes: dict[str, int]) -> dict[str, int]:
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first five names."""
+    """The first five names, as text."""
     listed = sorted(names)
     return ", ".join(listed[:5]) + ", ..." * (len(listed) > 5) or "nothing"
 
 
 def _fetch(repo: str, commit: str, sizes: dict[str, int], folder: Path, progress: Progress) -> None:
-    """Downloads files into a folder; those that are there already are kept."""
+    """Downloads files to a folder; files that are there already are kept."""
     for name, size in sizes.items():
         with progress.task(f"fetch {name}", size, "bytes") as task, asking(repo, progress):
             HfApi().hf_hub_download(repo, name, revision=commit, local_dir=folder, tqdm_class=bar(task))
@@ -84,7 +84,7 @@ def _fetch(repo: str, commit: str, sizes: dict[str, int], folder: Path, progress
 
 @contextmanager
 def _admitting(repo: str, scratch: Path) -> Iterator[None]:
-    """Removes what is no good, whatever is wrong with it, and says so in one line."""
+    """On an error inside the block, removes the downloaded files and raises a `ModelError` of one line."""
     try:
         yield
     except InterruptError:
@@ -97,7 +97,7 @@ def _admitting(repo: str, scratch: Path) -> Iterator[None]:
 
 
 def _make_run(folder: Path, origin: Origin) -> None:
-    """Writes down where a model comes from, and takes over what its author has measured."""
+    """Writes the origin of a model, and its published results as records of the run."""
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     (folder / ORIGIN).write_text(origin.model_dump_json(indent=2) + "\n", encoding="utf-8")
     lines = [f"{record.model_dump_json()}\n" for record in read_results(folder)]
@@ -105,7 +105,7 @@ def _make_run(folder: Path, origin: Origin) -> None:
 
 
 def _settle(scratch: Path, folder: Path) -> Path:
-    """Moves a checked model to where it belongs."""
+    """Moves a checked model to the folder of its run."""
     try:
         scratch.rename(folder)
     except OSError as error:
@@ -115,5 +115,5 @@ def _settle(scratch: Path, folder: Path) -> Path:
 
 
 def _tidy(pulls: Path) -> None:
-    with suppress(OSError):  # another pull lies there
+    with suppress(OSError):  # another download is there
         pulls.rmdir()

@@ -1,4 +1,4 @@
-"""What a repository is called, and which files of a model folder travel."""
+"""Names of repositories on the Hub, and the published files of a model folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...errors import UsageError
 from ..weights import INDEX, WEIGHTS
 
 HUB = "hf:"
-"""What the name of a model on the Hub begins with: `hf:owner/name`."""
+"""Prefix of the names of models on the Hub: `hf:owner/name`."""
 
 WEIGHT_FILES = (WEIGHTS, INDEX, "model-?????-of-?????.safetensors")
 FIGURES = ("*.png", "features.csv", "sparsity.csv")
 AUDITS = ("audit-*.json", "audit-*.md", "robustbench-*.json")
 MEASURED = (RESULTS, "lambda_fit.json", "history.csv")
 PUBLISHED = (CONFIG, CARD, NOTES, RECIPE, *MEASURED, *WEIGHT_FILES, *FIGURES, *AUDITS)
-"""The files of a model folder that travel, as patterns; the others stay where they are."""
+"""Patterns of the files of a model folder that are published."""
 
 
 def folder_name(name: str) -> str:
@@ -27,7 +27,7 @@ def folder_name(name: str) -> str:
 
 
 def repository(name: str) -> str:
-    """`owner/name` of `hf:owner/name`, or of itself; a `UsageError` where it is neither."""
+    """`owner/name` from `hf:owner/name` or `owner/name`; a `UsageError` for anything else."""
     repo = name.removeprefix(HUB)
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo, re.ASCII):
         raise UsageError(f"{name!r} is no model on the Hub", expected="owner/name")
@@ -35,5 +35,5 @@ def repository(name: str) -> str:
 
 
 def is_published(name: str, patterns: Iterable[str] = PUBLISHED) -> bool:
-    """Whether a file of that name belongs to what is published of a model."""
+    """Whether a file of that name is published with a model."""
     return "/" not in name and any(fnmatchcase(name, pattern) for pattern in patterns)

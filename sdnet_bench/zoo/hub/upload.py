@@ -1,4 +1,4 @@
-"""Uploads a model folder to the Hub: it is checked, planned, and sent as one commit."""
+"""Uploads a model folder to the Hub: checks it, plans the upload and sends it as one commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .validate import check
 
 @dataclass(frozen=True)
 class Upload:
-    """What would be published, and where."""
+    """A planned upload: the files and the repository."""
 
     repo: str
     folder: Path
@@ -28,7 +28,7 @@ class Upload:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of the files in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
     def __str__(self) -> str:
@@ -37,26 +37,26 @@ class Upload:
 
 
 def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
-    """Checks a model folder and says what of it would be published; nobody is asked, nothing is sent.
+    """Checks a model folder and returns the planned upload, without any request to the Hub.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         name: `owner/name`, with or without `hf:`.
-        private: whether others may not see it.
+        private: whether the repository is private.
 
     Raises:
-        UsageError: the weights are somebody else's.
-        BenchError: something is missing or damaged, or the network is a Python file.
+        UsageError: the model was not trained here.
+        BenchError: a file is missing or damaged, or the network is a Python file.
     """
     return Upload(repository(name), folder, published_files(folder), private)
 
 
 def published_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a model folder that are published, after each was read and found whole.
+    """Checks the files of a model folder and returns those that are published.
 
     Raises:
-        UsageError: the weights are somebody else's.
-        BenchError: something is missing or damaged, or the network is a Python file.
+        UsageError: the model was not trained here.
+        BenchError: a file is missing or damaged, or the network is a Python file.
     """
     origin = Origin.read(folder)
     if origin:
@@ -77,14 +77,14 @@ def published_files(folder: Path) -> tuple[Path, ...]:
 
 
 def push(upload: Upload, progress: Progress) -> str:
-    """Publishes a model as one commit, which also takes away weights that are no longer its own.
+    """Publishes a model as one commit, which also removes outdated weight files.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        UsageError: it is to be private, and the repository is public.
-        ModelError: there is no token, the Hub refuses it, or the line breaks.
+        UsageError: `private` is set and the repository is public.
+        ModelError: there is no token, the Hub refuses it, or the connection fails.
     """
     if get_token() is None:
         raise ModelError(f"nobody is logged in who could write to {upload.repo}", hint=LOG_IN)

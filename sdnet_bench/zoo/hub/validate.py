@@ -1,4 +1,4 @@
-"""Reads a model folder whole before it is believed."""
+"""Checks all files of a model folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..checkpoint import read_model
 
 
 def check_config(folder: Path) -> None:
-    """Makes sure that a configuration parses, says which weights it means, and names what is here."""
+    """Checks that a configuration is valid, and that it has a sha256 and a known backbone and data set."""
     config = ModelConfig.read(folder)
     if config.weights_sha256 is None:
         hint = "Is it trained? If so, its author has to say."
@@ -36,10 +36,10 @@ def _check_dataset(folder: Path, name: str) -> None:
 
 
 def check(folder: Path) -> None:
-    """Reads everything that a model folder has: configuration, weights and their sha256, recipe, records, card.
+    """Checks configuration, weights and their sha256, recipe, records and card of a model folder.
 
     Raises:
-        BenchError: something is missing, damaged, or would run code.
+        BenchError: a file is missing or damaged, or would run code.
     """
     check_config(folder)
     read_model(folder)
@@ -54,7 +54,7 @@ def _check_card(path: Path) -> None:
     try:
         content = path.read_text(encoding="utf-8")
         is_headed = content.startswith("---") and ModelCard(content).text != content
-    except Exception as error:  # half a dozen kinds of YAML's, and those of the library
+    except Exception as error:  # errors of YAML and of the library, of many kinds
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the card {path} does not parse: {reason}", expected="front matter in YAML") from None
     if not is_headed:
