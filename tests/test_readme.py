@@ -15,7 +15,10 @@ from sdnet_bench.audit.render import overview, read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
 from sdnet_bench.csc import csc_layers
+from sdnet_bench.paper.iterations import TABLE5
+from sdnet_bench.paper.render import grid
 from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.report.card import inference, robustness, summary
 from sdnet_bench.report.headline import budgets, headline
 
@@ -53,6 +56,11 @@ def test_the_table_of_small_networks_is_that_of_the_records(tmp_path: Path) -> N
 
 def test_the_table_of_robust_inference_is_that_of_the_records(tmp_path: Path) -> None:
     assert block(page("docs/inference.md"), "inference") == inference(read("sdnet18-cifar10", runs=tmp_path))
+
+
+def test_table_5_is_that_of_the_records(tmp_path: Path) -> None:
+    tables = build_tables(read("sdnet18-cifar10", runs=tmp_path), [TABLE5])
+    assert block(page("docs/inference.md"), "table5") == grid(tables[0])
 
 
 def test_table_4_is_that_of_the_records(tmp_path: Path) -> None:
