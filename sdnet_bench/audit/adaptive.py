@@ -67,7 +67,7 @@ def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> Chec
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
+class MeasuredResiduals:
     """Adversarial images made at lambda_0, and the residuals of clean and adversarial images."""
 
     batches: list[tuple[Tensor, Tensor]]
@@ -81,11 +81,11 @@ class Crowd:
 def check_batches(scope: Scope) -> CheckResult:
     """C6: lambda by the mean residual of a batch; measured without records."""
     fit = require_fits(scope.bench, [UNKNOWN])[0]
-    crowd = _crowd(scope, fit)
-    choices = {name: (fit.slope * r + fit.intercept).clamp_min(0) for name, r in company(crowd).items()}
-    accuracies = {name: _accuracy(scope, crowd, lambdas) for name, lambdas in choices.items()}
+    measured = _measure_residuals(scope, fit)
+    choices = {name: (fit.slope * r + fit.intercept).clamp_min(0) for name, r in mean_residuals(measured).items()}
+    accuracies = {name: _accuracy(scope, measured, lambdas) for name, lambdas in choices.items()}
     means = {name: float(lambdas.mean()) for name, lambdas in choices.items()}
-    return judge_batches(accuracies, means, len(crowd.adversarial))
+    return judge_batches(accuracies, means, len(measured.adversarial))
 
 
 def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float], n: int) -> CheckResult:
@@ -100,23 +100,23 @@ def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float],
     return BATCHES.answer("warn" if exceeds(spread, GAP, n) else "pass", says, figures)
 
 
-def company(crowd: Crowd) -> dict[str, Tensor]:
+def mean_residuals(measured: MeasuredResiduals) -> dict[str, Tensor]:
     """The mean residual `(n,)` that decides lambda for each adversarial image, by kind of batch."""
-    theirs = crowd.adversarial
+    theirs = measured.adversarial
     return {
         "alone": theirs,
         f"in batches of {WINDOW}": torch.cat([part.mean().expand(len(part)) for part in torch.split(theirs, WINDOW)]),
         "all at once": theirs.mean().expand(len(theirs)),
-        "among as many clean ones": torch.cat([theirs, crowd.clean]).mean().expand(len(theirs)),
+        "among as many clean ones": torch.cat([theirs, measured.clean]).mean().expand(len(theirs)),
     }
 
 
-def _crowd(scope: Scope, fit: LambdaFit) -> Crowd:
+def _measure_residuals(scope: Scope, fit: LambdaFit) -> MeasuredResiduals:
     found = list(_adversarial(scope))
     clean, adversarial = (
         torch.cat([_residuals(scope, pixels[place], fit) for *pixels, _ in found]) for place in (0, 1)
     )
-    return Crowd([(adversarial, labels) for _, adversarial, labels in found], clean, adversarial)
+    return MeasuredResiduals([(adversarial, labels) for _, adversarial, labels in found], clean, adversarial)
 
 
 def _adversarial(scope: Scope) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -140,10 +140,10 @@ def _residuals(scope: Scope, pixels: Tensor, fit: LambdaFit) -> Tensor:
 
 
 @torch.no_grad()
-def _accuracy(scope: Scope, crowd: Crowd, lambdas: Tensor) -> float:
-    chosen = torch.split(lambdas, [len(labels) for _, labels in crowd.batches])
+def _accuracy(scope: Scope, measured: MeasuredResiduals, lambdas: Tensor) -> float:
+    chosen = torch.split(lambdas, [len(labels) for _, labels in measured.batches])
     correct = [
         is_correct(scope.bench.model.net, pixels, labels, part, scope.runtime)
-        for (pixels, labels), part in zip(crowd.batches, chosen, strict=True)
+        for (pixels, labels), part in zip(measured.batches, chosen, strict=True)
     ]
     return in_percent(torch.cat(correct).cpu().numpy())

@@ -148,7 +148,7 @@ def check_surrogates(scope: Scope) -> CheckResult:
 
     The clean accuracy of the surrogates is measured without records.
     """
-    settings = detours(scope)
+    settings = surrogate_settings(scope)
     if not settings:
         return SURROGATES.not_applicable("Nothing in this network is found by iterations.")
     records = scope.measure([scope.white_box(setting) for setting in settings.values()], "surrogates")
@@ -157,7 +157,7 @@ def check_surrogates(scope: Scope) -> CheckResult:
     return judge_surrogates(straight, dict(zip(settings, records, strict=True)), clean)
 
 
-def detours(scope: Scope) -> dict[str, AttackSetting]:
+def surrogate_settings(scope: Scope) -> dict[str, AttackSetting]:
     """PGD on surrogates, by name of the surrogate.
 
     Surrogates have CSC-layers with more iterations or a smooth threshold, or solved layers, such as an equilibrium,

@@ -76,11 +76,11 @@ def _run_study(
     bench: Workbench, study: str, limit: int | None, archived: bool, *, dry_run: bool, as_json: bool
 ) -> list[Record]:
     """Shows the plan of a study and, unless `dry_run` is set, runs it."""
-    from ..paper.plan import Extent, run
+    from ..paper.plan import StudySize, run
     from ..paper.registry import plan
     from .show import show_plan
 
-    steps = plan(bench, study, Extent.limited(limit, archived=archived))
+    steps = plan(bench, study, StudySize.limited(limit, archived=archived))
     show_plan(bench, steps, as_data=dry_run, as_json=as_json)
     return [] if dry_run else run(steps)
 

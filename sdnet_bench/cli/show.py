@@ -44,7 +44,10 @@ def _row(record: Record) -> dict[str, Any]:
 
     cell, value = record.cell, percent([record])
     noise = {"corruption": cell.images.corruption or "none", "severity": cell.images.severity}
-    row: dict[str, Any] = {**(_siege(record, cell.attack) if cell.attack else noise), "lambda": _lambda(record)}
+    row: dict[str, Any] = {
+        **(_attack(record, cell.attack) if cell.attack else noise),
+        "lambda": _lambda(record),
+    }
     if cell.attack:
         row["clean %"] = round(_attacked(record)["clean"], 2)
     row["accuracy %"] = value and round(value.value, 2)
@@ -55,7 +58,7 @@ def _row(record: Record) -> dict[str, Any]:
     return row | {"images": record.n}
 
 
-def _siege(record: Record, attack: AttackSetting) -> dict[str, Any]:
+def _attack(record: Record, attack: AttackSetting) -> dict[str, Any]:
     """Columns of an attack: its name, its threat and the attacked network."""
     from ..records import show_eps
 

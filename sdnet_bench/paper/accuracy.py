@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..config import MODELS
 from ..records.statistics import Value
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep, measuring_step
+from .plan import PlanStep, StudySize, measuring_step
 from .published import PaperRow
 from .results import Results
 from .study import TableStudy
@@ -20,8 +20,8 @@ OF_TRAINING = {
 """Metric of training and its unit, by column; the remaining column is accuracy."""
 
 
-def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
-    yield measuring_step(bench, "clean test images", [bench.cell(bench.images("test", extent.tested))])
+def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
+    yield measuring_step(bench, "clean test images", [bench.cell(bench.images("test", size.tested))])
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:

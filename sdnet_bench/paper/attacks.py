@@ -19,7 +19,7 @@ from ..studies.adversarial import (
 )
 from ..studies.algorithm1 import full_grid
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep, fit_steps
+from .plan import PlanStep, StudySize, fit_steps
 from .published import PaperRow
 from .results import Results
 from .robustness import THREATS
@@ -38,21 +38,21 @@ PASSES = 3
 """Cost of an attack step in classified images: one forward pass, and a backward pass that costs two."""
 
 
-def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of Table 4: PGD under both threats by every protocol, after Algorithm 1 on the four noises."""
     protocols: Sequence[Protocol] = ("matched",)
     if csc_layers(bench.model.net):
         protocols = PROTOCOLS
-        yield from fit_steps(bench, NOISES, extent)
-        yield _clean_step(bench, extent)
+        yield from fit_steps(bench, NOISES, size)
+        yield _clean_step(bench, size)
     for threat in THREATS.values():
         setting = attack_setting(threat)
-        yield from (_attack_step(bench, setting, protocol, extent) for protocol in protocols)
+        yield from (_attack_step(bench, setting, protocol, size) for protocol in protocols)
 
 
-def _clean_step(bench: Workbench, extent: Extent) -> PlanStep:
+def _clean_step(bench: Workbench, size: StudySize) -> PlanStep:
     """The step that measures clean validation images, which decide the usable lambdas of the ensemble."""
-    cells = usable_cells(bench, bench.images("validation", extent.attacked), full_grid(bench, extent.lambdas))
+    cells = usable_cells(bench, bench.images("validation", size.attacked), full_grid(bench, size.lambdas))
 
     def run() -> Sequence[Record]:
         bench.measure(cells, "clean validation images")
@@ -61,25 +61,25 @@ def _clean_step(bench: Workbench, extent: Extent) -> PlanStep:
     return PlanStep("clean validation images", cells, run)
 
 
-def _attack_step(bench: Workbench, setting: AttackSetting, protocol: Protocol, extent: Extent) -> PlanStep:
+def _attack_step(bench: Workbench, setting: AttackSetting, protocol: Protocol, size: StudySize) -> PlanStep:
     def run() -> Sequence[Record]:
-        return run_attack(bench, setting, bench.images("test", extent.attacked), [protocol], extent.lambdas)
+        return run_attack(bench, setting, bench.images("test", size.attacked), [protocol], size.lambdas)
 
-    cells, later = _foreseen(bench, setting, protocol, extent)
-    networks = len(full_grid(bench, extent.lambdas)) if protocol == "ensemble" else 1
+    cells, later = _foreseen(bench, setting, protocol, size)
+    networks = len(full_grid(bench, size.lambdas)) if protocol == "ensemble" else 1
     passes = PASSES * setting.steps * setting.restarts * networks
     return PlanStep(f"{setting.name} {setting.norm} attack, {protocol}", cells, run, later, passes)
 
 
 def _foreseen(
-    bench: Workbench, setting: AttackSetting, protocol: Protocol, extent: Extent
+    bench: Workbench, setting: AttackSetting, protocol: Protocol, size: StudySize
 ) -> tuple[Sequence[Cell], int]:
     """The cells of a protocol that are known beforehand, and the number of attacked images of the others."""
-    tested, validation = (bench.images(split, extent.attacked) for split in SPLITS)
+    tested, validation = (bench.images(split, size.attacked) for split in SPLITS)
     count = len(bench.split_of(tested))
     if not csc_layers(bench.model.net):
         return matched_cells(bench, setting, tested, [None]), 0
-    grid, rules = full_grid(bench, extent.lambdas), adaptive_rules(bench)
+    grid, rules = full_grid(bench, size.lambdas), adaptive_rules(bench)
     if protocol == "ensemble" and bench.missing(usable_cells(bench, validation, grid)):
         return [], count
     if protocol == "adaptive" and not rules:
@@ -98,8 +98,8 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
         return None
     if row.shows == "accuracy":
         return robustness.value(shown, choice)
-    judge = robustness.judges.get(choice)
-    return Value(judge) if isinstance(judge, float) else None
+    classifier = robustness.classifiers.get(choice)
+    return Value(classifier) if isinstance(classifier, float) else None
 
 
 def _is_empty(row: PaperRow, shown: str) -> bool:

@@ -10,7 +10,7 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep, fit_steps, measuring_step
+from .plan import PlanStep, StudySize, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
 from .study import TableStudy, study_command
@@ -22,10 +22,10 @@ KNOWN_TYPE = ("set", "image")
 """Rules that need the type of noise; they are not shown for the stream of all types."""
 
 
-def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps: streams of mixed severity and clean images, with lambda fixed, per set and per image."""
-    yield from fit_steps(bench, NOISES, extent)
-    tested, types = bench.images("test", extent.tested), [*NOISES, UNKNOWN]
+    yield from fit_steps(bench, NOISES, size)
+    tested, types = bench.images("test", size.tested), [*NOISES, UNKNOWN]
     clean = bench.cell(tested)
     streams = [bench.cell(each) for name in types for each in corrupted_images(bench, tested, name, [MIXED])]
     yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])

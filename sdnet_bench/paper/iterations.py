@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..records.statistics import Value
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep, adaptive_step, fit_steps, measuring_step
+from .plan import PlanStep, StudySize, adaptive_step, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
 from .study import TableStudy
@@ -18,14 +18,14 @@ CORRUPTED = ("gaussian", "shot", "impulse")
 """Noises of the paper's Table 5."""
 
 
-def _plan(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps: clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
-    tested = bench.images("test", extent.tested)
+    tested = bench.images("test", size.tested)
     for steps in STEPS:
         cell = bench.cell(tested, bench.inference(steps=steps))
         yield measuring_step(bench, f"clean test images, {steps} iterations", [cell])
-        yield from fit_steps(bench, CORRUPTED, extent, steps)
-        yield adaptive_step(bench, CORRUPTED, extent, steps)
+        yield from fit_steps(bench, CORRUPTED, size, steps)
+        yield adaptive_step(bench, CORRUPTED, size, steps)
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:

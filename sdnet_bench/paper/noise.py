@@ -13,18 +13,18 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import full_grid, swept
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep, adaptive_step, fit_steps, given_step, measuring_step
+from .plan import PlanStep, StudySize, adaptive_step, fit_steps, given_step, measuring_step
 from .published import PaperRow, alexnet
 from .results import Results
 from .study import Study, TableStudy, study_command
 
 
-def _plan_noise(corruptions: Sequence[str], bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan_noise(corruptions: Sequence[str], bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of Tables 2 and 3: test images at lambda_0, and by Algorithm 1 where there is a lambda."""
-    yield given_step(bench, corruptions, extent)
+    yield given_step(bench, corruptions, size)
     if csc_layers(bench.model.net):
-        yield from fit_steps(bench, corruptions, extent)
-        yield adaptive_step(bench, corruptions, extent)
+        yield from fit_steps(bench, corruptions, size)
+        yield adaptive_step(bench, corruptions, size)
 
 
 def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -45,26 +45,26 @@ TABLE2 = TableStudy("table2", partial(_plan_noise, ["gaussian"]), value=_table2_
 TABLE3 = TableStudy("table3", partial(_plan_noise, NOISES), value=_table3_value, on_archives=True)
 
 
-def _plan_sweep(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan_sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of Figure 2: accuracy at every lambda, one step per noise."""
-    images, grid = bench.images("test", extent.swept), full_grid(bench, extent.lambdas)
-    for name in extent.swept_noises:
+    images, grid = bench.images("test", size.swept), full_grid(bench, size.lambdas)
+    for name in size.swept_noises:
         corrupted = corrupted_images(bench, images, name, SEVERITIES)
         yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
 
 
-def _plan_lines(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan_lines(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of Figure 3: the fits lambda(r) of the four noises."""
-    yield from fit_steps(bench, NOISES, extent)
+    yield from fit_steps(bench, NOISES, size)
 
 
 FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
 FIGURE3 = Study("figure3", _plan_lines, needs_lambda=True)
 
 
-def _plan_corruptions(bench: Workbench, extent: Extent) -> Iterator[PlanStep]:
+def _plan_corruptions(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of the mean corruption error: its fifteen corruptions at lambda_0."""
-    yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], extent)
+    yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], size)
 
 
 def _error(model: Results, row: PaperRow, column: str) -> Value | None:

@@ -46,7 +46,7 @@ class PlanStep:
 
 
 @dataclass(frozen=True)
-class Extent:
+class StudySize:
     """The sizes of a study. Images are spread evenly over their split.
 
     Args:
@@ -70,7 +70,7 @@ class Extent:
     refit: bool = False
 
     @classmethod
-    def limited(cls, images: int | None, *, archived: bool = False) -> Extent:
+    def limited(cls, images: int | None, *, archived: bool = False) -> StudySize:
         """The sizes with `images` test images in every study; for None the defaults."""
         return cls(archived=archived) if images is None else cls(images, images, images, archived=archived)
 
@@ -89,13 +89,13 @@ def images_per_second(bench: Workbench) -> float:
     return len(split) / (time.perf_counter() - started)
 
 
-def given_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
+def given_step(bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None) -> PlanStep:
     """The step of corrupted test images of every severity at lambda_0; `steps` is None for those of training."""
-    tested, inference = bench.images("test", extent.tested), bench.inference(steps=steps)
+    tested, inference = bench.images("test", size.tested), bench.inference(steps=steps)
     cells = [
         bench.cell(corrupted, inference)
         for name in corruptions
-        for corrupted in corrupted_images(bench, tested, name, SEVERITIES, archived=extent.archived)
+        for corrupted in corrupted_images(bench, tested, name, SEVERITIES, archived=size.archived)
     ]
     return measuring_step(bench, "corrupted test images, lambda as in training", cells)
 
@@ -106,25 +106,25 @@ def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanS
 
 
 def fit_steps(
-    bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None
+    bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None
 ) -> Iterator[PlanStep]:
     """The steps of Algorithm 1 on training images, for corruptions without a fit."""
     for name in corruptions:
-        if extent.refit or not _is_fitted(bench, name, steps):
-            yield _fit_step(bench, name, extent, steps)
+        if size.refit or not _is_fitted(bench, name, steps):
+            yield _fit_step(bench, name, size, steps)
 
 
-def _fit_step(bench: Workbench, corruption: str, extent: Extent, steps: int | None) -> PlanStep:
+def _fit_step(bench: Workbench, corruption: str, size: StudySize, steps: int | None) -> PlanStep:
     """The step of one fit. For a race the cells of the whole grid are an upper bound."""
-    images, inference = bench.images("train", extent.training_images), bench.inference(steps=steps)
-    rules = Rules() if extent.training_images is None else None
+    images, inference = bench.images("train", size.training_images), bench.inference(steps=steps)
+    rules = Rules() if size.training_images is None else None
 
     def run() -> Sequence[Record]:
-        fit_lambda(bench, images, corruption, extent.lambdas, search=rules, inference=inference)
+        fit_lambda(bench, images, corruption, size.lambdas, search=rules, inference=inference)
         return []
 
     levels = level_cells(bench, images, corruption, inference=inference)
-    grid = swept(levels, full_grid(bench, extent.lambdas))
+    grid = swept(levels, full_grid(bench, size.lambdas))
     title = f"Algorithm 1 on training images, {corruption}"
     return PlanStep(title, [], run, bench.work(grid)) if rules else PlanStep(title, grid, run)
 
@@ -133,13 +133,13 @@ def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
     return fit_name(corruption, bench.inference(steps=steps).steps) in saved_fits(bench)
 
 
-def adaptive_step(bench: Workbench, corruptions: Sequence[str], extent: Extent, steps: int | None = None) -> PlanStep:
+def adaptive_step(bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None) -> PlanStep:
     """The step of test images at the lambda that Algorithm 1 gives for their residual at lambda_0."""
-    given = given_step(bench, corruptions, extent, steps).cells
+    given = given_step(bench, corruptions, size, steps).cells
 
     def run() -> Sequence[Record]:
         fits = require_fits(bench, corruptions, bench.inference(steps=steps))
-        return measure_adaptive(bench, bench.images("test", extent.tested), fits, archived=extent.archived)
+        return measure_adaptive(bench, bench.images("test", size.tested), fits, archived=size.archived)
 
     later = _later(bench, corruptions, given, steps)
     return PlanStep("corrupted test images, lambda by Algorithm 1", given, run, bench.work(later))

@@ -21,30 +21,30 @@ from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import Extent, run
+from .plan import StudySize, run
 from .robustness import THREATS
 from .study import Study
 
 
 @dataclass(frozen=True)
-class Programme:
+class Experiment:
     """The measurements of a network.
 
     Args:
-        extent: sizes of the studies.
+        size: sizes of the studies.
         studies: the studies; those that need lambda are skipped for a network without one.
         radii: whether accuracy against eps is measured too.
     """
 
-    extent: Extent
+    size: StudySize
     studies: tuple[Study, ...] = (TABLE1, FIGURE2, TABLE3, TABLE4)
     """The studies; Table 3 includes the measurements of Table 2 and Figure 3."""
     radii: bool = False
 
 
-Step = tuple[Recipe, Programme]
+Step = tuple[Recipe, Experiment]
 
-PAPER = Programme(Extent(swept=None, attacked=10_000, training_images=None, lambdas=LAMBDAS, refit=True))
+PAPER = Experiment(StudySize(swept=None, attacked=10_000, training_images=None, lambdas=LAMBDAS, refit=True))
 """The paper's measurements on all images."""
 PAPER_RECIPES = (
     "sdnet18-cifar10",
@@ -58,9 +58,9 @@ PAPER_RECIPES = (
 )
 """Recipes of the networks that the paper compares on CIFAR-10, first those of its main claims."""
 
-ON_DIGITS = Extent(swept=None, swept_noises=["gaussian"], refit=True)
-DEMO = Programme(replace(ON_DIGITS, attacked=150, training_images=300, lambdas=LAMBDAS[::2]), radii=True)
-BRIEF = Programme(replace(ON_DIGITS, attacked=40, training_images=100, lambdas=LAMBDAS[::4]))
+ON_DIGITS = StudySize(swept=None, swept_noises=["gaussian"], refit=True)
+DEMO = Experiment(replace(ON_DIGITS, attacked=150, training_images=300, lambdas=LAMBDAS[::2]), radii=True)
+BRIEF = Experiment(replace(ON_DIGITS, attacked=40, training_images=100, lambdas=LAMBDAS[::4]))
 DEMO_RECIPES = ("resnet18-digits", "sdnet18-digits")
 OTHER_RECIPES = (
     "resnet34-digits",
@@ -84,13 +84,13 @@ def demo_recipes(seed: int, *, every: bool) -> list[Step]:
 
 def paper_recipes(names: Sequence[str], epochs: int | None = None, limit: int | None = None) -> list[Step]:
     """Recipes by name, by default those of the paper; with `epochs` or `limit` the models are named rehearsals."""
-    extent = PAPER.extent
+    size = PAPER.size
     if limit:
-        extent = replace(extent, tested=limit, swept=limit, attacked=limit, training_images=limit)
+        size = replace(size, tested=limit, swept=limit, attacked=limit, training_images=limit)
     recipes = [find_recipe(name) for name in names or PAPER_RECIPES]
     if epochs or limit:
         recipes = [each.replace(name=f"rehearsal-{each.name}", epochs=epochs, limit=limit) for each in recipes]
-    return [(recipe, replace(PAPER, extent=extent)) for recipe in recipes]
+    return [(recipe, replace(PAPER, size=size)) for recipe in recipes]
 
 
 def reproduce(
@@ -109,20 +109,20 @@ def reproduce(
     Args:
         published: folder to which trained models are exported; the exported models are the ones measured.
     """
-    for recipe, programme in steps:
+    for recipe, experiment in steps:
         progress.note(f"--- {recipe.name}")
         bench = train_model(recipe, runs_dir, data_dir, runtime, progress, resume=True)
         if published is not None:
             bench = export(bench, published / recipe.name)
-        measure(bench, programme)
+        measure(bench, experiment)
         yield bench
 
 
-def measure(bench: Workbench, programme: Programme) -> None:
+def measure(bench: Workbench, experiment: Experiment) -> None:
     """Runs all measurements of a trained network."""
-    extent = programme.extent
-    for study in programme.studies:
+    size = experiment.size
+    for study in experiment.studies:
         if csc_layers(bench.model.net) or not study.needs_lambda:
-            run(study.steps(bench, extent))
-    for threat in THREATS.values() if programme.radii else ():
-        sweep_eps(bench, attack_setting(threat), bench.images("test", extent.attacked), extent.lambdas)
+            run(study.steps(bench, size))
+    for threat in THREATS.values() if experiment.radii else ():
+        sweep_eps(bench, attack_setting(threat), bench.images("test", size.attacked), size.lambdas)

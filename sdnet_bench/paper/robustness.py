@@ -73,17 +73,17 @@ class Robustness:
         return tuple(record for record in self.attacks if _attack(record).threat.is_near(self.attack.threat))
 
     @cached_property
-    def judges(self) -> dict[str, InferenceChoice]:
+    def classifiers(self) -> dict[str, InferenceChoice]:
         """The classifiers by `CHOICES`, without those whose lambda is not known yet."""
-        judges: dict[str, InferenceChoice] = {"trained": self.trained}
+        classifiers: dict[str, InferenceChoice] = {"trained": self.trained}
         if self.tuning:
-            judges["tuned"] = best_lambda(self.tuning)
+            classifiers["tuned"] = best_lambda(self.tuning)
         transferred = [record for record in self._by("transfer") if record.inference.lambda_ is not None]
         if transferred:
-            judges["oracle"] = best_lambda(transferred)
+            classifiers["oracle"] = best_lambda(transferred)
         if self.rule:
-            judges["adaptive"] = self.rule
-        return judges
+            classifiers["adaptive"] = self.rule
+        return classifiers
 
     @property
     def lambdas(self) -> list[float]:
@@ -92,20 +92,20 @@ class Robustness:
 
     def value(self, column: str, choice: str) -> Value | None:
         """Accuracy (%) for one of the `COLUMNS` and one of the `CHOICES`; None where it is not on record."""
-        return self.accuracy(column, self.judges[choice]) if choice in self.judges else None
+        return self.accuracy(column, self.classifiers[choice]) if choice in self.classifiers else None
 
-    def accuracy(self, column: str, judge: InferenceChoice) -> Value | None:
+    def accuracy(self, column: str, classifier: InferenceChoice) -> Value | None:
         """Accuracy (%) of a classifier for one of the `COLUMNS`; None where it is not on record.
 
         Where there are several records, images that are correct in all of them count.
         """
         if column == "clean":
-            return self._clean(judge)
+            return self._clean(classifier)
         if column == "union":
-            return self._union(judge)
-        if column == "matched" and isinstance(judge, str):
-            return self._adaptive(judge)
-        return standing([record for record in self._by(column) if record.inference.choice == judge])
+            return self._union(classifier)
+        if column == "matched" and isinstance(classifier, str):
+            return self._adaptive(classifier)
+        return standing([record for record in self._by(column) if record.inference.choice == classifier])
 
     def against_lambda(self, column: str) -> list[tuple[float, Value]]:
         """Accuracy (%) by lambda, ascending; "union" has only the attacks that are on record for every lambda."""
@@ -122,30 +122,30 @@ class Robustness:
         """The attacks that are on record for every lambda with a union."""
         return set.intersection(*(set(self._kinds(at)) for at in self.lambdas if self._union(at)))
 
-    def _kinds(self, judge: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
+    def _kinds(self, classifier: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
         """Records of attacks on a classifier by attack and protocol. At lambda_0 transfer and matched are the same."""
         found: dict[tuple[AttackSetting, str], Record] = {}
-        for record in (record for record in self.records if record.inference.choice == judge):
+        for record in (record for record in self.records if record.inference.choice == classifier):
             found[_attack(record).bare, str(record.cell.protocol)] = record
             if _is_made_at(record, self.trained):
                 found[_attack(record).bare, "transfer"] = record
         return found
 
-    def against_eps(self, judge: InferenceChoice) -> list[tuple[float, Value]]:
+    def against_eps(self, classifier: InferenceChoice) -> list[tuple[float, Value]]:
         """Accuracy (%) by radius under matched PGD with the same steps and restarts, ascending; at 0 clean accuracy."""
         like = ("name", "norm", "steps", "restarts")
         found = {
             _attack(record).eps: standing([record])
             for record in self.attacks
-            if record.inference.choice == judge
+            if record.inference.choice == classifier
             and record.cell.protocol == "matched"
             and all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
         }
-        return [(eps, value) for eps, value in sorted({0.0: self._clean(judge), **found}.items()) if value]
+        return [(eps, value) for eps, value in sorted({0.0: self._clean(classifier), **found}.items()) if value]
 
-    def members(self, judge: InferenceChoice) -> dict[str, list[Protocol]]:
+    def members(self, classifier: InferenceChoice) -> dict[str, list[Protocol]]:
         """The attacks in the union of a classifier, by name, each with its protocols."""
-        united = [record for record in self.records if record.inference.choice == judge]
+        united = [record for record in self.records if record.inference.choice == classifier]
         made = {(_attack(record).name, record.cell.protocol) for record in united}
         return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
 
@@ -157,8 +157,8 @@ class Robustness:
             f"{attack.restarts} random start(s), {first.n:,} test images, {first.inference.precision}"
         )
         yield from self._unions()
-        if "oracle" in self.judges:
-            yield f"the oracle's lambda {self.judges['oracle']:g}"
+        if "oracle" in self.classifiers:
+            yield f"the oracle's lambda {self.classifiers['oracle']:g}"
         matched, transfer = self.value("matched", "tuned"), self.value("transfer", "tuned")
         p = mcnemar(matched, transfer) if matched and transfer else None
         if p is not None:
@@ -167,12 +167,12 @@ class Robustness:
     def _unions(self) -> Iterator[str]:
         """Sentences on the members of the unions, equal unions together."""
         at: dict[str, list[str]] = {}
-        for choice, judge in self.judges.items():
-            if self._union(judge):
-                members = ", ".join(f"{name} ({', '.join(by)})" for name, by in self.members(judge).items())
+        for choice, classifier in self.classifiers.items():
+            if self._union(classifier):
+                members = ", ".join(f"{name} ({', '.join(by)})" for name, by in self.members(classifier).items())
                 at.setdefault(members, []).append(choice)
         for members, choices in at.items():
-            where = f" ({', '.join(choices)})" if len(self.judges) > 1 else ""
+            where = f" ({', '.join(choices)})" if len(self.classifiers) > 1 else ""
             yield f"union{where} of {members}"
 
     def _by(self, protocol: str) -> list[Record]:
@@ -187,15 +187,15 @@ class Robustness:
         found = [record for record in self._by("adaptive") if record.inference.choice == rule]
         return standing(found) if {_attack(record).through for record in found} == {"attached", "detached"} else None
 
-    def _union(self, judge: InferenceChoice) -> Value | None:
+    def _union(self, classifier: InferenceChoice) -> Value | None:
         """Accuracy (%) under all attacks; None unless one of them is matched or adaptive."""
-        found = [record for record in self.records if record.inference.choice == judge]
+        found = [record for record in self.records if record.inference.choice == classifier]
         is_known = any(record.cell.is_white_box for record in found)
         return standing(found) if is_known else None
 
-    def _clean(self, judge: InferenceChoice) -> Value | None:
+    def _clean(self, classifier: InferenceChoice) -> Value | None:
         """Clean accuracy (%) on the attacked images."""
-        found = next((record for record in self.records if record.inference.choice == judge), None)
+        found = next((record for record in self.records if record.inference.choice == classifier), None)
         return share(~found.lost(CLEAN), [found]) if found else None
 
 

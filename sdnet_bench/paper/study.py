@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from ..csc import require_csc_layers
 from ..records.statistics import Value
 from ..studies.workbench import Workbench
-from .plan import Extent, PlanStep
+from .plan import PlanStep, StudySize
 from .published import PaperRow, PaperTable, published
 from .results import Results
 
-Planner = Callable[[Workbench, Extent], Iterator[PlanStep]]
+Planner = Callable[[Workbench, StudySize], Iterator[PlanStep]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Study:
     needs_lambda: bool = False
     on_archives: bool = False
 
-    def steps(self, bench: Workbench, extent: Extent | None = None) -> list[PlanStep]:
+    def steps(self, bench: Workbench, size: StudySize | None = None) -> list[PlanStep]:
         """The steps in order, each cell only in the first step that needs it.
 
         A `UsageError` for a network without CSC-layers where the study needs lambda.
@@ -39,7 +39,7 @@ class Study:
         if self.needs_lambda:
             require_csc_layers(bench.model.net)
         steps: list[PlanStep] = []
-        for step in self.plan(bench, extent or Extent()):
+        for step in self.plan(bench, size or StudySize()):
             known = {cell for earlier in steps for cell in earlier.cells}
             steps.append(replace(step, cells=[cell for cell in step.cells if cell not in known]))
         return steps

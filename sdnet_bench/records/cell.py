@@ -118,7 +118,7 @@ class AttackSetting(Frozen):
         return self.model_copy(update={"crafted_at": None, "through": None})
 
     @property
-    def is_detour(self) -> bool:
+    def uses_surrogate(self) -> bool:
         """Whether the attack is run on a surrogate: a network changed so that gradients pass better."""
         return self.smooth or self.inference_steps is not None or self.gradient is not None
 
@@ -276,7 +276,7 @@ class Cell(Frozen):
     def protocol(self) -> Protocol | None:
         """The protocol of the attack; None without an attack, with a defence, and for an attack on a surrogate."""
         attack = self.attack
-        if attack is None or self.inference.defence or attack.is_detour:
+        if attack is None or self.inference.defence or attack.uses_surrogate:
             return None
         if attack.through:
             return "adaptive"

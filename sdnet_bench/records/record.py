@@ -73,8 +73,8 @@ class Record(Frozen):
         provenance: Mapping[str, Any] | None = None,
     ) -> Self:
         """A record from `outcomes` `(n,)` bool: whether each image was classified correctly."""
-        told = {"metrics": dict(metrics or {}), "provenance": dict(provenance or {})}
-        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **told)
+        details = {"metrics": dict(metrics or {}), "provenance": dict(provenance or {})}
+        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **details)
 
     @classmethod
     def of_attack(

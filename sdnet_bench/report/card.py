@@ -156,8 +156,8 @@ def _lines(result: Results) -> Iterator[list[str]]:
     adaptive = [result.mean(noise, adaptive=True) for noise in NOISES]
     yield _line(result.name, "Algorithm 1", [None, *adaptive, *[None] * len(attacks)])
     for threat, robustness in result.robustness.items():
-        if "tuned" in robustness.judges:
-            name = f"{robustness.judges['tuned']:g}, tuned for {robustness.attack.norm}"
+        if "tuned" in robustness.classifiers:
+            name = f"{robustness.classifiers['tuned']:g}, tuned for {robustness.attack.norm}"
             clean, robust = robustness.value("clean", "tuned"), _attacked(result, "tuned", [threat])
             yield _line(result.name, name, [clean, *[None] * len(NOISES), *robust])
 
@@ -232,9 +232,9 @@ def _unions(robustness: Robustness) -> Iterator[str]:
     """The members of the unions in the summary."""
     for choice in ("trained", "tuned"):
         if robustness.value("union", choice):
-            judge = robustness.judges[choice]
-            members = (f"{name} ({', '.join(by)})" for name, by in robustness.members(judge).items())
-            yield f"union{'' if judge is None else f' at lambda {judge:g}'} of {', '.join(members)}"
+            classifier = robustness.classifiers[choice]
+            members = (f"{name} ({', '.join(by)})" for name, by in robustness.members(classifier).items())
+            yield f"union{'' if classifier is None else f' at lambda {classifier:g}'} of {', '.join(members)}"
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -346,8 +346,9 @@ def _limits_of_attacks(results: Results) -> Iterator[str]:
 
 
 def _limits_under(robustness: Robustness) -> Iterator[str]:
-    judges = [robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges]
-    if not all("autoattack" in robustness.members(judge) for judge in judges):
+    known = robustness.classifiers
+    classifiers = [known[choice] for choice in ("trained", "tuned") if choice in known]
+    if not all("autoattack" in robustness.members(classifier) for classifier in classifiers):
         yield "no AutoAttack, and stronger attacks can only lower the union."
     if robustness.trained is None:
         return
@@ -355,5 +356,5 @@ def _limits_under(robustness: Robustness) -> Iterator[str]:
         yield f"lambda was tuned on {robustness.tuning[0].n:,} validation images."
     else:
         yield f"attacked at lambda {robustness.trained:g}; no lambda was tuned."
-    if robustness.judges.get("oracle", robustness.trained) != robustness.trained:
+    if robustness.classifiers.get("oracle", robustness.trained) != robustness.trained:
         yield "the oracle of Table 4 has its lambda chosen on the very test images that it is scored on."

@@ -124,7 +124,7 @@ def _robust_lambda(axes: Axes, robustness: Robustness) -> None:
     """Accuracy against lambda, a line per protocol; the vertical line is the tuned lambda."""
     for column, style in LINES.items():
         _line(axes, robustness.against_lambda(column), column, style)
-    tuned = robustness.judges.get("tuned")
+    tuned = robustness.classifiers.get("tuned")
     if isinstance(tuned, float):
         axes.axvline(tuned, color="black", lw=0.8, ls=(0, (1, 2)), label=f"tuned: {tuned:g}")
     axes.set(xlabel="lambda", ylabel=f"accuracy (%), n = {robustness.records[0].n:,}", ylim=(-2, 100))
@@ -153,9 +153,13 @@ class EpsPanel(NamedTuple):
 
 def _eps_panel(robustness: Robustness, chance: float) -> EpsPanel | None:
     """The panel of one threat; None where there are fewer than three radii."""
-    judges = {choice: robustness.judges[choice] for choice in ("trained", "tuned") if choice in robustness.judges}
-    names = {judge: "matched" if judge is None else f"lambda {judge:g}, {choice}" for choice, judge in judges.items()}
-    lines = {name: robustness.against_eps(judge) for judge, name in names.items()}
+    known = robustness.classifiers
+    classifiers = {choice: known[choice] for choice in ("trained", "tuned") if choice in known}
+    names = {
+        classifier: "matched" if classifier is None else f"lambda {classifier:g}, {choice}"
+        for choice, classifier in classifiers.items()
+    }
+    lines = {name: robustness.against_eps(classifier) for classifier, name in names.items()}
     radii = {eps for line in lines.values() for eps, _ in line if eps}
     return EpsPanel(robustness.attack.norm, lines, robustness.records[0].n, chance) if len(radii) >= 3 else None
 

@@ -79,9 +79,9 @@ def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
     """Accuracy at the lambda of training, or at the lambda tuned for this radius, which is added to the text."""
     found = Robustness.find(model.records, threat, model.trained_lambda)
     choice = "tuned" if is_tuned else "trained"
-    if found is None or choice not in found.judges:
+    if found is None or choice not in found.classifiers:
         return "—"
-    at = f", lambda {found.judges[choice]:g}" if is_tuned else ""
+    at = f", lambda {found.classifiers[choice]:g}" if is_tuned else ""
     return show(found.value("transfer", choice)) + at
 
 

@@ -31,8 +31,8 @@ def _work(cell: Cell) -> int:
 
 def _machine(record: Record) -> str:
     """The device, the precision, and the version of torch."""
-    told, precision = record.provenance, record.inference.precision
-    return f"{told.get('device', 'an unknown device')} in {precision}, torch {told.get('torch', 'unknown')}"
+    details, precision = record.provenance, record.inference.precision
+    return f"{details.get('device', 'an unknown device')} in {precision}, torch {details.get('torch', 'unknown')}"
 
 
 def _is_cuda(record: Record) -> bool:

@@ -77,7 +77,7 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
     choices = [group.choice(cell) for cell in group.cells]
     transform = _corruption(group.cells[0].images, group.dataset.family)
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
-    _tell_missed(group, found[choices[0]])
+    _note_missed(group, found[choices[0]])
     return [
         Record.of(
             group.model.name,
@@ -90,7 +90,7 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
     ]
 
 
-def _tell_missed(group: Group, result: EvalResult) -> None:
+def _note_missed(group: Group, result: EvalResult) -> None:
     """Notes for how many images the equilibrium did not converge."""
     solved, images = result.convergence, group.cells[0].images
     if solved is not None and (missed := int(solved.missed.sum())):

@@ -71,7 +71,7 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
         inferences = [cell.inference.at(lambda_) for lambda_ in sorted({bench.trained_lambda, *alive})]
         title = f"{what}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
         records += bench.measure([bench.cell(images, inference) for inference in inferences], title)
-        state = judge({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
+        state = compare({lambda_: _outcomes(records, lambda_) for lambda_ in alive}, float(z), rules.tolerance)
         alive = state.alive
         if state.decided:
             break
@@ -86,7 +86,7 @@ def block_ends(size: int) -> list[int]:
     return [*ends[:-1], size]
 
 
-def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> RaceState:
+def compare(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> RaceState:
     """Compares lambdas on the same images.
 
     Args:

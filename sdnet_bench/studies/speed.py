@@ -345,7 +345,7 @@ def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
     """Peak bytes of two training steps, measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_tell_peak, args=(sender, network, batch_size, replace(runtime)), daemon=True)
+    process = context.Process(target=_send_peak, args=(sender, network, batch_size, replace(runtime)), daemon=True)
     process.start()
     sender.close()
     try:
@@ -359,7 +359,7 @@ def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
     return peak
 
 
-def _tell_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
+def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
     """The separate process: trains a narrow ResNet-18 first, so that torch's libraries are loaded before measuring."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     _free_at_once()

@@ -77,4 +77,4 @@ def test_an_attack_may_look_at_another_gradient() -> None:
         expected = gradient_of(net, images)
     with surrogate(net, setting) as seen:
         assert torch.equal(gradient_of(seen, images), expected)
-    assert setting.is_detour
+    assert setting.uses_surrogate

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sdnet_bench.audit import CHECKS, FEWEST, FULL, QUICK, Accuracies, Audit, CheckResult, run_audit
-from sdnet_bench.audit.adaptive import Crowd, company, judge_batches, judge_pipeline
+from sdnet_bench.audit.adaptive import MeasuredResiduals, judge_batches, judge_pipeline, mean_residuals
 from sdnet_bench.audit.determinism import Behaviour, check_state, judge_state
 from sdnet_bench.audit.evidence import exceeds, on_same_network
 from sdnet_bench.audit.gradients import (
@@ -151,8 +151,8 @@ def test_c6_warns_where_company_matters(batched: float, verdict: str) -> None:
 
 
 def test_c6_averages_residuals_over_the_company() -> None:
-    crowd = Crowd([], clean=torch.zeros(64), adversarial=torch.arange(64.0))
-    alone, batches, everyone, mixed = company(crowd).values()
+    measured = MeasuredResiduals([], clean=torch.zeros(64), adversarial=torch.arange(64.0))
+    alone, batches, everyone, mixed = mean_residuals(measured).values()
     assert torch.equal(alone, torch.arange(64.0))
     assert batches.tolist() == [15.5] * 32 + [47.5] * 32
     assert everyone.tolist() == [31.5] * 64

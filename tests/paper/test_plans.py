@@ -10,7 +10,7 @@ import pytest
 from sdnet_bench.data import CORRUPTIONS, limited
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.paper.iterations import STEPS
-from sdnet_bench.paper.plan import Extent, PlanStep, images_per_second, run
+from sdnet_bench.paper.plan import PlanStep, StudySize, images_per_second, run
 from sdnet_bench.paper.registry import STUDIES, plan
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import build_tables
@@ -21,7 +21,7 @@ from sdnet_bench.studies.workbench import Workbench
 N = 12
 """Images of each split."""
 GRID = (0.1, 0.8)
-BRIEF = Extent(lambdas=GRID)
+BRIEF = StudySize(lambdas=GRID)
 NOISE_STUDIES = [name for name in STUDIES if name != "corruptions"]
 
 
@@ -114,11 +114,11 @@ def test_table_4_tells_its_price_before_lambdas_are_known(small: Workbench) -> N
 
 
 def test_1000_images_are_attacked_where_nobody_says_otherwise() -> None:
-    assert (Extent().attacked, Extent().swept, Extent().tested) == (1000, 2000, None)
+    assert (StudySize().attacked, StudySize().swept, StudySize().tested) == (1000, 2000, None)
 
 
 def test_the_corruptions_are_the_fifteen_of_mce(small: Workbench) -> None:
-    (stage,) = plan(small, "corruptions", Extent.limited(5))
+    (stage,) = plan(small, "corruptions", StudySize.limited(5))
     names = {cell.images.corruption for cell in stage.cells}
     assert len(stage.cells) == 5 * len(names) == 75
     assert names == {name for name in CORRUPTIONS if not CORRUPTIONS[name].extra}
@@ -129,7 +129,7 @@ def test_a_limit_is_that_of_test_images(small: Workbench) -> None:
     for study in STUDIES:
         limits = {
             cell.images.limit
-            for stage in plan(small, study, Extent.limited(7))
+            for stage in plan(small, study, StudySize.limited(7))
             for cell in stage.cells
             if cell.images.split == "test"
         }

@@ -13,12 +13,12 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 from sdnet_bench.paper.iterations import TABLE5
-from sdnet_bench.paper.plan import Extent
+from sdnet_bench.paper.plan import StudySize
 from sdnet_bench.paper.reproduce import (
     DEMO_RECIPES,
     OTHER_RECIPES,
     PAPER_RECIPES,
-    Programme,
+    Experiment,
     demo_recipes,
     measure,
     paper_recipes,
@@ -33,7 +33,7 @@ from sdnet_bench.studies.training import find_recipe
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.weights import INDEX, WEIGHTS
 
-TINY = Programme(Extent(40, 40, 8, 32, (0.1, 0.5), ["gaussian"]))
+TINY = Experiment(StudySize(40, 40, 8, 32, (0.1, 0.5), ["gaussian"]))
 
 
 def test_the_whole_path_leaves_nothing_open_in_tables_two_to_five(
@@ -104,9 +104,9 @@ def test_a_rehearsal_does_not_bar_the_way_of_the_real_thing() -> None:
         paper_recipes(["sdnet18-cifar10"])[0],
         paper_recipes(["sdnet18-cifar10"], 1, 64)[0],
     )
-    assert (real.name, real.epochs, whole.extent.attacked) == ("sdnet18-cifar10", 220, 10_000)
+    assert (real.name, real.epochs, whole.size.attacked) == ("sdnet18-cifar10", 220, 10_000)
     assert (rehearsal.name, rehearsal.epochs, rehearsal.limit) == ("rehearsal-sdnet18-cifar10", 1, 64)
-    assert part.extent == replace(whole.extent, tested=64, swept=64, attacked=64, training_images=64)
+    assert part.size == replace(whole.size, tested=64, swept=64, attacked=64, training_images=64)
 
 
 def test_a_model_is_not_exported_onto_itself(sdnet: Workbench) -> None:
@@ -124,4 +124,4 @@ def test_the_demo_shows_two_networks_or_all() -> None:
     assert [recipe.name for recipe, _ in two] == ["demo-resnet18-digits", "demo-sdnet18-digits"]
     assert len(every) == 10
     assert {recipe.seed for recipe, _ in every} == {3}
-    assert set(two[1][1].extent.swept_noises) <= set(NOISES)
+    assert set(two[1][1].size.swept_noises) <= set(NOISES)

@@ -77,14 +77,14 @@ def percent(value: Value | None) -> float | None:
         ("adaptive", {"transfer": 40, "matched": 20, "ensemble": None, "union": 10, "clean": 100}),
     ],
 )
-def test_accuracy_by_what_a_judge_meets(choice: str, values: dict[str, float | None]) -> None:
+def test_accuracy_by_column_and_choice(choice: str, values: dict[str, float | None]) -> None:
     mine = robustness(*RECORDS)
     assert {column: percent(mine.value(column, choice)) for column in COLUMNS} == values
 
 
 def test_lambda_is_tuned_on_validation_images_and_the_oracle_is_reported_apart() -> None:
-    judges = robustness(*RECORDS).judges
-    assert (judges["trained"], judges["tuned"], judges["oracle"], judges["adaptive"]) == (0.1, 0.5, 0.9, RULE)
+    classifiers = robustness(*RECORDS).classifiers
+    assert classifiers == {"trained": 0.1, "tuned": 0.5, "oracle": 0.9, "adaptive": RULE}
 
 
 def test_only_transferred_pgd_tunes_lambda() -> None:
@@ -95,8 +95,8 @@ def test_only_transferred_pgd_tunes_lambda() -> None:
         attacked(0.1, 1.5, "1111111111", name="square"),
         attacked(0.1, 1.5, "1111111111", name="square", split="validation"),
     ]
-    judges = robustness(*RECORDS, *others).judges
-    assert (judges["tuned"], judges["oracle"]) == (0.5, 0.9)
+    classifiers = robustness(*RECORDS, *others).classifiers
+    assert (classifiers["tuned"], classifiers["oracle"]) == (0.5, 0.9)
 
 
 def test_a_union_is_no_larger_than_any_of_its_members() -> None:
@@ -141,7 +141,7 @@ def test_a_weaker_attack_is_a_member_too() -> None:
     assert percent(robustness(*RECORDS, weaker).accuracy("union", 0.5)) == 0
 
 
-def test_there_is_no_union_without_an_attack_that_knows_the_judge() -> None:
+def test_there_is_no_union_without_an_attack_that_knows_the_classifier() -> None:
     assert robustness(*VALIDATION, *TRANSFER).accuracy("union", 0.5) is None
     assert robustness(*VALIDATION, *TRANSFER, TRANSFERRED_TO_RULE).value("union", "adaptive") is None
 
@@ -154,14 +154,14 @@ def test_the_adaptive_attack_is_both(one: Record) -> None:
 def test_no_adaptive_attack_counts_where_the_rule_is_another() -> None:
     mine = robustness(*TRANSFER, *ADAPTIVE, rule="algorithm-1/unknown/new/image")
     assert [mine.value(column, "adaptive") for column in COLUMNS] == [None] * len(COLUMNS)
-    assert "adaptive" not in robustness(*RECORDS, rule=None).judges
+    assert "adaptive" not in robustness(*RECORDS, rule=None).classifiers
 
 
 def test_a_network_without_lambda_is_attacked_as_it_is() -> None:
     mine = robustness(attacked(None, None, "1100", "1110"), trained=None, rule=None)
     values = [percent(mine.value(column, "trained")) for column in COLUMNS]
     assert values == [50, 50, None, 50, 75]
-    assert mine.judges == {"trained": None}
+    assert mine.classifiers == {"trained": None}
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", EPS), ("linf", 0.5)])

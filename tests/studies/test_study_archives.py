@@ -12,7 +12,7 @@ import pytest
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.data.archives import ARCHIVES, Archive, TarFile, generate
 from sdnet_bench.errors import DataError, UsageError
-from sdnet_bench.paper.plan import Extent
+from sdnet_bench.paper.plan import StudySize
 from sdnet_bench.paper.registry import plan
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records.lambda_fit import Point, fit_line
@@ -107,10 +107,10 @@ def test_two_archives_make_no_mean(archived: Workbench) -> None:
 
 
 def test_studies_of_the_paper_are_made_on_archives_too(archived: Workbench) -> None:
-    given, *_ = plan(archived, "table2", Extent(archived=True))
+    given, *_ = plan(archived, "table2", StudySize(archived=True))
     assert {str(cell.images.archive).partition(":")[0] for cell in given.cells} == {"generated"}
     with pytest.raises(UsageError, match="figure2 is no study of an archive"):
-        plan(archived, "figure2", Extent(archived=True))
+        plan(archived, "figure2", StudySize(archived=True))
 
 
 def test_archives_lie_where_the_data_does(runs: Path, sdnet: Workbench) -> None:

@@ -18,7 +18,7 @@ from sdnet_bench.records import Cell, Images, Inference, Record
 from sdnet_bench.records.lambda_fit import find_points
 from sdnet_bench.studies import race as module
 from sdnet_bench.studies.algorithm1 import fit_lambda, swept
-from sdnet_bench.studies.race import RaceState, Rules, block_ends, judge, race, upper_bound
+from sdnet_bench.studies.race import RaceState, Rules, block_ends, compare, race, upper_bound
 from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
@@ -66,21 +66,21 @@ def test_a_bound_tightens_with_more_images() -> None:
 
 def test_lambdas_that_agree_on_every_image_are_decided_within_a_tolerance() -> None:
     same = {0.5: first(700), 0.1: first(700), 0.9: first(700)}
-    assert judge(same, z=3, tolerance=0.01) == RaceState(0.1, (0.1, 0.5, 0.9), decided=True)
-    assert not judge(same, z=3, tolerance=0).decided
+    assert compare(same, z=3, tolerance=0.01) == RaceState(0.1, (0.1, 0.5, 0.9), decided=True)
+    assert not compare(same, z=3, tolerance=0).decided
 
 
 def test_a_lambda_that_cannot_be_the_best_drops_out() -> None:
-    assert judge({0.1: first(300), 0.5: first(700)}, z=3, tolerance=0) == RaceState(0.5, (0.5,), decided=True)
+    assert compare({0.1: first(300), 0.5: first(700)}, z=3, tolerance=0) == RaceState(0.5, (0.5,), decided=True)
 
 
 def test_a_lambda_that_may_be_the_best_stays() -> None:
-    found = judge({0.1: first(300), 0.5: first(700), 0.9: first(698)}, z=3, tolerance=0.001)
+    found = compare({0.1: first(300), 0.5: first(700), 0.9: first(698)}, z=3, tolerance=0.001)
     assert found == RaceState(0.5, (0.5, 0.9), decided=False)
 
 
 def test_one_lambda_has_won() -> None:
-    assert judge({0.1: first(3)}, z=3, tolerance=0) == RaceState(0.1, (0.1,), decided=True)
+    assert compare({0.1: first(3)}, z=3, tolerance=0) == RaceState(0.1, (0.1,), decided=True)
 
 
 @pytest.mark.parametrize(

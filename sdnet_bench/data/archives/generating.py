@@ -28,7 +28,7 @@ from ..folders import FolderSplit
 from ..splits import Split, limited
 from ..tarballs import locked
 from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
-from .manifest import MANIFEST, Made, Manifest, digests, remembered
+from .manifest import MANIFEST, GeneratedMember, Manifest, digests, remembered
 from .table import LABELS, Archive, find_archive
 
 CPU = torch.device("cpu")
@@ -67,13 +67,13 @@ def generate(
     archive, progress = find_archive(name), progress or Progress()
     wanted = _wanted(archive, corruptions)
     with locked(data_dir, archive.name, progress):
-        bench = _Bench.open(archive, data_dir, seed, limit, progress)
-        progress.note(f"{', '.join(wanted)}: 5 severities of {len(bench.split):,} images each, in {bench.folder}")
-        _require_room(bench, wanted)
-        with bench.ready(), pool_of(processes) as pool:
-            _make_labels(bench)
+        job = _Job.open(archive, data_dir, seed, limit, progress)
+        progress.note(f"{', '.join(wanted)}: 5 severities of {len(job.split):,} images each, in {job.folder}")
+        _require_room(job, wanted)
+        with job.ready(), pool_of(processes) as pool:
+            _make_labels(job)
             for corruption in wanted:
-                _make(bench, corruption, batch_size, pool)
+                _make(job, corruption, batch_size, pool)
     return [archive.path(data_dir, archive.member(corruption)) for corruption in wanted]
 
 
@@ -86,7 +86,7 @@ def _wanted(archive: Archive, corruptions: Sequence[str] | None) -> list[str]:
 
 
 @dataclass
-class _Bench:
+class _Job:
     """Everything that the members of an archive share while it is generated; `manifest` lists the finished members."""
 
     archive: Archive
@@ -98,7 +98,7 @@ class _Bench:
     progress: Progress
 
     @classmethod
-    def open(cls, archive: Archive, data_dir: Path, seed: int, limit: int | None, progress: Progress) -> _Bench:
+    def open(cls, archive: Archive, data_dir: Path, seed: int, limit: int | None, progress: Progress) -> _Job:
         folder = archive.folder(data_dir)
         known = Manifest.read(folder)
         _refuse_foreign(archive, folder, known)
@@ -169,7 +169,7 @@ class _Bench:
 
     def finish(self, member: str, scratch: Path, corruption: str | None, levels: Sequence[Level]) -> None:
         """Moves a finished member to its place, after its entry is written to the manifest."""
-        made = Made(
+        made = GeneratedMember(
             corruption=corruption,
             levels=tuple(levels),
             sha256=digests(scratch, self.progress).sha256,
@@ -210,50 +210,50 @@ def _require_same(folder: Path, known: Manifest, asked: Manifest) -> None:
             raise DataError(f"{folder} was generated with another {field}", expected=there, got=wanted, hint=hint)
 
 
-def _require_room(bench: _Bench, corruptions: Sequence[str]) -> None:
+def _require_room(job: _Job, corruptions: Sequence[str]) -> None:
     """Checks the free disk space for arrays; the sizes of JPEG files are not known before."""
-    if bench.archive.layout == "npy":
-        members = {bench.archive.member(corruption) for corruption in corruptions} - {*bench.manifest.members}
-        rows = len(members) * len(SEVERITIES) * len(bench.split)
-        require_room(bench.data_dir, rows * bench.archive.side**2 * 3, bench.archive.name)
+    if job.archive.layout == "npy":
+        members = {job.archive.member(corruption) for corruption in corruptions} - {*job.manifest.members}
+        rows = len(members) * len(SEVERITIES) * len(job.split)
+        require_room(job.data_dir, rows * job.archive.side**2 * 3, job.archive.name)
 
 
-def _make_labels(bench: _Bench) -> None:
+def _make_labels(job: _Job) -> None:
     """Writes the labels of the clean images, repeated for the five severities."""
-    if LABELS not in bench.archive.common or bench.has(LABELS):
+    if LABELS not in job.archive.common or job.has(LABELS):
         return
-    labels = [label for batch in bench.split.batches(1000, CPU) for label in batch.labels.tolist()]
-    scratch = bench.making / bench.archive.file_name(LABELS)
+    labels = [label for batch in job.split.batches(1000, CPU) for label in batch.labels.tolist()]
+    scratch = job.making / job.archive.file_name(LABELS)
     np.save(scratch, np.tile(np.array(labels, dtype=np.uint8), len(SEVERITIES)))
-    bench.finish(LABELS, scratch, None, ())
+    job.finish(LABELS, scratch, None, ())
 
 
-def _make(bench: _Bench, corruption: str, batch_size: int, pool: CorruptionPool) -> None:
+def _make(job: _Job, corruption: str, batch_size: int, pool: CorruptionPool) -> None:
     """Writes one corruption at its five severities."""
-    member = bench.archive.member(corruption)
-    if bench.has(member):
-        bench.progress.note(f"{member}: done already")
+    member = job.archive.member(corruption)
+    if job.has(member):
+        job.progress.note(f"{member}: done already")
         return
-    levels = [CORRUPTIONS[corruption].level(bench.family, severity) for severity in SEVERITIES]
-    scratch = bench.making / bench.archive.file_name(member)
-    state = State(bench.making / f"{member}.json", bench.request(corruption, levels), scratch)
-    with bench.writer(scratch, resume=state.done > 0) as writer, bench.task(member) as task:
+    levels = [CORRUPTIONS[corruption].level(job.family, severity) for severity in SEVERITIES]
+    scratch = job.making / job.archive.file_name(member)
+    state = State(job.making / f"{member}.json", job.request(corruption, levels), scratch)
+    with job.writer(scratch, resume=state.done > 0) as writer, job.task(member) as task:
         task.advance(state.done)
-        for images in _images(bench, corruption, levels, state.done, batch_size, pool):
+        for images in _images(job, corruption, levels, state.done, batch_size, pool):
             writer.write(state.done, images)
             state.save(state.done + len(images))
             task.advance(len(images))
-    bench.finish(member, scratch, corruption, levels)
+    job.finish(member, scratch, corruption, levels)
     state.path.unlink()
 
 
 def _images(
-    bench: _Bench, corruption: str, levels: Sequence[Level], done: int, batch_size: int, pool: CorruptionPool
+    job: _Job, corruption: str, levels: Sequence[Level], done: int, batch_size: int, pool: CorruptionPool
 ) -> Iterator[NDArray[np.uint8]]:
     """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without the first `done` images."""
-    count = len(bench.split)
+    count = len(job.split)
     for severity, level in enumerate(levels):
         rest = range(max(0, done - severity * count), count)
         if rest:
-            for batch in bench.split.subset(rest).batches(batch_size, CPU):
-                yield pool.corrupt(corruption, batch, level, bench.manifest.seed)
+            for batch in job.split.subset(rest).batches(batch_size, CPU):
+                yield pool.corrupt(corruption, batch, level, job.manifest.seed)

@@ -22,7 +22,7 @@ DIGESTS = ".digests.json"
 CHUNK = 1 << 20
 
 
-class Made(BaseModel):
+class GeneratedMember(BaseModel):
     """A generated member: how it was made, and its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ class Manifest(BaseModel):
     seed: int
     images: int
     of: int
-    members: dict[str, Made]
+    members: dict[str, GeneratedMember]
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
