@@ -226,7 +226,7 @@ class PerImage:
 
     @property
     def rule(self) -> str:
-        """How a record names this choice."""
+        """Name of this rule in records."""
         return self.fit.per_image_rule
 
 
@@ -246,5 +246,5 @@ class PerImageOfType:
 
     @property
     def rule(self) -> str:
-        """How a record names this choice."""
+        """Name of this rule in records."""
         return known_types_rule(self.fits)
