@@ -1,14 +1,4 @@
-"""Convolutional sparse coding: the paper's Section 3 and Appendices A and B.
-
-operators   A and A*, the unit-norm projection       equations 2, 3, 5, 7
-solvers     soft threshold, ISTA, FISTA              equations 4, 6, 8
-spectrum    the step size by power iteration         equations 9, 10
-layer       the CSC-layer
-patches     the layer of SCN, patch by patch         Section 4, the baselines
-control     lambda, residuals and the projection, of a whole network
-chain       from a code back to the image            equations 13, 14
-replace     CSC-layers instead of convolutions       Section 3.2
-"""
+"""Convolutional sparse coding: the paper's Section 3 and Appendices A and B."""
 
 from .chain import carry, chain_to, rebuild
 from .control import (
