@@ -73,10 +73,8 @@ def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
 
 def smoothed(net: nn.Module) -> AbstractContextManager[None]:
     """Replaces the soft threshold of every CSC-layer by `smooth_threshold` inside a block."""
-    return holding(
-        "prox",
-        [(layer, smooth_threshold if layer.nonnegative else smooth_signed_threshold) for layer in csc_layers(net)],
-    )
+    smooth = {True: smooth_threshold, False: smooth_signed_threshold}
+    return holding("prox", [(layer, smooth[layer.nonnegative]) for layer in csc_layers(net)])
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from .chain import carry, chain_to, rebuild
 from .control import (
     DictionaryProjection,
-    ResidualMeter,
     csc_layers,
     feeding_lambda,
     get_lambda,
@@ -27,7 +26,6 @@ __all__ = [
     "Dictionary",
     "DictionaryProjection",
     "PatchCodingConv2d",
-    "ResidualMeter",
     "carry",
     "chain_to",
     "check_lambda",

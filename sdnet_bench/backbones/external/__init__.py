@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from .names import SOURCES, build_external, is_code, is_external, parse, published
+from .names import build_external, is_code, is_external, parse, published
 from .network import External
-from .source import Published, Source, Weights
+from .source import Published
 
-__all__ = [
-    "SOURCES",
-    "External",
-    "Published",
-    "Source",
-    "Weights",
-    "build_external",
-    "is_code",
-    "is_external",
-    "parse",
-    "published",
-]
+__all__ = ["External", "Published", "build_external", "is_code", "is_external", "parse", "published"]

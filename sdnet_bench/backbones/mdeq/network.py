@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ..normalize import Normalize
-from ..resnet import CIFAR10_MEAN, CIFAR10_STD
+from ..resnet import CIFAR10_MEAN, CIFAR10_STD, conv
 from .equilibrium import Equilibrium
-from .transform import Transform, conv
+from .transform import Transform
 
 EXPANSION = 4
 """Output channels of the head's bottlenecks, relative to the channels inside."""
@@ -145,17 +145,10 @@ def mdeq(
         warmup: steps of the optimiser before training solves for the equilibrium.
         options: `gradient` of `Equilibrium`; `downsampling`, `mean` and `std` of `MDEQ`.
     """
-    return MDEQ(
-        num_classes,
-        channels=[width << branch for branch in range(branches)],
-        head=[_scaled(14 << branch, width, 32) for branch in range(branches)],
-        features=_scaled(1680, width, 32),
-        steps=steps,
-        backward_steps=backward_steps,
-        dropout=dropout,
-        warmup=warmup,
-        **options,
-    )
+    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
+    channels = [width << branch for branch in range(branches)]
+    head = [_scaled(14 << branch, width, 32) for branch in range(branches)]
+    return MDEQ(num_classes, channels=channels, head=head, features=_scaled(1680, width, 32), **options)
 
 
 def mdeq_tiny(
@@ -172,17 +165,9 @@ def mdeq_tiny(
 
     Arguments are those of `mdeq`; the head's channels are 8, 16 and 200 at a width of 24.
     """
-    return MDEQ(
-        num_classes,
-        channels=[width, width],
-        head=[_scaled(8, width, 24), _scaled(16, width, 24)],
-        features=_scaled(200, width, 24),
-        steps=steps,
-        backward_steps=backward_steps,
-        dropout=dropout,
-        warmup=warmup,
-        **options,
-    )
+    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
+    head = [_scaled(count, width, 24) for count in (8, 16)]
+    return MDEQ(num_classes, channels=[width, width], head=head, features=_scaled(200, width, 24), **options)
 
 
 def _scaled(count: int, width: int, own: int) -> int:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..resnet import conv
 from .solvers import Map
 
 EXPANSION = 5
@@ -25,11 +26,6 @@ GROUPS, LAST_GROUPS = 8, 4
 def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     """Group normalisation with the largest number of groups, at most `groups`, that divides the channels."""
     return nn.GroupNorm(max(count for count in range(1, groups + 1) if channels % count == 0), channels)
-
-
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
-    """A convolution padded to keep the size of its input at stride 1."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
 
 
 class NormedConv(nn.Module):
