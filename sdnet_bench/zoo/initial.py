@@ -37,9 +37,8 @@ def configure(backbone: Backbone, dataset: Dataset | None, given: Published | No
     """
     statistics = normalization(backbone.name) or ((dataset.mean, dataset.std) if dataset else None)
     if statistics is None:
-        raise UsageError(
-            f"nobody says how {backbone.name} normalises", expected="--dataset, whose statistics are taken"
-        )
+        what = f"nobody says how {backbone.name} normalises"
+        raise UsageError(what, expected="--dataset, whose statistics are taken")
     options = {"mean": statistics[0], "std": statistics[1]} | (given.options if given else {}) | backbone.options
     return ModelConfig(
         backbone=Backbone(name=backbone.name, options=options),
@@ -113,9 +112,7 @@ def _without_trace(net: nn.Module) -> Iterator[None]:
 def find_weights(backbone: str, weights: str) -> Published:
     """The weights of that name; nothing is read but what says which they are.
 
-    Raises:
-        UsageError: there are none of that name.
-        ModelError: the file cannot be read.
+    A `UsageError` where there are none of that name, a `ModelError` where the file cannot be read.
     """
     if weights.endswith(".safetensors"):
         files = [Path(weights)]

@@ -53,11 +53,7 @@ class Verification:
 
 
 def verify(name: str, data_dir: Path, progress: Progress | None = None) -> Verification:
-    """Reads every member of an archive completely and checks it.
-
-    Raises:
-        DataError: no member is there.
-    """
+    """Reads every member of an archive completely and checks it; a `DataError` where no member is there."""
     archive, progress = find_archive(name), progress or Progress()
     if not any(archive.path(data_dir, member).exists() for member in archive.members):
         hint = f"Get it with `sdnet-bench data fetch {archive.name}`."
