@@ -167,8 +167,8 @@ def _classes(victim: Victim, images: Tensor) -> int:
 
 
 def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
-    if _classes(victim, images) < least:
-        raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=_classes(victim, images))
+    if (classes := _classes(victim, images)) < least:
+        raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=classes)
 
 
 def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:

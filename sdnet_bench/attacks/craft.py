@@ -57,7 +57,6 @@ def craft(
     """Runs an attack once on a batch.
 
     Args:
-        net: the attacked network.
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
         index: index of each image in its data set; with `seed` it decides the random numbers of the image.

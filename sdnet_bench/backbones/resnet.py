@@ -36,6 +36,8 @@ class StemGeometry(NamedTuple):
 
 
 STEMS = {"cifar": StemGeometry(3, 1, max_pool=False), "imagenet": StemGeometry(7, 2, max_pool=True)}
+DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
+"""Residual blocks in each of the four stages, by the number in a network's name."""
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 

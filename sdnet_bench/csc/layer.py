@@ -49,8 +49,7 @@ class CSCConv2d(nn.Module):
     `padding` h = ceil(H / stride), w = ceil(W / stride). `forward` writes nothing but its output.
 
     Args:
-        in_channels: M.
-        atoms: C, the output channels.
+        in_channels, atoms: input channels M, and output channels C.
         kernel_size: k; odd where no padding is given.
         stride: of the code grid.
         padding: zeros on each side of the input, less than k; by default k // 2.

@@ -14,7 +14,6 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from types import TracebackType
 from urllib.error import HTTPError, URLError
 
 from ..errors import DataError
@@ -107,7 +106,7 @@ class _Part:
                 self._take(chunk)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if not self.count:
             self._path.unlink(missing_ok=True)

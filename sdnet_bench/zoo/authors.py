@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD
+from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD, DEPTHS
 from ..config import Backbone, ModelConfig, Origin
 from ..csc import csc_layers, get_lambda, project_to_unit_norm
 from ..errors import InterruptError, ModelError, UnknownNameError, listed
@@ -23,7 +23,6 @@ from .weights import file_digest
 
 State = Mapping[str, Tensor]
 
-DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 BLOCKS = {
     kind.format(depth): blocks for depth, blocks in DEPTHS.items() for kind in ("resnet{}", "sdnet{}", "sdnet{}_all")
 }
@@ -62,19 +61,17 @@ def convert(
     dataset: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Makes a run of a released checkpoint; its logits equal those of the released network with these weights.
+    """Makes a run of a released checkpoint, and returns its folder, `name` in `runs_dir`.
 
-    The tensors of the file and of our network must correspond one to one. Atoms are scaled to unit norm, as the
-    released network does in each forward pass; lambda is the backbone's default, 0.1.
+    Its logits equal those of the released network with these weights. The tensors of the file and of our network must
+    correspond one to one. Atoms are scaled to unit norm, as the released network does in each forward pass; lambda is
+    the backbone's default, 0.1.
 
     Args:
         path: a file of `torch.save` with a state dict, or a dict with one as `state_dict`; no code in it is run.
         backbone: name of the network, one of `BLOCKS`.
         progress: receives notes on the assumptions made.
         dataset: one of `LOADERS`; by default the one with these classes and this stem.
-
-    Returns:
-        The folder of the run, `name` in `runs_dir`.
 
     Raises:
         UsageError: the run exists already, or there is no such released network.

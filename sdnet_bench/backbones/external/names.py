@@ -57,7 +57,6 @@ def build_external(
 
     Args:
         backbone: full name. Positional only, because it decides whether code is run.
-        num_classes: length of the logits.
         mean, std: mean and standard deviation of the pixels; by default those of the source.
         options: options of the network's own builder.
 

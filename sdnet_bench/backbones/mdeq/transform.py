@@ -53,12 +53,7 @@ class NormedConv(nn.Module):
 
 
 class Block(nn.Module):
-    """The residual block of one resolution.
-
-    Args:
-        channels: number of channels, c.
-        dropout: share of channels that are dropped in training, in [0, 1).
-    """
+    """The residual block of one resolution of c `channels`; a share `dropout` of them is dropped in training."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()

@@ -25,15 +25,12 @@ def fetch(
     keep: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Downloads and unpacks the members of an archive that are missing.
+    """Downloads and unpacks the members of an archive that are missing; returns the paths of all requested ones.
 
     Args:
         corruptions: registered names; by default all that the archive holds.
         offline: use only tar files that are in the archive's folder already.
         keep: keep the downloaded tar files. Those that were there before are always kept.
-
-    Returns:
-        The paths of the requested members.
 
     Raises:
         UsageError: there is no such archive or corruption.
