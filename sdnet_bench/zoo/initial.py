@@ -55,7 +55,6 @@ def initial_net(
     Args:
         config: what to build.
         given: the weights; None for fresh ones, drawn from torch's global generator.
-        progress: is told what stays fresh.
         new_head: whether weights for other classes may be left out.
 
     Raises:
@@ -77,15 +76,8 @@ def initial_net(
 def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
     """Classifies one image: what is wrong with network or images shows before a file is touched.
 
-    The network's buffers and torch's generator are left as they were.
-
-    Args:
-        net: on the CPU; it is in eval mode afterwards.
-        name: of its backbone.
-        dataset: whose images it shall classify.
-
-    Raises:
-        UsageError: it takes no images of that size, or makes no logits for these classes.
+    The network is on the CPU, and in eval mode afterwards; its buffers and torch's generator are left as they were. A
+    `UsageError` where it takes no images of that size, or makes no logits for these classes.
     """
     (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
     try:

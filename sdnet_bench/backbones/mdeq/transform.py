@@ -132,7 +132,7 @@ class BoundTransform:
 
     def __call__(self, state: Tensor) -> Tensor:
         hidden = [block(z) for block, z in zip(self.blocks, self.split(state), strict=True)]
-        return torch.cat([_flat(leave(hidden)) for leave in self.exits], dim=1)
+        return torch.cat([leave(hidden).permute(0, 2, 3, 1).flatten(1) for leave in self.exits], dim=1)
 
     def start(self) -> Tensor:
         """The zero state, `(N, D)`."""
@@ -146,10 +146,6 @@ class BoundTransform:
     @property
     def _sizes(self) -> list[int]:
         return [math.prod(shape) for shape in self.shapes]
-
-
-def _flat(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1).flatten(1)
 
 
 class Transform(nn.Module):
