@@ -31,7 +31,6 @@ MODELS = next(
 )
 """Folder of the shipped recipes and models: inside an installed wheel, or at the root of a checkout."""
 
-
 CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml", "results.json", "origin.json"
 """Files of a model folder beside its weights. Of recipe and origin it holds exactly one."""
 

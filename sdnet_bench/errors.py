@@ -22,6 +22,12 @@ MOST_LISTED = 60
 """Largest number of names that a message lists."""
 
 
+def listed(names: Iterable[str], most: int) -> str:
+    """The first names in alphabetical order, at most so many, as text."""
+    found = sorted(names)
+    return ", ".join(found[:most]) + ", ..." * (len(found) > most)
+
+
 class BenchError(Exception):
     """Base class of all errors. `exit_status` is the exit status of the command line."""
 
@@ -50,8 +56,7 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
         choices = sorted(known)
         near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-        listed = ", ".join(choices[:MOST_LISTED]) + ", ..." * (len(choices) > MOST_LISTED)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {listed or 'none'}."
+        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {listed(choices, MOST_LISTED) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}", hint=f"{advice} {hint}" if hint else advice)
 
 

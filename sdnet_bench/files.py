@@ -25,8 +25,7 @@ def make_folder(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a scratch file, which replaces `path` when the block ends without an error and is removed otherwise.
 
-    Raises:
-        RecordError: the folder cannot be made or written to.
+    A `RecordError` where the folder cannot be made or written to.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,17 +58,10 @@ class _Summed(nn.Module):
         self.victim = victim
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.victim(_TimesN.apply(images))  # type: ignore[no-any-return]
-
-
-class _TimesN(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: Tensor) -> Tensor:
-        return images.view_as(images)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] * len(gradients[0])
+        seen = images.view_as(images)
+        if seen.requires_grad:
+            seen.register_hook(lambda gradient: gradient * len(gradient))  # type: ignore[no-untyped-call]
+        return self.victim(seen)  # type: ignore[no-any-return]
 
 
 def on_correct(attack: Attack) -> Attack:
@@ -175,8 +167,8 @@ def _classes(victim: Victim, images: Tensor) -> int:
 
 
 def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
-    if _classes(victim, images) < least:
-        raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=_classes(victim, images))
+    if (classes := _classes(victim, images)) < least:
+        raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=classes)
 
 
 def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..errors import AttackError
-from ..records import AttackSetting, Threat
+from ..records import AttackSetting
 from .adapter import ATTACKS
 from .draws import ImageDraws
 from .threat import allows, distance
@@ -57,7 +57,6 @@ def craft(
     """Runs an attack once on a batch.
 
     Args:
-        net: the attacked network.
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
         index: index of each image in its data set; with `seed` it decides the random numbers of the image.
@@ -67,20 +66,20 @@ def craft(
         AttackError: an image is outside the ball or outside [0, 1].
     """
     setting = run.setting
-    threat, draws = setting.threat, ImageDraws([run.seed(seed, at) for at in index])
-    images = images.contiguous()
-    victim = Victim(net, images, labels, threat, draws, patience)
+    images, draws = images.contiguous(), ImageDraws([run.seed(seed, at) for at in index])
+    victim = Victim(net, images, labels, setting.threat, draws, patience)
     last = None
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         last = ATTACKS[setting.name](victim, images, labels, setting, run.restart).detach()
     if last is None:
         return Adversarials(victim.adversarial, victim.fallen, victim.adversarial, finished=False)
-    _check(threat, setting, images, last)
+    _check(setting, images, last)
     first = last.where(~victim.fallen.view(-1, 1, 1, 1), victim.adversarial)
     return Adversarials(last, victim.fallen, first, finished=True)
 
 
-def _check(threat: Threat, setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
+def _check(setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
+    threat = setting.threat
     within = allows(threat, clean, adversarial)
     if not bool(within.all()):
         furthest = float(distance(threat, clean, adversarial).max())

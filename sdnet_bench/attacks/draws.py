@@ -29,10 +29,7 @@ DRAWS: dict[Any, tuple[Place, Callable[..., Tensor]]] = {
 class ImageDraws(TorchFunctionMode):
     """A mode in which torch draws tensors `(N, C, H, W)` of a batch row by row from the generators of the images.
 
-    Other random tensors come from torch's own generator.
-
-    Args:
-        seeds: one seed per image of the batch.
+    There is one seed per image of the batch. Other random tensors come from torch's own generator.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:

@@ -1,10 +1,7 @@
 """Choice of the gradient of layers that solve for their output.
 
-    implicit  gradient of the solution, by another solve
-    unrolled  gradient of the iterations
-    phantom   gradient of a few more iterations from the solution
-
-The output is the same with all of them. An attack may succeed with one gradient and fail with another.
+"implicit" is that of the solution, by another solve; "unrolled" that of the iterations; "phantom" that of a few more
+iterations from the solution. The output is the same with all. An attack may succeed with one and fail with another.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@ from .victim import Victim
 class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
     """Auto-PGD on the targeted DLR loss, with a step size per image; torchattacks uses that of the first under L2.
 
-    Args:
-        rank: rank of the target class in the logits of the clean image; 2 for the most likely wrong class.
+    The target class has this rank in the logits of the clean image: 2 is the most likely wrong class.
     """
 
     def __init__(self, victim: Victim, rank: int, **options: Any) -> None:
@@ -25,8 +24,7 @@ class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
     def attack_single_run(self, images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             self._target = self.get_logits(images).sort(dim=1)[1][:, -self._rank]
-        made: Tensor = super().attack_single_run(images, labels)
-        return made
+        return super().attack_single_run(images, labels)  # type: ignore[no-any-return]
 
     def dlr_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         ranked, image = logits.sort(dim=1)[0], torch.arange(len(logits), device=logits.device)

@@ -40,11 +40,9 @@ class LambdaEnsemble(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Robust inference as one network: images to residuals at lambda_0, to one lambda per image, to logits.
+    """Robust inference as one network: images to residuals r at lambda_0, to `rule(r)`, to logits.
 
-    Args:
-        rule: the function lambda(r).
-        attached: whether gradients flow through r and lambda(r); if not, lambda is a constant in each step.
+    Gradients flow through r and the rule where it is `attached`; if not, lambda is a constant in each step.
     """
 
     def __init__(self, net: nn.Module, rule: LambdaOfResidual, *, attached: bool) -> None:
@@ -73,19 +71,13 @@ def smooth_signed_threshold(code: Tensor, threshold: Tensor) -> Tensor:
 
 def smoothed(net: nn.Module) -> AbstractContextManager[None]:
     """Replaces the soft threshold of every CSC-layer by `smooth_threshold` inside a block."""
-    return holding(
-        "prox",
-        [(layer, smooth_threshold if layer.nonnegative else smooth_signed_threshold) for layer in csc_layers(net)],
-    )
+    smooth = {True: smooth_threshold, False: smooth_signed_threshold}
+    return holding("prox", [(layer, smooth[layer.nonnegative]) for layer in csc_layers(net)])
 
 
 @contextmanager
 def surrogate(net: nn.Module, setting: AttackSetting, rule: LambdaOfResidual | None = None) -> Iterator[nn.Module]:
-    """Yields the network that an attack with this setting is run on, for the length of a block.
-
-    Args:
-        rule: the rule for lambda where the setting goes `through` it.
-    """
+    """Yields the network that an attack is run on inside a block; a setting that goes `through` the rule needs it."""
     lambda_ = setting.crafted_at
     smooth = smoothed(net) if setting.smooth else nullcontext()
     with using_steps(net, setting.inference_steps), using_gradient(net, setting.gradient), smooth:

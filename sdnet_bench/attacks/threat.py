@@ -31,14 +31,10 @@ def quantize(threat: Threat, clean: Tensor, adversarial: Tensor) -> Tensor:
 
     Changes are rounded to grey levels; under L2 they are scaled down first where the result would leave the ball.
     """
-    moved, reach = adversarial.cpu().double() * 255 - clean.cpu().double(), _reach(threat.eps)
+    moved = adversarial.cpu().double() * 255 - clean.cpu().double()
+    reach = math.floor(255 * (threat.eps + TOLERANCE))  # 8 for 8/255, despite rounding errors in eps
     levels = _shrunk(moved, threat.eps) if threat.norm == "l2" else moved.round().clamp(-reach, reach)
     return (clean.cpu().double() + levels).clamp(0, 255).to(torch.uint8)
-
-
-def _reach(eps: float) -> int:
-    """Largest change of a pixel under Linf in grey levels: 8 for 8/255, despite rounding errors in eps."""
-    return math.floor(255 * (eps + TOLERANCE))
 
 
 def _shrunk(moved: Tensor, eps: float) -> Tensor:

@@ -5,15 +5,6 @@ A backbone is a function `(num_classes: int, *, mean, std, **options) -> nn.Modu
 per channel, is deterministic in eval mode, and passes gradients to its input in eval mode too. A module with work
 after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone as an entry point of the group
 `sdnet_bench.backbones`; a name with a colon is a network of a library or a file, see `external`.
-
-assembly    the registry, and networks by name
-csc_stem    replaces a network's first convolution by a CSC-layer
-resnet      ResNets and their parts
-sdnet       SDNet and SDNet-All
-scn         SCN and SCN-18
-mdeq        the multiscale equilibrium
-external    networks of libraries and Python files
-normalize   normalisation as a layer
 """
 
 from __future__ import annotations

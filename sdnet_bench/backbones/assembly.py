@@ -14,7 +14,7 @@ from ..registry import Registry, check_call
 from .csc_stem import put_csc_stem
 from .external import build_external, is_external, published
 from .mdeq import mdeq, mdeq_tiny
-from .resnet import ResNet
+from .resnet import DEPTHS, ResNet
 from .scn import SCN, scn18
 from .sdnet import sdnet, sdnet_all
 
@@ -35,7 +35,7 @@ def check_builder(builder: Builder) -> None:
 
 
 BACKBONES: Registry[Builder] = Registry("backbone", check_builder)
-for name, blocks in {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}.items():
+for name, blocks in DEPTHS.items():
     BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
     BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
     BACKBONES.register(f"sdnet{name}_all")(partial(sdnet_all, blocks))
@@ -50,9 +50,7 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
 
     Args:
         name: name of a backbone, or of a network of a library, such as `torchvision:resnet50`.
-        num_classes: length of the logits.
         csc_stem: replace the first convolution by a CSC-layer; a mapping holds options of `CSCConv2d`.
-        options: options of the builder.
 
     Raises:
         UnknownNameError: there is no such backbone.

@@ -5,7 +5,7 @@ The stem's convolution, the blocks and the stem's pooling are arguments; an SDNe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -36,12 +36,14 @@ class StemGeometry(NamedTuple):
 
 
 STEMS = {"cifar": StemGeometry(3, 1, max_pool=False), "imagenet": StemGeometry(7, 2, max_pool=True)}
+DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
+"""Residual blocks in each of the four stages, by the number in a network's name."""
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A padded convolution without bias, because batch norm follows it."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """A convolution padded to keep the size at stride 1, without bias where a norm follows it."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
 
 
 def max_pool(_channels: int) -> nn.MaxPool2d:
@@ -131,8 +133,6 @@ class ResNet(nn.Module):
         It starts with the normalisation and ends before the first layer that is none of `LINKS`, such as a
         convolution, a residual block or a max-pool, at the latest before the average over positions.
         """
-        return list(takewhile(lambda layer: isinstance(layer, LINKS), self._layers()))
-
-    def _layers(self) -> Iterator[nn.Module]:
-        for part in (self.normalize, self.stem, self.bn, self.relu, self.pool, *self.stages):
-            yield from part if isinstance(part, nn.Sequential) else [part]
+        parts = (self.normalize, self.stem, self.bn, self.relu, self.pool, *self.stages)
+        layers = (layer for part in parts for layer in (part if isinstance(part, nn.Sequential) else [part]))
+        return list(takewhile(lambda layer: isinstance(layer, LINKS), layers))

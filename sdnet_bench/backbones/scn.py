@@ -30,7 +30,6 @@ class SCN(nn.Module):
     Only batch norm is between the layers: codes are non-negative, so there is no ReLU.
 
     Args:
-        num_classes: length of the logits.
         width: channels of the wide layers of the first stage, doubled at each of the next two; 64 in the paper.
         mean, std: normalisation of the pixels, per channel.
         coding: options of `PatchCodingConv2d`.
@@ -85,22 +84,10 @@ def scn18(
     default gradient is "unrolled", and the implicit gradient has a ridge in proportion to the dictionary.
 
     Args:
-        num_classes: length of the logits.
-        width: channels of the first stage, doubled at each of the next three; 64 in the paper.
-        lambda_: initial value of the learned trade-off.
-        steps: FISTA iterations.
-        gradient: "implicit" or "unrolled".
-        backward_steps: conjugate gradient iterations of the implicit gradient.
-        relative_ridge: ridge of the implicit gradient, as a share of the mean diagonal of A^T A.
-        stem_relu: a ReLU after the stem's batch norm.
-        options: other options of `ResNet`.
+        lambda_, steps, gradient, backward_steps, relative_ridge: as of `PatchCodingConv2d`.
+        width, stem_relu, options: as of `ResNet`.
     """
-    stem_conv = partial(
-        PatchCodingConv2d,
-        lambda_=lambda_,
-        steps=steps,
-        gradient=gradient,
-        backward_steps=backward_steps,
-        relative_ridge=relative_ridge,
-    )
+    coding: dict[str, Any] = {"lambda_": lambda_, "steps": steps, "gradient": gradient}
+    coding |= {"backward_steps": backward_steps, "relative_ridge": relative_ridge}
+    stem_conv = partial(PatchCodingConv2d, **coding)
     return ResNet((2, 2, 2, 2), num_classes, width=width, stem_conv=stem_conv, stem_relu=stem_relu, **options)

@@ -36,11 +36,8 @@ def sdnet(
 
     Args:
         csc: how its CSC-layers code; its fields are options of the builder.
-        blocks: residual blocks in each of the four stages.
-        num_classes: length of the logits.
         stem_relu: a ReLU after the stem's batch norm: the paper keeps it, the released networks drop it.
-        width: channels of the first stage.
-        options: the others of `ResNet`.
+        blocks, width, options: as of `ResNet`.
     """
     return ResNet(blocks, num_classes, stem_conv=_conv(csc), stem_relu=stem_relu, width=width, **options)
 
@@ -68,12 +65,10 @@ def sdnet_all(
     Args:
         csc: how its CSC-layers code; its fields are options of the builder.
         blocks: residual blocks, or pairs of CSC-layers, in each of the four stages.
-        num_classes: length of the logits.
         shortcut: keep shortcuts and ReLUs.
         inner_relu: with shortcuts, a ReLU between the two CSC-layers of a block; released networks have none there.
         stem_relu: a ReLU after the stem's batch norm; by default where the others are kept.
-        width: channels of the first stage.
-        options: the others of `ResNet`.
+        width, options: as of `ResNet`.
     """
     conv = _conv(csc)
     block, pool = _residual(conv, inner_relu) if shortcut else _chained(conv)

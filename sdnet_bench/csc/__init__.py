@@ -1,19 +1,8 @@
-"""Convolutional sparse coding: the paper's Section 3 and Appendices A and B.
-
-operators   A and A*, the unit-norm projection       equations 2, 3, 5, 7
-solvers     soft threshold, ISTA, FISTA              equations 4, 6, 8
-spectrum    the step size by power iteration         equations 9, 10
-layer       the CSC-layer
-patches     the layer of SCN, patch by patch         Section 4, the baselines
-control     lambda, residuals and the projection, of a whole network
-chain       from a code back to the image            equations 13, 14
-replace     CSC-layers instead of convolutions       Section 3.2
-"""
+"""Convolutional sparse coding: the paper's Section 3 and Appendices A and B."""
 
 from .chain import carry, chain_to, rebuild
 from .control import (
     DictionaryProjection,
-    ResidualMeter,
     csc_layers,
     feeding_lambda,
     get_lambda,
@@ -37,7 +26,6 @@ __all__ = [
     "Dictionary",
     "DictionaryProjection",
     "PatchCodingConv2d",
-    "ResidualMeter",
     "carry",
     "chain_to",
     "check_lambda",

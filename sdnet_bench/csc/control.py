@@ -141,11 +141,7 @@ def shared_correlations(net: nn.Module) -> Iterator[None]:
 
 
 class ResidualMeter:
-    """Collects the norms |x - A z|_2 of each image in every batch.
-
-    Args:
-        attached: whether gradients flow through the norms.
-    """
+    """Collects the norms |x - A z|_2 of each image in every batch; with `attached`, gradients flow through them."""
 
     def __init__(self, *, attached: bool = False) -> None:
         self._attached = attached
@@ -169,10 +165,7 @@ class ResidualMeter:
 
 @contextmanager
 def residuals(net: nn.Module, *, attached: bool = False) -> Iterator[ResidualMeter]:
-    """Yields a new meter of the residuals of all CSC-layers, which observes every forward pass in the block.
-
-    With `attached` gradients flow through the residuals.
-    """
+    """Yields a new `ResidualMeter` of all CSC-layers, which observes every forward pass in the block."""
     meter = ResidualMeter(attached=attached)
     hooks = [layer.register_forward_hook(meter.observe) for layer in require_csc_layers(net)]
     try:

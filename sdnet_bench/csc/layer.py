@@ -34,14 +34,7 @@ def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
 
 @dataclass(frozen=True)
 class CSCOptions:
-    """How a network's CSC-layers code, whatever their shape: arguments of `CSCConv2d`, and options of an SDNet.
-
-    Args:
-        lambda_: the trade-off that the network is trained with; 0.1 in the paper.
-        steps: FISTA iterations; 2 in the paper.
-        nonnegative: constrain codes to z >= 0, as the released networks do and the paper's equations do not.
-        gradient_checkpointing: trade time for memory in training, see `CSCConv2d`.
-    """
+    """How all CSC-layers of an SDNet code: the arguments of `CSCConv2d` of these names. Numbers are the paper's."""
 
     lambda_: float = 0.1
     steps: int = 2
@@ -56,8 +49,7 @@ class CSCConv2d(nn.Module):
     `padding` h = ceil(H / stride), w = ceil(W / stride). `forward` writes nothing but its output.
 
     Args:
-        in_channels: M.
-        atoms: C, the output channels.
+        in_channels, atoms: input channels M, and output channels C.
         kernel_size: k; odd where no padding is given.
         stride: of the code grid.
         padding: zeros on each side of the input, less than k; by default k // 2.
@@ -122,8 +114,7 @@ class CSCConv2d(nn.Module):
         """x - A z, `(N, M, H, W)`, in float32 or better whatever the precision of the pass that made `code`."""
         with torch.autocast(image.device.type, enabled=False):
             dtype = self.dictionary.dtype
-            size = (image.shape[-2], image.shape[-1])
-            return image.to(dtype) - self.operator.synthesize(code.to(dtype), size)
+            return image.to(dtype) - self.operator.synthesize(code.to(dtype), image.shape[-2:])
 
     @torch.no_grad()
     def settle(self, start: Tensor | None = None, *, iterations: int | None = None) -> Tensor:

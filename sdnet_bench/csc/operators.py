@@ -6,6 +6,7 @@ convolution and the synthesis its transpose, at any stride and padding and for a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ class Dictionary:
         """A* x: the correlation of each atom with the image. `(N, M, H, W)` -> `(N, C, h, w)`."""
         return F.conv2d(image, self.atoms, None, self.stride, self._padding)
 
-    def synthesize(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+    def synthesize(self, code: Tensor, size: Sequence[int]) -> Tensor:
         """A z: the sum of atoms weighted by the code. `(N, C, h, w)` -> `(N, M, *size)`, equation (3).
 
         `size` is the (H, W) of the image; at stride 2 two sizes have the same code grid.

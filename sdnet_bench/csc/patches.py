@@ -131,8 +131,7 @@ class PatchCodingConv2d(nn.Module):
     and lambda are learned.
 
     Args:
-        in_channels: number of input channels, M.
-        atoms: number of atoms and output channels, C.
+        in_channels, atoms: input channels M, and output channels C.
         kernel_size: side of a patch, odd.
         stride: stride of the grid of patches.
         lambda_: initial value of the learned trade-off, in the units of the input, >= 0.

@@ -65,7 +65,7 @@ class Lasso:
 
         The step size scales the residual, which has fewer channels than the code.
         """
-        residual = self.image - self.dictionary.synthesize(point, self._size)
+        residual = self.image - self.dictionary.synthesize(point, self.image.shape[-2:])
         return self._shrink(point + self.dictionary.analyze(self.step_size * residual))
 
     def descend_from_zero(self) -> Tensor:
@@ -75,10 +75,6 @@ class Lasso:
 
     def _shrink(self, code: Tensor) -> Tensor:
         return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return (self.image.shape[-2], self.image.shape[-1])
 
 
 class Iterate(NamedTuple):

@@ -64,14 +64,9 @@ def _normalize(code: Tensor) -> Tensor:
 def _random_start(dictionary: Dictionary) -> Tensor:
     atoms = dictionary.atoms
     generator = torch.Generator().manual_seed(0)
-    side = _side(dictionary)
+    _, channels, kernel_size, _ = atoms.shape
+    side = DEEP_GRID if channels > 3 and kernel_size <= 3 else GRID
+    if dictionary.is_apart:
+        side = 1
     start = torch.randn(1, len(atoms), side, side, generator=generator, dtype=torch.float64)
     return _normalize(start.to(atoms.device, atoms.dtype))
-
-
-def _side(dictionary: Dictionary) -> int:
-    """Side of the code grid of the power iteration; 1 where patches do not overlap."""
-    _, channels, kernel_size, _ = dictionary.atoms.shape
-    if dictionary.is_apart:
-        return 1
-    return DEEP_GRID if channels > 3 and kernel_size <= 3 else GRID

@@ -87,10 +87,8 @@ def _open_digits(which: Which) -> Split:
     images = (large * 255).round().to(torch.uint8).repeat(1, 3, 1, 1)
     labels = torch.from_numpy(source.target).long()
     rest, test = hold_out(len(labels), 360)
-    if which == "test":
-        return _tensor_split(images, labels, test, Augmentation(flip=False))
     kept, held = hold_out(len(rest), 200)
-    places = [rest[at] for at in (kept if which == "train" else held)]
+    places = {"train": [rest[at] for at in kept], "validation": [rest[at] for at in held], "test": test}[which]
     return _tensor_split(images, labels, places, Augmentation(flip=False))
 
 

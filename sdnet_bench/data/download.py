@@ -14,7 +14,6 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from types import TracebackType
 from urllib.error import HTTPError, URLError
 
 from ..errors import DataError
@@ -37,11 +36,8 @@ class _MirrorError(Exception):
 def download(urls: Sequence[str], target: Path, md5: str, size: int | None, progress: Progress) -> None:
     """Downloads a file to `target` from the first of `urls` that works; resumes an interrupted download.
 
-    The partial file is `<target>.part`. A file that is at `target` already is checked and kept.
-
-    Args:
-        md5: md5 of the whole file.
-        size: size of the whole file in bytes, where it is known.
+    The partial file is `<target>.part`. A file that is at `target` already is checked and kept. `size` is in bytes,
+    None where it is not known.
 
     Raises:
         DataError: no mirror works, the md5 differs, or the file cannot be written.
@@ -110,7 +106,7 @@ class _Part:
                 self._take(chunk)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if not self.count:
             self._path.unlink(missing_ok=True)
@@ -132,8 +128,7 @@ class _Part:
 
     def finish(self, url: str, md5: str) -> None:
         """Moves the partial file to its place; removes it where the md5 differs."""
-        found = self._md5.hexdigest()
-        if found != md5:
+        if (found := self._md5.hexdigest()) != md5:
             self.clear()
             raise _MirrorError(f"{url} is damaged, expected md5 {md5}, got {found}")
         with writing(self._path.parent):

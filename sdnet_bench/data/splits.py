@@ -69,8 +69,7 @@ class Augmentation:
         """Augments images `(N, 3, H, W)`, each with its own crop and flip, without a loop over images."""
         count, channels, height, width = images.shape
         device = images.device
-        rows = self._source(count, height, generator)
-        columns = self._source(count, width, generator)
+        rows, columns = self._source(count, height, generator), self._source(count, width, generator)
         if self.flip:
             flipped = torch.randint(2, (count, 1), generator=generator, device=device) == 1
             columns = torch.where(flipped, columns.flip(1), columns)

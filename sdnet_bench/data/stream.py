@@ -29,14 +29,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Stream:
-    """A random corruption and severity per image, all with equal probability.
-
-    Args:
-        names: names of the corruptions.
-        severities: severities, 1 to 5.
-        family: family of the levels.
-        seed: seed of the draws and of the corruptions.
-    """
+    """A random corruption and severity per image, all with equal probability; `seed` decides the corruptions too."""
 
     names: tuple[str, ...]
     severities: tuple[int, ...]

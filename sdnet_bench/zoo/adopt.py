@@ -13,12 +13,9 @@ from .hub import is_published, published_files
 
 
 def adopt(folder: Path, root: Path) -> Path:
-    """Copies the published files of a model to `root`, under its name.
+    """Copies the published files of a model to `root`, under its name; returns the folder there.
 
     A recipe of that name in `root` is kept; other files of an earlier model are replaced.
-
-    Returns:
-        The folder in `root`.
 
     Raises:
         UsageError: the model was not trained here, or the recipe in `root` differs.

@@ -6,24 +6,23 @@ hold lambda, which was 0.1 in training, nor the normalisation of the images, whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD
+from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD, DEPTHS
 from ..config import Backbone, ModelConfig, Origin
 from ..csc import csc_layers, get_lambda, project_to_unit_norm
-from ..errors import InterruptError, ModelError, UnknownNameError
+from ..errors import InterruptError, ModelError, UnknownNameError, listed
 from ..progress import Progress
 from .checkpoint import build_net, making_run, run_folder, write_model
 from .weights import file_digest
 
 State = Mapping[str, Tensor]
 
-DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 BLOCKS = {
     kind.format(depth): blocks for depth, blocks in DEPTHS.items() for kind in ("resnet{}", "sdnet{}", "sdnet{}_all")
 }
@@ -62,21 +61,17 @@ def convert(
     dataset: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Makes a run of a released checkpoint; its logits equal those of the released network with these weights.
+    """Makes a run of a released checkpoint, and returns its folder, `name` in `runs_dir`.
 
-    The tensors of the file and of our network must correspond one to one. Atoms are scaled to unit norm, as the
-    released network does in each forward pass; lambda is the backbone's default, 0.1.
+    Its logits equal those of the released network with these weights. The tensors of the file and of our network must
+    correspond one to one. Atoms are scaled to unit norm, as the released network does in each forward pass; lambda is
+    the backbone's default, 0.1.
 
     Args:
         path: a file of `torch.save` with a state dict, or a dict with one as `state_dict`; no code in it is run.
         backbone: name of the network, one of `BLOCKS`.
-        runs_dir: folder of runs.
         progress: receives notes on the assumptions made.
         dataset: one of `LOADERS`; by default the one with these classes and this stem.
-        name: name of the run.
-
-    Returns:
-        The folder of the run.
 
     Raises:
         UsageError: the run exists already, or there is no such released network.
@@ -116,7 +111,7 @@ def _configure(path: Path, state: State, backbone: str, dataset: str | None) -> 
     names = (f"{_stem(backbone)}.weight", "linear.bias")
     stem, head = (state.get(name, torch.empty(())) for name in names)
     if (stem.ndim, head.ndim) != (4, 1):
-        got = _listed(state)
+        got = listed(state, MOST_LISTED)
         raise ModelError(f"{path} is no released {backbone}", expected=f"{names[0]} and {names[1]} in it", got=got)
     found = _dataset(path, len(head), stem.shape[-1], dataset)
     loader = LOADERS[found]
@@ -193,16 +188,11 @@ def _fill(net: nn.Module, state: State, names: Mapping[str, str], complaint: str
 
 def _compare(unknown: Collection[str], missing: Collection[str], complaint: str) -> None:
     """Raises a `ModelError` that lists unexpected and missing names."""
+    found = listed(unknown, MOST_LISTED) or None
     if missing:
-        raise ModelError(f"{complaint}: it lacks {_listed(missing)}", got=_listed(unknown) if unknown else None)
+        raise ModelError(f"{complaint}: it lacks {listed(missing, MOST_LISTED)}", got=found)
     if unknown:
-        raise ModelError(f"{complaint}: it has {_listed(unknown)} as well")
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The first names in order, as text."""
-    found = sorted(names)
-    return ", ".join(found[:MOST_LISTED]) + ", ..." * (len(found) > MOST_LISTED)
+        raise ModelError(f"{complaint}: it has {found} as well")
 
 
 def _tell(net: nn.Module, config: ModelConfig, progress: Progress) -> None:

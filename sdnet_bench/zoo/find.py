@@ -82,16 +82,13 @@ def add_model(
     csc_stem: bool = False,
     name: str | None = None,
 ) -> Path:
-    """Makes a run of a network that was trained elsewhere.
+    """Makes a run of a network that was trained elsewhere; returns its folder, `name` in `runs_dir`.
 
     Args:
         backbone: its name, such as `torchvision:resnet50`.
-        runs_dir: where the run goes.
-        progress: is told what is done.
         dataset: whose images it classifies; by default ImageNet's.
         weights: "pretrained", the name of published weights, or a safetensors file.
         csc_stem: put a CSC-layer in the place of its first convolution, whose weights become the atoms.
-        name: of the run.
 
     Raises:
         UsageError: there is such a run already, or nobody has published weights of this network.

@@ -37,9 +37,8 @@ def configure(backbone: Backbone, dataset: Dataset | None, given: Published | No
     """
     statistics = normalization(backbone.name) or ((dataset.mean, dataset.std) if dataset else None)
     if statistics is None:
-        raise UsageError(
-            f"nobody says how {backbone.name} normalises", expected="--dataset, whose statistics are taken"
-        )
+        what = f"nobody says how {backbone.name} normalises"
+        raise UsageError(what, expected="--dataset, whose statistics are taken")
     options = {"mean": statistics[0], "std": statistics[1]} | (given.options if given else {}) | backbone.options
     return ModelConfig(
         backbone=Backbone(name=backbone.name, options=options),
@@ -56,7 +55,6 @@ def initial_net(
     Args:
         config: what to build.
         given: the weights; None for fresh ones, drawn from torch's global generator.
-        progress: is told what stays fresh.
         new_head: whether weights for other classes may be left out.
 
     Raises:
@@ -78,15 +76,8 @@ def initial_net(
 def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
     """Classifies one image: what is wrong with network or images shows before a file is touched.
 
-    The network's buffers and torch's generator are left as they were.
-
-    Args:
-        net: on the CPU; it is in eval mode afterwards.
-        name: of its backbone.
-        dataset: whose images it shall classify.
-
-    Raises:
-        UsageError: it takes no images of that size, or makes no logits for these classes.
+    The network is on the CPU, and in eval mode afterwards; its buffers and torch's generator are left as they were. A
+    `UsageError` where it takes no images of that size, or makes no logits for these classes.
     """
     (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
     try:
@@ -113,9 +104,7 @@ def _without_trace(net: nn.Module) -> Iterator[None]:
 def find_weights(backbone: str, weights: str) -> Published:
     """The weights of that name; nothing is read but what says which they are.
 
-    Raises:
-        UsageError: there are none of that name.
-        ModelError: the file cannot be read.
+    A `UsageError` where there are none of that name, a `ModelError` where the file cannot be read.
     """
     if weights.endswith(".safetensors"):
         files = [Path(weights)]

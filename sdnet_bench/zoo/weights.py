@@ -23,11 +23,7 @@ SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files in order; empty where there are none.
-
-    Raises:
-        ModelError: the index of the shards cannot be read, or names other files.
-    """
+    """The weight files in order, if any; a `ModelError` where the index of shards is damaged or names other files."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     index = folder / INDEX
@@ -46,8 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
 def weights_digest(files: Sequence[Path]) -> str:
     """The sha256 of the weight file; for several files, of the output of `sha256sum` for them.
 
-    Raises:
-        ModelError: a file is missing or cannot be read.
+    A `ModelError` where a file is missing or cannot be read.
     """
     try:
         digests = [file_digest(path) for path in files]

@@ -32,12 +32,11 @@ def published(name: str, weights: str | None) -> None:
 def _factory(name: str) -> Callable[..., Any]:
     file, _, function = name.rpartition(":")
     module = _run(Path(file))
-    found = getattr(module, function, None)
+    found: Callable[..., Any] | None = getattr(module, function, None)
     if not callable(found):
         functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
         raise UnknownNameError(f"function in {file}", function, functions)
-    factory: Callable[..., Any] = found
-    return factory
+    return found
 
 
 def _run(path: Path) -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
@@ -13,13 +13,6 @@ from .network import External
 from .source import Published, Source
 
 SOURCES: dict[str, Source] = {"torchvision": torchvision, "timm": timm}
-
-
-class ExternalName(NamedTuple):
-    """The parts of a name such as `timm:convnext_tiny`."""
-
-    source: Source
-    name: str
 
 
 def is_external(name: str) -> bool:
@@ -32,17 +25,17 @@ def is_code(name: str) -> bool:
     return is_external(name) and name.rpartition(":")[0].endswith(".py")
 
 
-def parse(name: str) -> ExternalName:
-    """Parses a name; an `UnknownNameError` where the source before the colon is unknown."""
+def parse(name: str) -> tuple[Source, str]:
+    """The source and the name in it; an `UnknownNameError` where the source before the colon is unknown."""
     if is_code(name):
-        return ExternalName(factories, name)
+        return factories, name
     source, _, rest = name.partition(":")
     if source == "hf":
         hint = "Name it as the model of a command, or its file of weights with --weights."
         raise UsageError(f"{name} is a trained model, no architecture", hint=hint)
     if source not in SOURCES:
         raise UnknownNameError("source of networks", source, SOURCES, hint="A function is path/to/file.py:name.")
-    return ExternalName(SOURCES[source], rest)
+    return SOURCES[source], rest
 
 
 def published(backbone: str, weights: str | None = None) -> Published | None:
@@ -64,7 +57,6 @@ def build_external(
 
     Args:
         backbone: full name. Positional only, because it decides whether code is run.
-        num_classes: length of the logits.
         mean, std: mean and standard deviation of the pixels; by default those of the source.
         options: options of the network's own builder.
 

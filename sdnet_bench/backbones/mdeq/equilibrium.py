@@ -36,13 +36,6 @@ class Bound(Protocol):
         """A state `(N, D)` as features of each resolution."""
 
 
-class Bindable(Protocol):
-    """The function f(., .)."""
-
-    def bind(self, injection: Tensor) -> Bound:
-        """The function f(., u) for u `(N, C, H, W)`."""
-
-
 class Equilibrium(nn.Module):
     """Maps u, `(N, C, H, W)`, to the features of z*, without autocast.
 
@@ -50,7 +43,7 @@ class Equilibrium(nn.Module):
     output is f applied ten times from zero, with ordinary back-propagation; eval mode always solves.
 
     Args:
-        transform: f, a module that is `Bindable`.
+        transform: f, a module with a method `bind` from u to f(., u), a `Bound`.
         steps: largest number of steps of a solve.
         backward_steps: largest number of steps of the solve for the gradient.
         warmup: steps of the optimiser before training solves.
@@ -66,15 +59,18 @@ class Equilibrium(nn.Module):
         self, transform: nn.Module, *, steps: int, backward_steps: int, warmup: int, gradient: str = "implicit"
     ) -> None:
         super().__init__()
+        if gradient not in GRADIENTS:
+            raise UsageError("unknown gradient of an equilibrium", expected=" or ".join(GRADIENTS), got=gradient)
         self.transform = transform
         self.solver, self.adjoint = Broyden(steps), Broyden(backward_steps)
         self.unrolled, self.phantom = Repeated(WARMUP_APPLICATIONS), Repeated(5, damping=0.7)
-        self.gradient = check_gradient(gradient)
+        self.gradient = gradient
         self.register_buffer("warmup", torch.tensor(warmup))
 
     def forward(self, injection: Tensor) -> list[Tensor]:
         with torch.autocast(injection.device.type, enabled=False):
-            function: Bound = self.transform.bind(injection.to(self._dtype))  # type: ignore[operator]
+            dtype = next(self.parameters()).dtype
+            function: Bound = self.transform.bind(injection.to(dtype))  # type: ignore[operator]
             return function.split(self._state(function))
 
     def _state(self, function: Bound) -> Tensor:
@@ -89,10 +85,6 @@ class Equilibrium(nn.Module):
     def after_step(self) -> None:
         """Decreases `warmup` by one step."""
         self.warmup.sub_(1).clamp_(min=0)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
 
     def extra_repr(self) -> str:
         return f"gradient={self.gradient}"
@@ -131,13 +123,6 @@ def adjoint_solution(function: Map, found: Tensor, arriving: Tensor, solver: Bro
         return unit + torch.autograd.grad(after, state, w, retain_graph=True)[0]
 
     return size * solver(backward, unit, unit.norm(dim=1)).state  # type: ignore[no-any-return]
-
-
-def check_gradient(name: str) -> str:
-    """Returns `name`; a `UsageError` unless it is a gradient of an equilibrium."""
-    if name not in GRADIENTS:
-        raise UsageError("unknown gradient of an equilibrium", expected=" or ".join(GRADIENTS), got=name)
-    return name
 
 
 def equilibria(net: nn.Module) -> list[Equilibrium]:

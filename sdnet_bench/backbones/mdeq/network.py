@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ..normalize import Normalize
-from ..resnet import CIFAR10_MEAN, CIFAR10_STD
+from ..resnet import CIFAR10_MEAN, CIFAR10_STD, conv
 from .equilibrium import Equilibrium
-from .transform import Transform, conv
+from .transform import Transform
 
 EXPANSION = 4
 """Output channels of the head's bottlenecks, relative to the channels inside."""
@@ -46,10 +46,7 @@ class Bottleneck(nn.Module):
 class Head(nn.Module):
     """Combines features of all resolutions, from the finest to the coarsest, into one vector `(N, out_channels)`.
 
-    Args:
-        in_channels: channels of each resolution.
-        channels: channels inside the bottleneck of each resolution.
-        out_channels: length of the vector.
+    Each resolution, of `in_channels`, has a bottleneck with `channels` inside.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: Sequence[int], out_channels: int) -> None:
@@ -70,7 +67,6 @@ class MDEQ(nn.Module):
     """Images `(N, 3, H, W)` in [0, 1] to logits `(N, num_classes)`.
 
     Args:
-        num_classes: length of the logits.
         channels: channels of each resolution; the first has the size of the image, halved by each downsampling.
         head: channels inside the bottleneck of each resolution.
         features: length of the vector that is classified.
@@ -135,27 +131,16 @@ def mdeq(
     """The MDEQ of the paper's Table 1 ("LARGE"): 11.1 million parameters.
 
     Args:
-        num_classes: length of the logits.
         width: channels of the first resolution, doubled at each of the next. The head's channels are in proportion: 14
             and 1680 at a width of 32.
         branches: number of resolutions.
-        steps: largest number of steps of Broyden's method.
-        backward_steps: largest number of steps of Broyden's method for the gradient.
-        dropout: share of the channels of f that are dropped in training.
-        warmup: steps of the optimiser before training solves for the equilibrium.
-        options: `gradient` of `Equilibrium`; `downsampling`, `mean` and `std` of `MDEQ`.
+        steps, backward_steps, warmup: as of `Equilibrium`; its `gradient` is among the options.
+        dropout: as of `MDEQ`; its `downsampling`, `mean` and `std` are among the options.
     """
-    return MDEQ(
-        num_classes,
-        channels=[width << branch for branch in range(branches)],
-        head=[_scaled(14 << branch, width, 32) for branch in range(branches)],
-        features=_scaled(1680, width, 32),
-        steps=steps,
-        backward_steps=backward_steps,
-        dropout=dropout,
-        warmup=warmup,
-        **options,
-    )
+    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
+    channels = [width << branch for branch in range(branches)]
+    head = [_scaled(14 << branch, width, 32) for branch in range(branches)]
+    return MDEQ(num_classes, channels=channels, head=head, features=_scaled(1680, width, 32), **options)
 
 
 def mdeq_tiny(
@@ -172,17 +157,9 @@ def mdeq_tiny(
 
     Arguments are those of `mdeq`; the head's channels are 8, 16 and 200 at a width of 24.
     """
-    return MDEQ(
-        num_classes,
-        channels=[width, width],
-        head=[_scaled(8, width, 24), _scaled(16, width, 24)],
-        features=_scaled(200, width, 24),
-        steps=steps,
-        backward_steps=backward_steps,
-        dropout=dropout,
-        warmup=warmup,
-        **options,
-    )
+    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
+    head = [_scaled(count, width, 24) for count in (8, 16)]
+    return MDEQ(num_classes, channels=[width, width], head=head, features=_scaled(200, width, 24), **options)
 
 
 def _scaled(count: int, width: int, own: int) -> int:

@@ -33,11 +33,9 @@ class Solution(NamedTuple):
 
 
 class InverseJacobian:
-    """Broyden's estimate of the inverse Jacobian of f(z) - z: -I plus one rank-one term per step.
+    """Broyden's estimate of the inverse Jacobian of f(z) - z: -I plus one rank-one term per step, at most `rank`.
 
-    Args:
-        like: a state, `(N, D)`.
-        rank: largest number of terms.
+    It is made for states `(N, D)` with the shape, dtype and device of `like`.
     """
 
     def __init__(self, like: Tensor, rank: int) -> None:
@@ -112,11 +110,7 @@ class Broyden(nn.Module):
 class Repeated(nn.Module):
     """Damped iteration with its autograd graph: z <- damping f(z) + (1 - damping) z.
 
-    The residual of the solution is that of the last step.
-
-    Args:
-        steps: number of iterations.
-        damping: in (0, 1]; at 1 it is plain iteration.
+    Damping is in (0, 1]; at 1 it is plain iteration. The residual of the solution is that of the last step.
     """
 
     def __init__(self, steps: int, damping: float = 1.0) -> None:

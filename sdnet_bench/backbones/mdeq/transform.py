@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..resnet import conv
 from .solvers import Map
 
 EXPANSION = 5
@@ -25,11 +26,6 @@ GROUPS, LAST_GROUPS = 8, 4
 def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     """Group normalisation with the largest number of groups, at most `groups`, that divides the channels."""
     return nn.GroupNorm(max(count for count in range(1, groups + 1) if channels % count == 0), channels)
-
-
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
-    """A convolution padded to keep the size of its input at stride 1."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
 
 
 class NormedConv(nn.Module):
@@ -57,12 +53,7 @@ class NormedConv(nn.Module):
 
 
 class Block(nn.Module):
-    """The residual block of one resolution.
-
-    Args:
-        channels: number of channels, c.
-        dropout: share of channels that are dropped in training, in [0, 1).
-    """
+    """The residual block of one resolution of c `channels`; a share `dropout` of them is dropped in training."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
@@ -141,7 +132,7 @@ class BoundTransform:
 
     def __call__(self, state: Tensor) -> Tensor:
         hidden = [block(z) for block, z in zip(self.blocks, self.split(state), strict=True)]
-        return torch.cat([_flat(leave(hidden)) for leave in self.exits], dim=1)
+        return torch.cat([leave(hidden).permute(0, 2, 3, 1).flatten(1) for leave in self.exits], dim=1)
 
     def start(self) -> Tensor:
         """The zero state, `(N, D)`."""
@@ -155,10 +146,6 @@ class BoundTransform:
     @property
     def _sizes(self) -> list[int]:
         return [math.prod(shape) for shape in self.shapes]
-
-
-def _flat(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1).flatten(1)
 
 
 class Transform(nn.Module):

@@ -53,11 +53,7 @@ class Verification:
 
 
 def verify(name: str, data_dir: Path, progress: Progress | None = None) -> Verification:
-    """Reads every member of an archive completely and checks it.
-
-    Raises:
-        DataError: no member is there.
-    """
+    """Reads every member of an archive completely and checks it; a `DataError` where no member is there."""
     archive, progress = find_archive(name), progress or Progress()
     if not any(archive.path(data_dir, member).exists() for member in archive.members):
         hint = f"Get it with `sdnet-bench data fetch {archive.name}`."
@@ -90,20 +86,15 @@ def check_member(archive: Archive, member: str, data_dir: Path, progress: Progre
 def _form(archive: Archive, member: str, data_dir: Path) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of a member; a `DataError` where they are wrong."""
     if archive.layout == "folders":
-        for severity in SEVERITIES:
-            _require_content(folder_files(archive, data_dir, member, severity))
+        for file, _ in (each for severity in SEVERITIES for each in folder_files(archive, data_dir, member, severity)):
+            if not os.path.getsize(file):
+                raise DataError(f"{file} is empty")
         return (len(SEVERITIES), len(places(archive, data_dir))), "JPEG"
     if member == LABELS:
         labels = array_labels(archive, data_dir)
         return labels.shape, "integers"
     rows = array_rows(archive, data_dir, member)
     return rows.shape, str(rows.dtype)
-
-
-def _require_content(files: list[tuple[str, int]]) -> None:
-    for file, _ in files:
-        if not os.path.getsize(file):
-            raise DataError(f"{file} is empty")
 
 
 def _verdict(archive: Archive, member: str, data_dir: Path, found: Digests) -> tuple[Verdict, str | None]:

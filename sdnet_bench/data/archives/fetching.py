@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
@@ -24,15 +25,12 @@ def fetch(
     keep: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Downloads and unpacks the members of an archive that are missing.
+    """Downloads and unpacks the members of an archive that are missing; returns the paths of all requested ones.
 
     Args:
         corruptions: registered names; by default all that the archive holds.
         offline: use only tar files that are in the archive's folder already.
         keep: keep the downloaded tar files. Those that were there before are always kept.
-
-    Returns:
-        The paths of the requested members.
 
     Raises:
         UsageError: there is no such archive or corruption.
@@ -58,10 +56,8 @@ Plan = list[tuple[TarFile, list[str]]]
 
 def _refuse_generated(archive: Archive, data_dir: Path) -> None:
     if Manifest.read(archive.folder(data_dir)):
-        hint = "Name another folder with --data-dir, or remove it."
-        raise DataError(
-            f"{archive.folder(data_dir)} holds generated images, never to be mixed with official", hint=hint
-        )
+        what = f"{archive.folder(data_dir)} holds generated images, never to be mixed with official"
+        raise DataError(what, hint="Name another folder with --data-dir, or remove it.")
 
 
 def _is_here(archive: Archive, member: str, data_dir: Path, progress: Progress) -> bool:
@@ -113,7 +109,7 @@ def _require_space(tar: Path, file: TarFile, members: int) -> None:
 def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
     """Unpacks members to a scratch folder, checks them, and moves them to their place."""
     with scratch_in(archive.folder(data_dir)) as scratch:
-        place = _Place({archive.file_name(member) for member in members})
+        place = partial(_below, {archive.file_name(member) for member in members})
         unpack(tar, scratch / archive.name, place, progress)
         for member in members:
             _require_published(archive, check_member(archive, member, scratch, progress, fresh=True), tar)
@@ -130,17 +126,10 @@ def _require_published(archive: Archive, found: Member, tar: Path) -> None:
         raise DataError(f"{found.name} in {tar.name} is not official", expected=f"md5 {official}", got=found.md5)
 
 
-class _Place:
-    """Finds members in any folder of a tar file."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def __call__(self, name: PurePosixPath) -> PurePosixPath | None:
-        for depth, part in enumerate(name.parts):
-            if part in self._names:
-                return PurePosixPath(*name.parts[depth:])
-        return None
+def _below(wanted: set[str], name: PurePosixPath) -> PurePosixPath | None:
+    """The part of a path from the first of the `wanted` names on; None where it has none of them."""
+    found = next((depth for depth, part in enumerate(name.parts) if part in wanted), None)
+    return None if found is None else PurePosixPath(*name.parts[found:])
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -72,11 +72,9 @@ class ArrayWriter:
 
 
 class FolderWriter:
-    """Files `<severity>/<class>/<image>.JPEG` with the names of the clean images.
+    """Files `<severity>/<class>/<image>.JPEG`, with the names of the clean `files`: (path, label) of each.
 
-    Args:
-        whole: (path, label) of all clean images; every class gets a folder.
-        files: (path, label) of the images that are corrupted.
+    Every class of `whole`, the clean images of all classes, gets a folder.
     """
 
     def __init__(

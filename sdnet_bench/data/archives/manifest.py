@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from ...config import Frozen
 from ...errors import BenchError, DataError
 from ...files import replacing
 from ...progress import Progress
@@ -22,10 +23,8 @@ DIGESTS = ".digests.json"
 CHUNK = 1 << 20
 
 
-class GeneratedMember(BaseModel):
+class GeneratedMember(Frozen):
     """A generated member: how it was made, and its digest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     corruption: str | None
     levels: tuple[float | tuple[float, ...], ...]
@@ -35,10 +34,8 @@ class GeneratedMember(BaseModel):
     jpeg_quality: int | None
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """All generated members of a folder: `images` of the `of` test images of a data set, spread evenly, one seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     archive: str
     dataset: str

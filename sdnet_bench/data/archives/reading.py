@@ -19,12 +19,9 @@ from .table import LABELS, Archive, find_archive
 
 
 def open_archive(name: str, corruption: str, severity: int, data_dir: Path) -> Split:
-    """The images of one corruption and severity, each with its place in the clean test split as its index.
+    """The images of one corruption and severity (1 to 5), each with its place in the clean test split as its index.
 
-    Args:
-        name: name of an archive, or of the data set that it belongs to.
-        corruption: registered name.
-        severity: 1 to 5.
+    `name` is that of an archive, or of the data set that it belongs to.
 
     Raises:
         UsageError: there is no such archive, corruption or severity.

@@ -17,15 +17,11 @@ LABELS = "labels"
 
 @dataclass(frozen=True)
 class TarFile:
-    """A file to be downloaded.
+    """A file to be downloaded from the first of `urls` that works.
 
     Args:
-        name: name of the file.
-        md5: md5 of the whole file.
-        gigabytes: approximate size.
-        urls: mirrors, in the order in which they are tried.
         members: the corruptions (and labels) in it, each with its md5 or None.
-        size: exact size in bytes, where it is known.
+        size: exact size in bytes, where it is known; `gigabytes` is the approximate one.
     """
 
     name: str
@@ -75,7 +71,6 @@ class Archive:
         return [LABELS] if self.layout == "npy" else []
 
     def folder(self, data_dir: Path) -> Path:
-        """The folder of the archive."""
         return data_dir / self.name
 
     def path(self, data_dir: Path, member: str) -> Path:

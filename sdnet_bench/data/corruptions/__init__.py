@@ -1,12 +1,5 @@
 """The corruptions of the -C benchmarks (Hendrycks & Dietterich, 2019): `(3, H, W)` uint8 to uint8.
 
-corruption  the value object, the registry, `corrupt` and the generator of an image
-noise       gaussian, shot, speckle, impulse; needs only NumPy
-blur        gaussian, glass, defocus, motion, zoom
-weather     fog, frost, snow, spatter
-digital     contrast, brightness, saturation, JPEG, pixels, elastic
-pixels      shared functions: rounding and resampling
-
 The levels of the archives' severities are in `severities.toml`. Our images follow the distributions of the archives;
 their pixels differ, because the archives have no seed. ImageNet-C and Tiny-ImageNet-C were also saved as JPEG of
 quality 85; images that are corrupted on the fly are not.

@@ -86,17 +86,9 @@ CORRUPTIONS: Registry[Corruption] = Registry(
 
 
 def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, index: int) -> NDArray[np.uint8]:
-    """One corrupted image.
+    """One image `(3, H, W)` uint8, corrupted to the same shape and type.
 
-    Args:
-        name: name of a registered corruption.
-        image: `(3, H, W)` uint8.
-        level: parameters of the corruption.
-        seed: seed of the whole corrupted set.
-        index: index of the image in its split.
-
-    Returns:
-        `(3, H, W)` uint8.
+    The `seed` is that of the whole corrupted set, the `index` that of the image in its split.
 
     Raises:
         UsageError: a library is not installed.

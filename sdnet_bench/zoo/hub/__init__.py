@@ -1,28 +1,12 @@
 """Model folders on the Hugging Face Hub: downloaded, uploaded, and validated the same way in both directions.
 
-layout    names of repositories, and the published files of a model folder
-validate  checks all files of a model folder
-client    calls to the Hub; turns errors, warnings and bars of its library into ours
-download  makes a run of a model on the Hub
-upload    publishes a model folder as one commit
-
 Weights are safetensors, all other files are text or images; no code from the Hub is run.
 """
 
 from __future__ import annotations
 
 from .download import pull
-from .layout import HUB, folder_name, is_published, repository
-from .upload import Upload, plan_push, published_files, push
+from .layout import HUB, folder_name, is_published
+from .upload import plan_push, published_files, push
 
-__all__ = [
-    "HUB",
-    "Upload",
-    "folder_name",
-    "is_published",
-    "plan_push",
-    "published_files",
-    "pull",
-    "push",
-    "repository",
-]
+__all__ = ["HUB", "folder_name", "is_published", "plan_push", "published_files", "pull", "push"]

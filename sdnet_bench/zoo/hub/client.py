@@ -47,7 +47,7 @@ class _Notes(logging.Handler):
 def asking(repo: str, progress: Progress) -> Iterator[None]:
     """Inside a block, errors of the library become a `ModelError`, its messages notes; its own bars are off."""
     try:
-        with _as_notes(progress), _without_bars():
+        with _speaking_through(progress):
             yield
     except InterruptError:
         raise
@@ -67,23 +67,15 @@ def _cause(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _as_notes(progress: Progress) -> Iterator[None]:
-    library = logging.getLogger("huggingface_hub")
+def _speaking_through(progress: Progress) -> Iterator[None]:
+    library, had_bars = logging.getLogger("huggingface_hub"), not are_progress_bars_disabled()
     handlers, library.handlers = library.handlers, [_Notes(progress)]
     try:
+        disable_progress_bars()
         yield
     finally:
         library.handlers = handlers
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    were_off = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
+        if had_bars:
             enable_progress_bars()
 
 

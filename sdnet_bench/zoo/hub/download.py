@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
 from ...config import CONFIG, ORIGIN, Origin
-from ...errors import InterruptError, ModelError, UsageError
+from ...errors import InterruptError, ModelError, UsageError, listed
 from ...files import make_folder
 from ...progress import Progress
 from ...records import RecordStore, read_results
@@ -32,7 +32,6 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
     Args:
         name: `hf:owner/name`.
         folder: folder of the new run.
-        progress: shows the download.
         revision: a branch, a tag or a commit; by default the latest.
 
     Raises:
@@ -61,18 +60,13 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
 def _wanted(repo: str, sizes: dict[str, int]) -> dict[str, int]:
     """The files to download with their sizes in bytes; a `ModelError` where they are not a complete model."""
     if CONFIG not in sizes:
-        raise ModelError(f"{repo} is no model of sdnet-bench", expected=f"{CONFIG} in it", got=_some(sizes))
+        got = listed(sizes, 5) or "nothing"
+        raise ModelError(f"{repo} is no model of sdnet-bench", expected=f"{CONFIG} in it", got=got)
     if not any(is_published(name, WEIGHT_FILES) for name in sizes):
         pickles = [name for name in sizes if is_published(name, PICKLES)]
         hint = "Pickles are not read: they can run anything." if pickles else None
-        raise ModelError(f"{repo} has no weights", expected=WEIGHTS, got=_some(pickles or sizes), hint=hint)
+        raise ModelError(f"{repo} has no weights", expected=WEIGHTS, got=listed(pickles or sizes, 5), hint=hint)
     return {name: size for name, size in sizes.items() if is_published(name)}
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first five names, as text."""
-    listed = sorted(names)
-    return ", ".join(listed[:5]) + ", ..." * (len(listed) > 5) or "nothing"
 
 
 def _fetch(repo: str, commit: str, sizes: dict[str, int], folder: Path, progress: Progress) -> None:

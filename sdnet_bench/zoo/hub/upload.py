@@ -37,16 +37,9 @@ class Upload:
 
 
 def plan_push(folder: Path, name: str, *, private: bool = False) -> Upload:
-    """Checks a model folder and returns the planned upload, without any request to the Hub.
+    """Checks a model folder and plans its upload to `owner/name`, with or without `hf:`; no request to the Hub.
 
-    Args:
-        folder: folder of the model.
-        name: `owner/name`, with or without `hf:`.
-        private: whether the repository is private.
-
-    Raises:
-        UsageError: the model was not trained here.
-        BenchError: a file is missing or damaged, or the network is a Python file.
+    Raises the errors of `published_files`.
     """
     return Upload(repository(name), folder, published_files(folder), private)
 
@@ -77,10 +70,7 @@ def published_files(folder: Path) -> tuple[Path, ...]:
 
 
 def push(upload: Upload, progress: Progress) -> str:
-    """Publishes a model as one commit, which also removes outdated weight files.
-
-    Returns:
-        The URL of the commit.
+    """Publishes a model as one commit, which also removes outdated weight files; returns the URL of the commit.
 
     Raises:
         UsageError: `private` is set and the repository is public.

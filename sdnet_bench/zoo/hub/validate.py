@@ -13,6 +13,8 @@ from ...errors import ModelError, UnknownNameError
 from ...records import read_results
 from ..checkpoint import read_model
 
+MISSING = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
+
 
 def check_config(folder: Path) -> None:
     """Checks that a configuration is valid, and that it has a sha256 and a known backbone and data set."""
@@ -24,22 +26,16 @@ def check_config(folder: Path) -> None:
     try:
         _ = parse(name) if is_external(name) else BACKBONES[name]
     except UnknownNameError as error:
-        hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
-        raise ModelError(f"{folder} needs another backbone: {error}", hint=hint) from None
-    _check_dataset(folder, config.dataset)
-
-
-def _check_dataset(folder: Path, name: str) -> None:
-    if name not in DATASETS:
-        hint = "A plugin may be missing; `sdnet-bench plugins` lists what is here."
-        raise ModelError(f"{folder} is of an unknown data set", expected="one that is registered", got=name, hint=hint)
+        raise ModelError(f"{folder} needs another backbone: {error}", hint=MISSING) from None
+    if config.dataset not in DATASETS:
+        what, expected = f"{folder} is of an unknown data set", "one that is registered"
+        raise ModelError(what, expected=expected, got=config.dataset, hint=MISSING)
 
 
 def check(folder: Path) -> None:
     """Checks configuration, weights and their sha256, recipe, records and card of a model folder.
 
-    Raises:
-        BenchError: a file is missing or damaged, or would run code.
+    A `BenchError` where a file is missing or damaged, or would run code.
     """
     check_config(folder)
     read_model(folder)
