@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -150,18 +150,14 @@ def _reconstruction(
     """The reconstruction in float64: the part due to deep codes is below the rounding errors of float32."""
     image, size = normalize(pixels), (pixels.shape[-2], pixels.shape[-1])
     rebuilt = rebuild(chain, code, size)
-    contrast, added = (_contrast(part) for part in (image, rebuilt - rebuild(chain, torch.zeros_like(code), size)))
+    parts = (image, rebuilt - rebuild(chain, torch.zeros_like(code), size))
+    contrast, added = (part - part.mean((1, 2, 3), keepdim=True) for part in parts)
     stretched = image.mean((1, 2, 3), keepdim=True) + _norms(contrast) * added / _norms(added)
     pictures = [(part * normalize.std + normalize.mean).clamp(0, 1) for part in (rebuilt, stretched)]
     errors = _norms(rebuilt - image) / _norms(image)
     psnr = -10 * (pictures[0] - pixels).square().mean((1, 2, 3)).log10()
     correlations = (contrast / _norms(contrast) * added / _norms(added)).sum((1, 2, 3))
     return Reconstruction(layer, *(part.numpy() for part in (*pictures, errors.flatten(), psnr, correlations)))
-
-
-def _contrast(images: Tensor) -> Tensor:
-    """Images `(n, 3, H, W)` minus the mean of each image."""
-    return images - images.mean((1, 2, 3), keepdim=True)
 
 
 def _norms(images: Tensor) -> Tensor:
@@ -229,20 +225,15 @@ def measure_sparsity(
 @contextmanager
 def watching(layers: Mapping[int, nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
     """Calls `see` with number and output of each layer in every forward pass of a block."""
-    hooks = [
-        layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
-        for number, layer in layers.items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for number, layer in layers.items():
+            hook = layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
+            hooks.callback(hook.remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 HALF = 128
 """Number of bins on each side of zero."""
-
 LEAST = -100
 """Exponent of an empty histogram, below that of any other."""
 

@@ -32,9 +32,7 @@ class Group:
     """Cells that differ only in what classifies their images, with everything needed to measure them.
 
     Args:
-        cells: one or more cells.
         model: the model, its network on the runtime's device.
-        dataset: data set of the images.
         split: the images before corruption and attack.
         journal: journal of the attack, from which it is resumed.
         rules: the rules that choose a lambda per image, by their names in the cells.
@@ -78,15 +76,10 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
     transform = _corruption(group.cells[0].images, group.dataset.family)
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
     _tell_missed(group, found[choices[0]])
+    results = zip(group.cells, (found[choice] for choice in choices), strict=True)
     return [
-        Record.of(
-            group.model.name,
-            cell,
-            found[choice].correct,
-            metrics=_metrics(found[choice]),
-            provenance=group.provenance(cell),
-        )
-        for cell, choice in zip(group.cells, choices, strict=True)
+        Record.of(group.model.name, cell, result.correct, _metrics(result), group.provenance(cell))
+        for cell, result in results
     ]
 
 
@@ -116,9 +109,7 @@ def _metrics(result: EvalResult) -> dict[str, float]:
         found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
     if lambda_ is not None:
         found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
-    if result.convergence is not None:
-        found |= result.convergence.summary()
-    return found
+    return found | (result.convergence.summary() if result.convergence is not None else {})
 
 
 def _attack(group: Group, task: Task) -> list[Record]:
@@ -131,8 +122,7 @@ def _attack(group: Group, task: Task) -> list[Record]:
         _seal(group, writer, evaluation)
     metrics = _solved_under_attack(group, solves)
     return [
-        Record.of_attack(group.model.name, cell, lost[cell], metrics=metrics, provenance=group.provenance(cell))
-        for cell in group.cells
+        Record.of_attack(group.model.name, cell, lost[cell], metrics, group.provenance(cell)) for cell in group.cells
     ]
 
 
@@ -165,7 +155,6 @@ def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[C
 
 
 def _scorer(group: Group, cell: Cell) -> Scorer:
-    """The scorer of a cell."""
     choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.inference.precision)
     defence = cell.inference.defence or ""
     other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
