@@ -77,9 +77,8 @@ class RecordStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RecordError(
-                f"cannot write {self.path}: {error}", hint="Name another folder with --runs-dir."
-            ) from None
+            hint = "Name another folder with --runs-dir."
+            raise RecordError(f"cannot write {self.path}: {error}", hint=hint) from None
         self.keep(record)
 
     def keep(self, record: Record) -> None:

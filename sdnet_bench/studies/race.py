@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import norm
 
 from ..errors import UsageError
-from ..records import Cell, Images, Outcomes, Record
-from .workbench import Block, Workbench
+from ..records import Cell, Outcomes, Record
+from .workbench import Workbench
 
 FIRST_BLOCK = 250
 
@@ -65,9 +65,10 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
     alive: tuple[float, ...] = tuple(sorted(lambdas))
     z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
     records: list[Record] = []
-    what = f"race, {cell.images.corruption} {cell.images.level:g}"
+    whole = cell.images
+    what = f"race, {whole.corruption} {whole.level:g}"
     for block in pairwise([0, *ends]):
-        images = _block_of(bench, cell.images, block)
+        images = bench.images(whole.split, whole.limit, block, corruption=whole.corruption, level=whole.level)
         inferences = [cell.inference.at(lambda_) for lambda_ in sorted({bench.trained_lambda, *alive})]
         title = f"{what}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
         records += bench.measure([bench.cell(images, inference) for inference in inferences], title)
@@ -108,10 +109,6 @@ def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:
     difference = (wins - losses) / n
     variance = max(0.0, (wins + losses + 1) / n - difference**2) / n
     return difference + z * float(np.sqrt(variance))
-
-
-def _block_of(bench: Workbench, images: Images, block: Block) -> Images:
-    return bench.images(images.split, images.limit, block, corruption=images.corruption, level=images.level)
 
 
 def _outcomes(records: Sequence[Record], lambda_: float) -> Outcomes:

@@ -174,8 +174,7 @@ class Workbench:
         return Cell(kind=kind, weights=self.model.weights, images=images, inference=chosen, attack=attack)
 
     def measure(
-        self,
-        cells: Sequence[Cell], title: str, rules: Mapping[str, LambdaRule] | None = None, *, save: bool = False
+        self, cells: Sequence[Cell], title: str, rules: Mapping[str, LambdaRule] | None = None, *, save: bool = False
     ) -> list[Record]:
         """The records of the cells, in their order. Missing ones are measured and stored.
 
