@@ -124,10 +124,8 @@ def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
     found = {model.weights: model for model in models}
     bench.others |= {weights: bench.runtime.place(model.net) for weights, model in found.items()}
     names = Counter(model.name for model in (bench.model, *found.values()))
-    return {
-        model.name if names[model.name] == 1 else f"{model.name} ({weights[:8]})": weights
-        for weights, model in found.items()
-    }
+    marks = {weights: f" ({weights[:8]})" if names[model.name] > 1 else "" for weights, model in found.items()}
+    return {f"{model.name}{marks[weights]}": weights for weights, model in found.items()}
 
 
 def _find_partner(bench: Workbench) -> list[Model]:
