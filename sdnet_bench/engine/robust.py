@@ -63,13 +63,11 @@ class RobustEval(Generic[Key]):
 
     Args:
         net: network on the runtime's device, in eval mode; the attacked network is derived from it.
-        setting: the attack.
         scorers: the classifiers; each has its own outcome.
         own: key of the scorer that classifies as the attacked network does, if there is one. For it an image counts as
             fooled as soon as one iterate of the attack fools it.
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
-        seed: seed of all random numbers.
         keep: called with the adversarial images of every batch.
     """
 
@@ -145,9 +143,8 @@ def robust_evaluate(
     """Attacks a split. Returns for every scorer and cause (`CLEAN` or an attack by name) which images were lost to it,
     `(n,)` bool.
 
-    Args:
-        journal: its entries are not computed again; every batch is added to it.
-        task: advanced by one for every image whose outcome is final.
+    Entries of the journal are not computed again; every batch is added to it. `task` is advanced by one for every image
+    whose outcome is final.
     """
     evaluation.net.eval()
     processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()

@@ -116,10 +116,7 @@ def measure_adaptive(
 ) -> list[Record]:
     """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities.
 
-    Args:
-        images: the clean images.
-        per: "set" or "image", see `choose_and_measure`.
-        archived: read corrupted images from the data set's -C archive instead of corrupting them here.
+    `images` are the clean ones, `archived` is that of `measure_corrupted`, and `per` that of `choose_and_measure`.
     """
     severities, records = list(severities), []
     for fit in fits:
@@ -173,12 +170,9 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:
-    """The saved fits of these corruptions; a `ModelError` where one is missing.
+    """The saved fits of these corruptions, with the FISTA iterations of `inference`, by default those of training.
 
-    The fit of "unknown" noise pools the fits of the four noises.
-
-    Args:
-        inference: inference with the FISTA iterations of the fits; by default those of training.
+    The fit of "unknown" noise pools the fits of the four noises. A `ModelError` where one is missing.
     """
     require_csc_layers(bench.model.net)
     fits, steps = saved_fits(bench), inference.steps if inference else None

@@ -41,9 +41,8 @@ def chain_of(net: nn.Module) -> tuple[Normalize, list[nn.Module]]:
     require_csc_layers(net)
     path = net.path() if isinstance(net, Chained) else []
     if not path or not isinstance(path[0], Normalize):
-        raise UsageError(
-            "this network does not say which way its images take", hint="Its backbone needs a method path(), as ResNet."
-        )
+        hint = "Its backbone needs a method path(), as ResNet."
+        raise UsageError("this network does not say which way its images take", hint=hint)
     return path[0], path[1:]
 
 
@@ -64,10 +63,7 @@ def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
 
     The atoms of the stem are its dictionary. An atom of a deeper layer is a patch of that layer's input, which the
     chain of dictionaries, equation (14), maps to the pixels. A result larger than an image is cropped to its centre.
-
-    Args:
-        layer: number of a layer on the chain that the network begins with, else a `UsageError`.
-        most: largest number of atoms, in the order of the layer.
+    The first `most` atoms are returned. A `UsageError` where the chain of the network has no layer of this number.
     """
     _, links = chain_of(bench.model.net)
     *before, last = chain_to(links, layer)
@@ -120,13 +116,8 @@ def rebuild_inputs(
 ) -> Features:
     """Test images reconstructed from the codes of layers through the chain of dictionaries (Figure 4, equation 14).
 
-    Args:
-        places: places of the images in the test split.
-        layers: numbers of layers on the chain that the network begins with; by default all.
-        lambda_: the trade-off; by default that of training.
-
-    Raises:
-        UsageError: there is no such image, or no chain from such a layer to the pixels.
+    `places` are those in the test split. By default all layers of the chain are taken, at the lambda of training. A
+    `UsageError` where there is no such image, or no chain from such a layer to the pixels.
     """
     net = bench.model.net.eval()
     _, links = chain_of(net)
@@ -201,10 +192,8 @@ def measure_sparsity(
 ) -> Sparsity:
     """Histograms of the codes of all layers over the test images, in float32 (Figure 6).
 
-    Args:
-        layer: number of the layer that is drawn; a `UsageError` where there is none of that number.
-        limit: number of images, spread evenly over the split; None for all.
-        lambda_: the trade-off; by default that of training.
+    `layer` is the one that is drawn, else a `UsageError`; `limit` images are spread evenly over the split. Lambda is by
+    default that of training.
     """
     net, split = bench.model.net.eval(), bench.split("test", limit)
     layers = dict(enumerate(coding_layers(net), start=1))

@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
 from torch import Tensor, nn
 
 from ..attacks import INPUT_TRANSFORMS
@@ -56,10 +54,6 @@ class Group:
         inference = cell.inference
         return self.rules[inference.rule] if inference.rule and inference.lambda_ is None else inference.lambda_
 
-    def provenance(self, cell: Cell) -> dict[str, Any]:
-        """The provenance of a cell's record."""
-        return self.runtime.provenance() | {"precision": cell.inference.precision}
-
 
 def measure_group(group: Group, task: Task) -> list[Record]:
     """The records of a group of cells, in their order; `task` is advanced by one per image."""
@@ -67,7 +61,8 @@ def measure_group(group: Group, task: Task) -> list[Record]:
     with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
         records = _attack(group, task) if first.attack else _evaluate(group, task)
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
-    return [record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}) for record in records]
+    provenance = group.runtime.provenance() | {"precision": first.inference.precision, "seconds": seconds}
+    return [record.model_copy(update={"provenance": provenance}) for record in records]
 
 
 def _evaluate(group: Group, task: Task) -> list[Record]:
@@ -77,10 +72,7 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
     _tell_missed(group, found[choices[0]])
     results = zip(group.cells, (found[choice] for choice in choices), strict=True)
-    return [
-        Record.of(group.model.name, cell, result.correct, _metrics(result), group.provenance(cell))
-        for cell, result in results
-    ]
+    return [Record.of(group.model.name, cell, result.correct, _metrics(result)) for cell, result in results]
 
 
 def _tell_missed(group: Group, result: EvalResult) -> None:
@@ -121,9 +113,7 @@ def _attack(group: Group, task: Task) -> list[Record]:
     if writer:
         _seal(group, writer, evaluation)
     metrics = _solved_under_attack(group, solves)
-    return [
-        Record.of_attack(group.model.name, cell, lost[cell], metrics, group.provenance(cell)) for cell in group.cells
-    ]
+    return [Record.of_attack(group.model.name, cell, lost[cell], metrics) for cell in group.cells]
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:

@@ -28,12 +28,7 @@ FIRST_BLOCK = 250
 
 @dataclass(frozen=True)
 class Rules:
-    """When a race ends.
-
-    Args:
-        confidence: confidence of the result, in (0, 1).
-        tolerance: difference of accuracies that is ignored, in [0, 1).
-    """
+    """When a race ends: confidence of the result, in (0, 1), and ignored difference of accuracies, in [0, 1)."""
 
     confidence: float = 0.95
     tolerance: float = 0.01
@@ -88,13 +83,7 @@ def block_ends(size: int) -> list[int]:
 
 
 def judge(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> RaceState:
-    """Compares lambdas on the same images.
-
-    Args:
-        outcomes: for each lambda `(n,)`, which images were classified correctly.
-        z: quantile of the normal distribution for one comparison.
-        tolerance: as in `Rules`.
-    """
+    """Compares lambdas by their outcomes `(n,)` on the same images, at quantile z of the normal distribution."""
     leader = max(outcomes, key=lambda lambda_: (outcomes[lambda_].mean(), -lambda_))
     bounds = {
         lambda_: upper_bound(correct, outcomes[leader], z) for lambda_, correct in outcomes.items() if lambda_ != leader

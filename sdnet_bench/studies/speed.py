@@ -199,10 +199,7 @@ def run_bench(
 ) -> list[Measurement]:
     """Measures the networks of these titles, by default `NETWORKS`; ResNet-18 is always measured, and first.
 
-    Args:
-        titles: texts that `Network.parse` reads.
-        scale: factor of the widths, > 0.
-        batch_size, rounds: at least 1.
+    `Network.parse` reads the titles; `scale` > 0 is a factor of the widths. At least one image and one round are taken.
 
     Raises:
         UsageError: a network cannot be read or built, or `scale` is out of range.

@@ -106,14 +106,7 @@ class Workbench:
         level: Level | None = None,
         archive: str | None = None,
     ) -> Images:
-        """Images of the data set, clean or corrupted, with the seed of the workbench.
-
-        Args:
-            limit: number of images, spread evenly over the split; None for all.
-            block: range (start, stop) of these in the seed's shuffled order.
-            severity: severity of the corruption, which decides `level`.
-            archive: origin and md5 of the archive's part that holds the images; None corrupts them here.
-        """
+        """Images of the data set, with the seed of the workbench; a severity decides the level. See `Images`."""
         archived = self.archived(corruption, severity, limit) if archive else None
         return Images(
             dataset=self.dataset.name,
@@ -179,7 +172,6 @@ class Workbench:
         """The records of the cells, in their order. Missing ones are measured and stored.
 
         Args:
-            title: title of the task that is shown.
             rules: the rules that choose a lambda per image, by their names in the cells.
             save: also store the adversarial images in `adversarial_folder`; missing ones are made again.
         """
