@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
 from torch import Tensor, nn
 
 from ..attacks import INPUT_TRANSFORMS
