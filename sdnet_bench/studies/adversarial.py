@@ -67,10 +67,9 @@ def run_attack(
     *,
     save: bool = False,
 ) -> list[Record]:
-    """Attacks clean test images by the given protocols; for a network without lambda only "matched" exists.
+    """Attacks clean test images by the protocols (None: the usual ones); without lambda only "matched" exists.
 
     Args:
-        protocols: protocols; by default the `usual_protocols`.
         lambdas: lambdas at which images are scored, besides lambda_0; by default those of the paper's Figure 2. Lambda
             is first tuned among them, on as many validation images as there are test images. Attacks other than PGD
             are matched only at lambda_0 and at the tuned lambda.

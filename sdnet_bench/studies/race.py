@@ -55,12 +55,11 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
 
     `find_points` computes a point from them. lambda_0 is measured on all blocks of the race, for its residual.
     """
-    rules, size = rules or Rules(), len(bench.split_of(cell.images))
-    ends = block_ends(size)
+    rules, whole = rules or Rules(), cell.images
+    ends = block_ends(len(bench.split_of(whole)))
     alive: tuple[float, ...] = tuple(sorted(lambdas))
     z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
     records: list[Record] = []
-    whole = cell.images
     what = f"race, {whole.corruption} {whole.level:g}"
     for block in pairwise([0, *ends]):
         images = bench.images(whole.split, whole.limit, block, corruption=whole.corruption, level=whole.level)

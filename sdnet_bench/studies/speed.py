@@ -65,7 +65,7 @@ class Network:
     name: str
     options: dict[str, Any]
     parameters: int = 0
-    """Number of trainable parameters."""
+    """Number of trainable parameters, counted by `parse`."""
 
     @classmethod
     def parse(cls, title: str, scale: float) -> Network:
