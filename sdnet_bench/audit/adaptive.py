@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..attacks import AttackRun, craft
 from ..csc import residuals
-from ..data import Batch
 from ..engine.evaluate import BATCH_SIZE, is_correct
 from ..records import UNKNOWN, Record
 from ..records.lambda_fit import LambdaFit
@@ -40,16 +38,15 @@ WINDOW = 32
 
 def check_pipeline(scope: Scope) -> CheckResult:
     """C4: an attack through r(x), lambda(r) and the network to the logits."""
-    records = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.images), "adaptive")
-    detached, attached = records
-    return judge_pipeline(scope.transferred_to_rule(str(detached.inference.rule)), detached, attached)
+    detached, attached = scope.measure(adaptive_cells(scope.bench, scope.pgd, scope.images), "adaptive")
+    return judge_pipeline(scope.transferred(rule=detached.inference.rule), detached, attached)
 
 
 def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> CheckResult:
     """The result of C4 from PGD at lambda_0, and PGD through the rule without and with its gradient, all scored with
     the rule."""
     worst = min(accuracy(detached), accuracy(attached))
-    gap, both = accuracy(transfer) - worst, in_percent(unbroken([detached, attached]))
+    gap = accuracy(transfer) - worst
     says = (
         f"With a lambda for each image by its residual it keeps {accuracy(transfer):.1f} % of transferred images, "
         f"{accuracy(detached):.1f} % when the attack follows lambda step by step and {accuracy(attached):.1f} % when "
@@ -59,7 +56,7 @@ def judge_pipeline(transfer: Record, detached: Record, attached: Record) -> Chec
         "transfer": accuracy(transfer),
         "detached": accuracy(detached),
         "attached": accuracy(attached),
-        "union": both,
+        "union": in_percent(unbroken([detached, attached])),
         "gap": gap,
         "images": transfer.n,
     }
@@ -112,24 +109,11 @@ def mean_residuals(measured: MeasuredResiduals) -> dict[str, Tensor]:
 
 
 def _measure_residuals(scope: Scope, fit: LambdaFit) -> MeasuredResiduals:
-    found = list(_adversarial(scope))
-    clean, adversarial = (
-        torch.cat([_residuals(scope, pixels[place], fit) for *pixels, _ in found]) for place in (0, 1)
-    )
-    return MeasuredResiduals([(adversarial, labels) for _, adversarial, labels in found], clean, adversarial)
-
-
-def _adversarial(scope: Scope) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of clean images, adversarial images made at lambda_0, and labels."""
-    net, run = scope.bench.model.net, AttackRun(scope.pgd)
-    for batch in _batches(scope):
-        pixels = scope.runtime.to_pixels(batch.images)
-        made = craft(net, pixels, batch.labels, run, batch.index.tolist(), seed=scope.bench.seed)
-        yield pixels, made.last, batch.labels
-
-
-def _batches(scope: Scope) -> Iterator[Batch]:
-    return scope.split.batches(BATCH_SIZE, scope.runtime.device)
+    batches = list(scope.split.batches(BATCH_SIZE, scope.runtime.device))
+    attacked = [(scope.attacked(batch), batch.labels) for batch in batches]
+    clean = [_residuals(scope, scope.runtime.to_pixels(batch.images), fit) for batch in batches]
+    adversarial = [_residuals(scope, pixels, fit) for pixels, _ in attacked]
+    return MeasuredResiduals(attacked, torch.cat(clean), torch.cat(adversarial))
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..attacks import AttackRun, craft
 from ..csc import using_lambda
 from ..data import Batch
 from .scope import Scope
@@ -85,15 +84,14 @@ def observe(scope: Scope, batch: Batch) -> Behaviour:
     net, pixels = scope.bench.model.net.eval(), scope.runtime.to_pixels(batch.images)
     state, generators = _state(net), _generators(pixels.device)
     once = _logits(net, pixels)
-    same_generators = _equal(generators, _generators(pixels.device))
-    same_state = _equal(state, _state(net))
+    same_generator, same_state = _equal(generators, _generators(pixels.device)), _equal(state, _state(net))
     again, alone = _logits(net, pixels), torch.cat([_logits(net, image[None]) for image in pixels])
     return Behaviour(
         same_logits=torch.equal(once, again),
         same_state=same_state,
-        same_generator=same_generators,
+        same_generator=same_generator,
         batch_difference=float((once - alone).abs().max() / once.abs().max()),
-        same_attack=torch.equal(*(_attacked(scope, pixels, batch) for _ in range(2))),
+        same_attack=torch.equal(scope.attacked(batch), scope.attacked(batch)),
     )
 
 
@@ -113,8 +111,3 @@ def _equal(before: list[Tensor], now: list[Tensor]) -> bool:
 
 def _state(net: nn.Module) -> list[Tensor]:
     return [tensor.clone() for tensor in (*net.parameters(), *net.buffers())]
-
-
-def _attacked(scope: Scope, pixels: Tensor, batch: Batch) -> Tensor:
-    run = AttackRun(scope.pgd)
-    return craft(scope.bench.model.net, pixels, batch.labels, run, batch.index.tolist(), seed=scope.bench.seed).last

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 
 from ..records import Cell, Record
 
-CONTROL = "noise"
-"""Name of the control: random noise, recorded like an attack."""
-
 
 def exceeds(points: float, threshold: float, n: int) -> bool:
     """Whether a difference is above a threshold, both in points, and more than one image of n."""
@@ -18,13 +15,13 @@ def exceeds(points: float, threshold: float, n: int) -> bool:
 def on_same_network(records: Iterable[Record], cell: Cell) -> list[Record]:
     """The records of attacks on the images of `cell`, scored by the same inference, with at most its radius.
 
-    The control is left out.
+    Random noise, the control, is recorded like an attack and left out.
     """
     return [record for record in records if _same(record.cell, cell)]
 
 
 def _same(cell: Cell, wanted: Cell) -> bool:
-    if cell.attack is None or wanted.attack is None or cell.attack.name == CONTROL:
+    if cell.attack is None or wanted.attack is None or cell.attack.name == "noise":
         return False
     return (
         wanted.attack.threat.covers(cell.attack.threat)

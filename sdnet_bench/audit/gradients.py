@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from ..csc import csc_layers, using_lambda
 from ..engine.evaluate import BATCH_SIZE, evaluate
 from ..records import AttackSetting, Record
 from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
+from ..studies.codes import watching
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import union_attacks
@@ -74,7 +74,7 @@ def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record
     gain = 0.0 if dlr is None else accuracy(ce) - accuracy(dlr)
     beaten = exceeds(gain, DLR, ce.n)
     verdict: Verdict = "fail" if zero > MANY_ZERO else "warn" if zero > SOME_ZERO or beaten else "pass"
-    figures = {f"{name}{_at(health)}": value for health in found for name, value in _figures(health).items()}
+    figures = {name: value for health in found for name, value in _figures(health).items()}
     figures |= {"apgd-ce": accuracy(ce), "DLR beats CE by": gain, "images": ce.n}
     where = " or ".join(f"{at:g}" for at in sorted({at for at in counted if at is not None}))
     at = f" at lambda {where}" if where else ""
@@ -86,12 +86,9 @@ def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record
 
 
 def _figures(health: Health) -> dict[str, float]:
-    codes = {} if health.zero_codes is None else {"zero codes": health.zero_codes}
-    return {"zero gradients": health.zero_gradients, **codes, "logit scale": health.logit_scale}
-
-
-def _at(health: Health) -> str:
-    return "" if health.lambda_ is None else f" at lambda {health.lambda_:g}"
+    at = "" if health.lambda_ is None else f" at lambda {health.lambda_:g}"
+    codes = {} if health.zero_codes is None else {f"zero codes{at}": health.zero_codes}
+    return {f"zero gradients{at}": health.zero_gradients, **codes, f"logit scale{at}": health.logit_scale}
 
 
 def _says_scale(found: Sequence[Health]) -> str:
@@ -109,8 +106,9 @@ def _says_scale(found: Sequence[Health]) -> str:
 def probe(scope: Scope, lambda_: float | None) -> Health:
     """Measures gradients, codes and logits of the clean test images at one lambda."""
     net, runtime = scope.bench.model.net.eval(), scope.runtime
-    lost, scales = [], []
-    with using_lambda(net, lambda_), zero_codes(net) as codes:
+    lost, scales, codes = [], [], list[Tensor]()
+    layers = dict(enumerate(csc_layers(net)))
+    with using_lambda(net, lambda_), watching(layers, lambda _, code: codes.append((code == 0).float().mean())):
         for batch in scope.split.batches(BATCH_SIZE, runtime.device):
             gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
             lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN counts as no gradient
@@ -125,22 +123,6 @@ def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, T
     logits = net(pixels)
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
     return gradient, logits.detach()
-
-
-@contextmanager
-def zero_codes(net: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the share of zeros in every code of a CSC-layer inside a block."""
-    found: list[Tensor] = []
-
-    def observe(layer: nn.Module, inputs: tuple[Tensor, ...], code: Tensor) -> None:
-        found.append((code == 0).float().mean())
-
-    hooks = [layer.register_forward_hook(observe) for layer in csc_layers(net)]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def check_surrogates(scope: Scope) -> CheckResult:
@@ -164,10 +146,10 @@ def surrogate_settings(scope: Scope) -> dict[str, AttackSetting]:
     with another gradient.
     """
     net = scope.bench.model.net
-    own = {layer.steps for layer in csc_layers(net)}
-    more = [steps for steps in scope.budget.surrogate_steps if own and steps not in own]
-    changes: dict[str, dict[str, object]] = {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
-    if own:
+    changes: dict[str, dict[str, object]] = {}
+    if own := {layer.steps for layer in csc_layers(net)}:
+        more = [steps for steps in scope.budget.surrogate_steps if steps not in own]
+        changes |= {f"{steps} FISTA iterations": {"inference_steps": steps} for steps in more}
         changes["a smooth threshold"] = {"smooth": True}
     changes |= {f"the {name} gradient": {"gradient": name} for name in other_gradients(net)}
     return {name: scope.pgd.model_copy(update=change) for name, change in changes.items()}

@@ -74,11 +74,9 @@ def check_power(scope: Scope) -> CheckResult:
 
 
 def _harder(scope: Scope) -> dict[str, AttackSetting]:
-    steps = {
-        f"{factor} x the steps": attack_setting(scope.threat, factor * scope.pgd.steps)
-        for factor in scope.budget.step_factors
-    }
-    return steps | {f"{RESTARTS} restarts": attack_setting(scope.threat, restarts=RESTARTS)}
+    threat, steps, factors = scope.threat, scope.pgd.steps, scope.budget.step_factors
+    longer = {f"{factor} x the steps": attack_setting(threat, factor * steps) for factor in factors}
+    return longer | {f"{RESTARTS} restarts": attack_setting(threat, restarts=RESTARTS)}
 
 
 def judge_power(runs: Runs, num_classes: int) -> CheckResult:

@@ -53,9 +53,9 @@ def overview(audits: Sequence[Audit]) -> str:
     return _table(head, [*_side_by_side(known, accuracies), *_side_by_side(titles, verdicts)])
 
 
-def _side_by_side(names: Mapping[str, str], columns: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
+def _side_by_side(names: Mapping[str, str], columns: Sequence[Mapping[str, str]]) -> list[list[str]]:
     """A line for each key of `names`: the name, and the value of each column, or a dash where it has none."""
-    yield from ([name, *(column.get(key, "—") for column in columns)] for key, name in names.items())
+    return [[name, *(column.get(key, "—") for column in columns)] for key, name in names.items()]
 
 
 def read_audits(folder: Path) -> list[Audit]:
@@ -89,10 +89,8 @@ def read_audit(path: Path) -> Audit:
 
 def _threat_model(audit: Audit) -> Iterator[str]:
     budget, many = audit.budget, f"{audit.images} images, spread evenly over the test split of {audit.dataset}"
-    ball = (
-        "every pixel moves by at most" if audit.norm == "linf" else "an image moves by a Euclidean distance of at most"
-    )
-    yield f"Threat: {ball} {show_eps(audit.eps)} and stays in [0, 1]; {many}, seed {audit.seed}."
+    moved = "every pixel moves by" if audit.norm == "linf" else "an image moves by a Euclidean distance of"
+    yield f"Threat: {moved} at most {show_eps(audit.eps)} and stays in [0, 1]; {many}, seed {audit.seed}."
     yield "The attacker knows the weights and, unless an attack is called transfer, the lambda that it is scored at."
     if audit.tuned_lambda is not None:
         usable = ", ".join(f"{lambda_:g}" for lambda_ in audit.usable_lambdas)
@@ -108,12 +106,9 @@ def _threat_model(audit: Audit) -> Iterator[str]:
 
 def _accuracies(audit: Audit) -> dict[str, Value]:
     """The measured accuracies with their intervals, by field of `Accuracies`."""
-    values = {name: getattr(audit.accuracies, field) for name, field in ACCURACIES.items()}
-    return {name: _with_interval(value, audit.images) for name, value in values.items() if value is not None}
-
-
-def _with_interval(percent: float, n: int) -> Value:
-    return Value(percent, *wilson(round(percent * n / 100), n), n)
+    values, n = {name: getattr(audit.accuracies, field) for name, field in ACCURACIES.items()}, audit.images
+    known = {name: value for name, value in values.items() if value is not None}
+    return {name: Value(value, *wilson(round(value * n / 100), n), n) for name, value in known.items()}
 
 
 def _sum(audit: Audit) -> str:
@@ -144,6 +139,6 @@ def _worth(audit: Audit) -> str:
     return f"{figure} stands up to the checks."
 
 
-def _table(head: Sequence[str], lines: Iterator[list[str]] | Sequence[list[str]]) -> str:
+def _table(head: Sequence[str], lines: Sequence[list[str]]) -> str:
     """A pipe table of text, aligned to the left."""
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])

@@ -27,8 +27,6 @@ CHECKS: tuple[tuple[Check, Callable[[Scope], CheckResult]], ...] = (
     (determinism.STATE, determinism.check_state),
     (transfer.COST, transfer.check_cost),
 )
-PREPROCESSING = ("mean", "std")
-"""Options of a backbone that are not part of its architecture."""
 
 
 def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Sequence[str] = ()) -> Audit:
@@ -42,9 +40,8 @@ def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Seque
     started = time.perf_counter()
     scope = Scope.open(bench, threat, budget, others)
     checks = tuple(ask(scope, question, check) for question, check in CHECKS)
-    accuracies = measure_accuracies(scope)
     backbone = bench.model.config.backbone
-    options = [f"{name} {value}" for name, value in backbone.options.items() if name not in PREPROCESSING]
+    options = [f"{name} {value}" for name, value in backbone.options.items() if name not in ("mean", "std")]
     return Audit(
         model=bench.model.name,
         architecture=", ".join([backbone.name, *options]),
@@ -58,7 +55,7 @@ def run_audit(bench: Workbench, threat: Threat, budget: Budget, *, others: Seque
         tuned_lambda=scope.tuned,
         usable_lambdas=scope.usable,
         budget=budget,
-        accuracies=accuracies,
+        accuracies=measure_accuracies(scope),
         checks=checks,
         provenance=scope.runtime.provenance() | {"seconds": round(time.perf_counter() - started, 1)},
     )

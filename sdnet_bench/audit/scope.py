@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..attacks import INPUT_TRANSFORMS
+from torch import Tensor
+
+from ..attacks import INPUT_TRANSFORMS, AttackRun, craft
 from ..config import LAMBDAS
 from ..csc import csc_layers
-from ..data import Split
+from ..data import Batch, Split
 from ..engine.runtime import Runtime
 from ..errors import ModelError, UnknownNameError, UsageError
 from ..records import AttackSetting, Cell, Images, Record, Threat
@@ -84,21 +86,15 @@ class Scope:
         crafted = setting.model_copy(update={"crafted_at": self.tuned})
         return self.bench.cell(self.images, self.bench.inference(self.tuned), crafted)
 
-    def crafted_at(self, lambdas: tuple[float, ...], lambda_: float) -> Cell:
-        """The cell of PGD on the mean logits of `lambdas`, scored at `lambda_`."""
-        crafted = self.pgd.model_copy(update={"crafted_at": lambdas})
-        return self.bench.cell(self.images, self.bench.inference(lambda_), crafted)
+    def attacked(self, batch: Batch) -> Tensor:
+        """The images of a batch, `(N, 3, H, W)` in [0, 1], after PGD on the network in its present state."""
+        pixels, run, index = self.runtime.to_pixels(batch.images), AttackRun(self.pgd), batch.index.tolist()
+        return craft(self.bench.model.net, pixels, batch.labels, run, index, seed=self.bench.seed).last
 
-    def transferred(self, lambda_: float | None = None, defence: str | None = None) -> Record:
-        """The record of PGD at the lambda of training, scored at a lambda, optionally behind a defence."""
+    def transferred(self, lambda_: float | None = None, rule: str | None = None, defence: str | None = None) -> Record:
+        """The record of PGD at the lambda of training, scored at a lambda or by a rule, optionally behind a defence."""
         self.measure(self._transfer_cells, "transfer")
-        return self.measure([self._transfer_cell(lambda_, defence)], "transfer")[0]
-
-    def transferred_to_rule(self, rule: str) -> Record:
-        """The record of PGD at the lambda of training, scored by robust inference."""
-        return next(
-            record for record in self.measure(self._transfer_cells, "transfer") if record.inference.rule == rule
-        )
+        return self.measure([self._transfer_cell(lambda_, rule, defence)], "transfer")[0]
 
     def measure(self, cells: Sequence[Cell], title: str) -> list[Record]:
         """The records of cells, in their order."""
@@ -117,9 +113,9 @@ class Scope:
         defended = [self._transfer_cell(defence=defence) for defence in self.defences.values()]
         return [*grid, self._transfer_cell(), *defended]
 
-    def _transfer_cell(self, lambda_: float | None = None, defence: str | None = None) -> Cell:
+    def _transfer_cell(self, lambda_: float | None = None, rule: str | None = None, defence: str | None = None) -> Cell:
         crafted = self.pgd.model_copy(update={"crafted_at": self.bench.model.trained_lambda})
-        return self.bench.cell(self.images, self.bench.inference(lambda_, defence=defence), crafted)
+        return self.bench.cell(self.images, self.bench.inference(lambda_, rule=rule, defence=defence), crafted)
 
 
 def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
@@ -128,10 +124,8 @@ def _lend(bench: Workbench, others: Sequence[str]) -> dict[str, str]:
     found = {model.weights: model for model in models}
     bench.others |= {weights: bench.runtime.place(model.net) for weights, model in found.items()}
     names = Counter(model.name for model in (bench.model, *found.values()))
-    return {
-        model.name if names[model.name] == 1 else f"{model.name} ({weights[:8]})": weights
-        for weights, model in found.items()
-    }
+    marks = {weights: f" ({weights[:8]})" if names[model.name] > 1 else "" for weights, model in found.items()}
+    return {f"{model.name}{marks[weights]}": weights for weights, model in found.items()}
 
 
 def _find_partner(bench: Workbench) -> list[Model]:

@@ -49,12 +49,7 @@ PLACEBO = Check(
     "Placebo defences",
     f"Fails where a placebo comes within {GAP:g} points of the transfer figure; warns where it gets half of its gain.",
 )
-COST = Check(
-    "C12",
-    "What lambda costs on clean images",
-    f"Warns above {SMALL_GAP:g} point.",
-    needs="lambda",
-)
+COST = Check("C12", "What lambda costs on clean images", f"Warns above {SMALL_GAP:g} point.", needs="lambda")
 
 
 def check_matched(scope: Scope) -> CheckResult:
@@ -81,13 +76,11 @@ def judge_matched(transfer: Record, matched: Record) -> CheckResult:
 def union_attacks(scope: Scope) -> dict[str, Record]:
     """Records of white-box attacks and of a black-box attack, by name, at the tuned lambda."""
     apgd = ["apgd-ce", "apgd-dlr"] if scope.bench.dataset.num_classes > 2 else ["apgd-ce"]
-    settings = [
-        scope.pgd,
-        *(attack_setting(scope.threat, scope.budget.apgd_steps, name=name) for name in apgd),
-        attack_setting(scope.threat, scope.budget.queries, name="square"),
-    ]
-    records = scope.measure([scope.white_box(setting) for setting in settings], "several attacks")
-    return {setting.name: record for setting, record in zip(settings, records, strict=True)}
+    settings = {"pgd": scope.pgd}
+    settings |= {name: attack_setting(scope.threat, scope.budget.apgd_steps, name=name) for name in apgd}
+    settings["square"] = attack_setting(scope.threat, scope.budget.queries, name="square")
+    records = scope.measure([scope.white_box(setting) for setting in settings.values()], "several attacks")
+    return dict(zip(settings, records, strict=True))
 
 
 def autoattack(scope: Scope) -> Record | None:
@@ -121,9 +114,9 @@ def judge_union(pgd: Record, records: Mapping[str, Record]) -> CheckResult:
 
 def check_ensemble(scope: Scope) -> CheckResult:
     """C3: an attack on the mean logits of all usable lambdas."""
-    assert scope.tuned is not None
-    records = scope.measure([scope.crafted_at(scope.usable, lambda_) for lambda_ in scope.grid], "ensemble")
-    return judge_ensemble(scope.transferred(scope.tuned), records)
+    bench, crafted = scope.bench, scope.pgd.model_copy(update={"crafted_at": scope.usable})
+    cells = [bench.cell(scope.images, bench.inference(lambda_), crafted) for lambda_ in scope.grid]
+    return judge_ensemble(scope.transferred(scope.tuned), scope.measure(cells, "ensemble"))
 
 
 def judge_ensemble(transfer: Record, ensemble: Sequence[Record]) -> CheckResult:
@@ -191,8 +184,10 @@ def judge_placebos(
         figures |= {name: accuracy(record), f"{name}, clean": clean_accuracy(record)}
     scored = f"Other networks that scored them: {', '.join(networks) or 'none'}."
     if tuned is None:
-        says = f"The network itself keeps {accuracy(undefended):.1f} % of the images"
-        says += f", and has no lambda to gain by; behind placebos: {', '.join(scores)}. {scored}"
+        says = (
+            f"The network itself keeps {accuracy(undefended):.1f} % of the images, and has no lambda to gain by; "
+            f"behind placebos: {', '.join(scores)}. {scored}"
+        )
         return PLACEBO.answer("not applicable", says, figures)
     gain, theirs = (accuracy(record) - accuracy(undefended) for record in (tuned, placebos[best]))
     verdict, comparison = compare_gains(gain, theirs, best, tuned.n)

@@ -32,11 +32,6 @@ class AdversarialWriter:
     """Writes the adversarial images of a split as they are made; images that are not attacked stay clean.
 
     Images are rounded to uint8 inside the ball. A new image replaces an earlier one; an unfinished set is continued.
-
-    Args:
-        folder: folder of this set.
-        split: the clean images.
-        setting: the attack.
     """
 
     def __init__(self, folder: Path, split: Split, setting: AttackSetting) -> None:

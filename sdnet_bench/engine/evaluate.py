@@ -61,9 +61,7 @@ class Accumulator:
 
     @classmethod
     def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Accumulator:
-        """An accumulator for one choice: with residuals if it is in `own`, with lambdas if it is a rule, and with
-        convergence if the network `solves` for equilibria.
-        """
+        """With residuals if the choice is in `own`, lambdas if it is a rule, convergence if the network `solves`."""
         return cls(
             correct=[],
             residual=[] if choice in own else None,
@@ -109,11 +107,8 @@ def evaluate(
 ) -> dict[Choice, EvalResult]:
     """Classifies a split for each choice of lambda, and measures residuals at the network's own lambda.
 
-    Args:
-        net: network on the runtime's device; put into eval mode.
-        lambdas: the choices of lambda, hashable.
-        transform: applied to each batch before classification, once for all choices.
-        task: advanced by one for every image and choice.
+    The network, on the runtime's device, is put into eval mode. Each batch is transformed once for all choices. `task`
+    is advanced by one for every image and choice.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()

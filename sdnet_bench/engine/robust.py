@@ -9,8 +9,9 @@ not depend on its batch, so this changes outcomes only by rounding errors.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -49,18 +50,11 @@ def attack_runs(setting: AttackSetting, num_classes: int) -> list[AttackRun]:
     """The runs of an attack, in order."""
     found = []
     for name, restarts in SUITES.get(setting.name, ((setting.name, setting.restarts),)):
-        part = setting.model_copy(update={"name": name, "steps": _budget(setting, name)})
-        found += [AttackRun(part, restart) for restart in range(_restarts(name, restarts, num_classes))]
+        steps = setting.steps * (QUERIES if name == "square" and setting.name in SUITES else 1)
+        part = setting.model_copy(update={"name": name, "steps": steps})
+        targets = min(restarts, num_classes - 1)  # a targeted attack has a wrong class for each restart
+        found += [AttackRun(part, restart) for restart in range(targets if name in TARGETED else restarts)]
     return found
-
-
-def _budget(setting: AttackSetting, name: str) -> int:
-    return setting.steps * QUERIES if name == "square" and setting.name in SUITES else setting.steps
-
-
-def _restarts(name: str, wanted: int, num_classes: int) -> int:
-    """Number of restarts; for targeted attacks at most the number of wrong classes."""
-    return min(wanted, num_classes - 1) if name in TARGETED else wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +63,11 @@ class RobustEval(Generic[Key]):
 
     Args:
         net: network on the runtime's device, in eval mode; the attacked network is derived from it.
-        setting: the attack.
         scorers: the classifiers; each has its own outcome.
         own: key of the scorer that classifies as the attacked network does, if there is one. For it an image counts as
             fooled as soon as one iterate of the attack fools it.
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
-        seed: seed of all random numbers.
         keep: called with the adversarial images of every batch.
     """
 
@@ -88,11 +80,6 @@ class RobustEval(Generic[Key]):
     rule: LambdaRule | None = None
     seed: int = 0
     keep: Keep | None = None
-
-    @property
-    def own_index(self) -> int | None:
-        """The position of `own` among the scorers; None where there is none."""
-        return None if self.own is None else list(self.scorers).index(self.own)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
         """One run of the attack on a batch of remaining images."""
@@ -120,23 +107,17 @@ class RobustEval(Generic[Key]):
 
 @dataclass(eq=False)
 class AttackState:
-    """The outcomes of the images of a split so far, from the entries of the journal.
+    """The outcomes of the images of a split so far, from the entries of the journal."""
 
-    Args:
-        scorers: number of scorers.
-        total: number of images of the split.
-    """
+    lost_to: NDArray[np.int16]
+    """`(scorers, n)`: number of the run that fooled the scorer; 0 for misclassified images, -1 for robust ones."""
+    done: NDArray[np.int16]
+    """`(n,)`: number of the last run on each image, -1 for none."""
 
-    scorers: int
-    total: int
-    lost_to: NDArray[np.int16] = field(init=False)
-    """`(scorers, total)`: number of the run that fooled the scorer; 0 for misclassified images, -1 for robust ones."""
-    done: NDArray[np.int16] = field(init=False)
-    """`(total,)`: number of the last run on each image, -1 for none."""
-
-    def __post_init__(self) -> None:
-        self.lost_to = np.full((self.scorers, self.total), -1, np.int16)
-        self.done = np.full(self.total, -1, np.int16)
+    @classmethod
+    def empty(cls, scorers: int, images: int) -> AttackState:
+        """The state before any run."""
+        return cls(np.full((scorers, images), -1, np.int16), np.full(images, -1, np.int16))
 
     def apply(self, entry: Entry) -> None:
         """Adds the outcome of a run on some images: `stage`, `places`, and for each scorer which are `broken`."""
@@ -151,10 +132,6 @@ class AttackState:
         open_ = (self.done[places] < run) & (self.lost_to[:, places] < 0).any(0)
         return [int(place) for place in places[open_]]
 
-    def withstands(self, scorer: int | None, places: Sequence[int]) -> list[bool]:
-        """Which images are robust so far for the scorer at this position; all for None."""
-        return [scorer is None or bool(self.lost_to[scorer, place] <= 0) for place in places]
-
     def settled(self, runs: int) -> int:
         """Number of images whose outcome is final."""
         return int(((self.done >= runs) | (self.lost_to >= 0).all(0)).sum())
@@ -166,17 +143,14 @@ def robust_evaluate(
     """Attacks a split. Returns for every scorer and cause (`CLEAN` or an attack by name) which images were lost to it,
     `(n,)` bool.
 
-    Args:
-        journal: its entries are not computed again; every batch is added to it.
-        task: advanced by one for every image whose outcome is final.
+    Entries of the journal are not computed again; every batch is added to it. `task` is advanced by one for every image
+    whose outcome is final.
     """
     evaluation.net.eval()
     processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()
     mine = np.arange(processes.process_index, len(split), processes.num_processes)
-    plan, state = (
-        attack_runs(evaluation.setting, evaluation.num_classes),
-        AttackState(len(evaluation.scorers), len(split)),
-    )
+    plan = attack_runs(evaluation.setting, evaluation.num_classes)
+    state = AttackState.empty(len(evaluation.scorers), len(split))
     for entry in journal:
         state.apply(entry)
     processes.wait_for_everyone()  # no process writes before all have read
@@ -208,24 +182,14 @@ def _run(
     broken = evaluation.broken(batch, made.first, made.last)
     ended = [made.finished or fallen for fallen in made.fallen.tolist()]
     if evaluation.keep:
-        stood = state.withstands(evaluation.own_index, places)
-        evaluation.keep(
-            batch,
-            evaluation.stronger(batch, made),
-            [is_over and left for is_over, left in zip(ended, stood, strict=True)],
-        )
+        lost_to = dict(zip(evaluation.scorers, state.lost_to[:, places], strict=True))
+        stood = True if evaluation.own is None else lost_to[evaluation.own] <= 0
+        evaluation.keep(batch, evaluation.stronger(batch, made), np.logical_and(ended, stood).tolist())
     return {
         "stage": number,
-        "places": _those(places, ended),
-        "broken": [_those(verdicts, ended) for verdicts in broken],
+        "places": [*compress(places, ended)],
+        "broken": [[*compress(verdicts, ended)] for verdicts in broken],
     }
-
-
-Item = TypeVar("Item")
-
-
-def _those(items: Iterable[Item], wanted: Iterable[bool]) -> list[Item]:
-    return [item for item, is_wanted in zip(items, wanted, strict=True) if is_wanted]
 
 
 def _losses(

@@ -27,15 +27,11 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device and precision of this process.
-
-    Args:
-        device: device of all tensors.
-        precision: a name of PRECISIONS; weights stay float32, matrix products use this type.
-    """
+    """Device and precision of this process."""
 
     device: torch.device
     precision: str = "float32"
+    """The type of matrix products, a name of PRECISIONS; weights stay float32."""
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:

@@ -71,7 +71,8 @@ class Training:
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `history.csv` and `training.pt`."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        save_state(folder / STATE, parts | {"history": self.history, "recipe": recipe.model_dump_json()})
+        with replacing(folder / STATE) as path:
+            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, path)
         with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.history[0])
             writer.writeheader()
@@ -79,7 +80,7 @@ class Training:
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
         """Goes on from a saved state; a `ModelError` if it belongs to another recipe."""
-        state: dict[str, Any] = load_state(path, device)
+        state = _load_state(path, device)
         if state["recipe"] != recipe.model_dump_json():
             hint = "Give the options of that run again, or train anew with --overwrite."
             raise ModelError(f"{path} was left by another recipe", hint=hint)
@@ -115,9 +116,10 @@ def train(
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
-    forward = _parallel(net, runtime)
+    forward = DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
     for epoch in range(len(training.history), recipe.epochs):
-        seed = _epoch_seed(recipe.seed, epoch, runtime.processes.process_index)
+        words = (recipe.seed, epoch, runtime.processes.process_index)
+        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
         seed_everything(seed)  # of what the network draws: dropout
         with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
             row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
@@ -182,10 +184,6 @@ def _schedule(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int) -> LRS
     return CosineAnnealingLR(optimizer, steps, schedule.final_lr)
 
 
-def _epoch_seed(*words: int) -> int:
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
-
-
 def _even_shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
     """This process's share of the images and of every batch."""
     count = runtime.processes.num_processes
@@ -194,10 +192,6 @@ def _even_shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split,
     if not len(share):
         raise TrainingError("fewer training images than processes", got=len(split))
     return share, max(1, batch_size // count)
-
-
-def _parallel(net: nn.Module, runtime: Runtime) -> nn.Module:
-    return DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
 
 
 def _line(row: Row, epochs: int) -> str:
@@ -209,16 +203,10 @@ def _line(row: Row, epochs: int) -> str:
     )
 
 
-def save_state(path: Path, state: dict[str, object]) -> None:
-    """Writes the state of an unfinished training."""
-    with replacing(path) as scratch:
-        torch.save(state, scratch)
-
-
-def load_state(path: Path, device: torch.device) -> dict[str, object]:
-    """Reads it back: tensors and plain values only."""
+def _load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """The state of an unfinished training, of tensors and plain values only."""
     try:
-        state: dict[str, object] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except InterruptError:
         raise
     except Exception as error:  # torch raises half a dozen kinds for a damaged file

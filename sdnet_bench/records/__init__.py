@@ -1,12 +1,4 @@
-"""Measurements: cells, their records, and the files that hold them. Imports no torch.
-
-cell        a measurement: images, inference, and an attack under a threat model
-record      a measured cell: one bit per image
-store       the append-only file of records, and published ones
-journal     intermediate results of a long measurement
-lambda_fit  lambda as a linear function of the residual
-statistics  proportions with their intervals, and tests of their differences
-"""
+"""Measurements: cells, their records, and the files that hold them. Imports no torch."""
 
 from __future__ import annotations
 

@@ -44,12 +44,8 @@ images leave the batch."""
 class Threat:
     """A threat model: the ball around a clean image, intersected with the valid pixels [0, 1].
 
-    Args:
-        norm: "linf" or "l2", over all pixels and channels of an image.
-        eps: radius of the ball, in pixels of [0, 1].
-
-    Raises:
-        UsageError: another norm, or eps is not a finite number > 0.
+    The norm is "linf" or "l2", over all pixels and channels of an image; the radius eps is in pixels of [0, 1]. Another
+    norm, or an eps that is not a finite number > 0, raises a `UsageError`.
     """
 
     norm: str

@@ -16,9 +16,7 @@ Entry = dict[str, Any]
 class Journal:
     """Entries on disk, one JSON object per line. Each process writes its own file; every process reads all files.
 
-    Args:
-        folder: folder of this measurement, made with the first entry; None stores nothing.
-        writer: rank of this process.
+    The folder of the measurement is made with the first entry; None stores nothing. `writer` is the process's rank.
     """
 
     def __init__(self, folder: Path | None = None, writer: int = 0) -> None:

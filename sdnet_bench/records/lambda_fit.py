@@ -91,7 +91,8 @@ class LambdaFit(Frozen):
         A saved fit has them in its file. A pooled line was computed anew on each machine, so its last bits varied.
         """
         off = range(-ULPS, ULPS + 1) if self.corruption == UNKNOWN else [0]
-        for slope, intercept in product(_around(self.slope, off), _around(self.intercept, off)):
+        near = ([value + count * math.ulp(value) for count in off] for value in (self.slope, self.intercept))
+        for slope, intercept in product(*near):
             yield self._named(f"{slope!r} {intercept!r} {self.residual} {self.steps} {self.weights}")
 
     def _named(self, content: str) -> str:
@@ -119,18 +120,8 @@ def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _around(value: float, off: Iterable[int]) -> list[float]:
-    """The floats at the distances `off`, in units in the last place, from a value."""
-    return [value + count * math.ulp(value) for count in off]
-
-
 def present_rules(rules: Collection[str], fits: Mapping[str, LambdaFit]) -> dict[str, str]:
-    """The present names of those rules that earlier versions named differently, by their old names.
-
-    Args:
-        rules: names of rules in records.
-        fits: the saved fits by name, as `read_fits` returns them.
-    """
+    """The present names of those rules in records that earlier versions named differently, by their old names."""
     pools = [found for steps in {fit.steps for fit in fits.values()} if (found := _of_all_noises(fits, steps))]
     names: dict[str, str] = {}
     for fit in [*fits.values(), *map(pool, pools)]:
@@ -160,11 +151,8 @@ def find_points(records: Iterable[Record], lambda_0: float, residual: Residual =
         level = record.images.level
         if isinstance(level, float):
             levels[level][float(record.inference.lambda_ or 0)].append(record)
-    return [
-        _point(level, by_lambda, by_lambda[lambda_0], residual)
-        for level, by_lambda in sorted(levels.items())
-        if lambda_0 in by_lambda
-    ]
+    fitted = [(level, by_lambda) for level, by_lambda in sorted(levels.items()) if lambda_0 in by_lambda]
+    return [_point(level, by_lambda, by_lambda[lambda_0], residual) for level, by_lambda in fitted]
 
 
 def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list[Record], residual: Residual) -> Point:
@@ -201,9 +189,8 @@ def fit_line(
 ) -> LambdaFit:
     """Step 12 of Algorithm 1: least squares of lambda_c on r_c; a `UsageError` where all residuals are equal."""
     if len({point.residual for point in points}) < 2:
-        raise UsageError(
-            f"no line through the points of {corruption}", expected="two residuals or more", got=len(points)
-        )
+        what = f"no line through the points of {corruption}"
+        raise UsageError(what, expected="two residuals or more", got=len(points))
     slope, intercept, r_squared = _least_squares(points)
     return LambdaFit(
         corruption=corruption,
@@ -256,9 +243,8 @@ def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
     for folder in folders:
         fits |= saved_fits([folder])
         if any(fit.weights != weights for fit in fits.values()):
-            raise ModelError(
-                f"{folder / FILE} belongs to another model", hint="Remove it, or fit anew with fit-lambda."
-            )
+            hint = "Remove it, or fit anew with fit-lambda."
+            raise ModelError(f"{folder / FILE} belongs to another model", hint=hint)
     return fits
 
 
@@ -279,9 +265,7 @@ def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
 
 def save_fit(folder: Path, fit: LambdaFit) -> None:
     """Adds a fit to the file of a folder; fits for other weights are removed from it."""
-    path = folder / FILE
-    known = dict(_read(path)) if path.exists() else {}
-    kept = {name: old for name, old in known.items() if old.weights == fit.weights}
+    kept = {name: old for name, old in saved_fits([folder]).items() if old.weights == fit.weights}
     content = {name: each.model_dump() for name, each in sorted({**kept, fit.name: fit}.items())}
-    with replacing(path) as scratch:
+    with replacing(folder / FILE) as scratch:
         scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

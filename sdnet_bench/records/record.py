@@ -64,30 +64,17 @@ class Record(Frozen):
         return self
 
     @classmethod
-    def of(
-        cls,
-        model: str,
-        cell: Cell,
-        outcomes: Outcomes,
-        metrics: Mapping[str, float] | None = None,
-        provenance: Mapping[str, Any] | None = None,
-    ) -> Self:
+    def of(cls, model: str, cell: Cell, outcomes: Outcomes, metrics: Mapping[str, float] | None = None) -> Self:
         """A record from `outcomes` `(n,)` bool: whether each image was classified correctly."""
-        details = {"metrics": dict(metrics or {}), "provenance": dict(provenance or {})}
-        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), **details)
+        return cls(model=model, cell=cell, n=len(outcomes), outcomes=_pack(outcomes), metrics=dict(metrics or {}))
 
     @classmethod
     def of_attack(
-        cls,
-        model: str,
-        cell: Cell,
-        losses: Mapping[str, Outcomes],
-        metrics: Mapping[str, float] | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        cls, model: str, cell: Cell, losses: Mapping[str, Outcomes], metrics: Mapping[str, float] | None = None
     ) -> Self:
         """A record of an attack from `losses`: for each cause `(n,)` bool, which images were lost to it."""
         lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
-        record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics, provenance)
+        record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics)
         return record.model_copy(update={"lost_to": lost_to})
 
     @property

@@ -130,22 +130,17 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return 100 * low, 100 * high
 
 
-def sign_test(wins: int, losses: int) -> float:
-    """p-value of the exact two-sided sign test; McNemar's exact test for outcomes of one bit per image."""
+def paired_p(one: ArrayLike, other: ArrayLike) -> float:
+    """p-value of the exact two-sided sign test for two accuracies on the same images.
+
+    `one` and `other`, `(n,)`, say how often each image was classified correctly; with one bit per image it is McNemar's
+    exact test.
+    """
     from scipy.stats import binomtest
 
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def paired_p(one: ArrayLike, other: ArrayLike) -> float:
-    """p-value of McNemar's exact test for two accuracies on the same images.
-
-    Args:
-        one: `(n,)`, how often each image was classified correctly.
-        other: the same for the other accuracy.
-    """
     difference = np.asarray(one, int) - np.asarray(other, int)
-    return sign_test(int((difference > 0).sum()), int((difference < 0).sum()))
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def show_p(p: float) -> str:
@@ -155,5 +150,4 @@ def show_p(p: float) -> str:
 
 def say_p(p: float) -> str:
     """A p-value for a sentence: "p = 0.013" or "p < 0.0001"."""
-    text = show_p(p)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
+    return f"p {show_p(p)}" if p < 1e-4 else f"p = {show_p(p)}"

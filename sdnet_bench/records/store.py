@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 class RecordStore:
     """The records in `folder / records.jsonl`, one JSON object per line, oldest first.
 
-    Appending takes a lock, so processes may share a file. An incomplete last line is dropped.
-
-    Args:
-        folder: run folder of the model, made when the first record is appended.
-        known: records published with the model, which are not measured again.
+    Appending takes a lock, so processes may share a file. An incomplete last line is dropped. The folder is made with
+    the first record; `known` records, published with the model, are not measured again.
     """
 
     FILE = "records.jsonl"
@@ -77,9 +74,8 @@ class RecordStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RecordError(
-                f"cannot write {self.path}: {error}", hint="Name another folder with --runs-dir."
-            ) from None
+            hint = "Name another folder with --runs-dir."
+            raise RecordError(f"cannot write {self.path}: {error}", hint=hint) from None
         self.keep(record)
 
     def keep(self, record: Record) -> None:

@@ -27,11 +27,9 @@ def measure_corrupted(
     *,
     archived: bool = False,
 ) -> list[Record]:
-    """Accuracy on corrupted images, for every corruption and severity.
+    """Accuracy on corrupted images, for every corruption and severity; `images` are the clean ones.
 
-    Args:
-        images: the clean images.
-        archived: read corrupted images from the data set's -C archive instead of corrupting them here.
+    Where `archived`, they are read from the data set's -C archive instead of being corrupted here.
     """
     severities = list(severities)
     cells = [
@@ -61,9 +59,8 @@ def _source(bench: Workbench, corruption: str) -> str:
     if found.verdict == "missing":
         bench.archived(corruption, 1)  # raises an error with a hint
     if found.verdict == "damaged" or found.md5 is None:
-        raise DataError(
-            f"{found.name} in the archive is damaged: {found.detail}", hint="See `sdnet-bench data verify`."
-        )
+        hint = "See `sdnet-bench data verify`."
+        raise DataError(f"{found.name} in the archive is damaged: {found.detail}", hint=hint)
     return f"{found.verdict}:{found.md5}"
 
 
@@ -78,9 +75,7 @@ def sweep_lambda(
 ) -> list[Record]:
     """Accuracy on corrupted images at every lambda; a `UsageError` for a network without CSC-layers.
 
-    Args:
-        images: the clean images.
-        layers: layers in which lambda is changed; with "stem" the other CSC-layers keep lambda_0.
+    `images` are the clean ones. With "stem" the CSC-layers after the stem keep lambda_0.
     """
     require_csc_layers(bench.model.net)
     inferences = [bench.inference(lambda_, layers=layers) for lambda_ in lambdas]

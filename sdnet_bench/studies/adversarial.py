@@ -46,14 +46,14 @@ def attack_setting(
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
     usual_steps, usual_restarts = usual_budget(name)
-    steps, restarts = steps or usual_steps, restarts or usual_restarts
+    steps = steps or usual_steps
     return AttackSetting(
         name=name,
         norm=threat.norm,
         eps=threat.eps,
         steps=steps,
         step_size=2.5 * threat.eps / steps if name == "pgd" else None,
-        restarts=restarts,
+        restarts=restarts or usual_restarts,
         revision=REVISION,
     )
 
@@ -67,10 +67,9 @@ def run_attack(
     *,
     save: bool = False,
 ) -> list[Record]:
-    """Attacks clean test images by the given protocols; for a network without lambda only "matched" exists.
+    """Attacks clean test images by the protocols (None: the usual ones); without lambda only "matched" exists.
 
     Args:
-        protocols: protocols; by default the `usual_protocols`.
         lambdas: lambdas at which images are scored, besides lambda_0; by default those of the paper's Figure 2. Lambda
             is first tuned among them, on as many validation images as there are test images. Attacks other than PGD
             are matched only at lambda_0 and at the tuned lambda.
@@ -86,17 +85,12 @@ def run_attack(
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
     if "transfer" in protocols:  # lambda is tuned on its records
-        tune_lambda(bench, setting, _tuning_images(bench, images), grid)
+        tune_lambda(bench, setting, bench.images("validation", images.limit), grid)
     records: list[Record] = []
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
         records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
     return list({record.cell.key: record for record in records}.values())  # at lambda_0 transfer and matched are one
-
-
-def _tuning_images(bench: Workbench, images: Images) -> Images:
-    """As many images of the validation split."""
-    return bench.images("validation", images.limit)
 
 
 def sweep_eps(
@@ -105,7 +99,7 @@ def sweep_eps(
     """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
-        tuned = tune_lambda(bench, setting, _tuning_images(bench, images), full_grid(bench, lambdas))
+        tuned = tune_lambda(bench, setting, bench.images("validation", images.limit), full_grid(bench, lambdas))
         at = sorted({bench.trained_lambda, tuned})
     settings = [within(setting, threat) for threat in widening(setting.threat)]
     cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
@@ -130,15 +124,15 @@ def protocol_cells(
     """The cells of one protocol on test images, for a network with lambda."""
     if protocol == "transfer":
         return transfer_cells(bench, setting, images, grid)
-    if protocol == "matched":
-        everywhere, tuning = setting.name == "pgd", _tuning_images(bench, images)
-        at = grid if everywhere else sorted({bench.trained_lambda, tune_lambda(bench, setting, tuning, grid)})
-        return matched_cells(bench, setting, images, at)
+    if protocol == "adaptive":
+        return adaptive_cells(bench, setting, images)
+    validation = bench.images("validation", images.limit)
     if protocol == "ensemble":
-        usable = usable_lambdas(bench, _tuning_images(bench, images), grid)
-        crafted = setting.model_copy(update={"crafted_at": usable})
+        crafted = setting.model_copy(update={"crafted_at": usable_lambdas(bench, validation, grid)})
         return [bench.cell(images, bench.inference(lambda_), crafted) for lambda_ in grid]
-    return adaptive_cells(bench, setting, images)
+    if setting.name != "pgd":
+        grid = sorted({bench.trained_lambda, tune_lambda(bench, setting, validation, grid)})
+    return matched_cells(bench, setting, images, grid)
 
 
 def transfer_cells(bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float]) -> list[Cell]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -69,17 +70,13 @@ def fit_lambda(
     else:
         records = [record for cell in cells for record in race(bench, cell, grid, search)]
     points = find_points(records, bench.trained_lambda, residual)
-    found = _describe(bench, images, search)
+    how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
+    found = f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
     fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].inference.steps, found)
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit)
     bench.runtime.processes.wait_for_everyone()  # other processes may read it next
     return fit
-
-
-def _describe(bench: Workbench, images: Images, search: Rules | None) -> str:
-    how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
-    return f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
 
 
 def level_cells(
@@ -91,14 +88,11 @@ def level_cells(
 ) -> list[Cell]:
     """Cells of corrupted images at lambda_0, one for every level of C; a `UsageError` for levels <= 0."""
     require_csc_layers(bench.model.net)
-    usual = CORRUPTIONS[corruption].levels(bench.dataset.family)
-    wanted = usual if levels is None else levels
+    wanted = CORRUPTIONS[corruption].levels(bench.dataset.family) if levels is None else levels
     if not all(math.isfinite(level) and level > 0 for level in wanted):
         raise UsageError("levels out of range", expected="finite numbers > 0", got=list(wanted))
-    corrupted = [
-        bench.images(images.split, images.limit, corruption=corruption, level=float(level)) for level in wanted
-    ]
-    return [bench.cell(each, inference) for each in corrupted]
+    at = partial(bench.images, images.split, images.limit, corruption=corruption)
+    return [bench.cell(at(level=float(level)), inference) for level in wanted]
 
 
 def full_grid(bench: Workbench, lambdas: Sequence[float] | None) -> list[float]:
@@ -122,10 +116,7 @@ def measure_adaptive(
 ) -> list[Record]:
     """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities.
 
-    Args:
-        images: the clean images.
-        per: "set" or "image", see `choose_and_measure`.
-        archived: read corrupted images from the data set's -C archive instead of corrupting them here.
+    `images` are the clean ones, `archived` is that of `measure_corrupted`, and `per` that of `choose_and_measure`.
     """
     severities, records = list(severities), []
     for fit in fits:
@@ -144,7 +135,8 @@ def choose_and_measure(bench: Workbench, fit: LambdaFit, cells: Sequence[Cell], 
     title = f"lambda per {per} by the fit of {fit.corruption}"
     if per == "image":
         rule = PerImage(fit)
-        return bench.measure([_by_rule(cell, rule.rule) for cell in cells], title, {rule.rule: rule})
+        ruled = [cell.with_inference(cell.inference.by(rule.rule)) for cell in cells]
+        return bench.measure(ruled, title, {rule.rule: rule})
     seen = bench.measure(cells, f"residuals for the fit of {fit.corruption}")
     for record in seen:
         _warn_outside(bench, fit, record)
@@ -164,11 +156,8 @@ def measure_known_types(bench: Workbench, images: Images, fits: Sequence[LambdaF
 
 def by_residual(record: Record, fit: LambdaFit) -> Cell:
     """The cell of a record at the lambda that a fit gives for its residual."""
-    return _by_rule(record.cell, fit.rule, fit(mean_residual(record, fit.residual)))
-
-
-def _by_rule(cell: Cell, rule: str, lambda_: float | None = None) -> Cell:
-    return cell.with_inference(cell.inference.by(rule, lambda_))
+    inference = record.inference.by(fit.rule, fit(mean_residual(record, fit.residual)))
+    return record.cell.with_inference(inference)
 
 
 def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
@@ -181,12 +170,9 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:
-    """The saved fits of these corruptions; a `ModelError` where one is missing.
+    """The saved fits of these corruptions, with the FISTA iterations of `inference`, by default those of training.
 
-    The fit of "unknown" noise pools the fits of the four noises.
-
-    Args:
-        inference: inference with the FISTA iterations of the fits; by default those of training.
+    The fit of "unknown" noise pools the fits of the four noises. A `ModelError` where one is missing.
     """
     require_csc_layers(bench.model.net)
     fits, steps = saved_fits(bench), inference.steps if inference else None

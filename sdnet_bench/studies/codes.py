@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -41,9 +41,8 @@ def chain_of(net: nn.Module) -> tuple[Normalize, list[nn.Module]]:
     require_csc_layers(net)
     path = net.path() if isinstance(net, Chained) else []
     if not path or not isinstance(path[0], Normalize):
-        raise UsageError(
-            "this network does not say which way its images take", hint="Its backbone needs a method path(), as ResNet."
-        )
+        hint = "Its backbone needs a method path(), as ResNet."
+        raise UsageError("this network does not say which way its images take", hint=hint)
     return path[0], path[1:]
 
 
@@ -64,10 +63,7 @@ def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
 
     The atoms of the stem are its dictionary. An atom of a deeper layer is a patch of that layer's input, which the
     chain of dictionaries, equation (14), maps to the pixels. A result larger than an image is cropped to its centre.
-
-    Args:
-        layer: number of a layer on the chain that the network begins with, else a `UsageError`.
-        most: largest number of atoms, in the order of the layer.
+    The first `most` atoms are returned. A `UsageError` where the chain of the network has no layer of this number.
     """
     _, links = chain_of(bench.model.net)
     *before, last = chain_to(links, layer)
@@ -120,13 +116,8 @@ def rebuild_inputs(
 ) -> Features:
     """Test images reconstructed from the codes of layers through the chain of dictionaries (Figure 4, equation 14).
 
-    Args:
-        places: places of the images in the test split.
-        layers: numbers of layers on the chain that the network begins with; by default all.
-        lambda_: the trade-off; by default that of training.
-
-    Raises:
-        UsageError: there is no such image, or no chain from such a layer to the pixels.
+    `places` are those in the test split. By default all layers of the chain are taken, at the lambda of training. A
+    `UsageError` where there is no such image, or no chain from such a layer to the pixels.
     """
     net = bench.model.net.eval()
     _, links = chain_of(net)
@@ -150,18 +141,14 @@ def _reconstruction(
     """The reconstruction in float64: the part due to deep codes is below the rounding errors of float32."""
     image, size = normalize(pixels), (pixels.shape[-2], pixels.shape[-1])
     rebuilt = rebuild(chain, code, size)
-    contrast, added = (_contrast(part) for part in (image, rebuilt - rebuild(chain, torch.zeros_like(code), size)))
+    parts = (image, rebuilt - rebuild(chain, torch.zeros_like(code), size))
+    contrast, added = (part - part.mean((1, 2, 3), keepdim=True) for part in parts)
     stretched = image.mean((1, 2, 3), keepdim=True) + _norms(contrast) * added / _norms(added)
     pictures = [(part * normalize.std + normalize.mean).clamp(0, 1) for part in (rebuilt, stretched)]
     errors = _norms(rebuilt - image) / _norms(image)
     psnr = -10 * (pictures[0] - pixels).square().mean((1, 2, 3)).log10()
     correlations = (contrast / _norms(contrast) * added / _norms(added)).sum((1, 2, 3))
     return Reconstruction(layer, *(part.numpy() for part in (*pictures, errors.flatten(), psnr, correlations)))
-
-
-def _contrast(images: Tensor) -> Tensor:
-    """Images `(n, 3, H, W)` minus the mean of each image."""
-    return images - images.mean((1, 2, 3), keepdim=True)
 
 
 def _norms(images: Tensor) -> Tensor:
@@ -205,10 +192,8 @@ def measure_sparsity(
 ) -> Sparsity:
     """Histograms of the codes of all layers over the test images, in float32 (Figure 6).
 
-    Args:
-        layer: number of the layer that is drawn; a `UsageError` where there is none of that number.
-        limit: number of images, spread evenly over the split; None for all.
-        lambda_: the trade-off; by default that of training.
+    `layer` is the one that is drawn, else a `UsageError`; `limit` images are spread evenly over the split. Lambda is by
+    default that of training.
     """
     net, split = bench.model.net.eval(), bench.split("test", limit)
     layers = dict(enumerate(coding_layers(net), start=1))
@@ -229,20 +214,15 @@ def measure_sparsity(
 @contextmanager
 def watching(layers: Mapping[int, nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
     """Calls `see` with number and output of each layer in every forward pass of a block."""
-    hooks = [
-        layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
-        for number, layer in layers.items()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for number, layer in layers.items():
+            hook = layer.register_forward_hook(lambda _layer, _inputs, code, number=number: see(number, code))
+            hooks.callback(hook.remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 HALF = 128
 """Number of bins on each side of zero."""
-
 LEAST = -100
 """Exponent of an empty histogram, below that of any other."""
 

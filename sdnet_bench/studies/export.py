@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..config import CONFIG, RECIPE, Origin, Recipe
 from ..errors import UsageError
-from ..records import Record
 from ..zoo.checkpoint import write_model
 from .accuracy import measure_clean
 from .workbench import Workbench
@@ -31,8 +30,9 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     bench.runtime.processes.wait_for_everyone()
     copy = Workbench.open(str(folder), folder.parent, bench.data_dir, bench.runtime, bench.progress, bench.seed)
     for record in bench.store:
-        if record.cell.kind == "training":
-            _carry_over(record, copy)
+        cell = record.cell.model_copy(update={"weights": copy.model.weights})
+        if cell.kind == "training" and cell not in copy.store and copy.runtime.processes.is_main_process:
+            copy.store.append(record.model_copy(update={"cell": cell}))
     before, after = measure_clean(bench), measure_clean(copy)
     bench.progress.note(f"in bfloat16: clean accuracy {before.accuracy:.2%} -> {after.accuracy:.2%}")
     return copy
@@ -41,10 +41,3 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
 def _how_it_was_made(folder: Path) -> Recipe | Origin:
     """The recipe or the origin of a model, without its name."""
     return Origin.read(folder) or Recipe.read(folder / RECIPE).replace(name="model")
-
-
-def _carry_over(record: Record, copy: Workbench) -> None:
-    """Copies a record to the copy, with the copy's weights."""
-    cell = record.cell.model_copy(update={"weights": copy.model.weights})
-    if cell not in copy.store and copy.runtime.processes.is_main_process:
-        copy.store.append(record.model_copy(update={"cell": cell}))

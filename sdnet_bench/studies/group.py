@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,9 +31,7 @@ class Group:
     """Cells that differ only in what classifies their images, with everything needed to measure them.
 
     Args:
-        cells: one or more cells.
         model: the model, its network on the runtime's device.
-        dataset: data set of the images.
         split: the images before corruption and attack.
         journal: journal of the attack, from which it is resumed.
         rules: the rules that choose a lambda per image, by their names in the cells.
@@ -58,10 +55,6 @@ class Group:
         inference = cell.inference
         return self.rules[inference.rule] if inference.rule and inference.lambda_ is None else inference.lambda_
 
-    def provenance(self, cell: Cell) -> dict[str, Any]:
-        """The provenance of a cell's record."""
-        return self.runtime.provenance() | {"precision": cell.inference.precision}
-
 
 def measure_group(group: Group, task: Task) -> list[Record]:
     """The records of a group of cells, in their order; `task` is advanced by one per image."""
@@ -69,7 +62,8 @@ def measure_group(group: Group, task: Task) -> list[Record]:
     with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
         records = _attack(group, task) if first.attack else _evaluate(group, task)
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
-    return [record.model_copy(update={"provenance": record.provenance | {"seconds": seconds}}) for record in records]
+    provenance = group.runtime.provenance() | {"precision": first.inference.precision, "seconds": seconds}
+    return [record.model_copy(update={"provenance": provenance}) for record in records]
 
 
 def _evaluate(group: Group, task: Task) -> list[Record]:
@@ -78,16 +72,8 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
     transform = _corruption(group.cells[0].images, group.dataset.family)
     found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
     _note_missed(group, found[choices[0]])
-    return [
-        Record.of(
-            group.model.name,
-            cell,
-            found[choice].correct,
-            metrics=_metrics(found[choice]),
-            provenance=group.provenance(cell),
-        )
-        for cell, choice in zip(group.cells, choices, strict=True)
-    ]
+    results = zip(group.cells, (found[choice] for choice in choices), strict=True)
+    return [Record.of(group.model.name, cell, result.correct, _metrics(result)) for cell, result in results]
 
 
 def _note_missed(group: Group, result: EvalResult) -> None:
@@ -116,9 +102,7 @@ def _metrics(result: EvalResult) -> dict[str, float]:
         found |= {"residual": float(residual.mean()), "residual_squared": float((residual**2).mean())}
     if lambda_ is not None:
         found |= {"lambda_mean": float(lambda_.mean()), "lambda_std": float(lambda_.std())}
-    if result.convergence is not None:
-        found |= result.convergence.summary()
-    return found
+    return found | (result.convergence.summary() if result.convergence is not None else {})
 
 
 def _attack(group: Group, task: Task) -> list[Record]:
@@ -130,10 +114,7 @@ def _attack(group: Group, task: Task) -> list[Record]:
     if writer:
         _seal(group, writer, evaluation)
     metrics = _solved_under_attack(group, solves)
-    return [
-        Record.of_attack(group.model.name, cell, lost[cell], metrics=metrics, provenance=group.provenance(cell))
-        for cell in group.cells
-    ]
+    return [Record.of_attack(group.model.name, cell, lost[cell], metrics) for cell in group.cells]
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:
@@ -165,7 +146,6 @@ def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[C
 
 
 def _scorer(group: Group, cell: Cell) -> Scorer:
-    """The scorer of a cell."""
     choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.inference.precision)
     defence = cell.inference.defence or ""
     other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None

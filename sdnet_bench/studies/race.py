@@ -20,20 +20,15 @@ import numpy as np
 from scipy.stats import norm
 
 from ..errors import UsageError
-from ..records import Cell, Images, Outcomes, Record
-from .workbench import Block, Workbench
+from ..records import Cell, Outcomes, Record
+from .workbench import Workbench
 
 FIRST_BLOCK = 250
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When a race ends.
-
-    Args:
-        confidence: confidence of the result, in (0, 1).
-        tolerance: difference of accuracies that is ignored, in [0, 1).
-    """
+    """When a race ends: confidence of the result, in (0, 1), and ignored difference of accuracies, in [0, 1)."""
 
     confidence: float = 0.95
     tolerance: float = 0.01
@@ -60,14 +55,14 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
 
     `find_points` computes a point from them. lambda_0 is measured on all blocks of the race, for its residual.
     """
-    rules, size = rules or Rules(), len(bench.split_of(cell.images))
-    ends = block_ends(size)
+    rules, whole = rules or Rules(), cell.images
+    ends = block_ends(len(bench.split_of(whole)))
     alive: tuple[float, ...] = tuple(sorted(lambdas))
     z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
     records: list[Record] = []
-    what = f"race, {cell.images.corruption} {cell.images.level:g}"
+    what = f"race, {whole.corruption} {whole.level:g}"
     for block in pairwise([0, *ends]):
-        images = _block_of(bench, cell.images, block)
+        images = bench.images(whole.split, whole.limit, block, corruption=whole.corruption, level=whole.level)
         inferences = [cell.inference.at(lambda_) for lambda_ in sorted({bench.trained_lambda, *alive})]
         title = f"{what}: {len(alive)} lambdas on images {block[0]:,} to {block[1]:,}"
         records += bench.measure([bench.cell(images, inference) for inference in inferences], title)
@@ -87,13 +82,7 @@ def block_ends(size: int) -> list[int]:
 
 
 def compare(outcomes: Mapping[float, Outcomes], z: float, tolerance: float) -> RaceState:
-    """Compares lambdas on the same images.
-
-    Args:
-        outcomes: for each lambda `(n,)`, which images were classified correctly.
-        z: quantile of the normal distribution for one comparison.
-        tolerance: as in `Rules`.
-    """
+    """Compares lambdas by their outcomes `(n,)` on the same images, at quantile z of the normal distribution."""
     leader = max(outcomes, key=lambda lambda_: (outcomes[lambda_].mean(), -lambda_))
     bounds = {
         lambda_: upper_bound(correct, outcomes[leader], z) for lambda_, correct in outcomes.items() if lambda_ != leader
@@ -108,10 +97,6 @@ def upper_bound(one: Outcomes, other: Outcomes, z: float) -> float:
     difference = (wins - losses) / n
     variance = max(0.0, (wins + losses + 1) / n - difference**2) / n
     return difference + z * float(np.sqrt(variance))
-
-
-def _block_of(bench: Workbench, images: Images, block: Block) -> Images:
-    return bench.images(images.split, images.limit, block, corruption=images.corruption, level=images.level)
 
 
 def _outcomes(records: Sequence[Record], lambda_: float) -> Outcomes:

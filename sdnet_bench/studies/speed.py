@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import math
 import multiprocessing
 import re
@@ -16,6 +15,7 @@ import signal
 import statistics
 import time
 import tomllib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -58,19 +58,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Network:
-    """A network whose speed is measured.
-
-    Args:
-        title: name and options as given, such as `mdeq,width=8`.
-        name: name of the backbone.
-        options: options of its builder.
-        parameters: number of trainable parameters.
-    """
+    """A network whose speed is measured: a backbone with options of its builder."""
 
     title: str
+    """Name and options as given, such as `mdeq,width=8`."""
     name: str
     options: dict[str, Any]
-    parameters: int
+    parameters: int = 0
+    """Number of trainable parameters, counted by `parse`."""
 
     @classmethod
     def parse(cls, title: str, scale: float) -> Network:
@@ -86,31 +81,22 @@ class Network:
             options.setdefault("width", max(1, round(scale * usual["width"])))
         if "warmup" in usual:
             options.setdefault("warmup", 0)
-        return cls(title, name, options, count_parameters(_build(name, options)))
+        network = cls(title, name, options)
+        return replace(network, parameters=count_parameters(network.build()))
 
     def build(self) -> nn.Module:
         """The network with fresh weights; for ten classes unless its options set another number."""
-        return _build(self.name, self.options)
-
-
-def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
-    return build(name, **{"num_classes": NUM_CLASSES, **UNIFORM, **options})
+        return build(self.name, **{"num_classes": NUM_CLASSES, **UNIFORM, **self.options})
 
 
 def _parse_options(text: str, title: str) -> dict[str, Any]:
-    """Parses `option=value,...` as the content of an inline table of TOML."""
+    """Parses `option=value,...` as the content of an inline table of TOML; bare words are put in quotes."""
+    table = re.sub(r"(?<==)(?!(?:true|false|inf|nan)\b)[A-Za-z_]\w*(?=,|$)", r'"\g<0>"', text)
     try:
-        options: dict[str, Any] = tomllib.loads(f"options = {{{_BARE_WORD.sub(_quote, text)}}}")["options"]
+        options: dict[str, Any] = tomllib.loads(f"options = {{{table}}}")["options"]
     except tomllib.TOMLDecodeError:
         raise UsageError("not a network", expected="name or name,option=value,...", got=title) from None
     return options
-
-
-_BARE_WORD = re.compile(r"(?<==)(?!(?:true|false|inf|nan)\b)[A-Za-z_]\w*(?=,|$)")
-
-
-def _quote(word: re.Match[str]) -> str:
-    return json.dumps(word[0])
 
 
 @dataclass(frozen=True)
@@ -155,7 +141,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The figures of a network: images/s in training, images/s in inference, bytes of memory in training."""
+    """The figures of a network: images/s in training and in inference, and bytes of memory in training."""
 
     network: Network
     training: Figure
@@ -179,7 +165,10 @@ class Loaded:
     def of(cls, network: Network, batch_size: int, runtime: Runtime) -> Loaded:
         seed_everything(0)
         net = runtime.place(network.build())
-        return cls(Training.start(_recipe(network, batch_size), net, 1), _noise(batch_size, runtime), runtime)
+        training = Training.start(_recipe(network, batch_size), net, 1)
+        images = torch.randint(256, (batch_size, 3, SIDE, SIDE), dtype=torch.uint8).to(runtime.device)
+        none = torch.zeros(batch_size, dtype=torch.int64, device=runtime.device)
+        return cls(training, Batch(none, images, none), runtime)
 
     def train(self) -> None:
         """One training step; the network must be in training mode."""
@@ -205,27 +194,12 @@ def _recipe(network: Network, batch_size: int) -> Recipe:
     )
 
 
-def _noise(batch_size: int, runtime: Runtime) -> Batch:
-    images = torch.randint(256, (batch_size, 3, SIDE, SIDE), dtype=torch.uint8)
-    none = torch.zeros(batch_size, dtype=torch.int64, device=runtime.device)
-    return Batch(none, images.to(runtime.device), none)
-
-
 def run_bench(
-    titles: Sequence[str],
-    runtime: Runtime,
-    progress: Progress,
-    *,
-    scale: float,
-    batch_size: int,
-    rounds: int,
+    titles: Sequence[str], runtime: Runtime, progress: Progress, *, scale: float, batch_size: int, rounds: int
 ) -> list[Measurement]:
     """Measures the networks of these titles, by default `NETWORKS`; ResNet-18 is always measured, and first.
 
-    Args:
-        titles: texts that `Network.parse` reads.
-        scale: factor of the widths, > 0.
-        batch_size, rounds: at least 1.
+    `Network.parse` reads the titles; `scale` > 0 is a factor of the widths. At least one image and one round are taken.
 
     Raises:
         UsageError: a network cannot be read or built, or `scale` is out of range.
@@ -244,10 +218,7 @@ def run_bench(
     training = _speeds(loaded, "training", rounds, progress)
     inference = _speeds(loaded, "inference", rounds, progress)
     return [
-        Measurement(
-            network,
-            *(Figure.of(kind[network.title], kind[MEASURE]) for kind in (training, inference, memory)),
-        )
+        Measurement(network, *(Figure.of(kind[network.title], kind[MEASURE]) for kind in (training, inference, memory)))
         for network in networks
     ]
 
@@ -278,12 +249,14 @@ def take_turns(
             task.advance(1)
     progress.note(f"{what}: {rounds} rounds of {sum(max(MOMENT, guess) for guess in guesses.values()):.0f} s or so")
     seconds: dict[str, list[float]] = {title: [] for title in steps}
-    for number in range(rounds):
-        with progress.task(f"{what}, round {number + 1} of {rounds}", len(steps), "networks") as task:
-            for title in _rotated(list(steps), number):
+    order = deque(steps)
+    for number in range(1, rounds + 1):
+        with progress.task(f"{what}, round {number} of {rounds}", len(steps), "networks") as task:
+            for title in order:
                 runs = math.ceil(max(MOMENT, guesses[title]) / guesses[title])
                 seconds[title].append(_time(steps[title], runs, clock))
                 task.advance(1)
+        order.rotate(-1)
     return seconds
 
 
@@ -293,11 +266,6 @@ def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
     for _ in range(runs):
         step()
     return (clock() - started) / runs
-
-
-def _rotated(titles: list[str], by: int) -> list[str]:
-    start = by % len(titles)
-    return titles[start:] + titles[:start]
 
 
 def _clock_of(runtime: Runtime) -> Clock:
@@ -377,8 +345,4 @@ def _free_at_once() -> None:
     """Makes glibc return large blocks when they are freed, so that the peak is the memory in use."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
-        mallopt(_MMAP_THRESHOLD, 1 << 16)
-
-
-_MMAP_THRESHOLD = -3
-"""M_MMAP_THRESHOLD of malloc.h."""
+        mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD of malloc.h

@@ -120,7 +120,6 @@ def is_finished(folder: Path) -> bool:
 
 def _record_training(bench: Workbench, recipe: Recipe, training: Training, given: Published | None) -> None:
     """What Table 1 says of training: size, memory, speed."""
-    seconds = [row["seconds"] for row in training.history]
     metrics = {
         "parameters": count_parameters(training.net),
         "peak_memory": max(row["peak_memory"] for row in training.history),
@@ -128,7 +127,8 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training, given
         "epochs": recipe.epochs,
     }
     images = bench.images("train", recipe.limit)
-    provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(sum(seconds), 1)}
+    seconds = sum(row["seconds"] for row in training.history)
+    provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(seconds, 1)}
     if given:
         provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))

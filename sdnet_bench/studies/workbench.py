@@ -23,18 +23,7 @@ from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..files import make_folder
 from ..progress import Progress, Task
-from ..records import (
-    MIXED,
-    UNKNOWN,
-    AttackSetting,
-    Cell,
-    Images,
-    Inference,
-    Layers,
-    Record,
-    RecordStore,
-    Severity,
-)
+from ..records import MIXED, UNKNOWN, AttackSetting, Cell, Images, Inference, Layers, Record, RecordStore, Severity
 from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 from ..zoo.find import load_model
@@ -49,7 +38,6 @@ class Workbench:
 
     Args:
         model: the model; its network is moved to the runtime's device.
-        dataset: data set that the model was trained on.
         folder: folder of the records.
         seed: seed of corruptions and attacks.
         data_dir: folder of the data, with archives of corrupted images.
@@ -89,13 +77,13 @@ class Workbench:
     def split(self, which: Which, limit: int | None = None, block: Block | None = None) -> Split:
         """A split of the data set: `limit` images spread evenly, or a block of these in the seed's shuffled order."""
         key = (which, limit, block)
-        if key not in self._splits:
-            self._splits[key] = self._block(which, limit, block) if block else limited(self.dataset.open(which), limit)
+        if key not in self._splits and block:
+            whole = self.split(which, limit)
+            order = np.random.default_rng(self.seed).permutation(len(whole))
+            self._splits[key] = whole.subset(order[slice(*block)].tolist())
+        elif key not in self._splits:
+            self._splits[key] = limited(self.dataset.open(which), limit)
         return self._splits[key]
-
-    def _block(self, which: Which, limit: int | None, block: Block) -> Split:
-        whole = self.split(which, limit)
-        return whole.subset(np.random.default_rng(self.seed).permutation(len(whole))[slice(*block)].tolist())
 
     def archived(self, corruption: str | None, severity: Severity | None, limit: int | None = None) -> Split:
         """Corrupted test images of the archive of this data set; a `UsageError` for a stream."""
@@ -118,14 +106,7 @@ class Workbench:
         level: Level | None = None,
         archive: str | None = None,
     ) -> Images:
-        """Images of the data set, clean or corrupted, with the seed of the workbench.
-
-        Args:
-            limit: number of images, spread evenly over the split; None for all.
-            block: range (start, stop) of these in the seed's shuffled order.
-            severity: severity of the corruption, which decides `level`.
-            archive: origin and md5 of the archive's part that holds the images; None corrupts them here.
-        """
+        """Images of the data set, with the seed of the workbench; a severity decides the level. See `Images`."""
         archived = self.archived(corruption, severity, limit) if archive else None
         return Images(
             dataset=self.dataset.name,
@@ -186,17 +167,11 @@ class Workbench:
         return Cell(kind=kind, weights=self.model.weights, images=images, inference=chosen, attack=attack)
 
     def measure(
-        self,
-        cells: Sequence[Cell],
-        title: str,
-        rules: Mapping[str, LambdaRule] | None = None,
-        *,
-        save: bool = False,
+        self, cells: Sequence[Cell], title: str, rules: Mapping[str, LambdaRule] | None = None, *, save: bool = False
     ) -> list[Record]:
         """The records of the cells, in their order. Missing ones are measured and stored.
 
         Args:
-            title: title of the task that is shown.
             rules: the rules that choose a lambda per image, by their names in the cells.
             save: also store the adversarial images in `adversarial_folder`; missing ones are made again.
         """
@@ -215,34 +190,29 @@ class Workbench:
         """The cells that are not on record, each once."""
         return [cell for cell in dict.fromkeys(cells) if cell not in self.store]
 
-    def _measure_group(self, group: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
+    def _measure_group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
         """Measures cells with the same images; only the first process writes records."""
-        is_first, rank = self.runtime.processes.is_main_process, self.runtime.processes.process_index
-        journal = Journal(self._journal_folder(group, save), rank)
-        file = self.store.append if is_first else self.store.keep
-        for record in measure_group(self._group(group, rules, journal, save), task):
-            file(record)
-        if is_first:
-            journal.close()
-
-    def _group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], journal: Journal, save: bool) -> Group:
-        """The group of cells with the same images."""
-        return Group(
+        processes = self.runtime.processes
+        group = Group(
             cells=cells,
             model=self.model,
             dataset=self.dataset,
             split=self.split_of(cells[0].images),
             runtime=self.runtime,
             progress=self.progress,
-            journal=journal,
+            journal=Journal(self._journal_folder(cells, save), processes.process_index),
             rules=rules,
             others=self.others,
             folder=self.adversarial_folder(cells[0]) if save else None,
         )
+        for record in measure_group(group, task):
+            (self.store.append if processes.is_main_process else self.store.keep)(record)
+        if processes.is_main_process:
+            group.journal.close()
 
-    def _journal_folder(self, group: Sequence[Cell], save: bool) -> Path:
+    def _journal_folder(self, cells: Sequence[Cell], save: bool) -> Path:
         """Folder of the journal of these cells; it depends on whether adversarial images are stored."""
-        content = " ".join([*(cell.key for cell in group), str(save)])
+        content = " ".join([*(cell.key for cell in cells), str(save)])
         return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
     def _unsaved(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -259,9 +229,8 @@ class Workbench:
 
     def work(self, cells: Iterable[Cell]) -> int:
         """Number of images that have to be classified or attacked for these cells."""
-        return sum(
-            len(self.split_of(group[0].images)) * (1 if group[0].attack else len(group)) for group in _grouped(cells)
-        )
+        passes = [(group[0].images, 1 if group[0].attack else len(group)) for group in _grouped(cells)]
+        return sum(len(self.split_of(images)) * count for images, count in passes)
 
     def split_of(self, images: Images) -> Split:
         """The split of images, clean or of an archive, before a corruption that is made here."""
