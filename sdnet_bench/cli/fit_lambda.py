@@ -20,8 +20,7 @@ def fit_lambda(
         str | None, typer.Option(help="Of noise, as a grid; by default from below severity 1 to above 5.")
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race."),
+        int | None, typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race.")
     ] = None,
     search: Annotated[
         str, typer.Option(help="grid: every lambda on every image; race: drop those that cannot be the best.")
@@ -50,16 +49,7 @@ def fit_lambda(
     images = bench.images("train", limit if is_race else limit or IMAGES)
     inference, search_rules = bench.inference(steps=inference_steps), rules if is_race else None
     fits = [
-        fit(
-            bench,
-            images,
-            name,
-            grid,
-            levels=wanted_levels,
-            search=search_rules,
-            residual=measure,
-            inference=inference,
-        )
+        fit(bench, images, name, grid, levels=wanted_levels, search=search_rules, residual=measure, inference=inference)
         for name in names
     ]
     publish(bench)

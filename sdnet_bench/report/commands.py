@@ -11,16 +11,7 @@ from ..config import LAMBDAS, MODELS, RECIPE, Backbone, ModelConfig, Origin, Rec
 from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
-from ..records import (
-    NOISES,
-    PROTOCOLS,
-    AttackSetting,
-    Images,
-    Protocol,
-    Record,
-    usual_budget,
-    usual_protocols,
-)
+from ..records import NOISES, PROTOCOLS, AttackSetting, Images, Protocol, Record, usual_budget, usual_protocols
 from ..records.lambda_fit import LambdaFit
 from ..zoo.hub import HUB
 
