@@ -221,13 +221,14 @@ def _is_like(record: Record, other: Record) -> bool:
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
-    found = [(_attack(record), record) for record in records]
-    sizes = Counter((attack.bare, record.cell.pairing) for attack, record in found)
-    strengths = {
-        (record.n, attack.steps * attack.restarts, sizes[attack.bare, record.cell.pairing]): record
-        for attack, record in reversed(found)
-    }
-    return strengths[max(strengths)] if strengths else None
+    found = list(records)
+    sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
+
+    def strength(record: Record) -> tuple[int, int, int]:
+        attack = _attack(record)
+        return record.n, attack.steps * attack.restarts, sizes[attack.bare, record.cell.pairing]
+
+    return max(found, key=strength, default=None)
 
 
 def _widest(records: Iterable[Record]) -> tuple[Record, ...]:
