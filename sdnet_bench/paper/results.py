@@ -147,7 +147,7 @@ class Results:
 
     def conditions(self) -> str:
         """A description of the model's width and training; for a model from elsewhere also its source."""
-        epochs = self._training.metrics.get("epochs") if self._training else None
+        epochs = self._training and self._training.metrics.get("epochs")
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs, "from {}": self.source}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 
