@@ -49,17 +49,15 @@ def attack(
 
     if by_eps and (protocol or save):
         raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
-    threat, chosen, grid = (
-        Threat(norm, options.parse_eps(eps, norm)),
-        protocol and options.check_protocols(protocol),
-        options.parse_lambdas(lambdas),
-    )
+    threat = Threat(norm, options.parse_eps(eps, norm))
+    chosen = options.check_protocols(protocol) if protocol else None
+    grid = options.parse_lambdas(lambdas)
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = setup.open()
     images = bench.images("test", limit)
     if by_eps:
         records = sweep_eps(bench, setting, images, grid)
     else:
-        records = run_attack(bench, setting, images, chosen or None, grid, save=save)
+        records = run_attack(bench, setting, images, chosen, grid, save=save)
     publish(bench)
     show_records(records, as_json=setup.json)

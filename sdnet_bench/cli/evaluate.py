@@ -27,8 +27,7 @@ def evaluate(
     lambda_: Annotated[str | None, typer.Option("--lambda", help="A number, or adaptive (Algorithm 1).")] = None,
     per: Annotated[str, typer.Option(help="An adaptive lambda for the whole set, or for each image.")] = "set",
     study: Annotated[
-        str | None,
-        typer.Option(help="All of table1 to table6, figure2, figure3, inference or corruptions instead."),
+        str | None, typer.Option(help="All of table1 to table6, figure2, figure3, inference or corruptions instead.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a study has to measure, and stop.")] = False,
     inference_steps: options.InferenceSteps = None,

@@ -20,8 +20,7 @@ def fit_lambda(
         str | None, typer.Option(help="Of noise, as a grid; by default from below severity 1 to above 5.")
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race."),
+        int | None, typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race.")
     ] = None,
     search: Annotated[
         str, typer.Option(help="grid: every lambda on every image; race: drop those that cannot be the best.")
@@ -39,7 +38,8 @@ def fit_lambda(
     from .shared import publish
     from .show import show_fits
 
-    grid, wanted_levels = options.parse_lambdas(lambdas), options.levels(levels)
+    grid = options.parse_lambdas(lambdas)
+    wanted_levels = None if levels is None else options.parse_grid(levels, "levels")
     is_race = options.one_of(search, "search", ("grid", "race")) == "race"
     rules = Rules(confidence, tolerance / 100)
     measure = options.one_of(residual, "residual", RESIDUALS)
@@ -48,18 +48,9 @@ def fit_lambda(
         raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = setup.open()
     images = bench.images("train", limit if is_race else limit or IMAGES)
-    inference, search_rules = bench.inference(steps=inference_steps), rules if is_race else None
+    inference, race = bench.inference(steps=inference_steps), rules if is_race else None
     fits = [
-        fit(
-            bench,
-            images,
-            name,
-            grid,
-            levels=wanted_levels,
-            search=search_rules,
-            residual=measure,
-            inference=inference,
-        )
+        fit(bench, images, name, grid, levels=wanted_levels, search=race, residual=measure, inference=inference)
         for name in names
     ]
     publish(bench)

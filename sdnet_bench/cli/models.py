@@ -1,4 +1,4 @@
-"""`sdnet-bench models`: lists, shows, pulls, pushes, exports, adopts, adds and converts models."""
+"""`sdnet-bench models`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .setup import Setup, sharing
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
 
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="On the Hugging Face Hub: owner/name.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")]
 Name = Annotated[str | None, typer.Option(help="Of the run; by default that of the model.")]
 
 
@@ -62,7 +63,7 @@ def pull_model(
 @sharing("runs_dir", "json")
 def push_model(
     setup: Setup,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
+    model: Model,
     repo: Repository,
     private: Annotated[bool, typer.Option("--private", help="Others may not see it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would go; send nothing.")] = False,
@@ -84,7 +85,7 @@ def push_model(
 @sharing("device", "precision", "data_dir", "runs_dir", "json")
 def export_model(
     setup: Setup,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")],
+    model: Model,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.")],
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""

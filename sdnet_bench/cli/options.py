@@ -73,11 +73,6 @@ def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
     return [int(text)]
 
 
-def levels(text: str | None) -> list[float] | None:
-    """Parses levels of a corruption, such as "0.02:0.2:0.02" or "60,40,20"; None for None."""
-    return None if text is None else parse_grid(text, "levels")
-
-
 def check_protocols(text: str) -> list[Protocol]:
     """Parses protocols, "all" or names separated by commas, into the order of PROTOCOLS."""
     from ..records import PROTOCOLS

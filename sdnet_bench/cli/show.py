@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
     """Prints one row per record: cell, accuracy with its interval, residual; as JSON the full cell, unrounded."""
-    rows = [_data(record) if as_json else _row(record) for record in records]
-    if rows or as_json:
-        show_rows(rows, as_json=as_json)
+    if records or as_json:
+        show_rows([_data(record) if as_json else _row(record) for record in records], as_json=as_json)
 
 
 def _data(record: Record) -> dict[str, Any]:
@@ -44,10 +43,7 @@ def _row(record: Record) -> dict[str, Any]:
 
     cell, value = record.cell, percent([record])
     noise = {"corruption": cell.images.corruption or "none", "severity": cell.images.severity}
-    row: dict[str, Any] = {
-        **(_attack(record, cell.attack) if cell.attack else noise),
-        "lambda": _lambda(record),
-    }
+    row: dict[str, Any] = {**(_attack(record, cell.attack) if cell.attack else noise), "lambda": _lambda(record)}
     if cell.attack:
         row["clean %"] = round(_attacked(record)["clean"], 2)
     row["accuracy %"] = value and round(value.value, 2)
@@ -78,13 +74,13 @@ def _made_at(attack: AttackSetting) -> str | None:
         return f"each image's, {attack.through}"
     made = attack.crafted_at
     if isinstance(made, tuple):
-        made_at: str | None = f"{made[0]:g} .. {made[-1]:g} ({len(made)})"
+        parts = [f"{made[0]:g} .. {made[-1]:g} ({len(made)})"]
     else:
-        made_at = None if made is None else f"{made:g}"
-    changes = [f"{attack.inference_steps} iterations"] if attack.inference_steps else []
-    changes += ["smooth"] if attack.smooth else []
-    changes += [f"{attack.gradient} gradient"] if attack.gradient else []
-    return ", ".join(filter(None, [made_at, *changes])) or None
+        parts = [] if made is None else [f"{made:g}"]
+    parts += [f"{attack.inference_steps} iterations"] if attack.inference_steps else []
+    parts += ["smooth"] if attack.smooth else []
+    parts += [f"{attack.gradient} gradient"] if attack.gradient else []
+    return ", ".join(parts) or None
 
 
 def _lambda(record: Record) -> float | str | None:
@@ -110,10 +106,8 @@ def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_
         row["minutes"] = round(images / speed / 60, 1)
     if as_data:
         show_rows(rows, as_json=as_json)
-    estimate = (
-        f"about {math.ceil(total / speed / 60)} min at {speed:,.0f} noisy images/s" if total else "all is on record"
-    )
-    bench.progress.note(f"plan: at most {total:,} images to classify, {estimate}")
+    time = f"about {math.ceil(total / speed / 60)} min at {speed:,.0f} noisy images/s" if total else "all is on record"
+    bench.progress.note(f"plan: at most {total:,} images to classify, {time}")
 
 
 def _plan_row(bench: Workbench, step: PlanStep) -> dict[str, Any]:
@@ -129,34 +123,23 @@ def show_sweep(records: Sequence[Record]) -> None:
     for record in records:
         column = columns.setdefault(f"{record.images.corruption} {record.images.severity}", {})
         column[float(record.inference.lambda_ or 0)] = 100 * record.accuracy
-    best = {name: max(column.values()) for name, column in columns.items()}
-    show_rows(
-        [
-            {rows: lambda_} | {name: _marked(column[lambda_], best[name]) for name, column in columns.items()}
-            for lambda_ in next(iter(columns.values()))
-        ],
-        as_json=False,
-    )
-
-
-def _marked(accuracy: float, best: float) -> str:
-    return f"{accuracy:.1f}" + (" *" if accuracy == best else "  ")
+    marked = {
+        name: {at: f"{value:.1f} {'*' if value == max(column.values()) else ' '}" for at, value in column.items()}
+        for name, column in columns.items()
+    }
+    lambdas = next(iter(columns.values()))
+    show_rows([{rows: at, **{name: column[at] for name, column in marked.items()}} for at in lambdas], as_json=False)
 
 
 def show_fits(fits: Sequence[LambdaFit], *, as_json: bool) -> None:
-    """Prints fits with R²; as JSON with their points."""
-    if as_json:
-        show_rows([fit.model_dump() for fit in fits], as_json=True)
-        return
-    show_rows(
-        [
-            {
-                "corruption": fit.corruption,
-                "lambda(r)": f"{fit.slope:.4g} r {fit.intercept:+.4g}",
-                "R^2": fit.r_squared,
-                "points (r_c, lambda_c)": "  ".join(f"({p.residual:.3g}, {p.lambda_:g})" for p in fit.points),
-            }
-            for fit in fits
-        ],
-        as_json=False,
-    )
+    """Prints fits with R² and their points; as JSON whole."""
+    show_rows([fit.model_dump() if as_json else _fit_row(fit) for fit in fits], as_json=as_json)
+
+
+def _fit_row(fit: LambdaFit) -> dict[str, Any]:
+    return {
+        "corruption": fit.corruption,
+        "lambda(r)": f"{fit.slope:.4g} r {fit.intercept:+.4g}",
+        "R^2": fit.r_squared,
+        "points (r_c, lambda_c)": "  ".join(f"({point.residual:.3g}, {point.lambda_:g})" for point in fit.points),
+    }

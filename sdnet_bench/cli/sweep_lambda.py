@@ -25,11 +25,8 @@ def sweep_lambda(
     from .shared import publish
     from .show import show_records, show_sweep
 
-    names, severities, grid = (
-        options.corruption_names(corruption),
-        options.severity_levels(severity),
-        options.parse_lambdas(lambdas),
-    )
+    names, severities = options.corruption_names(corruption), options.severity_levels(severity)
+    grid = options.parse_lambdas(lambdas)
     tuned: Layers = options.one_of(layers, "choice of layers", ("all", "stem"))
     bench = setup.open()
     images = bench.images("test", limit)

@@ -24,8 +24,7 @@ def train(
         bool, typer.Option("--csc-stem", help="A CSC-layer in the place of the network's first convolution.")
     ] = False,
     weights: Annotated[
-        str | None,
-        typer.Option(help="Start from these: pretrained, a name of published ones, or a .safetensors file."),
+        str | None, typer.Option(help="Start from these: pretrained, a name of published ones, or a .safetensors file.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage; 64 in the paper.")] = None,

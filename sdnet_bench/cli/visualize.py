@@ -71,11 +71,7 @@ def features(
 @app.command("sparsity")
 @measuring(seed=0, precision="float32")
 def sparsity(
-    setup: Setup,
-    layer: Layer = 1,
-    lambda_: Lambda = None,
-    limit: options.Limit = None,
-    output: Output = OUTPUT,
+    setup: Setup, layer: Layer = 1, lambda_: Lambda = None, limit: options.Limit = None, output: Output = OUTPUT
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity

@@ -13,7 +13,6 @@ from .tables import Entry, Table
 
 def to_markdown(table: Table) -> str:
     """A table with its title, notes on the numbers, and the commands that fill the gaps."""
-    gaps = _gaps(table)
     foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
     remark = f" The published figures are those of {table.measured_on}." if foreign else ""
     parts = [
@@ -22,7 +21,7 @@ def to_markdown(table: Table) -> str:
         grid(table),
         "\n".join(f"- {note}" for note in table.notes),
     ]
-    if gaps:
+    if gaps := _gaps(table):
         parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
     there = {entry.row for entry in table.entries if entry.ours is not None or entry.command is not None}
     absent = [row for row in dict.fromkeys(entry.row for entry in table.entries) if row not in there]
@@ -49,7 +48,7 @@ def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]
     models, title = _grouped(entries, "model"), entries[0].row
     lines = []
     if any(entry.paper is not None for entry in models[0]):
-        lines.append([title, "paper", *("—" if entry.paper is None else f"{entry.paper:g}" for entry in models[0])])
+        lines.append([title, "paper", *map(paper_number, models[0])])
         title = ""
     for model in models:
         if any(entry.ours is not None or entry.command is not None for entry in model):
@@ -58,12 +57,15 @@ def _row_lines(entries: Sequence[Entry], gaps: dict[str, int]) -> list[list[str]
     return lines
 
 
+def paper_number(entry: Entry) -> str:
+    """The paper's number as text; "—" where it has none."""
+    return "—" if entry.paper is None else f"{entry.paper:g}"
+
+
 def _model_lines(title: str, model: Sequence[Entry], gaps: dict[str, int]) -> Iterator[list[str]]:
     remark = f" ({model[0].remark})" if model[0].remark else ""
-    ours = [
-        f"— [{gaps[entry.command]}]" if entry.command in gaps and not entry.ours else show(entry.ours)
-        for entry in model
-    ]
+    found = [(entry.ours, gaps.get(entry.command or "")) for entry in model]
+    ours = [f"— [{gap}]" if gap and not value else show(value) for value, gap in found]
     yield [title, f"{model[0].model or 'ours'}{remark}", *ours]
     if any(entry.difference is not None for entry in model):
         yield ["", "difference", *(_signed(entry.difference) for entry in model)]
@@ -131,8 +133,7 @@ def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) 
     formats, written = list(formats), []
     for table in tables:
         for kind in formats:
-            path = folder / f"{table.dataset}-{table.name}.{kind}"
-            with replacing(path) as scratch:
+            written.append(folder / f"{table.dataset}-{table.name}.{kind}")
+            with replacing(written[-1]) as scratch:
                 scratch.write_text(RENDERERS[kind](table), encoding="utf-8")
-            written.append(path)
     return written

@@ -14,18 +14,7 @@ from ..config import CONFIG, MODELS, ModelConfig, Origin
 from ..data import SEVERITIES
 from ..errors import BenchError
 from ..progress import Progress
-from ..records import (
-    NOISES,
-    REVISION,
-    Cell,
-    Images,
-    InferenceChoice,
-    Layers,
-    Record,
-    RecordStore,
-    Severity,
-    Threat,
-)
+from ..records import NOISES, REVISION, Cell, Images, InferenceChoice, Layers, Record, RecordStore, Severity, Threat
 from ..records.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
 from ..records.statistics import Value, percent
 from ..zoo.find import find_model
@@ -104,11 +93,7 @@ class Results:
         return percent([self.given(None, None, steps)])
 
     def given(
-        self,
-        corruption: str | None,
-        severity: Severity | None,
-        steps: int | None = None,
-        beside: Record | None = None,
+        self, corruption: str | None, severity: Severity | None, steps: int | None = None, beside: Record | None = None
     ) -> Record | None:
         """The record at lambda_0 on corrupted images, or on clean images where corruption and severity are None.
 
@@ -162,7 +147,7 @@ class Results:
 
     def conditions(self) -> str:
         """A description of the model's width and training; for a model from elsewhere also its source."""
-        epochs = self._training.metrics.get("epochs") if self._training else None
+        epochs = self._training and self._training.metrics.get("epochs")
         parts = {"width {}": self._option("width"), "{:.0f} epochs": epochs, "from {}": self.source}
         return ", ".join(text.format(value) for text, value in parts.items() if value is not None)
 

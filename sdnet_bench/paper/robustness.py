@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Protocol, Record, Threat
+from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
 
 THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
@@ -23,9 +23,6 @@ images (tuned) or test images (oracle); by Algorithm 1 for each image (adaptive)
 
 COLUMNS = ("transfer", "matched", "ensemble", "union", "clean")
 """The attacks that a classifier is measured under. For a rule "matched" is the adaptive attack."""
-
-CONTROLS = ("noise",)
-"""Names of controls that are recorded like attacks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +122,7 @@ class Robustness:
     def _kinds(self, classifier: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
         """Records of attacks on a classifier by attack and protocol. At lambda_0 transfer and matched are the same."""
         found: dict[tuple[AttackSetting, str], Record] = {}
-        for record in (record for record in self.records if record.inference.choice == classifier):
+        for record in self._on(classifier):
             found[_attack(record).bare, str(record.cell.protocol)] = record
             if _is_made_at(record, self.trained):
                 found[_attack(record).bare, "transfer"] = record
@@ -143,11 +140,11 @@ class Robustness:
         }
         return [(eps, value) for eps, value in sorted({0.0: self._clean(classifier), **found}.items()) if value]
 
-    def members(self, classifier: InferenceChoice) -> dict[str, list[Protocol]]:
-        """The attacks in the union of a classifier, by name, each with its protocols."""
-        united = [record for record in self.records if record.inference.choice == classifier]
-        made = {(_attack(record).name, record.cell.protocol) for record in united}
-        return {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
+    def members(self, classifier: InferenceChoice) -> str:
+        """The attacks in the union of a classifier: "autoattack (matched), pgd (transfer, matched)"."""
+        made = {(_attack(record).name, record.cell.protocol) for record in self._on(classifier)}
+        attacks = {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
+        return ", ".join(f"{name} ({', '.join(by)})" for name, by in attacks.items())
 
     def conditions(self) -> Iterator[str]:
         """Sentences on the paper's attack, the members of the unions, and the gain of tuning under matched attacks."""
@@ -169,11 +166,14 @@ class Robustness:
         at: dict[str, list[str]] = {}
         for choice, classifier in self.classifiers.items():
             if self._union(classifier):
-                members = ", ".join(f"{name} ({', '.join(by)})" for name, by in self.members(classifier).items())
-                at.setdefault(members, []).append(choice)
+                at.setdefault(self.members(classifier), []).append(choice)
         for members, choices in at.items():
             where = f" ({', '.join(choices)})" if len(self.classifiers) > 1 else ""
             yield f"union{where} of {members}"
+
+    def _on(self, classifier: InferenceChoice) -> list[Record]:
+        """The records of attacks on a classifier under this threat."""
+        return [record for record in self.records if record.inference.choice == classifier]
 
     def _by(self, protocol: str) -> list[Record]:
         """Records of the paper's attack by a protocol. At lambda_0 transfer and matched are the same."""
@@ -189,19 +189,18 @@ class Robustness:
 
     def _union(self, classifier: InferenceChoice) -> Value | None:
         """Accuracy (%) under all attacks; None unless one of them is matched or adaptive."""
-        found = [record for record in self.records if record.inference.choice == classifier]
-        is_known = any(record.cell.is_white_box for record in found)
-        return standing(found) if is_known else None
+        found = self._on(classifier)
+        return standing(found) if any(record.cell.is_white_box for record in found) else None
 
     def _clean(self, classifier: InferenceChoice) -> Value | None:
         """Clean accuracy (%) on the attacked images."""
-        found = next((record for record in self.records if record.inference.choice == classifier), None)
-        return share(~found.lost(CLEAN), [found]) if found else None
+        found = self._on(classifier)[:1]
+        return share(~found[0].lost(CLEAN), found) if found else None
 
 
 def _is_attacked(cell: Cell) -> bool:
     """Whether a cell is of an attack by one of the protocols, with the FISTA iterations of training."""
-    is_attack = cell.attack is not None and cell.attack.name not in CONTROLS
+    is_attack = cell.attack is not None and cell.attack.name != "noise"  # a control, recorded like an attack
     return is_attack and cell.protocol is not None and cell.inference.steps is None and cell.images.corruption is None
 
 
@@ -216,24 +215,20 @@ def _is_made_at(record: Record, lambda_: float | None) -> bool:
 
 def _is_like(record: Record, other: Record) -> bool:
     """Whether both have the same attack, seed and precision; images may differ."""
-    is_one_attack = _attack(record).bare == _attack(other).bare
-    is_one_seed = record.images.seed == other.images.seed
-    return is_one_attack and is_one_seed and record.inference.precision == other.inference.precision
+    conditions = [(_attack(each).bare, each.images.seed, each.inference.precision) for each in (record, other)]
+    return conditions[0] == conditions[1]
 
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
     found = list(records)
     sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
-    return max(
-        found,
-        key=lambda record: (
-            record.n,
-            _attack(record).steps * _attack(record).restarts,
-            sizes[_attack(record).bare, record.cell.pairing],
-        ),
-        default=None,
-    )
+
+    def strength(record: Record) -> tuple[int, int, int]:
+        attack = _attack(record)
+        return record.n, attack.steps * attack.restarts, sizes[attack.bare, record.cell.pairing]
+
+    return max(found, key=strength, default=None)
 
 
 def _widest(records: Iterable[Record]) -> tuple[Record, ...]:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..backbones import BACKBONES
 from ..config import MODELS, Backbone
 from ..records import NOISES, Record
 from ..records.statistics import Value, mcnemar
@@ -86,8 +85,9 @@ def _build(study: TableStudy, dataset: str, results: Sequence[Results]) -> Table
     if study.on_archives:  # one line per model and origin
         models += [archived for model in models for archived in model.on_archives()]
     found = [entry for row in rows for entry in _entries(study, row, dataset, models)]
-    if not study.fixed:
-        found += _shown([entry for row in _added_rows(rows, models) for entry in _entries(study, row, dataset, models)])
+    for row in () if study.fixed else _added_rows(rows, models):
+        added = list(_entries(study, row, dataset, models))
+        found += added if any(entry.ours for entry in added) else []
     entries = tuple(_compared(found, {model.name: model.config.backbone for model in models}))
     notes = tuple(_notes(study, models, entries))
     return Table(study.name, study.published.title, dataset, rows[0].dataset, entries, notes)
@@ -110,20 +110,10 @@ def _added_rows(rows: Sequence[PaperRow], models: Iterable[Results]) -> Iterator
 
 
 def _row_names(rows: Sequence[PaperRow], template: str, backbone: str) -> dict[str, str]:
-    """Names of a backbone's rows by the names of the template's rows."""
-    templates = [row.name for row in rows if row.backbone == template]
-    return {name: _renamed(name, titles()[template], titles().get(backbone, backbone)) for name in templates}
-
-
-def _renamed(row: str, template: str, backbone: str) -> str:
-    """A row's name with the backbone in place of the template, or appended where the name has no template."""
-    return row.replace(template, backbone) if template in row else f"{row}, {backbone}"
-
-
-def _shown(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries of rows with at least one measured number."""
-    measured = {entry.row for entry in entries if entry.ours}
-    return [entry for entry in entries if entry.row in measured]
+    """Names of a backbone's rows by those of the template's: its title replaces the template's or is appended."""
+    old, new = titles()[template], titles().get(backbone, backbone)
+    names = [row.name for row in rows if row.backbone == template]
+    return {name: name.replace(old, new) if old in name else f"{name}, {new}" for name in names}
 
 
 def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> list[Entry]:
@@ -148,14 +138,11 @@ def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> li
 
 def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:
     """Notes on the numbers of each model."""
-    present = {entry.model for entry in entries}
     for model in models:
-        if model.name not in present:
-            continue
-        values = [entry.ours for entry in entries if entry.model == model.name and entry.ours]
-        records = [record for value in values for record in value.records]
-        yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])
-        yield from study.notes(model)
+        if own := [entry for entry in entries if entry.model == model.name]:
+            records = [record for entry in own if entry.ours for record in entry.ours.records]
+            yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])
+            yield from study.notes(model)
 
 
 def _measured(records: Sequence[Record]) -> Iterator[str]:
@@ -191,7 +178,7 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
                 paper=None if math.isnan(value) else value,
                 model=model.name if model else None,
                 ours=study.value(model, row, column) if model else None,
-                command=_command(study, row, column, dataset, model),
+                command=study.filled_by(model, row, column) if model else _training(f"{row.backbone}-{dataset}"),
                 comparable=row.dataset == dataset and column not in study.of_the_machine,
                 backbone=row.backbone,
                 remark=study.remark(model, row) if model else None,
@@ -199,9 +186,6 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
             )
 
 
-def _command(study: TableStudy, row: PaperRow, column: str, dataset: str, model: Results | None) -> str | None:
-    """The command that fills an entry; None where there is none."""
-    if model is not None:
-        return study.filled_by(model, row, column)
-    recipe = f"{row.backbone}-{dataset}"
-    return f"sdnet-bench train {recipe}" if row.backbone in BACKBONES and (MODELS / recipe).exists() else None
+def _training(recipe: str) -> str | None:
+    """The command of a shipped recipe; None where it is not shipped."""
+    return f"sdnet-bench train {recipe}" if (MODELS / recipe).exists() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -61,10 +61,6 @@ Normalisation is part of the network. In the place of the name a folder will do,
 RECIPE_TEXT = """\
 [recipe.toml](recipe.toml) trains it for {epochs} in batches of {r.batch_size}, with seed {r.seed}{more}. The
 last epoch is the result; nothing is chosen on test images."""
-ORIGIN_TEXT = """\
-It was not trained here: it comes from `{origin.source}`, revision `{origin.revision}`."""
-NOT_RUN = "None yet: this recipe has not been run."
-NOTHING = "None yet: nothing has been measured."
 FIGURES = {
     "figure2.png": "Accuracy against lambda, by noise and severity",
     "figure2-stem.png": "Accuracy against the stem's lambda, by severity",
@@ -87,23 +83,6 @@ An image counts as robust when it is classified correctly as it is and on every 
 at the lambda that it is scored at; "union" counts the images that withstand every attack on record.
 
 {lines}
-"""
-LIMITS = """\
-## Limits
-
-{lines}
-"""
-PROVENANCE = """\
-## Provenance
-
-{lines}
-"""
-REPRODUCTION = """\
-## Reproduce
-
-```sh
-{lines}
-```
 """
 AUDIT = """\
 ## Audit
@@ -148,33 +127,27 @@ def audited(audits: Sequence[Audit]) -> str:
 def _lines(result: Results) -> Iterator[list[str]]:
     """The lines of a model: at lambda_0, by Algorithm 1, and at the lambda tuned under each threat."""
     trained = result.trained_lambda
-    noises = [result.mean(noise) for noise in NOISES]
-    attacks = _attacked(result, "trained")
-    yield _line(result.name, "—" if trained is None else f"{trained:g}", [result.clean(), *noises, *attacks])
+    given = {"clean": result.clean(), **{noise: result.mean(noise) for noise in NOISES}}
+    for threat, robustness in result.robustness.items():
+        given |= _attacked(threat, robustness, "trained")
+    yield _line(result.name, "—" if trained is None else f"{trained:g}", given)
     if trained is None:
         return
-    adaptive = [result.mean(noise, adaptive=True) for noise in NOISES]
-    yield _line(result.name, "Algorithm 1", [None, *adaptive, *[None] * len(attacks)])
+    yield _line(result.name, "Algorithm 1", {noise: result.mean(noise, adaptive=True) for noise in NOISES})
     for threat, robustness in result.robustness.items():
         if "tuned" in robustness.classifiers:
-            name = f"{robustness.classifiers['tuned']:g}, tuned for {robustness.attack.norm}"
-            clean, robust = robustness.value("clean", "tuned"), _attacked(result, "tuned", [threat])
-            yield _line(result.name, name, [clean, *[None] * len(NOISES), *robust])
+            lambda_ = f"{robustness.classifiers['tuned']:g}, tuned for {robustness.attack.norm}"
+            tuned = {"clean": robustness.value("clean", "tuned"), **_attacked(threat, robustness, "tuned")}
+            yield _line(result.name, lambda_, tuned)
 
 
-def _attacked(
-    result: Results, choice: str, threats: Collection[Threat] = tuple(THREATS.values())
-) -> list[Value | None]:
-    """Accuracies of a choice by threat and protocol; None for threats that are not among `threats`."""
-    return [
-        result.robustness[threat].value(attack, choice) if threat in threats and threat in result.robustness else None
-        for threat in THREATS.values()
-        for attack in ATTACKS
-    ]
+def _attacked(threat: Threat, robustness: Robustness, choice: str) -> dict[str, Value | None]:
+    """Accuracies of a choice under a threat by column."""
+    return {f"{threat} {attack}": robustness.value(attack, choice) for attack in ATTACKS}
 
 
-def _line(name: str, lambda_: str, values: Sequence[Value | None]) -> list[str]:
-    return [name, lambda_, *(show(value) for value in values)]
+def _line(name: str, lambda_: str, values: Mapping[str, Value | None]) -> list[str]:
+    return [name, lambda_, *(show(values.get(column)) for column in HEADER[2:])]
 
 
 def publish(folder: Path, results: Results) -> None:
@@ -190,7 +163,8 @@ def card(folder: Path, results: Results) -> str:
     origin, path = Origin.read(folder), folder / RECIPE
     recipe = Recipe.read(path) if path.exists() or origin is None else None
     is_trained = bool(weight_files(folder))
-    sections = _sections(folder, results, recipe) if results.records else [NOTHING if is_trained else NOT_RUN]
+    nothing = f"None yet: {'nothing has been measured' if is_trained else 'this recipe has not been run'}."
+    sections = _sections(folder, results, recipe) if results.records else [nothing]
     usage = f"sdnet-bench {'evaluate' if is_trained else 'train'} {results.name}"
     return TEMPLATE.format(
         front=_front_matter(results),
@@ -214,27 +188,24 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
     if audits:
         yield audited(audits)
-    yield LIMITS.format(lines=_bullets(limits(results, recipe)))
-    yield PROVENANCE.format(lines=_bullets(provenance(results.records)))
+    limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
+    yield f"## Limits\n\n{_bullets(limits)}"
+    yield f"## Provenance\n\n{_bullets(provenance(results.records))}"
     if (folder / NOTES).exists():
         yield (folder / NOTES).read_text(encoding="utf-8")
-    lines = [f"sdnet-bench {command}" for command in commands(folder, results, audits)]
-    yield REPRODUCTION.format(lines="\n".join(lines))
+    lines = "\n".join(f"sdnet-bench {command}" for command in commands(folder, results, audits))
+    yield f"## Reproduce\n\n```sh\n{lines}\n```"
 
 
 def _threats(results: Results) -> Iterator[str]:
     """A line per threat: the attack and the members of the unions."""
     for robustness in results.robustness.values():
-        yield "; ".join([next(robustness.conditions()), *_unions(robustness)])
-
-
-def _unions(robustness: Robustness) -> Iterator[str]:
-    """The members of the unions in the summary."""
-    for choice in ("trained", "tuned"):
-        if robustness.value("union", choice):
-            classifier = robustness.classifiers[choice]
-            members = (f"{name} ({', '.join(by)})" for name, by in robustness.members(classifier).items())
-            yield f"union{'' if classifier is None else f' at lambda {classifier:g}'} of {', '.join(members)}"
+        unions = [
+            f"union{'' if at is None else f' at lambda {at:g}'} of {robustness.members(at)}"
+            for choice, at in robustness.classifiers.items()
+            if choice in ("trained", "tuned") and robustness.accuracy("union", at)
+        ]
+        yield "; ".join([next(robustness.conditions()), *unions])
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -250,7 +221,9 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
         images = f", on {recipe.limit:,} training images" if recipe.limit else ""
         weights = f", starting from the weights `{results.started_from or recipe.weights}`" if recipe.weights else ""
         text += "\n" + RECIPE_TEXT.format(r=recipe, epochs=epochs, more=images + weights)
-    return f"{text}\n{ORIGIN_TEXT.format(origin=origin)}" if origin else text
+    if origin:
+        text += f"\nIt was not trained here: it comes from `{origin.source}`, revision `{origin.revision}`."
+    return text
 
 
 def _parameters(results: Results) -> int:
@@ -268,7 +241,7 @@ def count(config: ModelConfig) -> int:
 def _front_matter(results: Results) -> str:
     """The YAML front matter of the card, which the Hub reads."""
     dataset, evaluations = results.config.dataset, _evaluations(results)
-    data = ModelCardData(
+    return ModelCardData(
         library_name="sdnet-bench",
         pipeline_tag="image-classification",
         datasets=[HUB_DATASETS.get(dataset, dataset)],
@@ -276,8 +249,7 @@ def _front_matter(results: Results) -> str:
         tags=[results.config.backbone.slug, "robustness", *["sparse-coding"] * (results.trained_lambda is not None)],
         model_name=results.name if evaluations else None,
         eval_results=evaluations,
-    )
-    return data.to_yaml()
+    ).to_yaml()
 
 
 def _evaluations(results: Results) -> list[EvalResult] | None:
@@ -285,28 +257,20 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
     clean = results.given(None, None)
     if clean is None or clean.images.limit is not None:
         return None
-    dataset = HUB_DATASETS.get(results.config.dataset, results.config.dataset)
-    return [
-        EvalResult(
-            task_type="image-classification",
-            dataset_type=dataset,
-            dataset_name=results.config.dataset,
-            dataset_split="test",
-            metric_type="accuracy",
-            metric_value=round(clean.accuracy, 4),
-        )
-    ]
-
-
-def limits(results: Results, recipe: Recipe | None) -> list[str]:
-    """Sentences on the limits of a model's numbers: training, noises, attacks.
-
-    `recipe` is None for a model that was not trained here.
-    """
-    return [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
+    dataset = results.config.dataset
+    evaluation = EvalResult(
+        task_type="image-classification",
+        dataset_type=HUB_DATASETS.get(dataset, dataset),
+        dataset_name=dataset,
+        dataset_split="test",
+        metric_type="accuracy",
+        metric_value=round(clean.accuracy, 4),
+    )
+    return [evaluation]
 
 
 def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
+    """Sentences on the limits of a training; `recipe` is None for a model that was not trained here."""
     backbone = results.config.backbone
     usual = defaults(backbone.name).get("width") if backbone.name in BACKBONES else None
     width = backbone.options.get("width", usual)
@@ -346,8 +310,7 @@ def _limits_of_attacks(results: Results) -> Iterator[str]:
 
 
 def _limits_under(robustness: Robustness) -> Iterator[str]:
-    known = robustness.classifiers
-    classifiers = [known[choice] for choice in ("trained", "tuned") if choice in known]
+    classifiers = [at for choice, at in robustness.classifiers.items() if choice in ("trained", "tuned")]
     if not all("autoattack" in robustness.members(classifier) for classifier in classifiers):
         yield "no AutoAttack, and stronger attacks can only lower the union."
     if robustness.trained is None:

@@ -7,20 +7,11 @@ from pathlib import Path
 
 from ..audit import Audit
 from ..backbones import is_external, published
-from ..config import LAMBDAS, MODELS, RECIPE, Backbone, ModelConfig, Origin, Recipe
+from ..config import LAMBDAS, MODELS, RECIPE, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
-from ..records import (
-    NOISES,
-    PROTOCOLS,
-    AttackSetting,
-    Images,
-    Protocol,
-    Record,
-    usual_budget,
-    usual_protocols,
-)
+from ..records import NOISES, PROTOCOLS, AttackSetting, Images, Protocol, Record, usual_budget, usual_protocols
 from ..records.lambda_fit import LambdaFit
 from ..zoo.hub import HUB
 
@@ -47,18 +38,18 @@ def _beginning(folder: Path, name: str) -> str:
     """The command that makes the model: training, pulling, adding or converting."""
     origin = Origin.read(folder)
     if origin is not None:
-        config = ModelConfig.read(folder)
-        return _bringing(origin, config.backbone, config.dataset, name)
+        return _bringing(origin, ModelConfig.read(folder), name)
     shipped = MODELS / name / RECIPE
     is_shipped = shipped.exists() and Recipe.read(shipped) == Recipe.read(folder / RECIPE)
     return f"train {name if is_shipped else RECIPE}"
 
 
-def _bringing(origin: Origin, backbone: Backbone, dataset: str, name: str) -> str:
+def _bringing(origin: Origin, config: ModelConfig, name: str) -> str:
+    backbone = config.backbone
     if origin.source.startswith(HUB):
         return f"models pull {origin.source.removeprefix(HUB)} --revision {origin.revision} --name {name}"
     if origin.source == backbone.name:
-        options = " --csc-stem" * backbone.has_csc_stem + (f" --dataset {dataset}" if dataset != "imagenet" else "")
+        options = " --csc-stem" * backbone.has_csc_stem + _option("dataset", config.dataset, usual="imagenet")
         return f"models add {backbone.name} --name {name}{options}{_weights(origin)}"
     return f"models convert {origin.source} --as {backbone.name} --name {name}"
 
@@ -84,46 +75,37 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
 def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
     """The options of each corruption that is on record at lambda_0, or by Algorithm 1."""
     find = results.adaptive if adaptive else results.given
-    names = {record.images.corruption for record in results.records if record.images.severity in SEVERITIES}
-    found = {
-        name: next((record for severity in SEVERITIES if (record := find(name, severity))), None)
-        for name in sorted(name for name in names if name)
-    }
-    lambda_ = " --lambda adaptive" if adaptive else ""
+    corrupted = [record.images for record in results.records if record.images.severity in SEVERITIES]
+    names = sorted({str(images.corruption) for images in corrupted})
+    found = {name: next(filter(None, (find(name, level) for level in SEVERITIES)), None) for name in names}
+    lambda_ = " --lambda adaptive" * adaptive
     return {name: lambda_ + _of(record.images) for name, record in found.items() if record}
 
 
 def _of(images: Images) -> str:
     """The options that select these images."""
-    return (
-        " --archive" * (images.archive is not None)
-        + (f" --limit {images.limit}" if images.limit else "")
-        + (f" --seed {images.seed}" if images.seed else "")
-    )
+    archive = " --archive" * (images.archive is not None)
+    return archive + _option("limit", images.limit) + _option("seed", images.seed, usual=0)
+
+
+def _option(name: str, value: str | int | None, *, usual: str | int | None = None) -> str:
+    """The option with this value; empty for None and for the default."""
+    return "" if value in (None, usual) else f" --{name} {value}"
 
 
 def _fit_options(results: Results, fit: LambdaFit) -> str:
     """The options of Algorithm 1, derived from its cells, with the fit's description as a comment."""
-    cells = [
-        record.cell
-        for record in results.records
-        if (record.images.split, record.images.corruption, record.inference.steps)
-        == ("train", fit.corruption, fit.steps)
-    ]
-    options = f" --residual {fit.residual}" if fit.residual != "norm" else ""
-    options += f" --inference-steps {fit.steps}" if fit.steps else ""
+    wanted = ("train", fit.corruption, fit.steps)
+    cells = [record.cell for record in results.records]
+    cells = [each for each in cells if (each.images.split, each.images.corruption, each.inference.steps) == wanted]
+    options = _option("residual", fit.residual, usual="norm") + _option("inference-steps", fit.steps)
     if cells:
+        known = CORRUPTIONS.get(fit.corruption)
         options += " --search race" if cells[0].images.block else ""
         options += _grid("lambdas", {cell.inference.lambda_ for cell in cells}, [LAMBDAS])
-        options += _grid("levels", {cell.images.level for cell in cells}, _usual_levels(fit.corruption))
+        options += _grid("levels", {cell.images.level for cell in cells}, known.fit_levels.values() if known else [])
         options += _of(cells[0].images)
     return f"{options}  # {fit.found}" if fit.found else options
-
-
-def _usual_levels(corruption: str) -> list[Sequence[float]]:
-    """The default levels of Algorithm 1 for each family."""
-    known = CORRUPTIONS.get(corruption)
-    return list(known.fit_levels.values()) if known else []
 
 
 def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) -> str:
@@ -146,11 +128,9 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
         assert record.cell.attack
         made.setdefault(record.cell.attack.bare, []).append(record)
     for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
-        options = f" --norm {attack.norm}" + (f" --attack {attack.name}" if attack.name != "pgd" else "")
-        given = {"steps": attack.steps, "restarts": attack.restarts}
-        usual = usual_budget(attack.name)
-        changed = [(option, value) for (option, value), each in zip(given.items(), usual, strict=True) if value != each]
-        options += "".join(f" --{option} {value}" for option, value in changed)
+        steps, restarts = usual_budget(attack.name)
+        options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
+        options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
         yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].images)}"
 
 
@@ -165,6 +145,5 @@ def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
 
 
 def _audit_options(audit: Audit) -> str:
-    """The options of an audit: number of images, and `--quick`."""
     quick = "" if audit.budget.autoattack else " --quick"
-    return f"{quick} --limit {audit.images}" + (f" --seed {audit.seed}" if audit.seed else "")
+    return f"{quick} --limit {audit.images}" + _option("seed", audit.seed, usual=0)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg")
 RESIDUALS = {"norm": "residual |x - A z|", "squared": "residual |x - A z|²"}
 STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
@@ -61,25 +60,32 @@ def _draw(
     path: Path, name: str, panels: Mapping[str, Panel | None], paint: Callable[[Axes, Panel], None], title: str
 ) -> list[Path]:
     """Draws one panel for each title that has data, and writes the figure; nothing where none has data."""
+    there = {heading: panel for heading, panel in panels.items() if panel}
+
+    def paint_all(figure: Figure) -> None:
+        for place, (heading, panel) in enumerate(there.items(), start=1):
+            paint(figure.add_subplot(1, len(there), place, title=heading), panel)
+
+    size = (max(3.4 * len(there), 4.2), 3.2)
+    return draw(Path(f"{path}-{name}"), title, size, paint_all, fontsize=10) if there else []
+
+
+def draw(
+    path: Path, title: str, size: tuple[float, float], paint: Callable[[Figure], None], fontsize: int = 9
+) -> list[Path]:
+    """Draws a figure of a size in inches and writes it as PNG and SVG; `path` has no suffix. Returns the paths."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    there = {heading: panel for heading, panel in panels.items() if panel}
-    if not there:
-        return []
+    written = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(3.4 * len(there), 4.2), 3.2), layout="constrained")
-        for place, (heading, panel) in enumerate(there.items(), start=1):
-            paint(figure.add_subplot(1, len(there), place, title=heading), panel)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        return [save(figure, path.with_name(f"{path.name}-{name}.{kind}"), kind) for kind in FORMATS]
-
-
-def save(figure: Figure, path: Path, kind: str) -> Path:
-    with replacing(path) as scratch:
-        metadata = {"Date": None} if kind == "svg" else {}
-        figure.savefig(scratch, format=kind, dpi=150, metadata=metadata)
-    return path
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=fontsize)
+        paint(figure)
+        for each, metadata in zip(written, ({}, {"Date": None}), strict=True):
+            with replacing(each) as scratch:
+                figure.savefig(scratch, format=each.suffix[1:], dpi=150, metadata=metadata)
+    return written
 
 
 def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -89,9 +95,9 @@ def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:
     for place, curve in enumerate(curves):
         color = colormaps["viridis_r"](0.15 + 0.8 * place / max(1, len(curves) - 1))
         best = max(curve.points, key=lambda point: (point[1], -point[0]))
-        axes.plot(*zip(*curve.points, strict=True), color=color, lw=1.4, label=f"severity {curve.severity}")
-        axes.plot(*best, "o", color=color, ms=5)
         lambdas, accuracies = zip(*curve.points, strict=True)
+        axes.plot(lambdas, accuracies, color=color, lw=1.4, label=f"severity {curve.severity}")
+        axes.plot(*best, "o", color=color, ms=5)
         if curve.chosen is not None and lambdas[0] <= curve.chosen <= lambdas[-1]:
             height = np.interp(curve.chosen, lambdas, accuracies)
             axes.plot(curve.chosen, height, "o", color=color, ms=9, fillstyle="none")
@@ -153,13 +159,11 @@ class EpsPanel(NamedTuple):
 
 def _eps_panel(robustness: Robustness, chance: float) -> EpsPanel | None:
     """The panel of one threat; None where there are fewer than three radii."""
-    known = robustness.classifiers
-    classifiers = {choice: known[choice] for choice in ("trained", "tuned") if choice in known}
-    names = {
-        classifier: "matched" if classifier is None else f"lambda {classifier:g}, {choice}"
-        for choice, classifier in classifiers.items()
+    lines = {
+        "matched" if at is None else f"lambda {at:g}, {choice}": robustness.against_eps(at)
+        for choice, at in robustness.classifiers.items()
+        if choice in ("trained", "tuned")
     }
-    lines = {name: robustness.against_eps(classifier) for classifier, name in names.items()}
     radii = {eps for line in lines.values() for eps, _ in line if eps}
     return EpsPanel(robustness.attack.norm, lines, robustness.records[0].n, chance) if len(radii) >= 3 else None
 

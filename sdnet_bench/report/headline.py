@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..paper.accuracy import TABLE1
 from ..paper.attacks import COLUMNS, TABLE4
 from ..paper.noise import TABLE2, TABLE3
-from ..paper.render import markdown_table
+from ..paper.render import markdown_table, paper_number
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..paper.study import TableStudy
-from ..paper.tables import Entry, build_tables
+from ..paper.tables import Entry, Table, build_tables
 from ..records import Threat
 from ..records.statistics import show
 
-HEADER = ("", "", "paper", "here")
 TRANSFER, MATCHED = (tuple(name for name, (_, of) in COLUMNS.items() if of == by) for by in ("transfer", "matched"))
 TUNED = "SDNet-18 (after tuning lambda)"
 ATTACKS = "PGD, Linf 8/255 and L2 0.5"
@@ -34,6 +33,16 @@ class Line(NamedTuple):
     """Columns of the figures; None for all columns of the table, in order."""
     digits: int = 1
     """Number of decimals of an accuracy."""
+
+    def figures(self, table: Table, number: Callable[[Entry], str]) -> str:
+        """The figures of the line as `number` writes them; "—" where there is none."""
+        entries = [entry for entry in table.entries if entry.row == self.row]
+        found = [number(entry) for entry in entries if self.columns is None or entry.column in self.columns]
+        return " ".join(found) if set(found) != {"—"} else "—"
+
+    def ours(self, entry: Entry) -> str:
+        """Our number: an accuracy in percent, or a lambda with two decimals."""
+        return f"{entry.ours.value:.{2 if entry.ours.low is None else self.digits}f}" if entry.ours else "—"
 
 
 LINES = (
@@ -55,23 +64,25 @@ LINES = (
 
 def headline(results: Sequence[Results]) -> str:
     """The table as Markdown, a line for each of `LINES`, for models of one data set, one per architecture."""
-    tables = {table.name: table.entries for table in build_tables(results, [TABLE1, TABLE2, TABLE3, TABLE4])}
-    return markdown_table(HEADER, _lines(tables))
+    tables = {table.name: table for table in build_tables(results, [TABLE1, TABLE2, TABLE3, TABLE4])}
+    lines, before = [], ""
+    for line in LINES:
+        table, condition = tables[line.table.name], line.condition if line.condition != before else ""
+        lines.append([condition, line.subject, line.figures(table, paper_number), line.figures(table, line.ours)])
+        before = line.condition
+    return markdown_table(["", "", "paper", "here"], lines)
 
 
 def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> str:
     """A Markdown table of the paper's figures under L2 0.5 beside transferred PGD with these radii."""
     models = {result.name: result for result in results}
     entries = [entry for table in build_tables(results, [TABLE4]) for entry in table.entries]
-    published = [entry for entry in entries if entry.column == TRANSFER[1] and entry.paper is not None and entry.model]
-    lines = [
-        [
-            entry.row,
-            _paper(entry),
-            *(_under(Threat("l2", radius), models[str(entry.model)], entry.row == TUNED) for radius in radii),
-        ]
-        for entry in published
-    ]
+    lines = []
+    for entry in entries:
+        if entry.column == TRANSFER[1] and entry.paper is not None and entry.model:
+            model, is_tuned = models[entry.model], entry.row == TUNED
+            here = (_under(Threat("l2", radius), model, is_tuned) for radius in radii)
+            lines.append([entry.row, paper_number(entry), *here])
     return markdown_table(["", "paper, eps 0.5", *(f"here, eps {radius:g}" for radius in radii)], lines)
 
 
@@ -83,35 +94,3 @@ def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
         return "—"
     at = f", lambda {found.classifiers[choice]:g}" if is_tuned else ""
     return show(found.value("transfer", choice)) + at
-
-
-def _lines(tables: dict[str, tuple[Entry, ...]]) -> Iterator[list[str]]:
-    """The lines of the table; a condition is printed only in its first line."""
-    before = None
-    for line in LINES:
-        entries = [entry for entry in tables[line.table.name] if entry.row == line.row]
-        entries = [entry for entry in entries if line.columns is None or entry.column in line.columns]
-        condition = line.condition if line.condition != before else ""
-        before = line.condition
-        yield [
-            condition,
-            line.subject,
-            _join(map(_paper, entries)),
-            _join(_ours(entry, line.digits) for entry in entries),
-        ]
-
-
-def _join(figures: Iterable[str]) -> str:
-    found = list(figures)
-    return " ".join(found) if set(found) != {"—"} else "—"
-
-
-def _paper(entry: Entry) -> str:
-    return "—" if entry.paper is None else f"{entry.paper:g}"
-
-
-def _ours(entry: Entry, digits: int) -> str:
-    """Our number as text: an accuracy in percent, or a lambda with two decimals."""
-    if entry.ours is None:
-        return "—"
-    return f"{entry.ours.value:.{2 if entry.ours.low is None else digits}f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..csc import csc_layers
 from ..errors import UsageError
@@ -21,7 +20,7 @@ from ..paper.results import Results
 from ..studies.codes import Atoms, Features, Floats, Histogram, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.workbench import Workbench
 from .card import FIGURES
-from .figures import FORMATS, STYLE, save, write_figures
+from .figures import draw, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,15 +38,17 @@ def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
     """
     import pandas
 
-    frame = pandas.DataFrame(dict(zip(("atom", "channel", "row", "column"), _places(atoms.patches), strict=True)))
-    frame["value"] = atoms.patches.ravel()
+    places = [range(side) for side in atoms.patches.shape]
+    index = pandas.MultiIndex.from_product(places, names=["atom", "channel", "row", "column"])
+    frame = pandas.DataFrame({"value": atoms.patches.ravel()}, index).reset_index()
     shown = len(atoms.patches)
     which = f"the {shown} atoms" if shown == atoms.total else f"the first {shown} of {atoms.total} atoms"
     columns = math.ceil(math.sqrt(shown))
-    size = (max(2.6, 0.45 * columns + 0.2), 0.45 * math.ceil(shown / columns) + 0.5)
+    rows = math.ceil(shown / columns)
+    size = (max(2.6, 0.45 * columns + 0.2), 0.45 * rows + 0.5)
     title = f"{name}\n{which} of layer {atoms.layer}"
     path = folder / f"{name}-dictionary{_suffix(atoms.layer)}"
-    return [*_draw(path, title, size, partial(_atoms, atoms)), _write_csv(path, frame)]
+    return [*draw(path, title, size, partial(_atoms, atoms, rows, columns)), _write_csv(path, frame)]
 
 
 def around_grey(patches: Floats) -> Floats:
@@ -70,8 +71,8 @@ def write_features(features: Features, folder: Path, name: str) -> list[Path]:
     plain = [(each.pictures, [f"{psnr:.1f} dB" for psnr in each.psnr]) for each in features.reconstructions]
     stretched = [(each.stretched, [f"r = {r:.2f}" for r in each.correlations]) for each in features.reconstructions]
     return [
-        *_draw(path, title, size, partial(_features, features, plain)),
-        *_draw(Path(f"{path}-stretched"), f"{title}, stretched", size, partial(_features, features, stretched)),
+        *draw(path, title, size, partial(_features, features, plain)),
+        *draw(Path(f"{path}-stretched"), f"{title}, stretched", size, partial(_features, features, stretched)),
         _write_csv(path, pandas.DataFrame(feature_rows(features))),
     ]
 
@@ -109,19 +110,7 @@ def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
     title = f"{name}\nlayer {layer}{at}: {100 * histogram.share_of_zeros:.1f} % of the entries are zero"
     paint = partial(_histogram, histogram, sparsity.images)
     path = folder / f"{name}-sparsity{_suffix(layer)}"
-    return [*_draw(path, title, (4.6, 3.2), paint), _write_csv(path, pandas.DataFrame(rows))]
-
-
-def _draw(path: Path, title: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> list[Path]:
-    """Draws a figure and writes it in all formats; `path` has no suffix."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-        paint(figure)
-        return [save(figure, path.with_name(f"{path.name}.{kind}"), kind) for kind in FORMATS]
+    return [*draw(path, title, (4.6, 3.2), paint), _write_csv(path, pandas.DataFrame(rows))]
 
 
 def _write_csv(path: Path, frame: DataFrame) -> Path:
@@ -136,14 +125,7 @@ def _suffix(layer: int) -> str:
     return "" if layer == 1 else f"-layer{layer}"
 
 
-def _places(values: Floats) -> NDArray[np.int64]:
-    """`(ndim, size)`: the index of each value along each axis."""
-    return np.indices(values.shape).reshape(values.ndim, -1)
-
-
-def _atoms(atoms: Atoms, figure: Figure) -> None:
-    columns = math.ceil(math.sqrt(len(atoms.patches)))
-    rows = math.ceil(len(atoms.patches) / columns)
+def _atoms(atoms: Atoms, rows: int, columns: int, figure: Figure) -> None:
     axes = figure.add_subplot(xlim=(0, columns - GAP), ylim=(rows - GAP, 0))
     axes.axis("off")
     for place, patch in enumerate(around_grey(atoms.patches)):
@@ -181,27 +163,15 @@ def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
     axes.legend(frameon=False, fontsize=7)
 
 
-NUMBERS = ("features.csv", "sparsity.csv")
-"""Files with numbers that are not in records, kept beside their figures."""
-
-IMAGES = range(5)
-"""Places in the test split of the images of Figure 4."""
-
-
 def illustrate(bench: Workbench, limit: int | None = None) -> list[Path]:
-    """Draws those figures of a card that apply to the model, into the folder of its run.
+    """Draws those figures of a card that apply to the model, into the folder of its run. Returns the paths.
 
-    Args:
-        limit: number of test images of the histograms of codes; all by default.
-
-    Returns:
-        The paths written.
+    `limit` is the number of test images of the histograms of codes; all by default.
     """
     with TemporaryDirectory() as scratch:
-        drawn = {
-            path.name.removeprefix(f"{bench.model.name}-"): path for path in _draw_all(bench, Path(scratch), limit)
-        }
-        kept = [name for name in (*FIGURES, *NUMBERS) if name in drawn]
+        paths = _draw_all(bench, Path(scratch), limit)
+        drawn = {path.name.removeprefix(f"{bench.model.name}-"): path for path in paths}
+        kept = [name for name in (*FIGURES, "features.csv", "sparsity.csv") if name in drawn]
         return [Path(shutil.copy(drawn[name], bench.folder / name)) for name in kept]
 
 
@@ -213,4 +183,4 @@ def _draw_all(bench: Workbench, folder: Path, limit: int | None) -> Iterator[Pat
         yield from write_sparsity(measure_sparsity(bench, limit=limit), folder, name)
     if len(layers) > 1:
         with suppress(UsageError):  # no chain leads back to the pixels
-            yield from write_features(rebuild_inputs(bench, IMAGES), folder, name)
+            yield from write_features(rebuild_inputs(bench, range(5)), folder, name)
