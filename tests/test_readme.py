@@ -70,7 +70,7 @@ def test_table_4_is_that_of_the_records(tmp_path: Path) -> None:
 
 
 def test_the_audit_is_that_of_its_file() -> None:
-    assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10-small"))
+    assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10"))
 
 
 @pytest.mark.parametrize(("file", "name"), [("benchmarks/README.md", "seeds"), ("docs/networks.md", "networks")])
