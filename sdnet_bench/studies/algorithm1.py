@@ -88,7 +88,8 @@ def level_cells(
 ) -> list[Cell]:
     """Cells of corrupted images at lambda_0, one for every level of C; a `UsageError` for levels <= 0."""
     require_csc_layers(bench.model.net)
-    wanted = CORRUPTIONS[corruption].levels(bench.dataset.family) if levels is None else levels
+    usual = CORRUPTIONS[corruption].levels(bench.dataset.family)  # an error where it has none
+    wanted = usual if levels is None else levels
     if not all(math.isfinite(level) and level > 0 for level in wanted):
         raise UsageError("levels out of range", expected="finite numbers > 0", got=list(wanted))
     at = partial(bench.images, images.split, images.limit, corruption=corruption)
