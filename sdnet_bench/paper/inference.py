@@ -18,9 +18,6 @@ from .study import TableStudy, study_command
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
 """By column: the noise, and whether the column is of clean images with the lambda of that noise's rule."""
 
-KNOWN_TYPE = ("set", "image")
-"""Rules that need the type of noise; they are not shown for the stream of all types."""
-
 
 def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps: streams of mixed severity and clean images, with lambda fixed, per set and per image."""
@@ -68,7 +65,7 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
     """The command of the study; None for the stream of all types with a rule that needs the type."""
-    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in ("set", "image")
     return None if is_empty else study_command("inference", model)
 
 
