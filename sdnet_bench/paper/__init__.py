@@ -3,7 +3,7 @@
 A table or figure is a value in one file: its plan, its values, and the commands that measure missing ones.
 
 published   the paper's numbers, read from `paper.toml`
-study       the class of tables and figures; plan: the steps of their measurements
+plan        the class of tables and figures, and the steps of their measurements
 accuracy    Tables 1 and 6
 noise       Tables 2 and 3, Figures 2 and 3, the mean corruption error
 attacks     Table 4

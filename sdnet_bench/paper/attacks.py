@@ -18,11 +18,10 @@ from ..studies.adversarial import (
 )
 from ..studies.algorithm1 import full_grid
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, fit_steps
+from .plan import PlanStep, StudySize, TableStudy, fit_steps
 from .published import PaperRow
 from .results import Results
 from .robustness import THREATS
-from .study import TableStudy
 
 SHOWN = ("transfer", "matched", "union", "clean")
 """The values shown for each threat, one per column."""

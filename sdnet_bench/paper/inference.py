@@ -10,10 +10,9 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, fit_steps, measuring_step
+from .plan import PlanStep, StudySize, TableStudy, fit_steps, measuring_step, study_command
 from .published import PaperRow
 from .results import Results
-from .study import TableStudy, study_command
 
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
 """By column: the noise, and whether the column is of clean images with the lambda of that noise's rule."""

@@ -13,10 +13,19 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import full_grid, swept
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, adaptive_step, fit_steps, given_step, measuring_step
+from .plan import (
+    PlanStep,
+    Study,
+    StudySize,
+    TableStudy,
+    adaptive_step,
+    fit_steps,
+    given_step,
+    measuring_step,
+    study_command,
+)
 from .published import PaperRow, alexnet
 from .results import Results
-from .study import Study, TableStudy, study_command
 
 
 def _plan_noise(corruptions: Sequence[str], bench: Workbench, size: StudySize) -> Iterator[PlanStep]:

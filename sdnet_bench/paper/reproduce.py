@@ -21,9 +21,8 @@ from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import StudySize, run
+from .plan import Study, StudySize, run
 from .robustness import THREATS
-from .study import Study
 
 
 @dataclass(frozen=True)
