@@ -31,13 +31,13 @@ class Experiment:
 
     Args:
         size: sizes of the studies.
-        studies: the studies; those that need lambda are skipped for a network without one.
+        studies: the studies; those that need lambda are skipped for a network without one. Table 3 includes the
+            measurements of Table 2 and Figure 3.
         radii: whether accuracy against eps is measured too.
     """
 
     size: StudySize
     studies: tuple[Study, ...] = (TABLE1, FIGURE2, TABLE3, TABLE4)
-    """The studies; Table 3 includes the measurements of Table 2 and Figure 3."""
     radii: bool = False
 
 
@@ -103,10 +103,8 @@ def reproduce(
 ) -> Iterator[Workbench]:
     """Trains and measures every network, and yields each when it is done.
 
-    Cells on record are not measured again, and an interrupted training is resumed.
-
-    Args:
-        published: folder to which trained models are exported; the exported models are the ones measured.
+    Cells on record are not measured again, and an interrupted training is resumed. Where there is a folder `published`,
+    trained models are exported to it, and the exported models are the ones measured.
     """
     for recipe, experiment in steps:
         progress.note(f"--- {recipe.name}")

@@ -180,13 +180,11 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     """The sections of the card with results and conditions."""
     yield f"{EXPLANATION}\n\n{summary([results])}"
     yield from (f"![{caption}]({name})" for name, caption in FIGURES.items() if (folder / name).exists())
-    adaptive = inference([results])
-    if adaptive:
+    if adaptive := inference([results]):
         yield ROBUST_INFERENCE.format(table=adaptive)
     if results.robustness:
         yield THREAT_MODELS.format(lines=_bullets(_threats(results)))
-    audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
-    if audits:
+    if audits := [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]:
         yield audited(audits)
     limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
     yield f"## Limits\n\n{_bullets(limits)}"
