@@ -213,7 +213,9 @@ def _bullets(lines: Iterable[str]) -> str:
 def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None) -> str:
     """The introduction of the card: the model and its training or origin."""
     backbone, dataset = results.config.backbone.architecture, results.config.dataset
-    text = f"{backbone} on {dataset}, {_parameters(results):,} parameters."
+    trained = results.training("parameters")
+    parameters = int(trained.value) if trained else count(results.config)
+    text = f"{backbone} on {dataset}, {parameters:,} parameters."
     if recipe:
         epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
         images = f", on {recipe.limit:,} training images" if recipe.limit else ""
@@ -222,12 +224,6 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
     if origin:
         text += f"\nIt was not trained here: it comes from `{origin.source}`, revision `{origin.revision}`."
     return text
-
-
-def _parameters(results: Results) -> int:
-    """Number of trainable parameters, from the record of training or counted."""
-    trained = results.training("parameters")
-    return int(trained.value) if trained else count(results.config)
 
 
 def count(config: ModelConfig) -> int:
