@@ -62,13 +62,8 @@ def _plan_sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
         yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
 
 
-def _plan_lines(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps of Figure 3: the fits lambda(r) of the four noises."""
-    yield from fit_steps(bench, NOISES, size)
-
-
 FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
-FIGURE3 = Study("figure3", _plan_lines, needs_lambda=True)
+FIGURE3 = Study("figure3", lambda bench, size: fit_steps(bench, NOISES, size), needs_lambda=True)
 
 
 def _plan_corruptions(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
