@@ -14,8 +14,8 @@ from .setup import Setup, measuring
 @measuring(precision="float32")
 def attack(
     setup: Setup,
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
-    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
+    norm: options.Norm = "linf",
+    eps: options.Eps = None,
     name: Annotated[
         str, typer.Option("--attack", help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.")
     ] = "pgd",

@@ -14,8 +14,8 @@ from .setup import Setup, measuring
 @measuring(precision="float32")
 def audit(
     setup: Setup,
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
-    eps: Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")] = None,
+    norm: options.Norm = "linf",
+    eps: options.Eps = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Test images to attack; 500 by default, 100 with --quick.")
     ] = None,

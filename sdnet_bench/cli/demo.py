@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from . import options
 from .setup import Setup, sharing
 
 
@@ -14,7 +14,7 @@ from .setup import Setup, sharing
 def demo(
     setup: Setup,
     every: Annotated[bool, typer.Option("--all", help="All ten networks instead of two: Tables 1 to 6.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    output: options.Output = options.OUTPUT,
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
     from ..paper.reproduce import demo_recipes, reproduce

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -15,9 +16,12 @@ Corruption = Annotated[
 ]
 Severity = Annotated[str, typer.Option(help="1 to 5, or all.")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iterations; by default as in training.")]
+Norm = Annotated[str, typer.Option(help="linf or l2.")]
+Eps = Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")]
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
+Output = Annotated[Path, typer.Option(help="Where the tables go.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 
 Choice = TypeVar("Choice", bound=str)
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from ..records import Protocol
     from ..records import Severity as SeverityLevel
 
+OUTPUT = Path("report")
 LAMBDAS = "0.1:1.5:0.1"
 """`config.LAMBDAS` as text: first, last, step."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from . import options
 from .setup import Setup, sharing
 
 
@@ -16,7 +16,7 @@ def report(
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="By default all models with records.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    output: options.Output = options.OUTPUT,
     format_: Annotated[
         list[str] | None, typer.Option("--format", help="csv or md; may be given twice. By default both.")
     ] = None,

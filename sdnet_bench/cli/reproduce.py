@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import options
 from .setup import Setup, sharing
 
 
@@ -19,7 +20,7 @@ def reproduce(
     published: Annotated[
         Path, typer.Option(help="Where finished models go: bfloat16 weights in files of 16 MB, records, card.")
     ] = Path("published"),
-    output: Annotated[Path, typer.Option(help="Where the tables go.")] = Path("report"),
+    output: options.Output = options.OUTPUT,
     epochs: Annotated[int | None, typer.Option(min=1, help="Other than the recipes', for a rehearsal.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Images of every split, for a rehearsal.")] = None,
 ) -> None:

@@ -68,9 +68,8 @@ def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         say(json.dumps(rows, indent=1))
         return
     lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
-    are_words = [
-        all(isinstance(value, str) for value in column) for column in zip(*(row.values() for row in rows), strict=True)
-    ]
+    columns = zip(*(row.values() for row in rows), strict=True)
+    are_words = [all(isinstance(value, str) for value in column) for column in columns]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = zip(line, widths, are_words, strict=True)

@@ -43,11 +43,7 @@ class Setup:
 
     @property
     def name(self) -> str:
-        """The given name of the model, or the name of the run that was trained last.
-
-        Raises:
-            UsageError: no name is given, and there is no run.
-        """
+        """The name of the model, by default of the run that was trained last; a `UsageError` where there is no run."""
         if self.model:
             return self.model
         trained = list(self.runs_dir.glob("*/model*.safetensors"))

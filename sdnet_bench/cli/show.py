@@ -102,8 +102,7 @@ def show_plan(bench: Workbench, steps: Sequence[PlanStep], *, as_data: bool, as_
     work = [row["images"] * step.passes for row, step in zip(rows, steps, strict=True)]
     total = sum(work)
     speed = images_per_second(bench) if total else 1.0
-    for row, images in zip(rows, work, strict=True):
-        row["minutes"] = round(images / speed / 60, 1)
+    rows = [row | {"minutes": round(images / speed / 60, 1)} for row, images in zip(rows, work, strict=True)]
     if as_data:
         show_rows(rows, as_json=as_json)
     time = f"about {math.ceil(total / speed / 60)} min at {speed:,.0f} noisy images/s" if total else "all is on record"

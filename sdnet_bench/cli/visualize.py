@@ -21,8 +21,6 @@ Layer = Annotated[int, typer.Option(min=1, help="Of the CSC-layers, in their ord
 Lambda = Annotated[float | None, typer.Option("--lambda", help="A number; by default as in training.")]
 Output = Annotated[Path, typer.Option(help="Where the pictures go.")]
 
-OUTPUT = Path("report")
-
 
 @app.command("dictionary")
 @measuring(seed=0, precision="float32")
@@ -30,7 +28,7 @@ def dictionary(
     setup: Setup,
     layer: Layer = 1,
     atoms: Annotated[int, typer.Option(min=1, help="At most so many.")] = 64,
-    output: Output = OUTPUT,
+    output: Output = options.OUTPUT,
 ) -> None:
     """Draw the atoms of a layer as patches of an image (Figure 5)."""
     from ..report.pictures import write_dictionary
@@ -54,7 +52,7 @@ def features(
         str | None, typer.Option(help="Numbers with commas; by default all that lead back to the image.")
     ] = None,
     lambda_: Lambda = None,
-    output: Output = OUTPUT,
+    output: Output = options.OUTPUT,
 ) -> None:
     """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
     from ..report.pictures import feature_rows, write_features
@@ -71,7 +69,7 @@ def features(
 @app.command("sparsity")
 @measuring(seed=0, precision="float32")
 def sparsity(
-    setup: Setup, layer: Layer = 1, lambda_: Lambda = None, limit: options.Limit = None, output: Output = OUTPUT
+    setup: Setup, layer: Layer = 1, lambda_: Lambda = None, limit: options.Limit = None, output: Output = options.OUTPUT
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity

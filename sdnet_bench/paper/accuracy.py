@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from ..config import MODELS
 from ..records.statistics import Value
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, measuring_step
+from .plan import PlanStep, StudySize, TableStudy, measuring_step
 from .published import PaperRow
 from .results import Results
-from .study import TableStudy
 
 OF_TRAINING = {
     "Model Size (M)": ("parameters", 1e6),

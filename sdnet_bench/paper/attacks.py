@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..csc import csc_layers
-from ..data.datasets import Which
 from ..records import NOISES, PROTOCOLS, AttackSetting, Cell, Protocol, Record
 from ..records.statistics import Value
 from ..studies.adversarial import (
@@ -19,20 +18,16 @@ from ..studies.adversarial import (
 )
 from ..studies.algorithm1 import full_grid
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, fit_steps
+from .plan import PlanStep, StudySize, TableStudy, fit_steps
 from .published import PaperRow
 from .results import Results
 from .robustness import THREATS
-from .study import TableStudy
 
 SHOWN = ("transfer", "matched", "union", "clean")
 """The values shown for each threat, one per column."""
 
 COLUMNS = {f"{name} {shown}": (threat, shown) for name, threat in THREATS.items() for shown in SHOWN}
 """Threat and shown value by column."""
-
-SPLITS: tuple[Which, Which] = ("test", "validation")
-"""Splits that are attacked: test images, and validation images for tuning lambda."""
 
 PASSES = 3
 """Cost of an attack step in classified images: one forward pass, and a backward pass that costs two."""
@@ -75,7 +70,7 @@ def _foreseen(
     bench: Workbench, setting: AttackSetting, protocol: Protocol, size: StudySize
 ) -> tuple[Sequence[Cell], int]:
     """The cells of a protocol that are known beforehand, and the number of attacked images of the others."""
-    tested, validation = (bench.images(split, size.attacked) for split in SPLITS)
+    tested, validation = bench.images("test", size.attacked), bench.images("validation", size.attacked)
     count = len(bench.split_of(tested))
     if not csc_layers(bench.model.net):
         return matched_cells(bench, setting, tested, [None]), 0

@@ -10,16 +10,12 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, fit_steps, measuring_step
+from .plan import PlanStep, StudySize, TableStudy, fit_steps, measuring_step, study_command
 from .published import PaperRow
 from .results import Results
-from .study import TableStudy, study_command
 
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
 """By column: the noise, and whether the column is of clean images with the lambda of that noise's rule."""
-
-KNOWN_TYPE = ("set", "image")
-"""Rules that need the type of noise; they are not shown for the stream of all types."""
 
 
 def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
@@ -68,7 +64,7 @@ def _rule(model: Results, kind: str, noise: str) -> str | None:
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
     """The command of the study; None for the stream of all types with a rule that needs the type."""
-    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in KNOWN_TYPE
+    is_empty = COLUMNS[column][0] == UNKNOWN and row.rule in ("set", "image")
     return None if is_empty else study_command("inference", model)
 
 

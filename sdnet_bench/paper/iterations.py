@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from ..records.statistics import Value
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, adaptive_step, fit_steps, measuring_step
+from .plan import PlanStep, StudySize, TableStudy, adaptive_step, fit_steps, measuring_step
 from .published import PaperRow
 from .results import Results
-from .study import TableStudy
 
 STEPS = (2, 4, 8)
 """FISTA iterations of the paper's Table 5."""

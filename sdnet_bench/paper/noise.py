@@ -13,10 +13,19 @@ from ..records.statistics import Value, percent
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import full_grid, swept
 from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, adaptive_step, fit_steps, given_step, measuring_step
+from .plan import (
+    PlanStep,
+    Study,
+    StudySize,
+    TableStudy,
+    adaptive_step,
+    fit_steps,
+    given_step,
+    measuring_step,
+    study_command,
+)
 from .published import PaperRow, alexnet
 from .results import Results
-from .study import Study, TableStudy, study_command
 
 
 def _plan_noise(corruptions: Sequence[str], bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
@@ -53,13 +62,8 @@ def _plan_sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
         yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
 
 
-def _plan_lines(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps of Figure 3: the fits lambda(r) of the four noises."""
-    yield from fit_steps(bench, NOISES, size)
-
-
 FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
-FIGURE3 = Study("figure3", _plan_lines, needs_lambda=True)
+FIGURE3 = Study("figure3", lambda bench, size: fit_steps(bench, NOISES, size), needs_lambda=True)
 
 
 def _plan_corruptions(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:

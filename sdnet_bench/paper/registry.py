@@ -9,8 +9,7 @@ from .attacks import TABLE4
 from .inference import INFERENCE
 from .iterations import TABLE5
 from .noise import CORRUPTION_ERRORS, FIGURE2, FIGURE3, TABLE2, TABLE3
-from .plan import PlanStep, StudySize
-from .study import Study, TableStudy
+from .plan import PlanStep, Study, StudySize, TableStudy
 
 TABLES: tuple[TableStudy, ...] = (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, INFERENCE, CORRUPTION_ERRORS)
 """All tables, in the order of a report."""

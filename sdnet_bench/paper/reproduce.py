@@ -21,9 +21,8 @@ from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import StudySize, run
+from .plan import Study, StudySize, run
 from .robustness import THREATS
-from .study import Study
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class Experiment:
 
     Args:
         size: sizes of the studies.
-        studies: the studies; those that need lambda are skipped for a network without one.
+        studies: the studies; those that need lambda are skipped for a network without one. Table 3 includes the
+            measurements of Table 2 and Figure 3.
         radii: whether accuracy against eps is measured too.
     """
 
     size: StudySize
     studies: tuple[Study, ...] = (TABLE1, FIGURE2, TABLE3, TABLE4)
-    """The studies; Table 3 includes the measurements of Table 2 and Figure 3."""
     radii: bool = False
 
 
@@ -104,10 +103,8 @@ def reproduce(
 ) -> Iterator[Workbench]:
     """Trains and measures every network, and yields each when it is done.
 
-    Cells on record are not measured again, and an interrupted training is resumed.
-
-    Args:
-        published: folder to which trained models are exported; the exported models are the ones measured.
+    Cells on record are not measured again, and an interrupted training is resumed. Where there is a folder `published`,
+    trained models are exported to it, and the exported models are the ones measured.
     """
     for recipe, experiment in steps:
         progress.note(f"--- {recipe.name}")

@@ -106,18 +106,16 @@ class Robustness:
 
     def against_lambda(self, column: str) -> list[tuple[float, Value]]:
         """Accuracy (%) by lambda, ascending; "union" has only the attacks that are on record for every lambda."""
-        find = self._common_union if column == "union" else lambda at: self.accuracy(column, at)
-        return [(at, value) for at in self.lambdas if (value := find(at))]
+        values = self._common_unions() if column == "union" else {at: self.accuracy(column, at) for at in self.lambdas}
+        return [(at, value) for at, value in values.items() if value]
 
-    def _common_union(self, lambda_: float) -> Value | None:
-        if not self._union(lambda_):
-            return None
-        return standing([record for kind, record in self._kinds(lambda_).items() if kind in self._common])
-
-    @cached_property
-    def _common(self) -> set[tuple[AttackSetting, str]]:
-        """The attacks that are on record for every lambda with a union."""
-        return set.intersection(*(set(self._kinds(at)) for at in self.lambdas if self._union(at)))
+    def _common_unions(self) -> dict[float, Value | None]:
+        """Accuracy (%) by lambda under the attacks that are on record for every lambda with a union."""
+        kinds = {at: self._kinds(at) for at in self.lambdas if self._union(at)}
+        common = set.intersection(*map(set, kinds.values())) if kinds else set()
+        return {
+            at: standing([record for kind, record in found.items() if kind in common]) for at, found in kinds.items()
+        }
 
     def _kinds(self, classifier: InferenceChoice) -> dict[tuple[AttackSetting, str], Record]:
         """Records of attacks on a classifier by attack and protocol. At lambda_0 transfer and matched are the same."""

@@ -180,13 +180,11 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     """The sections of the card with results and conditions."""
     yield f"{EXPLANATION}\n\n{summary([results])}"
     yield from (f"![{caption}]({name})" for name, caption in FIGURES.items() if (folder / name).exists())
-    adaptive = inference([results])
-    if adaptive:
+    if adaptive := inference([results]):
         yield ROBUST_INFERENCE.format(table=adaptive)
     if results.robustness:
         yield THREAT_MODELS.format(lines=_bullets(_threats(results)))
-    audits = [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]
-    if audits:
+    if audits := [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]:
         yield audited(audits)
     limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
     yield f"## Limits\n\n{_bullets(limits)}"
@@ -215,7 +213,9 @@ def _bullets(lines: Iterable[str]) -> str:
 def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None) -> str:
     """The introduction of the card: the model and its training or origin."""
     backbone, dataset = results.config.backbone.architecture, results.config.dataset
-    text = f"{backbone} on {dataset}, {_parameters(results):,} parameters."
+    trained = results.training("parameters")
+    parameters = int(trained.value) if trained else count(results.config)
+    text = f"{backbone} on {dataset}, {parameters:,} parameters."
     if recipe:
         epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
         images = f", on {recipe.limit:,} training images" if recipe.limit else ""
@@ -224,12 +224,6 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
     if origin:
         text += f"\nIt was not trained here: it comes from `{origin.source}`, revision `{origin.revision}`."
     return text
-
-
-def _parameters(results: Results) -> int:
-    """Number of trainable parameters, from the record of training or counted."""
-    trained = results.training("parameters")
-    return int(trained.value) if trained else count(results.config)
 
 
 def count(config: ModelConfig) -> int:

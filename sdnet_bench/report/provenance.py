@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from ..records import Cell, Record
 
-WORK = ("training", "accuracy without an attack", "accuracy under attack")
-TF32 = (
-    'Where a CUDA device measured in "float32", its convolutions ran as TF32 (10 bits of mantissa), PyTorch\'s default.'
-)
+WORK = ("Training", "Accuracy without an attack", "Accuracy under attack")
+TF32 = """\
+Where a CUDA device measured in "float32", its convolutions ran as TF32 (10 bits of mantissa), PyTorch's default."""
 
 
 def provenance(records: Sequence[Record]) -> Iterator[str]:
@@ -19,7 +18,9 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         groups[_work(record.cell), _machine(record)].append(str(record.provenance.get("time", ""))[:10])
     for (work, machine), days in sorted(groups.items()):
-        yield f"{WORK[work].capitalize()}: {_count(days)} on {machine}, {_span(days)}."
+        first, last = min(days), max(days)
+        span = first if first == last else f"{first} to {last}"
+        yield f"{WORK[work]}: {len(days):,} record{'s' * (len(days) > 1)} on {machine}, {span}."
     if any(record.inference.precision == "float32" and _is_cuda(record) for record in records):
         yield TF32
 
@@ -38,13 +39,3 @@ def _machine(record: Record) -> str:
 def _is_cuda(record: Record) -> bool:
     """Whether a CUDA device measured the record; other devices are recorded with their type in front."""
     return not str(record.provenance.get("device", "cpu")).startswith(("cpu", "mps"))
-
-
-def _count(days: Sequence[str]) -> str:
-    return f"{len(days):,} record{'s' * (len(days) > 1)}"
-
-
-def _span(days: Sequence[str]) -> str:
-    """The first and the last day as text."""
-    first, last = min(days), max(days)
-    return first if first == last else f"{first} to {last}"
