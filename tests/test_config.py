@@ -78,11 +78,7 @@ def test_imagenet_recipes_are_those_of_the_paper(backbone: str) -> None:
 
 def test_a_recipe_says_what_it_was_told(recipe: Recipe) -> None:
     assert recipe == Recipe(
-        name="mine",
-        dataset="digits",
-        epochs=3,
-        batch_size=16,
-        backbone=Backbone(name="sdnet18", options={"width": 8}),
+        name="mine", dataset="digits", epochs=3, batch_size=16, backbone=Backbone(name="sdnet18", options={"width": 8})
     )
 
 

@@ -116,11 +116,7 @@ def test_a_large_ball_is_no_excuse_for_rounding(name: str, eps: float) -> None:
     ids=["negative", "below black", "not a number"],
 )
 def test_an_attack_that_leaves_its_budget_is_an_error(
-    net: nn.Sequential,
-    images: Tensor,
-    labels: Tensor,
-    answer: Callable[[Tensor], Tensor],
-    register_part: Any,
+    net: nn.Sequential, images: Tensor, labels: Tensor, answer: Callable[[Tensor], Tensor], register_part: Any
 ) -> None:
     register_part(ATTACKS, "liar", lambda victim, images, *_: answer(images))
     setting = AttackSetting(name="liar", norm="linf", eps=0.1, steps=1)

@@ -28,12 +28,7 @@ COMMANDS = ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "audit"
 def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SDNET_BENCH_")}
     return subprocess.Popen(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, *words], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

@@ -102,15 +102,9 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),
     (["report", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
-    (
-        ["visualize", "dictionary", "--layer", "2"],
-        r"no chain of CSC-layers leads from layer 2 back .* to 1, got 2",
-    ),
+    (["visualize", "dictionary", "--layer", "2"], r"no chain of CSC-layers leads from layer 2 back .* to 1, got 2"),
     (["visualize", "dictionary", "resnet18-tiny"], r"this network has no CSC-layer.* Take an SDNet"),
-    (
-        ["visualize", "features", "--layers", "1,5"],
-        r"no chain of CSC-layers leads from layer 5 back .* to 1, got 5",
-    ),
+    (["visualize", "features", "--layers", "1,5"], r"no chain of CSC-layers leads from layer 5 back .* to 1, got 5"),
     (["visualize", "features", "--layers", "stem"], r"not a list of layers, expected .* such as 1,5,9, got stem"),
     (["visualize", "features", "--images", ""], r"not a list of images, expected numbers with commas"),
     (["visualize", "features", "--images", "0,360"], r"no such test image, expected places from 0 to 359, got 360"),

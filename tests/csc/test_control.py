@@ -68,8 +68,7 @@ def test_lambda_is_set_in_every_layer(net: nn.Sequential) -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])],
+    "value", [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])]
 )
 def test_lambdas_that_are_not_finite_and_positive_are_refused(net: nn.Sequential, value: float | Tensor) -> None:
     with pytest.raises(UsageError, match="lambda out of range, expected finite numbers >= 0"):

@@ -212,11 +212,7 @@ def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:
     stream = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
     record = measure_known_types(sdnet, sdnet.images("test", 60), fits)
     rule = PerImageOfType(tuple(fits), stream)
-    assert (record.inference.rule, record.images.severity, record.images.corruption) == (
-        rule.rule,
-        MIXED,
-        UNKNOWN,
-    )
+    assert (record.inference.rule, record.images.severity, record.images.corruption) == (rule.rule, MIXED, UNKNOWN)
     (images,) = corrupted_images(sdnet, sdnet.images("test", 60), UNKNOWN, [MIXED])
     own = evaluate(sdnet.model.net, sdnet.split("test", 60), sdnet.runtime, transform=stream)[None]
     assert own.residual is not None
@@ -248,9 +244,5 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
 def test_clean_images_may_be_asked_for_by_a_fit(sdnet: Workbench, told: Any) -> None:
     fit = fit_line("shot", sdnet.model.weights, [Point(0.1, r, 0.3, 0.5) for r in (99.0, 100.0)])
     (record,) = choose_and_measure(sdnet, fit, [sdnet.cell(sdnet.images("test", 20))])
-    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (
-        None,
-        0.3,
-        fit.rule,
-    )
+    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (None, 0.3, fit.rule)
     assert any(note.startswith("warning: the residual of clean, ") for note in told.notes)

@@ -60,13 +60,7 @@ def test_a_model_is_written_whatever_its_memory_layout(model: Model, tmp_path: P
 def test_a_model_folder_holds_what_it_should_and_nothing_more(runs: Path) -> None:
     for name in ("sdnet18-tiny", "resnet18-tiny"):
         files = {path.name for path in (runs / name).iterdir()}
-        assert files - {"records.jsonl.lock"} == {
-            "recipe.toml",
-            "config.json",
-            WEIGHTS,
-            "history.csv",
-            "records.jsonl",
-        }
+        assert files - {"records.jsonl.lock"} == {"recipe.toml", "config.json", WEIGHTS, "history.csv", "records.jsonl"}
 
 
 def test_a_model_comes_in_eval_mode(model: Model) -> None:
