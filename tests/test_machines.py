@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MODELS = ("resnet18-cifar10", "sdnet18-cifar10", "sdnet18-cifar10-small")
+MODELS = ("sdnet18-cifar10", "sdnet18-cifar10-small")
 PROCESSORS = ("Prescott", "Haswell", "SkylakeX")
 """As OpenBLAS knows them: without and with vector units."""
 
