@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from found import there
 from torch import Tensor
 
 from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
@@ -140,8 +141,7 @@ def test_residuals_grow_with_lambda(sdnet: Workbench, split: Split, runtime: Run
     means = []
     for lambda_ in (0.0, 0.1, 0.4, 1.5):
         set_lambda(sdnet.model.net, lambda_)
-        found = evaluate(sdnet.model.net, split, runtime)[None].residual
-        assert found is not None
+        found = there(evaluate(sdnet.model.net, split, runtime)[None].residual)
         means.append(float(found.mean()))
     assert means == sorted(means)
 
@@ -219,8 +219,7 @@ def test_a_rule_sees_the_residuals_at_the_lambda_of_the_network(
 
     set_lambda(sdnet.model.net, 0.3)
     found = evaluate(sdnet.model.net, noisy, runtime, lambdas=[0.7, rule])
-    own = evaluate(sdnet.model.net, noisy, runtime)[None].residual
-    assert own is not None
+    own = there(evaluate(sdnet.model.net, noisy, runtime)[None].residual)
     assert seen[0].tolist() == pytest.approx(own.tolist(), rel=1e-6)
     (batch,) = noisy.batches(1000, CPU)
     assert torch.equal(seen[1], batch.index)

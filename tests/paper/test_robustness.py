@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import there
 
 from sdnet_bench.paper.robustness import COLUMNS, Robustness
 from sdnet_bench.records import CLEAN, AttackSetting, Cell, Record, Threat, show_eps
@@ -59,9 +60,7 @@ RECORDS = [*VALIDATION, *TRANSFER, *MATCHED, *TOGETHER, OTHER, *ADAPTIVE, TRANSF
 
 
 def robustness(*records: Record, trained: float | None = 0.1, rule: str | None = RULE) -> Robustness:
-    found = Robustness.find(records, Threat("linf", EPS), trained, rule)
-    assert found is not None
-    return found
+    return there(Robustness.find(records, Threat("linf", EPS), trained, rule))
 
 
 def percent(value: Value | None) -> float | None:
@@ -107,8 +106,7 @@ def test_a_union_is_no_larger_than_any_of_its_members() -> None:
         for at in made
         for name in ("pgd", "fab", "autoattack")
     ]
-    union = robustness(*records).accuracy("union", 0.5)
-    assert union is not None
+    union = there(robustness(*records).accuracy("union", 0.5))
     assert union.hits == tuple(np.logical_and.reduce([record.correct for record in records]).astype(int))
     assert union.value < min(100 * record.accuracy for record in records)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import there
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -70,8 +71,7 @@ def test_adaptive_records_are_no_part_of_a_sweep() -> None:
 
 
 def test_the_line_of_figure_3_is_that_of_algorithm_1() -> None:
-    fit = results(fits=[fitted()]).fit("gaussian")
-    assert fit is not None
+    fit = there(results(fits=[fitted()]).fit("gaussian"))
     assert (fit.slope, fit.intercept) == pytest.approx((0.4, 0.1 - 0.4 * 11))
     assert fit.r_squared == pytest.approx(1)
 
