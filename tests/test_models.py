@@ -78,11 +78,6 @@ def test_an_audit_is_of_these_weights(folder: Path) -> None:
 
 
 @every_model
-def test_the_recipe_parses(folder: Path) -> None:
-    assert Recipe.read(folder / "recipe.toml").name == folder.name
-
-
-@every_model
 def test_the_configuration_is_what_the_recipe_says(folder: Path, data: Path) -> None:
     recipe, config = Recipe.read(folder / "recipe.toml"), ModelConfig.read(folder)
     expected = configure(recipe.backbone, describe(recipe.dataset, data))

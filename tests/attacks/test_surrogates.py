@@ -123,19 +123,13 @@ def test_what_is_attached_and_what_is_not_differ_in_their_gradients_alone(double
 
 
 @pytest.mark.parametrize("attached", [True, False])
-def test_the_adaptive_network_makes_no_graph_where_gradients_are_off(
+def test_the_adaptive_network_leaves_its_network_as_it_was_and_makes_no_graph_where_gradients_are_off(
     double: nn.Sequential, image: Tensor, attached: bool
 ) -> None:
+    before, net = [layer.lambda_ for layer in csc_layers(double)], AdaptiveNet(double, rule, attached=attached)
     with torch.no_grad():
-        assert not AdaptiveNet(double, rule, attached=attached)(image).requires_grad
-
-
-@pytest.mark.parametrize("attached", [True, False])
-def test_the_adaptive_network_leaves_its_network_as_it_was(
-    double: nn.Sequential, image: Tensor, attached: bool
-) -> None:
-    before = [layer.lambda_ for layer in csc_layers(double)]
-    gradient(AdaptiveNet(double, rule, attached=attached), image)
+        assert not net(image).requires_grad
+    gradient(net, image)
     assert all(layer.lambda_ is old for layer, old in zip(csc_layers(double), before, strict=True))
     assert get_lambda(double) == 0.05
     assert not any(layer._forward_hooks for layer in csc_layers(double))

@@ -103,15 +103,6 @@ def test_a_batch_is_corrupted_once_for_all_lambdas(sdnet: Workbench, split: Spli
     assert len(seen) == 1
 
 
-def test_the_network_gets_its_lambda_back(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
-    set_lambda(sdnet.model.net, 0.35)
-    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS)
-    assert get_lambda(sdnet.model.net) == 0.35
-    with pytest.raises(UsageError, match="lambda out of range"):
-        evaluate(sdnet.model.net, split, runtime, lambdas=[0.2, -1])
-    assert get_lambda(sdnet.model.net) == 0.35
-
-
 @torch.no_grad()
 def test_residuals_are_what_the_code_leaves_of_the_image(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
     net: Any = sdnet.model.net
@@ -160,11 +151,6 @@ def test_progress_counts_every_image_once_per_lambda(
     with told.task("", 0) as task:
         evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS, task=task)
     assert told.images == 4 * 60
-
-
-def test_a_network_without_csc_layers_takes_no_lambda(resnet: Workbench, runtime: Runtime) -> None:
-    with pytest.raises(UsageError, match="no CSC-layer"):
-        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[0.1])
 
 
 def test_half_precision_classifies_nearly_alike(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
@@ -242,18 +228,23 @@ def test_choices_on_one_pass_are_those_of_passes_of_their_own(
             assert together[choice].lambda_ == pytest.approx(alone.lambda_, rel=1e-5)
 
 
-def test_a_network_gets_its_lambda_back_from_a_rule(sdnet: Workbench, noisy: Split, runtime: Runtime) -> None:
-    evaluate(sdnet.model.net, noisy, runtime, lambdas=[line(0.1, -0.5)])
-    assert get_lambda(sdnet.model.net) == 0.1
-
-    def wrong(residual: Tensor, batch: Batch) -> Tensor:
-        return -residual
-
+@pytest.mark.parametrize(
+    ("good", "wrong"), [(LAMBDAS, [0.2, -1]), ([line(0.1, -0.5)], [lambda residual, batch: -residual])]
+)
+def test_a_network_gets_its_lambda_back(
+    sdnet: Workbench, noisy: Split, runtime: Runtime, good: list[Any], wrong: list[Any]
+) -> None:
+    set_lambda(sdnet.model.net, 0.35)
+    evaluate(sdnet.model.net, noisy, runtime, lambdas=good)
+    assert get_lambda(sdnet.model.net) == 0.35
     with pytest.raises(UsageError, match="lambda out of range"):
-        evaluate(sdnet.model.net, noisy, runtime, lambdas=[wrong])
-    assert get_lambda(sdnet.model.net) == 0.1
+        evaluate(sdnet.model.net, noisy, runtime, lambdas=wrong)
+    assert get_lambda(sdnet.model.net) == 0.35
 
 
-def test_a_network_without_csc_layers_takes_no_rule(resnet: Workbench, runtime: Runtime) -> None:
+@pytest.mark.parametrize("choice", [0.1, line(1, 0)])
+def test_a_network_without_csc_layers_takes_no_lambda_and_no_rule(
+    resnet: Workbench, runtime: Runtime, choice: float | LambdaRule
+) -> None:
     with pytest.raises(UsageError, match="no CSC-layer"):
-        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[line(1, 0)])
+        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[choice])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.paper.results import Results
-from sdnet_bench.records import AttackSetting, Cell, Images, Inference, Record
+from sdnet_bench.records import AttackSetting, Cell, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
 from sdnet_bench.report.figures import LINES, write_figures
 
@@ -28,12 +28,7 @@ def record(right: int, n: int = 10, **cell: object) -> Record:
 
 
 def results(*records: Record, fits: Sequence[LambdaFit] = (), lambda_: float | None = 0.1) -> Results:
-    cell = Cell(
-        kind="training",
-        weights="w",
-        images=Images(dataset="d", split="train", digest="i"),
-        inference=Inference(lambda_=lambda_),
-    )
+    cell = record(0, kind="training", split="train", corruption=None, lambda_=lambda_).cell
     training = Record(model="net", cell=cell, n=1)
     config = ModelConfig(backbone=Backbone(name="sdnet18"), num_classes=10, dataset="digits", weights_sha256="w")
     return Results("net", config, (training, *records), {fit.name: fit for fit in fits})

@@ -107,12 +107,6 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Workbench) -> None:
         require_fits(sdnet, ["gaussian"])
 
 
-def test_a_missing_fit_is_answered_with_the_command_that_makes_it(sdnet: Workbench) -> None:
-    command = "Fit it with `sdnet-bench fit-lambda sdnet18-tiny --corruption shot`"
-    with pytest.raises(ModelError, match=f"no fit of lambda for shot noise on sdnet18-tiny. {command}"):
-        require_fits(sdnet, ["shot"])
-
-
 def test_an_unknown_corruption_has_no_fit(sdnet: Workbench) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'gaussian'"):
         fit_lambda(sdnet, sdnet.images("train"), "gausian")
@@ -130,7 +124,10 @@ def test_a_network_without_csc_layers_has_no_fit(resnet: Workbench, act: Any) ->
         act(resnet, "gaussian")
 
 
-def test_a_missing_fit_of_other_iterations_is_answered_with_its_command(sdnet: Workbench) -> None:
+def test_a_missing_fit_is_answered_with_the_command_that_makes_it(sdnet: Workbench) -> None:
+    command = "Fit it with `sdnet-bench fit-lambda sdnet18-tiny --corruption shot`"
+    with pytest.raises(ModelError, match=f"no fit of lambda for shot noise on sdnet18-tiny. {command}"):
+        require_fits(sdnet, ["shot"])
     save_fit(sdnet.folder, made_up(sdnet, "shot"))
     command = "fit-lambda sdnet18-tiny --corruption shot --inference-steps 4`"
     with pytest.raises(ModelError, match=f"no fit of lambda for shot, 4 steps noise on sdnet18-tiny.*{command}"):
@@ -148,24 +145,15 @@ def test_unknown_noise_needs_the_fits_of_all_four(sdnet: Workbench) -> None:
 
 
 def test_fits_of_other_iterations_are_kept_apart(sdnet: Workbench) -> None:
+    images, levels = sdnet.images("train", 20), [0.1, 0.4]
     two, four = (
-        fit_lambda(
-            sdnet,
-            sdnet.images("train", 20),
-            "gaussian",
-            GRID,
-            levels=[0.1, 0.4],
-            inference=sdnet.inference(steps=steps),
-        )
+        fit_lambda(sdnet, images, "gaussian", GRID, levels=levels, inference=sdnet.inference(steps=steps))
         for steps in (2, 4)
     )
     assert (two.steps, four.steps) == (None, 4)
     assert two.points != four.points
-    assert [require_fits(sdnet, ["gaussian"], sdnet.inference(steps=steps)) for steps in (None, 2, 4)] == [
-        [two],
-        [two],
-        [four],
-    ]
+    required = [require_fits(sdnet, ["gaussian"], sdnet.inference(steps=steps)) for steps in (None, 2, 4)]
+    assert required == [[two], [two], [four]]
     (record,) = measure_adaptive(sdnet, sdnet.images("test", 20), [four], [3])
     assert record.inference.steps == 4
     own = record.cell.with_inference(sdnet.inference(steps=4))

@@ -93,11 +93,6 @@ def test_a_misspelt_model_is_answered_with_the_nearest(runs: Path) -> None:
         load_model("sdnet18-tinny", runs_dir=runs)
 
 
-def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"is no model folder, expected config\.json in it"):
-        load_model(tmp_path)
-
-
 def assert_damaged(folder: Path, complaint: str) -> None:
     with pytest.raises(ModelError, match=complaint) as caught:
         read_model(folder)
