@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from audits import an_audit, changed
+from found import there
 from torch import Tensor, nn
 
 from sdnet_bench.audit import CHECKS, FEWEST, QUICK, Audit, CheckResult, run_audit
@@ -214,14 +215,13 @@ def test_c9_names_the_other_networks(tuned: Record | None, networks: tuple[str, 
     assert check.says.endswith(f"Other networks that scored them: {named}.")
 
 
-def test_c9_without_a_gain_there_is_nothing_to_match() -> None:
-    check = judge_placebos(kept(10, 0.1), kept(11.9), {"blur": kept(30)})
-    assert check.verdict == "not applicable"
-    assert check.figures["blur"] == 30
-
-
-def test_c9_of_a_network_without_lambda_judges_nothing_and_gives_the_figures() -> None:
-    check = judge_placebos(kept(10, None, made_at=None), None, {"blur": kept(30, None)})
+@pytest.mark.parametrize(
+    ("undefended", "tuned"), [(kept(10, 0.1), kept(11.9)), (kept(10, None, made_at=None), None)], ids=["gain", "lambda"]
+)
+def test_c9_without_a_gain_or_a_lambda_judges_nothing_and_gives_the_figures(
+    undefended: Record, tuned: Record | None
+) -> None:
+    check = judge_placebos(undefended, tuned, {"blur": kept(30, None)})
     assert (check.verdict, check.figures["blur"], check.figures["undefended"]) == ("not applicable", 30, 10)
 
 
@@ -444,9 +444,8 @@ def test_autoattack_is_run_where_the_budget_allows_it_and_used_where_it_is_known
     assert measure_accuracies(wide).autoattack is None
     full = replace(wide, budget=wide.budget.model_copy(update={"autoattack": True}))
     found = measure_accuracies(full)
-    assert found.autoattack is not None
-    assert found.autoattack <= found.clean
-    assert found.lowest <= min(found.autoattack, found.pgd)
+    assert there(found.autoattack) <= found.clean
+    assert found.lowest <= min(there(found.autoattack), found.pgd)
     assert found.attacks == 2
     assert measure_accuracies(wide) == found
 
@@ -543,8 +542,7 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
 def test_an_honest_network_has_gradients(sdnet: Workbench) -> None:
     found = probe(Scope(sdnet, THREAT, TINY), 0.1)
     assert found.zero_gradients == 0
-    assert found.zero_codes is not None
-    assert 0 < found.zero_codes < 100
+    assert 0 < there(found.zero_codes) < 100
     wide = probe(Scope(sdnet, THREAT, TINY), 1e6)
     assert (wide.zero_gradients, wide.zero_codes) == (100, 100)
 
@@ -562,25 +560,21 @@ class Stateful(nn.Module):
         return self.net(images)  # type: ignore[no-any-return]
 
 
-def test_a_random_forward_is_found_out(resnet: Workbench) -> None:
-    noisy = Front(resnet.model.net, before=lambda images: images + 0.01 * torch.randn_like(images))
-    check = check_state(broken(resnet, noisy))
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda net: Front(net, lambda images: images + 0.01 * torch.randn_like(images)), "other logits"),
+        (lambda net: Front(net, lambda images: images + 0.01 * torch.randn_like(images)), "draws random numbers"),
+        (Stateful, "A forward changes weights or buffers."),
+        (lambda net: Front(net, after=lambda logits: logits - logits.mean(0)), "rest of the batch"),
+    ],
+)
+def test_a_forward_that_is_no_function_of_its_image_is_found_out(
+    resnet: Workbench, wrap: Callable[[nn.Module], nn.Module], said: str
+) -> None:
+    check = check_state(broken(resnet, wrap(resnet.model.net)))
     assert check.verdict == "fail"
-    assert "other logits" in check.says
-    assert "draws random numbers" in check.says
-
-
-def test_a_stateful_forward_is_found_out(resnet: Workbench) -> None:
-    check = check_state(broken(resnet, Stateful(resnet.model.net)))
-    assert check.verdict == "fail"
-    assert check.says == "A forward changes weights or buffers."
-
-
-def test_a_forward_that_looks_at_the_whole_batch_is_found_out(resnet: Workbench) -> None:
-    mixing = Front(resnet.model.net, after=lambda logits: logits - logits.mean(0))
-    check = check_state(broken(resnet, mixing))
-    assert check.verdict == "fail"
-    assert "rest of the batch" in check.says
+    assert said in check.says
 
 
 def test_an_honest_network_is_a_function_and_keeps_its_lambda(sdnet: Workbench) -> None:

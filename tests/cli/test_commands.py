@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas
 import pytest
+from found import there
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
@@ -235,8 +236,7 @@ def test_stdout_is_data_and_stderr_is_talk(at: Path) -> None:
 def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) -> None:
     words = ["-m", "sdnet_bench", "train", "--name", "stopped", *SMALL, "--epochs", "12"]
     process = start(*words, cwd=at)
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("epoch 1/12 ")
+    assert there(process.stderr).readline().startswith("epoch 1/12 ")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130

@@ -314,14 +314,11 @@ def test_a_repository_of_pickles_alone_is_refused(hub: Hub, model: Path, to: Pat
     assert hub.times("GET", "pytorch_model.bin") == 0
 
 
-def test_a_repository_of_something_else_is_refused(hub: Hub, model: Path, to: Path) -> None:
+def test_no_such_repository_and_one_of_something_else_are_refused(hub: Hub, model: Path, to: Path) -> None:
+    assert refusal(hub, to).startswith(f"the Hub shows no {NAME}. Is the name right? If it is private: Log in")
     hub.publish(NAME, model, **{"config.json": None})
     said = refusal(hub, to)
     assert said.startswith(f"{NAME} is no model of sdnet-bench, expected config.json in it, got README.md, ")
-
-
-def test_no_such_repository(hub: Hub, to: Path) -> None:
-    assert refusal(hub, to).startswith(f"the Hub shows no {NAME}. Is the name right? If it is private: Log in")
 
 
 def test_a_private_repository_opens_with_a_token(
