@@ -202,10 +202,11 @@ def pixels() -> Tensor:
     return torch.rand(3, 3, 8, 8)
 
 
-def test_without_a_word_the_attack_looks_at_the_network_itself(csc_net: nn.Sequential) -> None:
-    with surrogate(csc_net, setting()) as seen:
-        assert seen is csc_net
-        assert get_lambda(csc_net) == 0.1
+def test_without_a_word_the_attack_looks_at_the_network_itself(csc_net: nn.Sequential, net: nn.Sequential) -> None:
+    for own in (csc_net, net):
+        with surrogate(own, setting()) as seen:
+            assert seen is own
+    assert get_lambda(csc_net) == 0.1
 
 
 def test_a_lambda_is_that_of_the_block(csc_net: nn.Sequential, pixels: Tensor) -> None:
@@ -247,11 +248,6 @@ def test_a_smooth_surrogate_is_near_the_network(csc_net: nn.Sequential, pixels: 
     assert torch.equal(csc_net(pixels), own)
     with smoothed(csc_net):
         assert torch.equal(found, csc_net(pixels))
-
-
-def test_a_network_without_lambda_has_a_surrogate_too(net: nn.Sequential, pixels: Tensor) -> None:
-    with surrogate(net, setting()) as seen:
-        assert seen is net
 
 
 def test_an_attack_through_a_choice_needs_the_choice(csc_net: nn.Sequential) -> None:

@@ -12,7 +12,7 @@ import torchvision
 from found import there
 from torch import Tensor, nn
 
-from sdnet_bench.backbones import build, count_parameters, defaults
+from sdnet_bench.backbones import BACKBONES, build, count_parameters, defaults
 from sdnet_bench.csc import CSCConv2d, CSCOptions, csc_layers, get_lambda
 from sdnet_bench.errors import UnknownNameError, UsageError
 
@@ -94,7 +94,7 @@ def test_every_image_gets_a_gradient_in_eval_mode(name: str, settle: Settle) -> 
     assert there(images.grad).flatten(1).any(1).all()
 
 
-@EVERY_BACKBONE
+@pytest.mark.parametrize("name", sorted(BACKBONES.ours))
 def test_the_seed_decides_the_weights(name: str) -> None:
     nets = []
     for seed in (1, 1, 2):

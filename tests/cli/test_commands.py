@@ -129,14 +129,9 @@ def test_all_corruptions_are_the_four_noises_and_groups_have_names(at: Path) -> 
     assert (row["corruption"], row["severity"]) == ("unknown", "mixed")
 
 
-def test_evaluate_takes_a_lambda(at: Path) -> None:
-    (row,) = rows("evaluate", "sdnet18-tiny", "--lambda", "0.7", "--limit", "20")
-    assert row["lambda_"] == 0.7
-
-
-def test_evaluate_takes_a_folder(at: Path) -> None:
-    (row,) = rows("evaluate", "runs/sdnet18-tiny", "--limit", "20")
-    assert row["n"] == 20
+def test_evaluate_takes_a_folder_and_a_lambda(at: Path) -> None:
+    (row,) = rows("evaluate", "runs/sdnet18-tiny", "--lambda", "0.7", "--limit", "20")
+    assert (row["lambda_"], row["n"]) == (0.7, 20)
 
 
 def test_sweep_lambda_prints_a_line_per_lambda(at: Path) -> None:

@@ -174,15 +174,12 @@ def test_where_there_are_fits_robust_inference_is_scored_on_transferred_images_t
     )
 
 
-def test_without_fits_there_is_no_adaptive_attack_and_a_hint(sdnet: Workbench, told: Any) -> None:
+def test_without_fits_there_is_no_adaptive_attack_and_a_hint_or_an_error(sdnet: Workbench, told: Any) -> None:
     assert adaptive_rules(sdnet) == {}
     records = run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), ["transfer", "adaptive"], GRID)
     assert {record.cell.protocol for record in records} == {"transfer", "matched"}  # at lambda_0 both are one
     hint = "sdnet18-tiny has no fits; `sdnet-bench fit-lambda sdnet18-tiny --corruption all`"
     assert any(hint in note for note in told.notes)
-
-
-def test_an_adaptive_attack_that_was_asked_for_needs_fits(sdnet: Workbench) -> None:
     with pytest.raises(ModelError, match=r"no fit of lambda for gaussian noise .* fit-lambda sdnet18-tiny"):
         run_attack(sdnet, SETTING, sdnet.images("test", LIMIT), ["adaptive"], GRID)
 

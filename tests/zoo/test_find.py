@@ -139,12 +139,9 @@ def test_a_network_that_cannot_take_the_images_is_not_added(shelf: Path, tmp_pat
     assert not list(shelf.glob("[!.]*"))
 
 
-def test_a_name_that_is_a_path_is_refused(shelf: Path, file: str) -> None:
+def test_a_name_that_is_a_path_or_taken_is_refused(shelf: Path, file: str) -> None:
     with pytest.raises(UsageError, match=r"no name for a run, expected letters, .* got a/b"):
         added(shelf, file, name="a/b")
-
-
-def test_a_name_that_is_taken_is_refused(shelf: Path, file: str) -> None:
     added(shelf, file)
     with pytest.raises(UsageError, match=r"timm-test_resnet is there already\. Choose another name with --name"):
         added(shelf, file)
