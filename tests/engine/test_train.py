@@ -172,11 +172,8 @@ def test_the_constraint_holds_after_every_step(recipe: Recipe, digits: Dataset) 
         assert layer.dictionary.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0] * layer.atoms, abs=1e-5)
 
 
-def test_the_network_rests_in_eval_mode(finished: Training) -> None:
+def test_training_learns_and_leaves_the_network_in_eval_mode(finished: Training) -> None:
     assert not any(module.training for module in finished.net.modules())
-
-
-def test_training_learns(finished: Training) -> None:
     assert finished.history[-1]["loss"] < finished.history[0]["loss"]
 
 

@@ -408,10 +408,7 @@ FOREIGN = Origin(source="timm:resnet18", revision="pretrained").model_dump_json(
     ("harm", "complaint"),
     [
         (lambda model: (model / "README.md").unlink(), r"not complete, expected README\.md\. Write them with `sdnet-b"),
-        (
-            lambda model: (model / WEIGHTS).unlink(),
-            r"no weights to publish\. Train it with `sdnet-bench train sdnet",
-        ),
+        (lambda model: (model / WEIGHTS).unlink(), r"no weights to publish\. Train it with `sdnet-bench train sdnet"),
         (lambda model: (model / ORIGIN).write_text(FOREIGN), r"of timm:resnet18\. Publish what was trained here"),
         (
             lambda model: (model / "config.json").write_bytes(changed(model, backbone={"name": "nets.py:build"})),
