@@ -104,9 +104,9 @@ def test_a_network_without_csc_layers_has_no_lambda_to_act_on(act: Callable[[nn.
 @pytest.mark.parametrize(
     "block", [lambda net: using_lambda(net, None), lambda net: using_steps(net, None), shared_correlations]
 )
-def test_a_block_that_borrows_nothing_needs_no_csc_layer(block: Block) -> None:
-    with block(nn.Conv2d(3, 6, 3)):
-        pass
+def test_a_block_that_borrows_nothing_changes_nothing_and_needs_no_csc_layer(net: nn.Sequential, block: Block) -> None:
+    with block(nn.Conv2d(3, 6, 3)), block(net):
+        assert (get_lambda(net), net[0].steps) == (0.1, 2)
 
 
 @pytest.mark.parametrize("value", [0.3, torch.tensor([0.1, 0.2])])
@@ -169,11 +169,6 @@ def test_each_layer_gets_its_own_lambda_back(net: nn.Sequential) -> None:
         pass
     assert float(net[0].lambda_) == pytest.approx(0.1)
     assert net[2].lambda_.tolist() == pytest.approx([0.3, 0.4])
-
-
-def test_borrowing_nothing_leaves_a_network_as_it_is(net: nn.Sequential) -> None:
-    with using_lambda(net, None):
-        assert get_lambda(net) == 0.1
 
 
 @pytest.mark.parametrize("count", [1, 4])
