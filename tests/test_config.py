@@ -50,13 +50,9 @@ def test_recipes_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
-def test_a_shipped_recipe_parses_and_is_named_after_its_folder(path: Path) -> None:
-    assert Recipe.read(path).name == path.parent.name
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
-def test_the_name_of_a_shipped_recipe_says_backbone_and_data(path: Path) -> None:
+def test_a_shipped_recipe_is_named_after_its_folder_which_says_backbone_and_data(path: Path) -> None:
     recipe = Recipe.read(path)
+    assert recipe.name == path.parent.name
     assert recipe.name.removesuffix("-small") == f"{recipe.backbone.name}-{recipe.dataset}"
 
 
@@ -78,11 +74,7 @@ def test_imagenet_recipes_are_those_of_the_paper(backbone: str) -> None:
 
 def test_a_recipe_says_what_it_was_told(recipe: Recipe) -> None:
     assert recipe == Recipe(
-        name="mine",
-        dataset="digits",
-        epochs=3,
-        batch_size=16,
-        backbone=Backbone(name="sdnet18", options={"width": 8}),
+        name="mine", dataset="digits", epochs=3, batch_size=16, backbone=Backbone(name="sdnet18", options={"width": 8})
     )
 
 

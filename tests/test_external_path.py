@@ -207,47 +207,29 @@ class TestPartners:
 
     def results(self, backbone: Backbone, right: int, lambda_: float | None) -> Results:
         config = ModelConfig(backbone=backbone, num_classes=10, dataset="cifar10", weights_sha256="w")
-        cells = [
-            Cell(
-                weights="w",
-                images=Images(
-                    dataset="cifar10",
-                    split="test",
-                    digest="i",
-                    corruption="gaussian",
-                    severity=severity,
-                    level=float(severity),
-                ),
-                inference=Inference(lambda_=lambda_),
-            )
-            for severity in range(1, 6)
-        ]
+        clean = Images(dataset="cifar10", split="test", digest="i", corruption="gaussian", level=1.0)
+        noisy = [clean.model_copy(update={"severity": severity}) for severity in range(1, 6)]
+        cells = [Cell(weights="w", images=images, inference=Inference(lambda_=lambda_)) for images in noisy]
         name = f"{backbone.slug}-cifar10"
-        records = tuple(Record.of(name, cell, np.arange(100) < right) for cell in cells)
-        return Results(name, config, records)
+        return Results(name, config, tuple(Record.of(name, cell, np.arange(100) < right) for cell in cells))
 
     def against(self, *models: Results) -> dict[str, Entry]:
         table = next(table for table in build_tables(models) if table.name == "table2")
         return {entry.row: entry for entry in table.entries if entry.column == "1"}
 
-    def test_with_a_csc_stem_and_without(self) -> None:
-        plain = self.results(Backbone(name="timm:test_resnet"), 50, None)
-        coded = self.results(Backbone(name="timm:test_resnet", options={"csc_stem": {"lambda_": 0.3}}), 70, 0.3)
+    @pytest.mark.parametrize(
+        ("name", "partner", "against"),
+        [
+            ("timm:test_resnet", "timm:test_resnet", "timm:test_resnet"),
+            ("timm:test_resnet", "resnet18", "ResNet-18"),
+            ("resnet34", "resnet34", "ResNet-34"),
+        ],
+    )
+    def test_with_a_csc_stem_and_without(self, name: str, partner: str, against: str) -> None:
+        """Where the same network is not there it is compared with a ResNet."""
+        coded = self.results(Backbone(name=name, options={"csc_stem": {"lambda_": 0.3}}), 70, 0.3)
+        plain = self.results(Backbone(name=partner), 60, None)
         assert coded.trained_lambda == 0.3
-        row = self.against(plain, coded)["timm:test_resnet with a CSC stem w/ lambda = 0.1"]
-        assert row.against == "timm:test_resnet"
-        assert row.p == pytest.approx(0.5**19)
-
-    def test_alone_it_is_compared_with_a_resnet(self) -> None:
-        coded = self.results(Backbone(name="timm:test_resnet", options={"csc_stem": True}), 70, 0.1)
-        resnet = self.results(Backbone(name="resnet18"), 60, None)
-        row = self.against(coded, resnet)["timm:test_resnet with a CSC stem w/ lambda = 0.1"]
-        assert row.against == "ResNet-18"
-        assert row.p == pytest.approx(0.5**9)
-
-    def test_one_of_ours_with_a_csc_stem(self) -> None:
-        coded = self.results(Backbone(name="resnet34", options={"csc_stem": True}), 70, 0.1)
-        plain = self.results(Backbone(name="resnet34"), 60, None)
-        row = self.against(coded, plain)["resnet34 with a CSC stem w/ lambda = 0.1"]
-        assert row.against == "ResNet-34"
+        row = self.against(coded, plain)[f"{name} with a CSC stem w/ lambda = 0.1"]
+        assert row.against == against
         assert row.p == pytest.approx(0.5**9)

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from networks import OneByOne
 from torch import Tensor, nn
 
 from sdnet_bench.csc import CSCConv2d
-
-
-class OneByOne(nn.Module):
-    """Classifies the images of a batch one after the other: to the bit as it would classify each alone."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.net(image[None]) for image in images])
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ def gradient_of(net: nn.Module, images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "others"),
-    [("scn", ["unrolled"]), ("scn18", ["implicit"]), ("mdeq_tiny", ["phantom"]), ("sdnet18", [])],
+    ("name", "others"), [("scn", ["unrolled"]), ("scn18", ["implicit"]), ("mdeq_tiny", ["phantom"]), ("sdnet18", [])]
 )
 def test_a_network_says_how_else_it_could_be_differentiated(name: str, others: list[str]) -> None:
     assert other_gradients(small(name)) == others

@@ -123,19 +123,13 @@ def test_what_is_attached_and_what_is_not_differ_in_their_gradients_alone(double
 
 
 @pytest.mark.parametrize("attached", [True, False])
-def test_the_adaptive_network_makes_no_graph_where_gradients_are_off(
+def test_the_adaptive_network_leaves_its_network_as_it_was_and_makes_no_graph_where_gradients_are_off(
     double: nn.Sequential, image: Tensor, attached: bool
 ) -> None:
+    before, net = [layer.lambda_ for layer in csc_layers(double)], AdaptiveNet(double, rule, attached=attached)
     with torch.no_grad():
-        assert not AdaptiveNet(double, rule, attached=attached)(image).requires_grad
-
-
-@pytest.mark.parametrize("attached", [True, False])
-def test_the_adaptive_network_leaves_its_network_as_it_was(
-    double: nn.Sequential, image: Tensor, attached: bool
-) -> None:
-    before = [layer.lambda_ for layer in csc_layers(double)]
-    gradient(AdaptiveNet(double, rule, attached=attached), image)
+        assert not net(image).requires_grad
+    gradient(net, image)
     assert all(layer.lambda_ is old for layer, old in zip(csc_layers(double), before, strict=True))
     assert get_lambda(double) == 0.05
     assert not any(layer._forward_hooks for layer in csc_layers(double))
@@ -208,10 +202,11 @@ def pixels() -> Tensor:
     return torch.rand(3, 3, 8, 8)
 
 
-def test_without_a_word_the_attack_looks_at_the_network_itself(csc_net: nn.Sequential) -> None:
-    with surrogate(csc_net, setting()) as seen:
-        assert seen is csc_net
-        assert get_lambda(csc_net) == 0.1
+def test_without_a_word_the_attack_looks_at_the_network_itself(csc_net: nn.Sequential, net: nn.Sequential) -> None:
+    for own in (csc_net, net):
+        with surrogate(own, setting()) as seen:
+            assert seen is own
+    assert get_lambda(csc_net) == 0.1
 
 
 def test_a_lambda_is_that_of_the_block(csc_net: nn.Sequential, pixels: Tensor) -> None:
@@ -253,11 +248,6 @@ def test_a_smooth_surrogate_is_near_the_network(csc_net: nn.Sequential, pixels: 
     assert torch.equal(csc_net(pixels), own)
     with smoothed(csc_net):
         assert torch.equal(found, csc_net(pixels))
-
-
-def test_a_network_without_lambda_has_a_surrogate_too(net: nn.Sequential, pixels: Tensor) -> None:
-    with surrogate(net, setting()) as seen:
-        assert seen is net
 
 
 def test_an_attack_through_a_choice_needs_the_choice(csc_net: nn.Sequential) -> None:

@@ -81,14 +81,9 @@ def test_what_is_watched_are_the_rows_that_are_worked_on() -> None:
     assert victim.fallen.tolist() == [False, True, False, False]
 
 
-def test_a_batch_of_another_size_is_not_watched() -> None:
+def test_a_batch_of_another_size_and_logits_alone_are_not_watched() -> None:
     victim = watch(Threat("linf", 0.3))
     victim(pixels(0.6, 0.6))
-    assert not victim.fallen.any()
-
-
-def test_logits_alone_are_not_watched() -> None:
-    victim = watch(Threat("linf", 0.3))
     assert victim.logits(pixels(0.6, 0.4, 0.6, 0.4)).argmax(1).tolist() == [1, 0, 1, 0]
     assert not victim.fallen.any()
 

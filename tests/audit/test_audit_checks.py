@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audits import an_audit, changed
+from found import there
 from torch import Tensor, nn
 
-from sdnet_bench.audit import CHECKS, FEWEST, FULL, QUICK, Accuracies, Audit, CheckResult, run_audit
+from sdnet_bench.audit import CHECKS, FEWEST, QUICK, Audit, CheckResult, run_audit
 from sdnet_bench.audit.adaptive import MeasuredResiduals, judge_batches, judge_pipeline, mean_residuals
 from sdnet_bench.audit.determinism import Behaviour, check_state, judge_state
 from sdnet_bench.audit.evidence import exceeds, on_same_network
@@ -49,6 +51,7 @@ from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import write_model
 
 N = 1000
+IMAGES = Images(dataset="d", split="test", digest="i")
 TINY = QUICK.model_copy(update={"images": 24, "tuning": 24, "apgd_steps": 3, "queries": 20})
 THREAT = Threat("linf", 0.06)
 
@@ -56,12 +59,7 @@ THREAT = Threat("linf", 0.06)
 def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: float = 90, **setting: Any) -> Record:
     """A record of an attack: of a thousand images those with the smallest numbers stand."""
     attack = AttackSetting(**{"norm": "linf", "eps": 0.1, "steps": 10, "crafted_at": made_at} | setting)
-    cell = Cell(
-        weights="w",
-        images=Images(dataset="d", split="test", digest="i"),
-        inference=Inference(lambda_=lambda_),
-        attack=attack,
-    )
+    cell = Cell(weights="w", images=IMAGES, inference=Inference(lambda_=lambda_), attack=attack)
     place = np.arange(N)
     lost = {CLEAN: place >= 10 * clean, "pgd": (place >= 10 * points) & (place < 10 * clean)}
     return Record.of_attack("m", cell, lost)
@@ -69,9 +67,7 @@ def kept(points: float, lambda_: float | None = 1.0, made_at: Any = 0.1, clean: 
 
 def only(places: Any) -> Record:
     """A record in which these images stand."""
-    cell = Cell(
-        weights="w", images=Images(dataset="d", split="test", digest="i"), attack=attack_setting(Threat("linf", 0.1))
-    )
+    cell = Cell(weights="w", images=IMAGES, attack=attack_setting(Threat("linf", 0.1)))
     return Record.of_attack("m", cell, {"pgd": ~np.isin(np.arange(N), list(places))})
 
 
@@ -219,14 +215,13 @@ def test_c9_names_the_other_networks(tuned: Record | None, networks: tuple[str, 
     assert check.says.endswith(f"Other networks that scored them: {named}.")
 
 
-def test_c9_without_a_gain_there_is_nothing_to_match() -> None:
-    check = judge_placebos(kept(10, 0.1), kept(11.9), {"blur": kept(30)})
-    assert check.verdict == "not applicable"
-    assert check.figures["blur"] == 30
-
-
-def test_c9_of_a_network_without_lambda_judges_nothing_and_gives_the_figures() -> None:
-    check = judge_placebos(kept(10, None, made_at=None), None, {"blur": kept(30, None)})
+@pytest.mark.parametrize(
+    ("undefended", "tuned"), [(kept(10, 0.1), kept(11.9)), (kept(10, None, made_at=None), None)], ids=["gain", "lambda"]
+)
+def test_c9_without_a_gain_or_a_lambda_judges_nothing_and_gives_the_figures(
+    undefended: Record, tuned: Record | None
+) -> None:
+    check = judge_placebos(undefended, tuned, {"blur": kept(30, None)})
     assert (check.verdict, check.figures["blur"], check.figures["undefended"]) == ("not applicable", 30, 10)
 
 
@@ -269,19 +264,12 @@ def test_c10_names_what_is_wrong(changes: dict[str, Any], fault: str) -> None:
 SLOW = {"2 x the steps": kept(9.4)}
 
 
-def test_c10_warns_of_a_weak_attack_and_says_what_to_quote() -> None:
-    check = judge_power(runs(harder=SLOW), 10)
-    assert check.verdict == "warn"
-    assert check.says.startswith("PGD has not converged, so quote a stronger attack (AutoAttack)")
-    assert not check.masking
-
-
-def test_c10_fails_where_a_weak_attack_is_not_all() -> None:
-    check = judge_power(runs(harder=SLOW, noise=kept(9.4)), 10)
-    assert check.verdict == "fail"
-    assert check.says.startswith("PGD has not converged")
-    assert "Noise is stronger than PGD" in check.says
-    assert check.masking
+def test_c10_warns_of_a_weak_attack_and_fails_where_that_is_not_all() -> None:
+    weak, worse = judge_power(runs(harder=SLOW), 10), judge_power(runs(harder=SLOW, noise=kept(9.4)), 10)
+    assert (weak.verdict, weak.masking, worse.verdict, worse.masking) == ("warn", False, "fail", True)
+    assert weak.says.startswith("PGD has not converged, so quote a stronger attack (AutoAttack)")
+    assert worse.says.startswith("PGD has not converged")
+    assert "Noise is stronger than PGD" in worse.says
 
 
 @pytest.mark.parametrize(
@@ -358,49 +346,25 @@ def test_the_lowest_figure_is_of_the_same_network_and_no_larger_ball() -> None:
 
 
 def audit_of(*checks: CheckResult, autoattack: float | None = 10.0, lowest: float = 10.0, images: int = N) -> Audit:
-    return Audit(
-        model="m",
-        architecture="sdnet18",
-        weights="w",
-        dataset="d",
-        norm="linf",
-        eps=0.1,
-        images=images,
-        seed=0,
-        trained_lambda=0.1,
-        tuned_lambda=1.0,
-        usable_lambdas=(0.1,),
-        budget=FULL,
-        accuracies=Accuracies(clean=90, transfer=40, pgd=10, autoattack=autoattack, lowest=lowest, attacks=3),
-        checks=checks,
-        provenance={},
-    )
+    return changed(an_audit(*checks, images=images), autoattack=autoattack, lowest=lowest)
 
 
-def test_an_audit_without_failures_is_reliable() -> None:
-    fine = audit_of(judge_power(runs(), 10), judge_state(GOOD))
-    assert fine.failed == []
-    assert not fine.unreliable
-
-
-def test_an_audit_is_unreliable_where_attacks_do_not_work() -> None:
-    stateful = audit_of(judge_state(replace(GOOD, same_state=False)))
-    assert stateful.failed == ["C11"]
-    assert stateful.unreliable
-    assert audit_of(judge_power(runs(noise=kept(5)), 10)).unreliable
-    assert audit_of(judge_health([health(20)], {0.1}, kept(10), None)).unreliable
-
-
-def test_a_transfer_gap_or_slow_convergence_alone_does_not_shake_the_white_box_figure() -> None:
-    slow = audit_of(judge_matched(kept(40), kept(10, made_at=1.0)), judge_power(runs(harder=SLOW), 10))
-    assert slow.failed == ["C1"]
-    assert not slow.unreliable
-
-
-def test_an_audit_is_unreliable_without_autoattack_or_with_few_images() -> None:
-    assert audit_of(autoattack=None).unreliable
-    assert audit_of(images=FEWEST - 1).unreliable
-    assert not audit_of(images=FEWEST).unreliable
+@pytest.mark.parametrize(
+    ("checks", "failed", "unreliable"),
+    [
+        ([judge_power(runs(), 10), judge_state(GOOD)], [], False),
+        ([judge_state(replace(GOOD, same_state=False))], ["C11"], True),
+        ([judge_power(runs(noise=kept(5)), 10)], ["C10"], True),
+        ([judge_health([health(20)], {0.1}, kept(10), None)], ["C7"], True),
+        ([judge_matched(kept(40), kept(10, made_at=1.0)), judge_power(runs(harder=SLOW), 10)], ["C1"], False),
+    ],
+)
+def test_an_audit_is_unreliable_where_attacks_do_not_work(
+    checks: list[CheckResult], failed: list[str], unreliable: bool
+) -> None:
+    """A transfer gap or slow convergence alone does not shake the white-box figure."""
+    audit = audit_of(*checks)
+    assert (audit.failed, audit.unreliable) == (failed, unreliable)
 
 
 def test_an_audit_has_the_name_of_its_norm_and_says_where_it_was_quick() -> None:
@@ -410,10 +374,20 @@ def test_an_audit_has_the_name_of_its_norm_and_says_where_it_was_quick() -> None
 
 
 @pytest.mark.parametrize(
-    ("autoattack", "lowest", "unreliable"), [(9.7, 9.7, False), (9.7, 9.5, False), (9.7, 9.4, True)]
+    ("facts", "unreliable"),
+    [
+        ({"autoattack": 9.7, "lowest": 9.7}, False),
+        ({"autoattack": 9.7, "lowest": 9.5}, False),
+        ({"autoattack": 9.7, "lowest": 9.4}, True),
+        ({"autoattack": None}, True),
+        ({"images": FEWEST - 1}, True),
+        ({"images": FEWEST}, False),
+    ],
 )
-def test_an_audit_is_unreliable_where_others_leave_less(autoattack: float, lowest: float, unreliable: bool) -> None:
-    assert audit_of(autoattack=autoattack, lowest=lowest).unreliable is unreliable
+def test_an_audit_is_unreliable_where_others_leave_less_without_autoattack_or_with_few_images(
+    facts: dict[str, Any], unreliable: bool
+) -> None:
+    assert audit_of(**facts).unreliable is unreliable
 
 
 def ids(audit: Audit, verdict: str) -> set[str]:
@@ -470,9 +444,8 @@ def test_autoattack_is_run_where_the_budget_allows_it_and_used_where_it_is_known
     assert measure_accuracies(wide).autoattack is None
     full = replace(wide, budget=wide.budget.model_copy(update={"autoattack": True}))
     found = measure_accuracies(full)
-    assert found.autoattack is not None
-    assert found.autoattack <= found.clean
-    assert found.lowest <= min(found.autoattack, found.pgd)
+    assert there(found.autoattack) <= found.clean
+    assert found.lowest <= min(there(found.autoattack), found.pgd)
     assert found.attacks == 2
     assert measure_accuracies(wide) == found
 
@@ -537,6 +510,10 @@ def broken(bench: Workbench, net: nn.Module) -> Scope:
     return Scope(bench, THREAT, TINY)
 
 
+def quantised(bench: Workbench) -> Scope:
+    return broken(bench, Front(bench.model.net, before=lambda images: (images * 8).round() / 8))
+
+
 def test_saturated_logits_are_found_out(resnet: Workbench) -> None:
     scope = broken(resnet, Front(resnet.model.net, after=lambda logits: 1e6 * logits))
     check = check_health(scope)
@@ -546,8 +523,7 @@ def test_saturated_logits_are_found_out(resnet: Workbench) -> None:
 
 
 def test_a_quantised_front_end_is_found_out(resnet: Workbench) -> None:
-    scope = broken(resnet, Front(resnet.model.net, before=lambda images: (images * 8).round() / 8))
-    check = check_health(scope)
+    check = check_health(quantised(resnet))
     assert check.verdict == "fail"
     assert check.figures["zero gradients"] == 100
     assert "100.0 % of the images" in check.says
@@ -557,8 +533,7 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
     """PGD without a gradient stays where it started, and a wide ball holds images that noise does not find."""
     from sdnet_bench.audit.power import check_power
 
-    scope = broken(resnet, Front(resnet.model.net, before=lambda images: (images * 8).round() / 8))
-    scope = replace(scope, budget=TINY.model_copy(update={"apgd_steps": 2, "queries": 100}))
+    scope = replace(quantised(resnet), budget=TINY.model_copy(update={"apgd_steps": 2, "queries": 100}))
     check = check_power(scope)
     assert check.verdict == "fail"
     assert check.masking
@@ -567,8 +542,7 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
 def test_an_honest_network_has_gradients(sdnet: Workbench) -> None:
     found = probe(Scope(sdnet, THREAT, TINY), 0.1)
     assert found.zero_gradients == 0
-    assert found.zero_codes is not None
-    assert 0 < found.zero_codes < 100
+    assert 0 < there(found.zero_codes) < 100
     wide = probe(Scope(sdnet, THREAT, TINY), 1e6)
     assert (wide.zero_gradients, wide.zero_codes) == (100, 100)
 
@@ -586,25 +560,21 @@ class Stateful(nn.Module):
         return self.net(images)  # type: ignore[no-any-return]
 
 
-def test_a_random_forward_is_found_out(resnet: Workbench) -> None:
-    noisy = Front(resnet.model.net, before=lambda images: images + 0.01 * torch.randn_like(images))
-    check = check_state(broken(resnet, noisy))
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda net: Front(net, lambda images: images + 0.01 * torch.randn_like(images)), "other logits"),
+        (lambda net: Front(net, lambda images: images + 0.01 * torch.randn_like(images)), "draws random numbers"),
+        (Stateful, "A forward changes weights or buffers."),
+        (lambda net: Front(net, after=lambda logits: logits - logits.mean(0)), "rest of the batch"),
+    ],
+)
+def test_a_forward_that_is_no_function_of_its_image_is_found_out(
+    resnet: Workbench, wrap: Callable[[nn.Module], nn.Module], said: str
+) -> None:
+    check = check_state(broken(resnet, wrap(resnet.model.net)))
     assert check.verdict == "fail"
-    assert "other logits" in check.says
-    assert "draws random numbers" in check.says
-
-
-def test_a_stateful_forward_is_found_out(resnet: Workbench) -> None:
-    check = check_state(broken(resnet, Stateful(resnet.model.net)))
-    assert check.verdict == "fail"
-    assert check.says == "A forward changes weights or buffers."
-
-
-def test_a_forward_that_looks_at_the_whole_batch_is_found_out(resnet: Workbench) -> None:
-    mixing = Front(resnet.model.net, after=lambda logits: logits - logits.mean(0))
-    check = check_state(broken(resnet, mixing))
-    assert check.verdict == "fail"
-    assert "rest of the batch" in check.says
+    assert said in check.says
 
 
 def test_an_honest_network_is_a_function_and_keeps_its_lambda(sdnet: Workbench) -> None:
@@ -618,9 +588,5 @@ def test_the_union_is_of_the_tuned_lambda(sdnet: Workbench) -> None:
     check = check_union(scope)
     attacked = [record for record in sdnet.store if record.cell.attack and record.inference.lambda_ == 0.5]
     assert check.figures["union"] == pytest.approx(100 * unbroken(attacked).mean(), abs=1e-3)
-    assert {record.cell.attack.name for record in attacked if record.cell.attack} == {
-        "pgd",
-        "apgd-ce",
-        "apgd-dlr",
-        "square",
-    }
+    names = {record.cell.attack.name for record in attacked if record.cell.attack}
+    assert names == {"pgd", "apgd-ce", "apgd-dlr", "square"}

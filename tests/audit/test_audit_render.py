@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from audits import an_audit, changed
 
-from sdnet_bench.audit import FULL, QUICK, Accuracies, Audit, CheckResult
+from sdnet_bench.audit import QUICK, Accuracies, CheckResult
 from sdnet_bench.audit.render import overview, read_audit, read_audits, to_markdown, write_audit
 from sdnet_bench.errors import RecordError
 from sdnet_bench.paper.results import Results
@@ -22,23 +22,7 @@ CHECKS = (
     CheckResult(id="C2", title="Two", verdict="warn", says="Not much.", threshold="Warns above 1."),
     CheckResult(id="C11", title="Three", verdict="not applicable", says="It has none.", threshold="Fails below 3."),
 )
-AUDIT = Audit(
-    model="sdnet18-x",
-    architecture="sdnet18",
-    weights="0123456789abcdef",
-    dataset="cifar10",
-    norm="linf",
-    eps=8 / 255,
-    images=500,
-    seed=3,
-    trained_lambda=0.1,
-    tuned_lambda=1.2,
-    usable_lambdas=(0.1, 0.2),
-    budget=FULL,
-    accuracies=Accuracies(clean=49.2, transfer=35.4, pgd=1.4, autoattack=0.8, lowest=0.8, attacks=17),
-    checks=CHECKS,
-    provenance={"device": "cpu"},
-)
+AUDIT = an_audit(*CHECKS)
 RESNET = AUDIT.model_copy(
     update={
         "trained_lambda": None,
@@ -48,10 +32,6 @@ RESNET = AUDIT.model_copy(
         "checks": CHECKS[2:],
     }
 )
-
-
-def changed(audit: Audit, **accuracies: Any) -> Audit:
-    return audit.model_copy(update={"accuracies": audit.accuracies.model_copy(update=accuracies)})
 
 
 def test_the_threat_model_comes_first() -> None:

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from audits import an_audit, changed
 
-from sdnet_bench.audit import FULL, Accuracies, Audit, CheckResult
+from sdnet_bench.audit import Audit, CheckResult
 from sdnet_bench.audit.robustbench import model_info
 
 REQUIRED = {
-    "link",
-    "name",
-    "authors",
-    "additional_data",
-    "number_forward_passes",
-    "dataset",
-    "venue",
-    "architecture",
-    "eps",
-    "clean_acc",
-    "autoattack_acc",
-    "external",
-    "footnote",
-    "unreliable",
+    *("link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture"),
+    *("eps", "clean_acc", "autoattack_acc", "external", "footnote", "unreliable"),
 }
-SDNET = Audit(
-    model="sdnet18-x",
-    architecture="sdnet18, width 16",
-    weights="0123456789abcdef",
-    dataset="cifar10",
-    norm="linf",
-    eps=8 / 255,
-    images=500,
-    seed=0,
-    trained_lambda=0.1,
-    tuned_lambda=1.2,
-    usable_lambdas=(0.1, 0.2),
-    budget=FULL,
-    accuracies=Accuracies(clean=49.2, transfer=35.4, pgd=1.4, autoattack=0.8, lowest=0.8, attacks=17),
-    checks=(),
-    provenance={},
-)
+SDNET = an_audit(architecture="sdnet18, width 16")
 
 
-def changed(audit: Audit = SDNET, *, failed: tuple[str, ...] = (), **accuracies: Any) -> Audit:
-    checks = tuple(CheckResult(id=name, title="t", verdict="fail", says="s", threshold="t") for name in failed)
-    known = audit.accuracies.model_copy(update=accuracies)
-    return audit.model_copy(update={"accuracies": known, "checks": checks})
+def failed(*names: str) -> Audit:
+    checks = [CheckResult(id=name, title="t", verdict="fail", says="s", threshold="t") for name in names]
+    return SDNET.model_copy(update={"checks": tuple(checks)})
 
 
 def test_all_keys_are_those_of_robustbench() -> None:
@@ -71,7 +41,7 @@ def test_the_transfer_figure_stands_in_the_footnote_alone() -> None:
 
 
 def test_without_autoattack_there_is_no_such_figure() -> None:
-    info = model_info(changed(autoattack=None))
+    info = model_info(changed(SDNET, autoattack=None))
     assert set(info) == REQUIRED - {"autoattack_acc"}
     assert info["unreliable"] is True
     assert "AutoAttack was not run." in info["footnote"]
@@ -80,11 +50,11 @@ def test_without_autoattack_there_is_no_such_figure() -> None:
 @pytest.mark.parametrize(
     ("audit", "unreliable"),
     [
-        (changed(failed=("C1", "C9")), False),
-        (changed(failed=("C7",)), True),
-        (changed(failed=("C11",)), True),
-        (changed(lowest=0.2), True),
-        (changed(lowest=0.6), False),
+        (failed("C1", "C9"), False),
+        (failed("C7"), True),
+        (failed("C11"), True),
+        (changed(SDNET, lowest=0.2), True),
+        (changed(SDNET, lowest=0.6), False),
         (SDNET.model_copy(update={"images": 99}), True),
     ],
 )
@@ -99,7 +69,7 @@ def test_weights_are_our_own_and_an_sdnet_names_the_paper_of_its_architecture() 
     assert (info["link"], info["name"], info["authors"], info["venue"]) == ("", "sdnet18-x", "", "N/A")
     assert "Architecture of Dai et al., NeurIPS 2022, https://arxiv.org/abs/2210.12945;" in info["footnote"]
     bare = {"trained_lambda": None, "tuned_lambda": None, "usable_lambdas": (), "architecture": "resnet18"}
-    info = model_info(changed(transfer=None).model_copy(update={**bare, "model": "resnet18-x"}))
+    info = model_info(changed(SDNET, transfer=None).model_copy(update={**bare, "model": "resnet18-x"}))
     assert (info["link"], info["name"], info["authors"], info["venue"]) == ("", "resnet18-x", "", "N/A")
     assert "lambda" not in info["footnote"]
     assert "Dai et al." not in info["footnote"]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from found import there
 from torch import Tensor, nn
 from torchvision.models import ShuffleNet_V2_X0_5_Weights, get_model
 
@@ -300,13 +301,11 @@ class TestPublishedWeights:
         ],
     )
     def test_they_have_a_name(self, name: str, revision: str) -> None:
-        found = published(name)
-        assert found is not None
+        found = there(published(name))
         assert found.revision == revision
 
     def test_the_size_of_images_is_said_where_it_is_fixed(self) -> None:
-        chosen = published("torchvision:vit_b_16", "IMAGENET1K_SWAG_E2E_V1")
-        assert chosen is not None
+        chosen = there(published("torchvision:vit_b_16", "IMAGENET1K_SWAG_E2E_V1"))
         assert chosen.options["image_size"] == 384
 
     @pytest.mark.parametrize(
@@ -344,8 +343,7 @@ class TestPublishedWeights:
 
 
 def fetch(name: str) -> dict[str, Tensor]:
-    found = published(name)
-    assert found is not None
+    found = there(published(name))
     return found.fetch()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from found import there
 from torch import Tensor, nn
 
 from sdnet_bench.attacks.gradients import using_gradient
@@ -237,8 +238,7 @@ def test_convergence_is_observed_image_by_image(injection: Tensor, arriving: Ten
         run(net, injection[:1])
     run(net, injection)
     assert meter.forward is not None
-    assert meter.backward is not None
-    assert (len(meter.forward.residual), len(meter.backward.residual)) == (SAMPLES + 1, SAMPLES)
+    assert (len(meter.forward.residual), len(there(meter.backward).residual)) == (SAMPLES + 1, SAMPLES)
     with torch.no_grad():
         bound = net.transform.bind(injection)
         found = net.solver(bound, bound.start())
@@ -246,24 +246,22 @@ def test_convergence_is_observed_image_by_image(injection: Tensor, arriving: Ten
     torch.testing.assert_close(meter.forward.residual[:SAMPLES], gap)
     assert torch.equal(meter.forward.steps[:SAMPLES], found.steps)
     assert not meter.forward.missed.any()
-    assert (meter.backward.residual < TOLERANCE).all()
+    assert (there(meter.backward).residual < TOLERANCE).all()
 
 
 def test_the_backward_solve_is_of_the_transposed_jacobian(injection: Tensor, arriving: Tensor) -> None:
     net = layer(tolerance=TOLERANCE, backward_steps=3)
     with convergence(net) as meter:
         run(net, injection).backward(arriving)
-    assert meter.backward is not None
-    assert meter.backward.steps.tolist() == [3] * SAMPLES
-    assert meter.backward.missed.all()
+    assert there(meter.backward).steps.tolist() == [3] * SAMPLES
+    assert there(meter.backward).missed.all()
 
 
 def test_the_phantom_is_not_taken_for_a_solve(injection: Tensor, arriving: Tensor) -> None:
     net = layer(gradient="phantom")
     with convergence(net) as meter:
         run(net, injection).backward(arriving)
-    assert meter.forward is not None
-    assert len(meter.forward.residual) == SAMPLES
+    assert len(there(meter.forward).residual) == SAMPLES
     assert meter.backward is None
 
 
@@ -272,8 +270,7 @@ def test_a_meter_starts_from_nothing(injection: Tensor) -> None:
     for _ in range(2):
         with convergence(net) as meter:
             run(net, injection)
-        assert meter.forward is not None
-        assert len(meter.forward.residual) == SAMPLES
+        assert len(there(meter.forward).residual) == SAMPLES
 
 
 def test_an_equilibrium_is_missed_at_the_tolerance_and_above() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from found import there
 
 from sdnet_bench.backbones import convergence
 from sdnet_bench.config import Adam, Backbone, OneCycle, Recipe
@@ -130,8 +131,7 @@ def test_a_network_without_equilibria_has_no_convergence(sdnet: Workbench) -> No
 def test_convergence_is_on_record(bench: Workbench) -> None:
     record = measure_clean(bench)
     outcome = evaluate(bench.model.net, bench.split("test"), bench.runtime)[None]
-    assert outcome.convergence is not None
-    summary = outcome.convergence.summary()
+    summary = there(outcome.convergence).summary()
     assert {name: record.metrics[name] for name in METRICS} == pytest.approx(summary)
     assert summary["equilibrium_unconverged"] > 0
 

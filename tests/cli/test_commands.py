@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas
 import pytest
+from found import there
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
@@ -28,12 +29,7 @@ COMMANDS = ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "audit"
 def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SDNET_BENCH_")}
     return subprocess.Popen(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, *words], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -133,14 +129,9 @@ def test_all_corruptions_are_the_four_noises_and_groups_have_names(at: Path) -> 
     assert (row["corruption"], row["severity"]) == ("unknown", "mixed")
 
 
-def test_evaluate_takes_a_lambda(at: Path) -> None:
-    (row,) = rows("evaluate", "sdnet18-tiny", "--lambda", "0.7", "--limit", "20")
-    assert row["lambda_"] == 0.7
-
-
-def test_evaluate_takes_a_folder(at: Path) -> None:
-    (row,) = rows("evaluate", "runs/sdnet18-tiny", "--limit", "20")
-    assert row["n"] == 20
+def test_evaluate_takes_a_folder_and_a_lambda(at: Path) -> None:
+    (row,) = rows("evaluate", "runs/sdnet18-tiny", "--lambda", "0.7", "--limit", "20")
+    assert (row["lambda_"], row["n"]) == (0.7, 20)
 
 
 def test_sweep_lambda_prints_a_line_per_lambda(at: Path) -> None:
@@ -240,8 +231,7 @@ def test_stdout_is_data_and_stderr_is_talk(at: Path) -> None:
 def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) -> None:
     words = ["-m", "sdnet_bench", "train", "--name", "stopped", *SMALL, "--epochs", "12"]
     process = start(*words, cwd=at)
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("epoch 1/12 ")
+    assert there(process.stderr).readline().startswith("epoch 1/12 ")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130

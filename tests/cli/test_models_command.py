@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from found import there
 from hub_server import TOKEN, Hub, running
 from torch import nn
 from typer.testing import CliRunner, Result
@@ -124,8 +125,7 @@ def test_a_card_is_shown_as_it_stands(at: Path) -> None:
 
 def test_the_details_have_configuration_origin_and_accuracies(at: Path) -> None:
     details = json.loads(call("show", "sdnet18-tiny", "--json").stdout)
-    clean = Results.read(at / "runs/sdnet18-tiny", at / "runs").clean()
-    assert clean is not None
+    clean = there(Results.read(at / "runs/sdnet18-tiny", at / "runs").clean())
     assert details["accuracy"] == {"clean": {"value": clean.value, "low": clean.low, "high": clean.high, "n": 360}}
     assert (details["config"]["num_classes"], details["lambda"], details["origin"]) == (10, 0.1, None)
 

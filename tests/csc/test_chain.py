@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from found import there
 from torch import Tensor, nn
 
 from sdnet_bench.csc import CSCConv2d, carry, chain_to, rebuild
@@ -17,10 +18,8 @@ EXACT = {"rtol": 0, "atol": 1e-9}
 def batch_norm(channels: int, **options: bool) -> nn.BatchNorm2d:
     """One that has seen much and learned much, and whose eps is not to be left out; in eval mode."""
     norm = nn.BatchNorm2d(channels, eps=0.3, **options).double()
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    norm.running_mean.normal_()
-    norm.running_var.uniform_(0.1, 3)
+    there(norm.running_mean).normal_()
+    there(norm.running_var).uniform_(0.1, 3)
     if norm.affine:
         nn.init.normal_(norm.bias)
         nn.init.uniform_(norm.weight, 0.5, 2)
@@ -85,8 +84,7 @@ def test_a_channel_that_batch_norm_stops_comes_back_as_its_mean() -> None:
     norm, image = batch_norm(4), torch.randn(2, 4, 3, 5, dtype=torch.float64)
     norm.weight.data[2] = 0
     back = rebuild([norm], norm(image), (3, 5))
-    assert norm.running_mean is not None
-    torch.testing.assert_close(back[:, 2], norm.running_mean[2].expand(2, 3, 5), **EXACT)
+    torch.testing.assert_close(back[:, 2], there(norm.running_mean)[2].expand(2, 3, 5), **EXACT)
     torch.testing.assert_close(back[:, [0, 1, 3]], image[:, [0, 1, 3]], **EXACT)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,8 @@ from sdnet_bench.csc import (
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.errors import UsageError
 
+Block = Callable[[nn.Module], AbstractContextManager[Any]]
+
 
 @pytest.fixture
 def net() -> nn.Sequential:
@@ -37,6 +41,10 @@ def net() -> nn.Sequential:
 @pytest.fixture
 def images() -> Tensor:
     return torch.randn(4, 3, 8, 8)
+
+
+def lambdas_of(net: nn.Module) -> list[float]:
+    return [round(float(layer.lambda_), 7) for layer in csc_layers(net)]
 
 
 def train(net: nn.Module, optimizer: SGD, projection: DictionaryProjection, images: Tensor, steps: int) -> None:
@@ -57,23 +65,19 @@ def test_lambda_reads_back_as_it_was_set(net: nn.Sequential, value: float | Tens
     assert get_lambda(net) == pytest.approx(float(value), abs=1e-7)
 
 
-def test_lambda_reads_back_without_the_noise_of_single_precision(net: nn.Sequential) -> None:
-    set_lambda(net, 0.1)
-    assert get_lambda(net) == 0.1
-
-
-def test_lambda_is_set_in_every_layer(net: nn.Sequential) -> None:
-    set_lambda(net, 0.75)
-    assert [float(layer.lambda_) for layer in csc_layers(net)] == [0.75, 0.75]
+def test_lambda_is_set_in_every_layer_and_read_without_the_noise_of_single_precision(net: nn.Sequential) -> None:
+    set_lambda(net, 0.7)
+    assert lambdas_of(net) == [0.7, 0.7]
+    assert get_lambda(net) == 0.7
 
 
 @pytest.mark.parametrize(
-    "value",
-    [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])],
+    "value", [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])]
 )
 def test_lambdas_that_are_not_finite_and_positive_are_refused(net: nn.Sequential, value: float | Tensor) -> None:
     with pytest.raises(UsageError, match="lambda out of range, expected finite numbers >= 0"):
         set_lambda(net, value)
+    assert get_lambda(net) == 0.1
 
 
 def test_a_matrix_of_lambdas_is_refused(net: nn.Sequential) -> None:
@@ -81,21 +85,33 @@ def test_a_matrix_of_lambdas_is_refused(net: nn.Sequential) -> None:
         set_lambda(net, torch.full((2, 2), 0.1))
 
 
-def test_a_refused_lambda_changes_nothing(net: nn.Sequential) -> None:
-    with pytest.raises(UsageError):
-        set_lambda(net, -1)
-    assert get_lambda(net) == 0.1
-
-
-@pytest.mark.parametrize("act", [get_lambda, lambda net: set_lambda(net, 0.1), lambda net: residuals(net).__enter__()])
-def test_a_network_without_csc_layers_has_no_lambda(act: object) -> None:
-    assert callable(act)
+@pytest.mark.parametrize(
+    "act",
+    [
+        get_lambda,
+        lambda net: set_lambda(net, 0.1),
+        lambda net: residuals(net).__enter__(),
+        lambda net: feeding_lambda(net, torch.ones(1)).__enter__(),
+        lambda net: tuning(net, "stem").__enter__(),
+        lambda net: using_steps(net, 4).__enter__(),
+    ],
+)
+def test_a_network_without_csc_layers_has_no_lambda_to_act_on(act: Callable[[nn.Module], object]) -> None:
     with pytest.raises(UsageError, match="no CSC-layer"):
         act(nn.Conv2d(3, 6, 3))
 
 
-def test_layers_that_differ_share_no_lambda(net: nn.Sequential) -> None:
-    set_lambda(net[0], 0.3)
+@pytest.mark.parametrize(
+    "block", [lambda net: using_lambda(net, None), lambda net: using_steps(net, None), shared_correlations]
+)
+def test_a_block_that_borrows_nothing_changes_nothing_and_needs_no_csc_layer(net: nn.Sequential, block: Block) -> None:
+    with block(nn.Conv2d(3, 6, 3)), block(net):
+        assert (get_lambda(net), net[0].steps) == (0.1, 2)
+
+
+@pytest.mark.parametrize("value", [0.3, torch.tensor([0.1, 0.2])])
+def test_layers_that_differ_share_no_lambda(net: nn.Sequential, value: float | Tensor) -> None:
+    set_lambda(net[0], value)
     with pytest.raises(UsageError, match="do not share one lambda"):
         get_lambda(net)
 
@@ -106,23 +122,11 @@ def test_lambdas_per_image_are_no_shared_lambda(net: nn.Sequential) -> None:
         get_lambda(net)
 
 
-def test_a_scalar_beside_lambdas_per_image_is_no_shared_lambda(net: nn.Sequential) -> None:
-    set_lambda(net[0], torch.tensor([0.1, 0.2]))
-    with pytest.raises(UsageError, match="do not share one lambda"):
-        get_lambda(net)
-
-
-def test_setting_lambda_leaves_the_tensors_of_the_caller_alone(net: nn.Sequential) -> None:
+def test_the_layers_do_not_share_the_memory_of_a_lambda_nor_that_of_the_caller(net: nn.Sequential) -> None:
     mine = torch.tensor([0.1, 0.2])
     set_lambda(net, mine)
-    set_lambda(net, torch.tensor([0.7, 0.8]))
-    assert mine.tolist() == pytest.approx([0.1, 0.2])
-
-
-def test_the_layers_do_not_share_the_memory_of_a_lambda(net: nn.Sequential) -> None:
-    set_lambda(net, torch.tensor([0.1, 0.2]))
     set_lambda(net[0], torch.tensor([0.7, 0.8]))
-    assert net[2].lambda_.tolist() == pytest.approx([0.1, 0.2])
+    assert mine.tolist() == net[2].lambda_.tolist() == pytest.approx([0.1, 0.2])
 
 
 def test_a_new_value_of_lambda_stays_in_its_buffer(net: nn.Sequential) -> None:
@@ -138,10 +142,25 @@ def test_a_borrowed_lambda_is_given_back(net: nn.Sequential, value: float | Tens
     assert get_lambda(net) == 0.1
 
 
-def test_a_borrowed_lambda_is_given_back_after_an_exception(net: nn.Sequential) -> None:
-    with pytest.raises(ZeroDivisionError), using_lambda(net, 0.5):
+@pytest.mark.parametrize(
+    "block",
+    [
+        lambda net: using_lambda(net, 0.5),
+        lambda net: tuning(net, "stem"),
+        lambda net: using_steps(net, 5),
+        shared_correlations,
+        residuals,
+    ],
+)
+def test_a_block_leaves_nothing_behind_after_an_exception(net: nn.Sequential, block: Block) -> None:
+    set_lambda(net[2], torch.tensor([0.3, 0.4]))
+    before = [(layer.lambda_.tolist(), layer.steps, {*vars(layer)}) for layer in csc_layers(net)]
+    with pytest.raises(ZeroDivisionError), block(net):
         raise ZeroDivisionError
-    assert get_lambda(net) == 0.1
+    assert [(layer.lambda_.tolist(), layer.steps, {*vars(layer)}) for layer in csc_layers(net)] == before
+    assert not any(layer._forward_hooks for layer in csc_layers(net))
+    set_lambda(net, 0.7)
+    assert lambdas_of(net) == [0.7, 0.7]
 
 
 def test_each_layer_gets_its_own_lambda_back(net: nn.Sequential) -> None:
@@ -150,16 +169,6 @@ def test_each_layer_gets_its_own_lambda_back(net: nn.Sequential) -> None:
         pass
     assert float(net[0].lambda_) == pytest.approx(0.1)
     assert net[2].lambda_.tolist() == pytest.approx([0.3, 0.4])
-
-
-def test_borrowing_nothing_leaves_a_network_as_it_is(net: nn.Sequential) -> None:
-    with using_lambda(net, None):
-        assert get_lambda(net) == 0.1
-
-
-def test_borrowing_nothing_needs_no_csc_layer() -> None:
-    with using_lambda(nn.Conv2d(3, 6, 3), None):
-        pass
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -196,15 +205,6 @@ def test_fed_lambdas_make_room_for_the_buffers_that_were_there(net: nn.Sequentia
     assert "0.lambda_" in net.state_dict()
 
 
-def test_a_network_without_csc_layers_cannot_be_fed() -> None:
-    with pytest.raises(UsageError, match="no CSC-layer"), feeding_lambda(nn.Conv2d(3, 6, 3), torch.ones(1)):
-        pytest.fail("the block was entered")
-
-
-def lambdas_of(net: nn.Module) -> list[float]:
-    return [round(float(layer.lambda_), 7) for layer in csc_layers(net)]
-
-
 def test_the_stem_can_be_tuned_alone(net: nn.Sequential) -> None:
     with tuning(net, "stem"):
         set_lambda(net, 0.5)
@@ -235,13 +235,6 @@ def test_all_layers_are_tuned_where_nothing_else_is_said(net: nn.Sequential) -> 
     assert lambdas_of(net) == [0.5, 0.5]
 
 
-def test_after_a_block_all_layers_are_tuned_again(net: nn.Sequential) -> None:
-    with pytest.raises(ZeroDivisionError), tuning(net, "stem"):
-        raise ZeroDivisionError
-    set_lambda(net, 0.5)
-    assert lambdas_of(net) == [0.5, 0.5]
-
-
 def test_blocks_of_tuning_nest(net: nn.Sequential) -> None:
     with tuning(net, "stem"):
         with tuning(net, "stem"):
@@ -256,11 +249,6 @@ def test_residuals_are_those_of_all_layers_whichever_is_tuned(net: nn.Sequential
     with tuning(net, "stem"), residuals(net) as found:
         net(images)
     assert torch.equal(found.per_image(), expected.per_image())
-
-
-def test_a_network_without_csc_layers_has_no_stem_to_tune() -> None:
-    with pytest.raises(UsageError, match="no CSC-layer"), tuning(nn.Conv2d(3, 6, 3), "stem"):
-        pytest.fail("the block was entered")
 
 
 @pytest.fixture
@@ -321,14 +309,6 @@ def test_another_input_has_a_correlation_of_its_own(
     assert all(torch.equal(one, other) for (one,), (other,) in zip(found, expected, strict=True))
 
 
-def test_sharing_ends_with_the_block(net: nn.Sequential) -> None:
-    with shared_correlations(net):
-        pass
-    with pytest.raises(ZeroDivisionError), shared_correlations(net):
-        raise ZeroDivisionError
-    assert not any("correlate" in vars(layer) for layer in csc_layers(net))
-
-
 def test_after_a_block_new_weights_count_at_once(net: nn.Sequential, images: Tensor) -> None:
     with shared_correlations(net.eval()):
         (before,) = swept(net, images, [0.1])
@@ -354,12 +334,6 @@ def test_blocks_of_sharing_nest(net: nn.Sequential, images: Tensor) -> None:
     assert "correlate" not in vars(net[0])
 
 
-def test_a_network_without_csc_layers_shares_nothing() -> None:
-    conv = nn.Conv2d(3, 6, 3)
-    with shared_correlations(conv):
-        assert "correlate" not in vars(conv)
-
-
 def test_borrowed_steps_are_those_of_the_block_and_are_given_back(net: nn.Sequential, images: Tensor) -> None:
     net[2].steps = 3
     with using_steps(net.eval(), 5):
@@ -371,27 +345,11 @@ def test_borrowed_steps_are_those_of_the_block_and_are_given_back(net: nn.Sequen
     assert torch.equal(code, net(images))
 
 
-def test_borrowed_steps_are_given_back_after_an_exception(net: nn.Sequential) -> None:
-    with pytest.raises(ZeroDivisionError), using_steps(net, 5):
-        raise ZeroDivisionError
-    assert [layer.steps for layer in csc_layers(net)] == [2, 2]
-
-
 @pytest.mark.parametrize("steps", [0, -1])
 def test_less_than_a_step_is_refused(net: nn.Sequential, steps: int) -> None:
-    with (
-        pytest.raises(UsageError, match=f"needs a step to take, expected steps >= 1, got {steps}"),
-        using_steps(net, steps),
-    ):
-        pytest.fail("the block was entered")
+    with pytest.raises(UsageError, match=f"needs a step to take, expected steps >= 1, got {steps}"):
+        using_steps(net, steps).__enter__()
     assert [layer.steps for layer in csc_layers(net)] == [2, 2]
-
-
-def test_a_network_without_csc_layers_takes_no_steps() -> None:
-    with using_steps(nn.Conv2d(3, 6, 3), None):
-        pass
-    with pytest.raises(UsageError, match="no CSC-layer"), using_steps(nn.Conv2d(3, 6, 3), 4):
-        pytest.fail("the block was entered")
 
 
 def test_residuals_are_the_norms_of_what_the_code_leaves(images: Tensor) -> None:
@@ -418,37 +376,19 @@ def test_residuals_of_batches_are_those_of_all_images(net: nn.Sequential, images
     torch.testing.assert_close(halves.per_image(), whole.per_image())
 
 
-def test_each_meter_starts_from_nothing(net: nn.Sequential, images: Tensor) -> None:
-    with residuals(net):
+def test_each_meter_starts_from_nothing_and_leaves_nothing_behind(net: nn.Sequential, images: Tensor) -> None:
+    for _ in range(2):
+        with residuals(net) as meter:
+            net(images)
         net(images)
-    with residuals(net) as meter:
-        net(images)
-    assert meter.per_image().shape == (4,)
-
-
-def test_a_meter_leaves_nothing_behind(net: nn.Sequential, images: Tensor) -> None:
-    with residuals(net) as meter:
-        net(images)
-    net(images)
-    assert meter.per_image().shape == (4,)
+        assert meter.per_image().shape == (4,)
     assert not any(layer._forward_hooks for layer in csc_layers(net))
 
 
-def test_a_meter_leaves_nothing_behind_after_an_exception(net: nn.Sequential) -> None:
-    with pytest.raises(ZeroDivisionError), residuals(net):
-        raise ZeroDivisionError
-    assert not any(layer._forward_hooks for layer in csc_layers(net))
-
-
-def test_residuals_hold_no_graph(net: nn.Sequential, images: Tensor) -> None:
-    with residuals(net) as meter:
-        net(images.requires_grad_())
-    assert not meter.per_image().requires_grad
-
-
-def test_attached_residuals_are_the_same_numbers(net: nn.Sequential, images: Tensor) -> None:
+def test_residuals_hold_no_graph_and_attached_ones_are_the_same_numbers(net: nn.Sequential, images: Tensor) -> None:
     with residuals(net) as loose, residuals(net, attached=True) as attached:
-        net(images)
+        net(images.requires_grad_())
+    assert not loose.per_image().requires_grad
     assert torch.equal(loose.per_image(), attached.per_image())
 
 

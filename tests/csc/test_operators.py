@@ -30,62 +30,57 @@ def naive_synthesis(dictionary: Dictionary, code: Tensor, size: tuple[int, int])
     return image
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (7, 9), (8, 8), (32, 32)])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [1, 3, 7])
-def test_synthesis_and_analysis_are_adjoint(size: tuple[int, int], stride: int, kernel: int) -> None:
-    dictionary = random_dictionary(kernel, stride)
-    image = torch.randn(2, 3, *size, dtype=torch.float64)
-    code = torch.randn_like(dictionary.analyze(image))
-    reconstruction = dictionary.synthesize(code, size)
-    torch.testing.assert_close((reconstruction * image).sum(), (code * dictionary.analyze(image)).sum())
+PADDED = [
+    *((4, 4, 0), (2, 2, 0), (16, 16, 0), (3, 2, 0), (3, 1, 2)),
+    *((4, 2, 1), (11, 4, 2), (3, 5, 1), (4, 1, 3), (1, 3, 0)),
+]
+"""Kernel, stride and padding of other people's layers."""
+CENTRED = [(kernel, stride, None) for kernel in (1, 3, 7) for stride in (1, 2)]
+"""Of ours, at half the kernel."""
+Geometry = tuple[int, int, int | None]
 
 
-@pytest.mark.parametrize(("size", "stride"), [((4, 5), 1), ((5, 4), 2), ((5, 5), 3), ((6, 4), 3)])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_synthesis_is_the_sum_of_equation_3(size: tuple[int, int], stride: int, kernel: int) -> None:
-    dictionary = random_dictionary(kernel, stride)
-    code = torch.randn(1, 4, *(-(-side // stride) for side in size), dtype=torch.float64)
-    torch.testing.assert_close(
-        dictionary.synthesize(code, size), naive_synthesis(dictionary, code, size), rtol=0, atol=1e-12
-    )
-
-
-PADDED = pytest.mark.parametrize(
-    ("kernel", "stride", "padding"),
-    [(4, 4, 0), (2, 2, 0), (16, 16, 0), (3, 2, 0), (3, 1, 2), (4, 2, 1), (11, 4, 2), (3, 5, 1), (4, 1, 3), (1, 3, 0)],
+@pytest.mark.parametrize(
+    ("geometry", "size"),
+    [
+        *((geometry, size) for geometry in CENTRED for size in ((1, 1), (2, 1), (7, 9), (8, 8), (32, 32))),
+        *((geometry, size) for geometry in PADDED for size in ((16, 16), (17, 19), (23, 30))),
+    ],
+    ids=str,
 )
-
-
-@PADDED
-@pytest.mark.parametrize("size", [(16, 16), (17, 19), (23, 30)])
-def test_of_any_padding_they_are_adjoint_on_the_grid_of_a_convolution(
-    kernel: int, stride: int, padding: int, size: tuple[int, int]
+def test_synthesis_and_analysis_are_adjoint_on_the_grid_of_a_convolution(
+    geometry: Geometry, size: tuple[int, int]
 ) -> None:
-    dictionary = random_dictionary(kernel, stride, padding)
+    dictionary, (kernel, stride, padding) = random_dictionary(*geometry), geometry
     image = torch.randn(2, 3, *size, dtype=torch.float64)
     analyzed = dictionary.analyze(image)
-    conv = nn.Conv2d(3, 4, kernel, stride, padding)
+    conv = nn.Conv2d(3, 4, kernel, stride, kernel // 2 if padding is None else padding)
     assert analyzed.shape == conv(image.float()).shape
     assert dictionary.grid(size) == tuple(analyzed.shape[-2:])
     code = torch.randn_like(analyzed)
     torch.testing.assert_close((dictionary.synthesize(code, size) * image).sum(), (code * analyzed).sum())
 
 
-@PADDED
-def test_the_largest_side_of_a_grid_is_the_last_that_has_it(kernel: int, stride: int, padding: int) -> None:
-    dictionary = random_dictionary(kernel, stride, padding)
+@pytest.mark.parametrize("geometry", PADDED, ids=str)
+def test_the_largest_side_of_a_grid_is_the_last_that_has_it(geometry: Geometry) -> None:
+    dictionary = random_dictionary(*geometry)
     side = dictionary.largest_side(5)
     assert dictionary.grid((side, side + 1)) == (5, 6)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 4, 0), (3, 2, 0), (4, 2, 1), (3, 1, 2)])
-def test_of_any_padding_synthesis_is_the_sum_of_equation_3(kernel: int, stride: int, padding: int) -> None:
-    dictionary = random_dictionary(kernel, stride, padding)
-    code = torch.randn(1, 4, *dictionary.grid((9, 10)), dtype=torch.float64)
-    torch.testing.assert_close(
-        dictionary.synthesize(code, (9, 10)), naive_synthesis(dictionary, code, (9, 10)), rtol=0, atol=1e-12
-    )
+@pytest.mark.parametrize(
+    ("geometry", "size"),
+    [
+        *(((k, s, None), size) for k in (1, 3, 5) for size, s in (((4, 5), 1), ((5, 4), 2), ((5, 5), 3), ((6, 4), 3))),
+        *((geometry, (9, 10)) for geometry in ((4, 4, 0), (3, 2, 0), (4, 2, 1), (3, 1, 2))),
+    ],
+    ids=str,
+)
+def test_synthesis_is_the_sum_of_equation_3(geometry: Geometry, size: tuple[int, int]) -> None:
+    dictionary = random_dictionary(*geometry)
+    code = torch.randn(1, 4, *dictionary.grid(size), dtype=torch.float64)
+    expected = naive_synthesis(dictionary, code, size)
+    torch.testing.assert_close(dictionary.synthesize(code, size), expected, rtol=0, atol=1e-12)
 
 
 def test_patches_are_apart_where_no_pixel_is_in_two_and_none_reaches_over_the_border() -> None:
@@ -101,26 +96,12 @@ def test_one_active_entry_places_its_atom_around_its_position() -> None:
     assert torch.equal(image[0, :, 2:5, 4:7], dictionary.atoms[2])
 
 
-@pytest.mark.parametrize(("size", "grid"), [((7, 9), (4, 5)), ((8, 10), (4, 5)), ((1, 2), (1, 1))])
-def test_at_stride_two_the_grid_is_half_the_image_rounded_up(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    code = random_dictionary(kernel=3, stride=2).analyze(torch.zeros(1, 3, *size, dtype=torch.float64))
-    assert code.shape == (1, 4, *grid)
-
-
-def test_projected_atoms_have_unit_norm() -> None:
-    norms = project_to_unit_norm(torch.randn(5, 3, 7, 7, dtype=torch.float64)).flatten(1).norm(dim=1)
-    torch.testing.assert_close(norms, torch.ones(5, dtype=torch.float64))
-
-
-def test_projection_is_idempotent() -> None:
-    once = project_to_unit_norm(torch.randn(5, 3, 7, 7, dtype=torch.float64))
-    torch.testing.assert_close(project_to_unit_norm(once), once, rtol=0, atol=1e-15)
-
-
-def test_projection_keeps_directions() -> None:
-    atoms = torch.randn(5, 3, 3, 3, dtype=torch.float64)
-    cosines = torch.cosine_similarity(project_to_unit_norm(atoms).flatten(1), atoms.flatten(1))
-    torch.testing.assert_close(cosines, torch.ones(5, dtype=torch.float64))
+def test_projected_atoms_have_unit_norm_and_their_direction_and_are_projected_to_themselves() -> None:
+    atoms, one = torch.randn(5, 3, 7, 7, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    projected = project_to_unit_norm(atoms)
+    torch.testing.assert_close(projected.flatten(1).norm(dim=1), one)
+    torch.testing.assert_close(torch.cosine_similarity(projected.flatten(1), atoms.flatten(1)), one)
+    torch.testing.assert_close(project_to_unit_norm(projected), projected, rtol=0, atol=1e-15)
 
 
 def test_a_zero_atom_stays_zero() -> None:

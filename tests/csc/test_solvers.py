@@ -55,24 +55,15 @@ def correlations(problem: Lasso, code: Tensor) -> Tensor:
 
 
 @STRIDES
-def test_converged_codes_satisfy_the_optimality_conditions(stride: int) -> None:
-    problem = small_problem(soft_threshold, stride)
+@PROXES
+def test_converged_codes_satisfy_the_optimality_conditions(prox: Prox, stride: int) -> None:
+    problem = small_problem(prox, stride)
     code = solve(problem, 2000)
     slopes, active = correlations(problem, code), code != 0
     assert 0 < active.sum() < code.numel()
-    assert slopes.abs().max() <= LAMBDA + 1e-8
+    assert (code.min() >= 0) == (prox is nonnegative_soft_threshold)
+    assert (slopes.abs() if prox is soft_threshold else slopes).max() <= LAMBDA + 1e-8
     torch.testing.assert_close(slopes[active], LAMBDA * code[active].sign())
-
-
-@STRIDES
-def test_converged_nonnegative_codes_satisfy_the_optimality_conditions(stride: int) -> None:
-    problem = small_problem(nonnegative_soft_threshold, stride)
-    code = solve(problem, 2000)
-    slopes, active = correlations(problem, code), code > 0
-    assert code.min() >= 0
-    assert 0 < active.sum() < code.numel()
-    assert slopes.max() <= LAMBDA + 1e-8
-    torch.testing.assert_close(slopes[active], torch.full_like(slopes[active], LAMBDA))
 
 
 @STRIDES
@@ -87,14 +78,9 @@ def test_agrees_with_coordinate_descent_on_the_explicit_matrix(prox: Prox, posit
 
 
 @PROXES
-def test_two_fista_steps_are_two_ista_steps(prox: Prox) -> None:
+def test_two_fista_steps_are_two_ista_steps_and_three_are_not(prox: Prox) -> None:
     problem = small_problem(prox)
     assert torch.equal(solve(problem, 2, fista_step), solve(problem, 2, ista_step))
-
-
-@PROXES
-def test_three_fista_steps_are_not_three_ista_steps(prox: Prox) -> None:
-    problem = small_problem(prox)
     assert not torch.allclose(solve(problem, 3, fista_step), solve(problem, 3, ista_step))
 
 
@@ -131,17 +117,11 @@ def test_ista_never_increases_the_objective(prox: Prox) -> None:
 
 
 @PROXES
-def test_the_solution_is_a_fixed_point_of_a_step(prox: Prox) -> None:
+def test_a_step_from_zero_is_a_step_and_one_from_the_solution_stays_there(prox: Prox) -> None:
     problem = small_problem(prox)
     code = solve(problem, 5000)
     torch.testing.assert_close(problem.descend(code), code, rtol=0, atol=1e-10)
-
-
-@PROXES
-def test_a_step_from_zero_is_a_step(prox: Prox) -> None:
-    problem = small_problem(prox)
-    zero = torch.zeros_like(problem.dictionary.analyze(problem.image))
-    torch.testing.assert_close(problem.descend_from_zero(), problem.descend(zero))
+    torch.testing.assert_close(problem.descend_from_zero(), problem.descend(torch.zeros_like(code)))
 
 
 @PROXES

@@ -80,6 +80,13 @@ def spoiled(name: str, image: NDArray[np.uint8], family: str, severity: int, ind
     return corrupt(name, image, level=CORRUPTIONS[name].level(family, severity), seed=0, index=index)
 
 
+def damage(name: str, family: str, severity: int) -> float:
+    """The mean squared difference to the clean image, over five draws."""
+    clean = picture(64, 64)
+    images = [spoiled(name, clean, family, severity, index) for index in range(5)]
+    return float(np.square(np.stack(images).astype(float) - clean).mean())
+
+
 def test_there_are_the_four_noises_and_fifteen_others() -> None:
     assert {name: CORRUPTIONS[name].group for name in NAMES} == {
         name: group for group, names in GROUPS.items() for name in names
@@ -167,26 +174,14 @@ def test_every_severity_leaves_its_mark_and_the_picture(name: str, family: str) 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", [*NOISES, "gaussian_blur", "defocus_blur", "zoom_blur", "contrast", "brightness"])
 def test_each_severity_hurts_more_than_the_one_below(name: str, family: str) -> None:
-    clean = picture(64, 64)
-
-    def damage(severity: int) -> float:
-        images = [spoiled(name, clean, family, severity, index) for index in range(3)]
-        return float(np.square(np.stack(images).astype(float) - clean).mean())
-
-    found = [damage(severity) for severity in SEVERITIES]
+    found = [damage(name, family, severity) for severity in SEVERITIES]
     assert found == sorted(found)
     assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("name", ["glass_blur", "motion_blur", "fog", "snow", "spatter", "jpeg_compression"])
 def test_the_last_severity_hurts_more_than_the_first(name: str) -> None:
-    clean = picture(64, 64)
-
-    def damage(severity: int) -> float:
-        images = [spoiled(name, clean, "imagenet", severity, index) for index in range(5)]
-        return float(np.square(np.stack(images).astype(float) - clean).mean())
-
-    assert damage(5) > 1.5 * damage(1)
+    assert damage(name, "imagenet", 5) > 1.5 * damage(name, "imagenet", 1)
 
 
 def test_all_grey_levels_survive_the_way_to_pixels_and_back(register_part: Any) -> None:

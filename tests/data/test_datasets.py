@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdnet_bench.data import DATASETS, Dataset, datasets, open_dataset
+from sdnet_bench.data import Dataset, datasets, open_dataset
 from sdnet_bench.data.datasets import Which, hold_out
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.errors import DataError, UnknownNameError
@@ -29,10 +29,6 @@ def tensors(dataset: Dataset, which: Which) -> TensorSplit:
 @pytest.fixture
 def digits(tmp_path: Path) -> Dataset:
     return open_dataset("digits", tmp_path)
-
-
-def test_the_data_sets_are_there() -> None:
-    assert {"digits", "cifar10", "cifar100", "imagenet", "imagefolder"} <= set(DATASETS)
 
 
 def test_a_misspelt_data_set_is_answered_with_the_nearest(tmp_path: Path) -> None:
@@ -61,21 +57,15 @@ def test_the_splits_of_digits_never_change(digits: Dataset) -> None:
     assert tensors(digits, "test").index[:6].tolist() == [2, 12, 13, 20, 28, 38]
 
 
-def test_digits_are_black_to_white_and_grey(digits: Dataset) -> None:
-    images = tensors(digits, "train").images
+def test_digits_are_black_to_white_and_grey_with_their_own_statistics_and_not_flipped(digits: Dataset) -> None:
+    split = tensors(digits, "train")
+    images = split.images
+    assert not split.augmentation.flip
     assert (images.min(), images.max()) == (0, 255)
     assert torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(images[:, 0], images[:, 2])
-
-
-def test_mean_and_deviation_of_digits_are_those_of_the_training_split(digits: Dataset) -> None:
-    pixels = tensors(digits, "train").images.double() / 255
-    assert float(pixels.mean()) == pytest.approx(digits.mean[0], abs=0.002)
-    assert float(pixels.std()) == pytest.approx(digits.std[0], abs=0.002)
-
-
-def test_digits_are_not_flipped(digits: Dataset) -> None:
-    assert not tensors(digits, "train").augmentation.flip
+    pixels = images.double() / 255
+    assert (float(pixels.mean()), float(pixels.std())) == pytest.approx((digits.mean[0], digits.std[0]), abs=0.002)
 
 
 def test_digits_keep_their_labels(digits: Dataset) -> None:
@@ -120,34 +110,18 @@ def test_cifar_is_downloaded_where_it_is_missing(tmp_path: Path, monkeypatch: py
     assert (md5, folder, member) == ("c58f30108f718f92721af3b95e74349a", tmp_path, "cifar-10-batches-py")
 
 
-@pytest.fixture(scope="module")
-def cifar10() -> Dataset:
-    return open_dataset("cifar10", REAL)
-
-
 @pytest.mark.cifar10
 @needs_cifar10
-@pytest.mark.parametrize(("which", "size"), [("train", 45_000), ("validation", 5_000), ("test", 10_000)])
-def test_cifar10_has_its_sizes_and_its_balance(cifar10: Dataset, which: Which, size: int) -> None:
-    split = tensors(cifar10, which)
-    assert split.images.shape == (size, 3, 32, 32)
-    counts = split.labels.bincount(minlength=10)
-    assert counts.sum() == size
-    assert (counts - size / 10).abs().max() <= (0 if which == "test" else 0.12 * size / 10)
-
-
-@pytest.mark.cifar10
-@needs_cifar10
-def test_training_and_validation_images_of_cifar10_are_disjoint(cifar10: Dataset) -> None:
-    train, held = (set(tensors(cifar10, which).index.tolist()) for which in SPLITS[:2])
-    assert train.isdisjoint(held)
-    assert train | held == set(range(50_000))
-
-
-@pytest.mark.cifar10
-@needs_cifar10
-def test_the_first_test_image_of_cifar10_is_a_cat(cifar10: Dataset) -> None:
-    split = tensors(cifar10, "test")
-    assert split.labels[:4].tolist() == [3, 8, 8, 0]
-    pixels = tensors(cifar10, "train").images.double() / 255
-    assert pixels.mean((0, 2, 3)).tolist() == pytest.approx(cifar10.mean, abs=0.002)
+def test_cifar10_has_its_sizes_its_balance_its_statistics_and_splits_that_share_nothing() -> None:
+    """One test, as CIFAR-10 takes seconds to load."""
+    cifar10 = open_dataset("cifar10", REAL)
+    train, held, test = (tensors(cifar10, which) for which in SPLITS)
+    for split, size, imbalance in ((train, 45_000, 0.12), (held, 5_000, 0.12), (test, 10_000, 0)):
+        assert split.images.shape == (size, 3, 32, 32)
+        counts = split.labels.bincount(minlength=10)
+        assert counts.sum() == size
+        assert (counts - size / 10).abs().max() <= imbalance * size / 10
+    assert sorted([*train.index.tolist(), *held.index.tolist()]) == list(range(50_000))
+    assert test.labels[:4].tolist() == [3, 8, 8, 0]  # the first is a cat
+    means = (train.images.double() / 255).mean((0, 2, 3))
+    assert means.tolist() == pytest.approx(cifar10.mean, abs=0.002)

@@ -96,9 +96,14 @@ def test_a_line_that_drops_again_and_again_but_brings_something_gets_there(
     assert set(naps) == {PAUSES[0]}
 
 
-def test_a_line_that_brings_nothing_is_given_up(good: Any, target: Path, naps: list[float]) -> None:
-    good.usual = type(good.usual)(drop_after=0)
-    assert "broke off after 0 of" in refused(target, good)
+@pytest.mark.parametrize(
+    ("how", "reason"), [({"drop_after": 0}, "broke off after 0 of"), ({"status": 503}, "Error 503")]
+)
+def test_a_line_that_brings_nothing_and_a_server_that_stays_overloaded_are_given_up(
+    good: Any, target: Path, naps: list[float], how: dict[str, int], reason: str
+) -> None:
+    good.usual = type(good.usual)(**how)
+    assert reason in refused(target, good)
     assert naps == list(PAUSES)
     assert list(target.parent.iterdir()) == []
 
@@ -132,19 +137,15 @@ def test_another_range_than_was_asked_for_is_not_appended(good: Any, answer: Any
 
 
 @pytest.mark.parametrize("size", [SIZE, None])
-def test_a_part_that_is_the_whole_is_only_checked(good: Any, target: Path, part: Path, size: int) -> None:
-    part.write_bytes(BODY)
+@pytest.mark.parametrize("more", [b"", b"more"])
+def test_a_part_that_is_the_whole_is_only_checked_and_one_that_is_too_long_dropped(
+    good: Any, target: Path, part: Path, size: int, more: bytes
+) -> None:
+    part.write_bytes(BODY + more)
     load(target, good, size=size)
     assert_landed(target)
-    assert good.sent == 0
-
-
-@pytest.mark.parametrize("size", [SIZE, None])
-def test_a_part_that_is_too_long_is_dropped(good: Any, target: Path, part: Path, size: int) -> None:
-    part.write_bytes(BODY + b"more")
-    load(target, good, size=size)
-    assert_landed(target)
-    assert good.asked == [f"bytes={SIZE + 4}-", None]
+    assert good.sent == (SIZE if more else 0)
+    assert not more or good.asked == [f"bytes={SIZE + 4}-", None]
 
 
 def test_an_interrupt_keeps_what_came(good: Any, target: Path) -> None:
@@ -241,12 +242,6 @@ def test_a_server_that_asks_for_too_much_time_is_left(
     load(target, good, other_mirror)
     assert_landed(target)
     assert naps == []
-
-
-def test_a_server_that_stays_overloaded_is_given_up(good: Any, target: Path, naps: list[float]) -> None:
-    good.usual = type(good.usual)(status=503)
-    assert "HTTP Error 503" in refused(target, good)
-    assert naps == list(PAUSES)
 
 
 @pytest.mark.parametrize("how", [{"body": b"<html>Welcome to the hotel's network</html>"}, {"promise": -5}])

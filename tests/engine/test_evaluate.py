@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from found import there
 from torch import Tensor
 
 from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
@@ -102,15 +103,6 @@ def test_a_batch_is_corrupted_once_for_all_lambdas(sdnet: Workbench, split: Spli
     assert len(seen) == 1
 
 
-def test_the_network_gets_its_lambda_back(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
-    set_lambda(sdnet.model.net, 0.35)
-    evaluate(sdnet.model.net, split, runtime, lambdas=LAMBDAS)
-    assert get_lambda(sdnet.model.net) == 0.35
-    with pytest.raises(UsageError, match="lambda out of range"):
-        evaluate(sdnet.model.net, split, runtime, lambdas=[0.2, -1])
-    assert get_lambda(sdnet.model.net) == 0.35
-
-
 @torch.no_grad()
 def test_residuals_are_what_the_code_leaves_of_the_image(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
     net: Any = sdnet.model.net
@@ -140,8 +132,7 @@ def test_residuals_grow_with_lambda(sdnet: Workbench, split: Split, runtime: Run
     means = []
     for lambda_ in (0.0, 0.1, 0.4, 1.5):
         set_lambda(sdnet.model.net, lambda_)
-        found = evaluate(sdnet.model.net, split, runtime)[None].residual
-        assert found is not None
+        found = there(evaluate(sdnet.model.net, split, runtime)[None].residual)
         means.append(float(found.mean()))
     assert means == sorted(means)
 
@@ -162,18 +153,11 @@ def test_progress_counts_every_image_once_per_lambda(
     assert told.images == 4 * 60
 
 
-def test_a_network_without_csc_layers_takes_no_lambda(resnet: Workbench, runtime: Runtime) -> None:
-    with pytest.raises(UsageError, match="no CSC-layer"):
-        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[0.1])
-
-
 def test_half_precision_classifies_nearly_alike(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
     half = evaluate(sdnet.model.net, split, Runtime(CPU, "bfloat16"))[None]
     full = evaluate(sdnet.model.net, split, runtime)[None]
     assert (half.correct == full.correct).mean() > 0.95
-    assert half.residual is not None
-    assert full.residual is not None
-    assert np.allclose(half.residual, full.residual, rtol=0.05)
+    assert np.allclose(there(half.residual), there(full.residual), rtol=0.05)
 
 
 def line(slope: float, intercept: float) -> LambdaRule:
@@ -198,11 +182,10 @@ def test_a_rule_classifies_every_image_as_its_lambda_alone_would(
 ) -> None:
     net, rule = sdnet.model.net, line(0.1, -0.5)
     found = evaluate(net, noisy, runtime, lambdas=[rule])[rule]
-    assert found.lambda_ is not None
-    assert len(set(found.lambda_)) > 30
+    assert len(set(there(found.lambda_))) > 30
     alone = [
         evaluate(net, noisy.subset([place]), runtime, lambdas=[lambda_])[lambda_].correct[0]
-        for place, lambda_ in enumerate(found.lambda_.tolist())
+        for place, lambda_ in enumerate(there(found.lambda_).tolist())
     ]
     assert found.correct.tolist() == alone
     assert alone != evaluate(net, noisy, runtime)[None].correct.tolist()
@@ -219,8 +202,7 @@ def test_a_rule_sees_the_residuals_at_the_lambda_of_the_network(
 
     set_lambda(sdnet.model.net, 0.3)
     found = evaluate(sdnet.model.net, noisy, runtime, lambdas=[0.7, rule])
-    own = evaluate(sdnet.model.net, noisy, runtime)[None].residual
-    assert own is not None
+    own = there(evaluate(sdnet.model.net, noisy, runtime)[None].residual)
     assert seen[0].tolist() == pytest.approx(own.tolist(), rel=1e-6)
     (batch,) = noisy.batches(1000, CPU)
     assert torch.equal(seen[1], batch.index)
@@ -243,18 +225,23 @@ def test_choices_on_one_pass_are_those_of_passes_of_their_own(
             assert together[choice].lambda_ == pytest.approx(alone.lambda_, rel=1e-5)
 
 
-def test_a_network_gets_its_lambda_back_from_a_rule(sdnet: Workbench, noisy: Split, runtime: Runtime) -> None:
-    evaluate(sdnet.model.net, noisy, runtime, lambdas=[line(0.1, -0.5)])
-    assert get_lambda(sdnet.model.net) == 0.1
-
-    def wrong(residual: Tensor, batch: Batch) -> Tensor:
-        return -residual
-
+@pytest.mark.parametrize(
+    ("good", "wrong"), [(LAMBDAS, [0.2, -1]), ([line(0.1, -0.5)], [lambda residual, batch: -residual])]
+)
+def test_a_network_gets_its_lambda_back(
+    sdnet: Workbench, noisy: Split, runtime: Runtime, good: list[Any], wrong: list[Any]
+) -> None:
+    set_lambda(sdnet.model.net, 0.35)
+    evaluate(sdnet.model.net, noisy, runtime, lambdas=good)
+    assert get_lambda(sdnet.model.net) == 0.35
     with pytest.raises(UsageError, match="lambda out of range"):
-        evaluate(sdnet.model.net, noisy, runtime, lambdas=[wrong])
-    assert get_lambda(sdnet.model.net) == 0.1
+        evaluate(sdnet.model.net, noisy, runtime, lambdas=wrong)
+    assert get_lambda(sdnet.model.net) == 0.35
 
 
-def test_a_network_without_csc_layers_takes_no_rule(resnet: Workbench, runtime: Runtime) -> None:
+@pytest.mark.parametrize("choice", [0.1, line(1, 0)])
+def test_a_network_without_csc_layers_takes_no_lambda_and_no_rule(
+    resnet: Workbench, runtime: Runtime, choice: float | LambdaRule
+) -> None:
     with pytest.raises(UsageError, match="no CSC-layer"):
-        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[line(1, 0)])
+        evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[choice])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks import OneByOne
 from torch import Tensor, nn
 
 from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
@@ -149,15 +150,6 @@ def test_progress_counts_every_image_once(sdnet: Workbench, split: Split, told: 
 
 
 # on a tiny network that rounds in no batch otherwise than in another
-
-
-class OneByOne(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.net(image[None]) for image in images])
 
 
 @pytest.fixture
@@ -332,12 +324,8 @@ def test_autoattack_has_the_budgets_of_its_authors() -> None:
     plan = attack_runs(attack_setting(Threat("linf", 0.03), name="autoattack"), 10)
     count = {name: len([stage for stage in plan if stage.setting.name == name]) for name, _ in SUITES["autoattack"]}
     assert count == {"apgd-ce": 1, "apgd-t": 9, "fab-t": 9, "square": 1}
-    assert {stage.setting.name: stage.setting.steps for stage in plan} == {
-        "apgd-ce": 100,
-        "apgd-t": 100,
-        "fab-t": 100,
-        "square": 5000,
-    }
+    steps = {stage.setting.name: stage.setting.steps for stage in plan}
+    assert steps == {"apgd-ce": 100, "apgd-t": 100, "fab-t": 100, "square": 5000}
     assert [stage.restart for stage in plan] == [0, *range(9), *range(9), 0]
 
 

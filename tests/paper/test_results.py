@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import there
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
@@ -42,14 +43,8 @@ def training(lambda_: float | None = 0.1) -> Record:
 
 def attacked(right: int, made_at: float | None, scored_at: float | None, of: int = 100, **rest: Any) -> Record:
     """PGD at 8/255; `rest` goes to the attack where it has such a field, else to the cell."""
-    attack: dict[str, Any] = {
-        "norm": "linf",
-        "eps": EPS,
-        "step_size": 0.01,
-        "steps": 10,
-        "crafted_at": made_at,
-        "revision": REVISION,
-    }
+    attack: dict[str, Any] = {"norm": "linf", "eps": EPS, "step_size": 0.01, "steps": 10}
+    attack |= {"crafted_at": made_at, "revision": REVISION}
     attack |= {name: rest.pop(name) for name in list(rest) if name in AttackSetting.model_fields}
     return record(right, of, lambda_=scored_at, attack=AttackSetting(**attack), **rest)
 
@@ -71,16 +66,13 @@ def line(corruption: str = "gaussian", slope: float = 0.5, **rest: Any) -> Lambd
 )
 def test_intervals_are_those_of_wilson(right: int, n: int, low: float, high: float) -> None:
     """The first and the last but two are Newcombe's (1998) examples."""
-    value = percent([record(right, n)])
-    assert value is not None
+    value = there(percent([record(right, n)]))
     assert value[:4] == pytest.approx((100 * right / n, low, high, n), abs=0.06)
 
 
 def test_a_mean_counts_each_image_once() -> None:
     """Five severities of one set of images: the mean of the accuracies, on as many images as there are."""
-    mean, plain = percent([record(right) for right in (90, 80, 70, 60, 50)]), percent([record(70)])
-    assert mean is not None
-    assert plain is not None
+    mean, plain = there(percent([record(right) for right in (90, 80, 70, 60, 50)])), there(percent([record(70)]))
     assert mean[:4] == plain[:4]
     assert [len(value.records) for value in (mean, plain)] == [5, 1]
 
@@ -90,27 +82,24 @@ def test_a_mean_of_what_is_missing_is_missing() -> None:
     assert percent([]) is None
 
 
-def test_lambda_0_is_that_of_training() -> None:
-    assert results(lambda_=0.3).trained_lambda == 0.3
-    assert results(lambda_=None).trained_lambda is None
+@pytest.mark.parametrize("lambda_", [0.3, None])
+def test_lambda_0_is_that_of_training(lambda_: float | None) -> None:
+    assert results(lambda_=lambda_).trained_lambda == lambda_
 
 
 def test_clean_accuracy_is_that_at_lambda_0() -> None:
-    found = results(record(60, lambda_=0.5), record(90), record(10, corruption="shot", severity=1)).clean()
-    assert found is not None
+    found = there(results(record(60, lambda_=0.5), record(90), record(10, corruption="shot", severity=1)).clean())
     assert found.value == 90
 
 
 def test_more_images_count_more_than_later_ones() -> None:
-    found = results(record(90, 100), record(8, 10, limit=10)).clean()
-    assert found is not None
+    found = there(results(record(90, 100), record(8, 10, limit=10)).clean())
     assert (found.value, found.n) == (90, 100)
 
 
 def test_training_images_and_attacked_images_are_no_clean_test_images() -> None:
     others = record(1, 500, split="train"), record(2, 500, split="validation"), attacked(3, 0.1, 0.1)
-    found = results(record(90), *others).clean()
-    assert found is not None
+    found = there(results(record(90), *others).clean())
     assert found.value == 90
 
 
@@ -123,9 +112,7 @@ def test_corrupted_accuracy_at_lambda_0_and_at_the_chosen_lambda() -> None:
     mine = results(
         noisy(50, 2), noisy(60, 2, lambda_=0.4), noisy(70, 2, lambda_=0.6, rule=fit.rule), noisy(9, 3), fits=[fit]
     )
-    fixed, chosen = mine.given("gaussian", 2), mine.adaptive("gaussian", 2)
-    assert fixed is not None
-    assert chosen is not None
+    fixed, chosen = there(mine.given("gaussian", 2)), there(mine.adaptive("gaussian", 2))
     assert (fixed.accuracy, chosen.accuracy, chosen.inference.lambda_) == (0.5, 0.7, 0.6)
     assert mine.chosen(fit.rule, "gaussian", 2) == chosen
     assert mine.given("shot", 2) is None
@@ -142,8 +129,7 @@ def test_algorithm_1_may_choose_lambda_0() -> None:
 def test_of_two_fits_the_one_that_is_kept_counts(order: int) -> None:
     old, kept = line(slope=0.4), line()
     records = [noisy(60, 2, 0.5, kept.rule), noisy(70, 2, 0.6, old.rule)]
-    found = results(*records[::order], fits=[kept]).adaptive("gaussian", 2)
-    assert found is not None
+    found = there(results(*records[::order], fits=[kept]).adaptive("gaussian", 2))
     assert found.inference.rule == kept.rule
 
 
@@ -160,16 +146,14 @@ def test_numbers_of_more_iterations_are_kept_apart() -> None:
 def test_a_mean_over_severities_needs_all_five() -> None:
     four = [noisy(right, severity) for severity, right in enumerate((90, 80, 70, 60), start=1)]
     assert results(*four).mean("gaussian") is None
-    found = results(*four, noisy(50, 5)).mean("gaussian")
-    assert found is not None
+    found = there(results(*four, noisy(50, 5)).mean("gaussian"))
     assert found.value == pytest.approx(70)
 
 
 def test_robustness_is_found_under_the_papers_threats() -> None:
     mine = results(attacked(33, 0.1, 0.1), attacked(44, 0.1, 0.1, eps=0.5))
     assert list(mine.robustness) == [LINF]
-    found = mine.robustness[LINF].value("transfer", "trained")
-    assert found is not None
+    found = there(mine.robustness[LINF].value("transfer", "trained"))
     assert found.value == 33
 
 
@@ -191,8 +175,7 @@ def test_what_older_attacks_measured_is_not_read(runs: Path) -> None:
         store.append(each)
     mine = Results.read(folder, runs)
     assert stale not in mine.records
-    found = mine.robustness[LINF].value("transfer", "trained")
-    assert found is not None
+    found = there(mine.robustness[LINF].value("transfer", "trained"))
     assert (found.value, found.n) == (33, 100)
 
 
@@ -217,9 +200,7 @@ def test_results_read_the_fits_of_the_run(runs: Path) -> None:
 
 def test_errors_need_every_corruption() -> None:
     mine = results(*(noisy(right, severity) for severity, right in enumerate((90, 80, 70, 60, 50), start=1)))
-    error, accuracy = mine.error(["gaussian"]), mine.mean("gaussian")
-    assert error is not None
-    assert accuracy is not None
+    error, accuracy = there(mine.error(["gaussian"])), there(mine.mean("gaussian"))
     assert error[:4] == pytest.approx((30, 100 - accuracy.high, 100 - accuracy.low, 100))
     assert mine.error(["gaussian", "fog"]) is None
 
@@ -231,9 +212,7 @@ def value(*bits: str, **cell: Any) -> Value:
         Record.of("mine", Cell.model_validate(content | {"severity": severity} | cell), np.array(list(each)) == "1")
         for severity, each in enumerate(bits, start=1)
     ]
-    found = percent(records)
-    assert found is not None
-    return found
+    return there(percent(records))
 
 
 def by_enumeration(signs: list[int]) -> float:
@@ -277,8 +256,7 @@ def test_numbers_without_images_have_no_p() -> None:
 
 def test_what_stands_stands_in_every_record() -> None:
     """Each image on its own: no record is as bad as all of them."""
-    found = standing([*value("110100").records, *value("011100").records])
-    assert found is not None
+    found = there(standing([*value("110100").records, *value("011100").records]))
     assert found[:4] == value("010100")[:4]
     assert found.hits == (0, 1, 0, 1, 0, 0)
     assert standing([]) is None
@@ -307,8 +285,7 @@ def test_results_read_what_the_run_has_added(trained_runs: Path) -> None:
     mine = Results.read(trained_runs / "sdnet18-tiny", trained_runs)
     assert mine.name == "sdnet18-tiny"
     assert mine.trained_lambda == 0.1
-    parameters = mine.training("parameters")
-    assert parameters is not None
+    parameters = there(mine.training("parameters"))
     assert parameters.value == 44_622
     assert mine.clean() is not None
 
@@ -335,10 +312,8 @@ def test_a_mean_takes_the_widest_set_of_images_that_all_were_measured_on() -> No
     few = [record(50, 100, corruption="gaussian", severity=s, level=0.1) for s in SEVERITIES]
     many = [record(900, 1000, corruption="gaussian", severity=s, level=0.1, images="more") for s in SEVERITIES]
     mine = results(*few, *fog, *many)
-    mean, error = mine.mean("gaussian"), mine.error(["gaussian", "fog"])
-    assert mean is not None
+    mean, error = there(mine.mean("gaussian")), there(mine.error(["gaussian", "fog"]))
     assert (mean.value, mean.n) == (90, 1000)
-    assert error is not None
     assert (error.value, error.n) == (pytest.approx(45), 100)
 
 

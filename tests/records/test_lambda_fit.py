@@ -204,12 +204,9 @@ def test_pooled_fits_are_the_line_of_least_squares_through_all_points() -> None:
     assert (pooled.corruption, pooled.weights, pooled.points) == (UNKNOWN, "w", tuple(points))
 
 
-def test_pooled_fits_keep_residual_and_steps() -> None:
+def test_pooled_fits_keep_residual_and_steps_and_have_to_agree_in_them() -> None:
     pooled = pool([line("shot", residual="squared", steps=4), line("impulse", residual="squared", steps=4)])
     assert (pooled.residual, pooled.steps) == ("squared", 4)
-
-
-def test_residuals_of_different_kinds_are_not_pooled() -> None:
     with pytest.raises(UsageError):
         pool([line("shot"), line("impulse", residual="squared")])
 

@@ -189,12 +189,6 @@ def test_a_record_of_no_attack_has_lost_nothing_to_any() -> None:
     assert record().lost(CLEAN).tolist() == [False] * 3
 
 
-def test_what_images_fell_to_is_not_in_the_key() -> None:
-    one, other = (Record.of_attack("m", CELL, {"pgd": bits(place)}) for place in (1, 2))
-    assert one.cell.key == other.cell.key
-    assert one != other
-
-
 def test_a_new_store_is_empty_and_writes_nothing(tmp_path: Path) -> None:
     assert len(RecordStore(tmp_path / "run")) == 0
     assert not (tmp_path / "run").exists()
@@ -211,16 +205,11 @@ def test_a_record_is_found_by_its_cell(store: RecordStore) -> None:
     assert record(9).cell not in store
 
 
-def test_known_records_are_in_a_store_and_not_in_its_file(tmp_path: Path) -> None:
-    store = RecordStore(tmp_path, known=[record(8)])
-    assert record(8).cell in store
-    assert list(RecordStore(tmp_path)) == []
-
-
-def test_the_file_of_a_store_comes_before_known_records(store: RecordStore) -> None:
-    again = RecordStore(store.path.parent, known=[record(1, metrics={"residual": 2.0})])
+def test_known_records_are_in_a_store_behind_its_file_and_not_in_it(store: RecordStore) -> None:
+    again = RecordStore(store.path.parent, known=[record(1, metrics={"residual": 2.0}), record(8)])
     assert again[record(1).cell] == record(1)
-    assert len(again) == 3
+    assert (len(again), record(8).cell in again) == (4, True)
+    assert list(RecordStore(store.path.parent)) == list(store)
 
 
 def test_the_last_record_of_a_cell_counts(store: RecordStore) -> None:
@@ -237,19 +226,10 @@ def test_a_metric_that_is_not_finite_leaves_a_readable_file(store: RecordStore, 
     assert metric == pytest.approx(value, nan_ok=True)
 
 
-def tear(store: RecordStore, missing: int) -> None:
+@pytest.mark.parametrize("missing", [1, 2, 100])
+def test_a_torn_last_line_is_dropped_and_appending_gives_a_readable_file(store: RecordStore, missing: int) -> None:
     store.path.write_bytes(store.path.read_bytes()[:-missing])
-
-
-@pytest.mark.parametrize("missing", [1, 2, 100])
-def test_a_torn_last_line_is_dropped(store: RecordStore, missing: int) -> None:
-    tear(store, missing)
     assert list(RecordStore(store.path.parent)) == [record(0), record(1)]
-
-
-@pytest.mark.parametrize("missing", [1, 2, 100])
-def test_appending_after_a_torn_line_gives_a_readable_file(store: RecordStore, missing: int) -> None:
-    tear(store, missing)
     RecordStore(store.path.parent).append(record(7))
     assert list(RecordStore(store.path.parent)) == [record(0), record(1), record(7)]
 
@@ -269,16 +249,10 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(store: RecordS
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("a file, no folder")
-    with pytest.raises(RecordError, match=r"cannot write .*Name another folder with --runs-dir\."):
-        RecordStore(tmp_path / "run").append(record())
-
-
-def test_a_record_that_was_not_written_is_not_in_the_store(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line_and_the_record_is_not_in_the_store(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file, no folder")
     store = RecordStore(tmp_path / "run")
-    with pytest.raises(RecordError):
+    with pytest.raises(RecordError, match=r"cannot write .*Name another folder with --runs-dir\."):
         store.append(record())
     assert record().cell not in store
 
@@ -329,26 +303,20 @@ def test_published_results_read_back_as_they_were_written(tmp_path: Path, count:
     assert read_results(tmp_path) == records
 
 
-def test_a_folder_without_results_has_none(tmp_path: Path) -> None:
-    assert read_results(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("[", "invalid json"), ("[{}]", r"0\.model: field required"), ("{}", "valid array"), ("[1]", "0: input should")],
+    [
+        ("[", "invalid json"),
+        ("[{}]", r"0\.model: field required"),
+        ("[1]", "0: input should"),
+        *((content, r"results\.json.*valid array") for content in ("{}", "3", "null")),
+    ],
 )
 def test_damaged_results_are_one_line(tmp_path: Path, content: str, complaint: str) -> None:
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(RecordError, match=complaint) as caught:
         read_results(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", ["3", "null"])
-def test_results_that_are_no_list_are_one_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / "results.json").write_text(content)
-    with pytest.raises(RecordError, match=r"results\.json"):
-        read_results(tmp_path)
 
 
 def test_the_table_has_a_row_per_record_and_a_column_per_field(store: RecordStore) -> None:
@@ -369,7 +337,8 @@ def test_the_table_joins_published_results_and_the_run(store: RecordStore) -> No
     assert "residual" not in table  # the run's own record of a cell comes before the published one
 
 
-def test_the_table_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_results_and_an_empty_table(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == []
     assert load(tmp_path).empty
 
 

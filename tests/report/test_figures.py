@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import there
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.paper.results import Results
-from sdnet_bench.records import AttackSetting, Cell, Images, Inference, Record
+from sdnet_bench.records import AttackSetting, Cell, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
 from sdnet_bench.report.figures import LINES, write_figures
 
@@ -27,12 +28,7 @@ def record(right: int, n: int = 10, **cell: object) -> Record:
 
 
 def results(*records: Record, fits: Sequence[LambdaFit] = (), lambda_: float | None = 0.1) -> Results:
-    cell = Cell(
-        kind="training",
-        weights="w",
-        images=Images(dataset="d", split="train", digest="i"),
-        inference=Inference(lambda_=lambda_),
-    )
+    cell = record(0, kind="training", split="train", corruption=None, lambda_=lambda_).cell
     training = Record(model="net", cell=cell, n=1)
     config = ModelConfig(backbone=Backbone(name="sdnet18"), num_classes=10, dataset="digits", weights_sha256="w")
     return Results("net", config, (training, *records), {fit.name: fit for fit in fits})
@@ -70,8 +66,7 @@ def test_adaptive_records_are_no_part_of_a_sweep() -> None:
 
 
 def test_the_line_of_figure_3_is_that_of_algorithm_1() -> None:
-    fit = results(fits=[fitted()]).fit("gaussian")
-    assert fit is not None
+    fit = there(results(fits=[fitted()]).fit("gaussian"))
     assert (fit.slope, fit.intercept) == pytest.approx((0.4, 0.1 - 0.4 * 11))
     assert fit.r_squared == pytest.approx(1)
 

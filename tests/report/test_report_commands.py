@@ -44,18 +44,11 @@ def type_again(command: str, runs: Path) -> None:
 def measured(sdnet: Workbench) -> Workbench:
     """With noise at lambda 0.1 and by Algorithm 1, and attacked with budgets and lambdas of our own."""
     measure_corrupted(sdnet, sdnet.images("test", 40), ["gaussian"])
-    measure_adaptive(
-        sdnet,
-        sdnet.images("test"),
-        [fit_lambda(sdnet, sdnet.images("train", 40), "gaussian", [0.1, 0.5], levels=[0.1, 0.3])],
-        [2, 4],
-    )
-    run_attack(
-        sdnet, attack_setting(Threat("linf", 8 / 255), 2), sdnet.images("test", 40), ("transfer", "matched"), [0.1, 0.5]
-    )
-    run_attack(
-        sdnet, attack_setting(Threat("linf", 8 / 255), 3, name="apgd-ce"), sdnet.images("test", 40), lambdas=[0.1, 0.5]
-    )
+    lambdas, threat, images = [0.1, 0.5], Threat("linf", 8 / 255), sdnet.images("test", 40)
+    fit = fit_lambda(sdnet, sdnet.images("train", 40), "gaussian", lambdas, levels=[0.1, 0.3])
+    measure_adaptive(sdnet, sdnet.images("test"), [fit], [2, 4])
+    run_attack(sdnet, attack_setting(threat, 2), images, ("transfer", "matched"), lambdas)
+    run_attack(sdnet, attack_setting(threat, 3, name="apgd-ce"), images, lambdas=lambdas)
     return sdnet
 
 
@@ -71,12 +64,8 @@ def test_commands_say_how_everything_was_measured(measured: Workbench) -> None:
 
 
 def test_typed_again_they_find_everything_on_record(measured: Workbench) -> None:
-    measure_adaptive(
-        measured,
-        measured.images("test"),
-        list(Results.read(measured.folder, measured.folder.parent).fits.values()),
-        [1, 3, 5],
-    )
+    fits = Results.read(measured.folder, measured.folder.parent).fits
+    measure_adaptive(measured, measured.images("test"), [*fits.values()], [1, 3, 5])
     known = keys(measured)
     for command in of_card(measured):
         type_again(command, measured.folder.parent)

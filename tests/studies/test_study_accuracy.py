@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from found import there
 
 from sdnet_bench.data import SEVERITIES, Noise
 from sdnet_bench.engine.evaluate import evaluate
@@ -26,12 +27,8 @@ def corrupted(bench: Workbench, severities: Sequence[int] = SEVERITIES) -> list[
 def test_training_leaves_the_record_of_clean_accuracy(sdnet: Workbench, told: Any) -> None:
     record = measure_clean(sdnet)
     assert told.images == 0
-    assert (record.n, record.inference.lambda_, record.images.split, record.images.corruption) == (
-        360,
-        0.1,
-        "test",
-        None,
-    )
+    assert (record.n, record.inference.lambda_) == (360, 0.1)
+    assert (record.images.split, record.images.corruption) == ("test", None)
     assert record.accuracy > 0.5
     assert record.metrics["residual"] > 0
 
@@ -60,8 +57,7 @@ def test_a_record_is_what_an_evaluation_of_its_cell_gives(sdnet: Workbench) -> N
         sdnet.model.net, sdnet.split("test", LIMIT), sdnet.runtime, transform=Noise("speckle", level, 0)
     )[None]
     assert record.correct.tolist() == outcome.correct.tolist()
-    assert outcome.residual is not None
-    assert record.metrics["residual"] == pytest.approx(outcome.residual.mean())
+    assert record.metrics["residual"] == pytest.approx(there(outcome.residual).mean())
 
 
 def test_nothing_on_record_is_measured_again(open_bench: Open, told: Any) -> None:
@@ -115,11 +111,8 @@ def test_another_question_is_measured_anew(sdnet: Workbench, told: Any, change: 
 
 
 def test_a_limit_of_everything_is_no_limit(sdnet: Workbench, told: Any) -> None:
-    assert (
-        measure_clean(sdnet, sdnet.images("test", 360))
-        == measure_clean(sdnet, sdnet.images("test", 5000))
-        == measure_clean(sdnet)
-    )
+    for limit in (360, 5000):
+        assert measure_clean(sdnet, sdnet.images("test", limit)) == measure_clean(sdnet)
     assert told.images == 0
 
 

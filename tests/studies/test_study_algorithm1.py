@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import there
 
 from sdnet_bench.data import CORRUPTIONS, stream_of
 from sdnet_bench.engine.evaluate import evaluate
@@ -107,12 +108,6 @@ def test_a_fit_of_other_weights_is_refused(sdnet: Workbench) -> None:
         require_fits(sdnet, ["gaussian"])
 
 
-def test_a_missing_fit_is_answered_with_the_command_that_makes_it(sdnet: Workbench) -> None:
-    command = "Fit it with `sdnet-bench fit-lambda sdnet18-tiny --corruption shot`"
-    with pytest.raises(ModelError, match=f"no fit of lambda for shot noise on sdnet18-tiny. {command}"):
-        require_fits(sdnet, ["shot"])
-
-
 def test_an_unknown_corruption_has_no_fit(sdnet: Workbench) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'gaussian'"):
         fit_lambda(sdnet, sdnet.images("train"), "gausian")
@@ -130,7 +125,10 @@ def test_a_network_without_csc_layers_has_no_fit(resnet: Workbench, act: Any) ->
         act(resnet, "gaussian")
 
 
-def test_a_missing_fit_of_other_iterations_is_answered_with_its_command(sdnet: Workbench) -> None:
+def test_a_missing_fit_is_answered_with_the_command_that_makes_it(sdnet: Workbench) -> None:
+    command = "Fit it with `sdnet-bench fit-lambda sdnet18-tiny --corruption shot`"
+    with pytest.raises(ModelError, match=f"no fit of lambda for shot noise on sdnet18-tiny. {command}"):
+        require_fits(sdnet, ["shot"])
     save_fit(sdnet.folder, made_up(sdnet, "shot"))
     command = "fit-lambda sdnet18-tiny --corruption shot --inference-steps 4`"
     with pytest.raises(ModelError, match=f"no fit of lambda for shot, 4 steps noise on sdnet18-tiny.*{command}"):
@@ -148,24 +146,15 @@ def test_unknown_noise_needs_the_fits_of_all_four(sdnet: Workbench) -> None:
 
 
 def test_fits_of_other_iterations_are_kept_apart(sdnet: Workbench) -> None:
+    images, levels = sdnet.images("train", 20), [0.1, 0.4]
     two, four = (
-        fit_lambda(
-            sdnet,
-            sdnet.images("train", 20),
-            "gaussian",
-            GRID,
-            levels=[0.1, 0.4],
-            inference=sdnet.inference(steps=steps),
-        )
+        fit_lambda(sdnet, images, "gaussian", GRID, levels=levels, inference=sdnet.inference(steps=steps))
         for steps in (2, 4)
     )
     assert (two.steps, four.steps) == (None, 4)
     assert two.points != four.points
-    assert [require_fits(sdnet, ["gaussian"], sdnet.inference(steps=steps)) for steps in (None, 2, 4)] == [
-        [two],
-        [two],
-        [four],
-    ]
+    required = [require_fits(sdnet, ["gaussian"], sdnet.inference(steps=steps)) for steps in (None, 2, 4)]
+    assert required == [[two], [two], [four]]
     (record,) = measure_adaptive(sdnet, sdnet.images("test", 20), [four], [3])
     assert record.inference.steps == 4
     own = record.cell.with_inference(sdnet.inference(steps=4))
@@ -212,17 +201,12 @@ def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:
     stream = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
     record = measure_known_types(sdnet, sdnet.images("test", 60), fits)
     rule = PerImageOfType(tuple(fits), stream)
-    assert (record.inference.rule, record.images.severity, record.images.corruption) == (
-        rule.rule,
-        MIXED,
-        UNKNOWN,
-    )
+    assert (record.inference.rule, record.images.severity, record.images.corruption) == (rule.rule, MIXED, UNKNOWN)
     (images,) = corrupted_images(sdnet, sdnet.images("test", 60), UNKNOWN, [MIXED])
     own = evaluate(sdnet.model.net, sdnet.split("test", 60), sdnet.runtime, transform=stream)[None]
-    assert own.residual is not None
     index = sdnet.split("test", 60).index  # type: ignore[attr-defined]
     slopes = [0.1 * NOISES.index(stream.draw(int(at))[0]) for at in index]
-    assert record.metrics["lambda_mean"] == pytest.approx((slopes * own.residual).mean(), rel=1e-4)
+    assert record.metrics["lambda_mean"] == pytest.approx((slopes * there(own.residual)).mean(), rel=1e-4)
     assert images == record.images
 
 
@@ -248,9 +232,5 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
 def test_clean_images_may_be_asked_for_by_a_fit(sdnet: Workbench, told: Any) -> None:
     fit = fit_line("shot", sdnet.model.weights, [Point(0.1, r, 0.3, 0.5) for r in (99.0, 100.0)])
     (record,) = choose_and_measure(sdnet, fit, [sdnet.cell(sdnet.images("test", 20))])
-    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (
-        None,
-        0.3,
-        fit.rule,
-    )
+    assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (None, 0.3, fit.rule)
     assert any(note.startswith("warning: the residual of clean, ") for note in told.notes)

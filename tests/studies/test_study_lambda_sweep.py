@@ -71,21 +71,19 @@ def lambdas_of(bench: Workbench) -> list[float]:
     return [round(float(layer.lambda_), 7) for layer in csc_layers(bench.model.net)]
 
 
-def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(deep: Workbench) -> None:
+@pytest.mark.parametrize(
+    ("choice", "layers", "lambdas"),
+    [({"layers": "stem"}, "stem", [0.4, *16 * [0.02]]), ({}, "all", 17 * [0.4])],
+    ids=["stem", "by default"],
+)
+def test_a_sweep_of_the_stem_leaves_the_other_layers_alone(
+    deep: Workbench, choice: dict[str, Any], layers: str, lambdas: list[float]
+) -> None:
     seen: list[list[float]] = []
     deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
-    (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4], layers="stem")
-    assert record.inference.layers == "stem"
-    assert seen == [[0.4, *16 * [0.02]]]
+    (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4], **choice)
+    assert (record.inference.layers, seen) == (layers, [lambdas])
     assert lambdas_of(deep) == 17 * [0.02]
-
-
-def test_a_sweep_is_by_default_one_of_all_layers(deep: Workbench) -> None:
-    seen: list[list[float]] = []
-    deep.model.net.register_forward_pre_hook(lambda _net, _images: seen.append(lambdas_of(deep)))
-    (record,) = sweep_lambda(deep, deep.images("test", 30), "gaussian", [3], [0.4])
-    assert record.inference.layers == "all"
-    assert seen == [17 * [0.4]]
 
 
 def test_at_lambda_0_every_sweep_is_the_same(deep: Workbench, told: Any) -> None:

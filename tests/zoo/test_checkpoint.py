@@ -60,20 +60,11 @@ def test_a_model_is_written_whatever_its_memory_layout(model: Model, tmp_path: P
 def test_a_model_folder_holds_what_it_should_and_nothing_more(runs: Path) -> None:
     for name in ("sdnet18-tiny", "resnet18-tiny"):
         files = {path.name for path in (runs / name).iterdir()}
-        assert files - {"records.jsonl.lock"} == {
-            "recipe.toml",
-            "config.json",
-            WEIGHTS,
-            "history.csv",
-            "records.jsonl",
-        }
+        assert files - {"records.jsonl.lock"} == {"recipe.toml", "config.json", WEIGHTS, "history.csv", "records.jsonl"}
 
 
-def test_a_model_comes_in_eval_mode(model: Model) -> None:
+def test_a_model_comes_in_eval_mode_and_only_one_with_csc_layers_has_a_lambda(model: Model, runs: Path) -> None:
     assert not any(module.training for module in model.net.modules())
-
-
-def test_only_networks_with_csc_layers_have_a_lambda(runs: Path) -> None:
     assert read_model(runs / "sdnet18-tiny").trained_lambda == 0.1
     assert read_model(runs / "resnet18-tiny").trained_lambda is None
 
@@ -83,6 +74,7 @@ def test_a_model_loads_by_path_and_by_name(runs: Path) -> None:
     assert by_path.name == by_name.name == "sdnet18-tiny"
     assert by_path.weights == by_name.weights
     assert load_model(str(runs / "sdnet18-tiny")).weights == by_path.weights
+    assert sdnet_bench.load_model is load_model
 
 
 def test_a_model_loads_by_a_relative_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,18 +82,9 @@ def test_a_model_loads_by_a_relative_path(folder: Path, monkeypatch: pytest.Monk
     assert load_model(".").name == "sdnet18-tiny"
 
 
-def test_load_model_is_a_door_of_the_package() -> None:
-    assert sdnet_bench.load_model is load_model
-
-
 def test_a_misspelt_model_is_answered_with_the_nearest(runs: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'"):
         load_model("sdnet18-tinny", runs_dir=runs)
-
-
-def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"is no model folder, expected config\.json in it"):
-        load_model(tmp_path)
 
 
 def assert_damaged(folder: Path, complaint: str) -> None:

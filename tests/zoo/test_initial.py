@@ -124,12 +124,9 @@ def test_the_weights_of_another_network_are_refused(file: str, new_head: bool) -
         start(file, "timm:test_convnext", new_head=new_head)
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_only_calls_itself_safetensors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read the weights: .*none\.safetensors"):
         start(str(tmp_path / "none.safetensors"))
-
-
-def test_what_only_calls_itself_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.safetensors").write_bytes(b"PK\x03\x04 a pickle")
     with pytest.raises(ModelError, match=r"no\.safetensors: .*expected a safetensors file"):
         start(str(tmp_path / "no.safetensors"))
