@@ -63,10 +63,15 @@ class Screen(Progress):
 
 
 def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Prints rows with the same keys, as JSON or as a table of any width; text is left-aligned."""
+    """Prints rows with the same keys, as JSON or as a table; of no rows there is no table."""
     if as_json:
         say(json.dumps(rows, indent=1))
-        return
+    elif rows:
+        _show_table(rows)
+
+
+def _show_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints a table of any width; text is left-aligned."""
     lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
     columns = zip(*(row.values() for row in rows), strict=True)
     are_words = [all(isinstance(value, str) for value in column) for column in columns]

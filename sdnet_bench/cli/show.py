@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 def show_records(records: Sequence[Record], *, as_json: bool) -> None:
     """Prints one row per record: cell, accuracy with its interval, residual; as JSON the full cell, unrounded."""
-    if records or as_json:
-        show_rows([_data(record) if as_json else _row(record) for record in records], as_json=as_json)
+    show_rows([_data(record) if as_json else _row(record) for record in records], as_json=as_json)
 
 
 def _data(record: Record) -> dict[str, Any]:
