@@ -11,7 +11,7 @@ from ..config import LAMBDAS, MODELS, RECIPE, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
-from ..records import NOISES, PROTOCOLS, AttackSetting, Images, Protocol, Record, usual_budget, usual_protocols
+from ..records import MIXED, NOISES, PROTOCOLS, AttackSetting, Images, Protocol, Record, usual_budget, usual_protocols
 from ..records.lambda_fit import LambdaFit
 from ..zoo.hub import HUB
 
@@ -22,13 +22,12 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
     A command measures all severities, also where only some are on record.
     """
     name = results.name
-    fitted = {fit.corruption: _fit_options(results, fit) for fit in results.fits.values()}
     return [
         _beginning(folder, name),
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=False)),
-        *_for_noises(f"fit-lambda {name}", fitted),
+        *_fits(results),
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=True)),
-        *_inference(results),
+        *_studies(results),
         *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
         *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
     ]
@@ -70,6 +69,15 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
         if set(NOISES) <= set(names):
             names = ["all", *(name for name in names if name not in NOISES)]
         yield from (f"{command} --corruption {name}{shared}" for name in names)
+
+
+def _fits(results: Results) -> Iterator[str]:
+    """The commands of Algorithm 1, those for the FISTA iterations of training first."""
+    for steps in sorted({fit.steps for fit in results.fits.values()}, key=lambda steps: steps or 0):
+        fits = [fit for fit in results.fits.values() if fit.steps == steps]
+        yield from _for_noises(
+            f"fit-lambda {results.name}", {fit.corruption: _fit_options(results, fit) for fit in fits}
+        )
 
 
 def _measured(results: Results, *, adaptive: bool) -> dict[str, str]:
@@ -114,11 +122,14 @@ def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) 
     return "" if values in map(sorted, usual) else f" --{name} {','.join(f'{value:g}' for value in values)}"
 
 
-def _inference(results: Results) -> Iterator[str]:
-    """The command of the study of robust inference, where records of it exist."""
-    mixed = next((record.images for record in results.records if record.images.severity == "mixed"), None)
-    if mixed:
-        yield f"evaluate {results.name} --study inference{_of(mixed)}"
+def _studies(results: Results) -> Iterator[str]:
+    """The studies that are on record: robust inference, and Table 5."""
+    tested = [record for record in results.records if record.images.split == "test"]
+    found = {
+        "inference": [record.images for record in tested if record.images.severity == MIXED],
+        "table5": [record.images for record in tested if record.inference.steps and record.inference.rule],
+    }
+    yield from (f"evaluate {results.name} --study {study}{_of(images[0])}" for study, images in found.items() if images)
 
 
 def _attacks(name: str, robustness: Robustness) -> Iterator[str]:

@@ -72,6 +72,19 @@ def test_typed_again_they_find_everything_on_record(measured: Workbench) -> None
     assert keys(measured) == known
 
 
+def test_each_number_of_iterations_has_its_fit(measured: Workbench) -> None:
+    four = measured.inference(steps=4)
+    fit = fit_lambda(measured, measured.images("train", 20), "gaussian", [0.1, 0.5], levels=[0.1, 0.3], inference=four)
+    measure_adaptive(measured, measured.images("test", 30), [fit], [2])
+    again = [line.partition("  #")[0] for line in of_card(measured) if "fit-lambda" in line or "--study" in line]
+    fit_again, grid = "fit-lambda sdnet18-tiny --corruption gaussian", "--lambdas 0.1,0.5 --levels 0.1,0.3"
+    assert again == [
+        f"{fit_again} {grid} --limit 40",
+        f"{fit_again} --inference-steps 4 {grid} --limit 20",
+        "evaluate sdnet18-tiny --study table5 --limit 30",
+    ]
+
+
 def test_noises_that_were_measured_alike_are_one_command(resnet: Workbench) -> None:
     measure_corrupted(resnet, resnet.images("test", 40), [*NOISES, "contrast"], [3])
     assert of_card(resnet) == [
