@@ -66,6 +66,7 @@ def test_the_wheel_carries_the_package_and_all_data_of_it(wheel: Path) -> None:
     assert sources <= names
     assert {f"sdnet_bench/{name}" for name in DATA} <= names
     assert wheel.name.startswith(f"sdnet_bench-{__version__}-")
+    assert wheel.stat().st_size < 60e6
 
 
 def test_the_wheel_carries_every_model_folder_whole(wheel: Path) -> None:
