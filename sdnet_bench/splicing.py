@@ -1,4 +1,4 @@
-"""Functions that take a value and are called with its fields: as options of a command, or of a network."""
+"""Functions of a dataclass that are called with its fields as keywords: options of a command, or of a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class IsDataclass(Protocol):
 
 
 Own = ParamSpec("Own")
-"""The parameters of a function that are its own."""
+"""The parameters of a function besides the dataclass."""
 Value = TypeVar("Value", bound=IsDataclass)
 Made = TypeVar("Made")
 
@@ -25,7 +25,7 @@ def splice(
     names: Collection[str] | None = None,
     fixed: Mapping[str, object] | None = None,
 ) -> Callable[Own, Made]:
-    """A function whose first parameter is a value, as one that takes the value's fields as keywords.
+    """A function that takes the fields of a dataclass as keywords, instead of the dataclass as its first parameter.
 
     They stand behind its own parameters, with their annotations and defaults, also in its signature.
 
@@ -49,7 +49,7 @@ def splice(
 
 
 def _signature(function: Signature, value: type[Value], names: Collection[str]) -> Signature:
-    """A function's, without its first parameter, and with fields of the value as the last keywords that have names."""
+    """The signature without its first parameter, and with fields of the value as the last keywords."""
     hints = get_type_hints(value, include_extras=True)
     keywords = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])

@@ -88,7 +88,7 @@ def _residual(csc: ConvBuilder, inner_relu: bool) -> tuple[BlockBuilder, PoolBui
 
 
 def _chained(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
-    """The same as chains of CSC-layers and batch norms."""
+    """The blocks and the pool of a ResNet as chains of CSC-layers and batch norms."""
 
     def link(in_channels: int, channels: int, stride: int) -> list[nn.Module]:
         return [csc(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)]

@@ -23,7 +23,7 @@ def check_lambda(value: float) -> float:
 
 
 def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
-    """A `UsageError` for what no layer of sparse codes can be made with."""
+    """Raises a `UsageError` for arguments of a layer that are out of range."""
     if kernel_size % 2 == 0 or kernel_size < 1:
         raise UsageError("a patch around a pixel has a centre", expected="an odd kernel size", got=kernel_size)
     if stride < 1:
@@ -34,7 +34,7 @@ def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
 
 @dataclass(frozen=True)
 class CSCOptions:
-    """How all CSC-layers of an SDNet code: the arguments of `CSCConv2d` of these names. Numbers are the paper's."""
+    """Options of all CSC-layers of an SDNet: arguments of `CSCConv2d` of the same names, with the paper's values."""
 
     lambda_: float = 0.1
     steps: int = 2
@@ -66,7 +66,7 @@ class CSCConv2d(nn.Module):
     step_size: Tensor
     """0-dim: 0.9 / L. Refreshed by `settle`, never by `forward`."""
     is_tuned: bool
-    """Whether lambda of the network is lambda of this layer, see `tuning`."""
+    """Whether `set_lambda` of the network changes this layer, see `tuning`."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class CSCConv2d(nn.Module):
 
 
 def _solve_twice(problem: Lasso, steps: int) -> Tensor:
-    """`solve`, and once more in the backward pass, which finds no trace of the first time but the problem.
+    """`solve`, repeated in the backward pass, so that only the problem is kept in memory.
 
     Lambda is copied: it may have been set anew in place by then.
     """

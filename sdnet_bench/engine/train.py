@@ -39,14 +39,14 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 @dataclass
 class Training:
-    """All that changes while a model is trained."""
+    """The state of a training: network, optimizer, schedule, projection and history."""
 
     net: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler
     projection: DictionaryProjection
     after_step: list[Callable[[], None]]
-    """What modules have to do after a step."""
+    """Callbacks of modules that follow the optimizer, called after every step."""
     history: list[Row] = field(default_factory=list)
     """One row per finished epoch."""
 
@@ -79,7 +79,7 @@ class Training:
             writer.writerows(self.history)
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Goes on from a saved state; a `ModelError` if it belongs to another recipe."""
+        """Restores a saved state; a `ModelError` if it belongs to another recipe."""
         state = _load_state(path, device)
         if state["recipe"] != recipe.model_dump_json():
             hint = "Give the options of that run again, or train anew with --overwrite."
@@ -101,7 +101,7 @@ def train(
     *,
     resume: bool,
 ) -> Training:
-    """Trains a network by a recipe and returns it with its history; it rests on the device, in eval mode.
+    """Trains a network by a recipe and returns it with its history; it stays on the device, in eval mode.
 
     After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
 
@@ -185,7 +185,7 @@ def _schedule(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int) -> LRS
 
 
 def _even_shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split, int]:
-    """This process's share of the images and of every batch."""
+    """The images of this process and its batch size, equal in all processes."""
     count = runtime.processes.num_processes
     even = split.subset(range(len(split) // count * count)) if len(split) % count else split
     share = shard(even, runtime)

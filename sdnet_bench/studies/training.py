@@ -1,4 +1,4 @@
-"""From a recipe to a model folder with its first records: how it was trained, how well it does on test images."""
+"""Training of a recipe to a model folder with its first records: the training, and accuracy on clean test images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def train_model(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Workbench:
-    """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and hands the model on.
+    """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and returns the workbench.
 
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
     another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it.
@@ -89,7 +89,7 @@ def train_model(
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
-    """Makes the run's folder, or makes sure that what is in it may be gone on with."""
+    """Makes the folder of the run; a `UsageError` where it holds a run that may not be continued."""
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     if (folder / ORIGIN).exists():
@@ -119,7 +119,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def _record_training(bench: Workbench, recipe: Recipe, training: Training, given: Published | None) -> None:
-    """What Table 1 says of training: size, memory, speed."""
+    """Records parameters, peak memory (bytes), images/s and epochs of a training, for Table 1."""
     metrics = {
         "parameters": count_parameters(training.net),
         "peak_memory": max(row["peak_memory"] for row in training.history),

@@ -1,4 +1,4 @@
-"""Models by name: runs, shipped models, folders, and what has to be brought from elsewhere first."""
+"""Models by name: runs, shipped models, folders, and models that are fetched first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progr
 
 
 def _was_made_here(folder: Path, runs_dir: Path) -> bool:
-    """Whether somebody trained the model into this runs folder, or added it there by hand."""
+    """Whether the model was trained in this runs folder or added to it by hand, and not pulled from the Hub."""
     origin = Origin.read(folder)
     is_pulled = origin is not None and origin.source.startswith(HUB)
     return folder.resolve().parent == runs_dir.resolve() and not is_pulled
@@ -53,7 +53,7 @@ def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | No
 
 
 def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
-    """The run of a model from elsewhere, which the first process to ask for it makes."""
+    """The run of a model from the Hub or a library; the first process that asks for it makes it."""
     folder = runs_dir / (folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
     make_folder(runs_dir)
     with FileLock(runs_dir / f".{folder.name}.lock"):
@@ -66,7 +66,7 @@ def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
 
 
 def _is_of(name: str, origin: Origin | None) -> bool:
-    """Whether a model comes from there, and, of somebody else's network, with the recommended weights."""
+    """Whether the origin is this name, for a library's network with its recommended weights."""
     if origin is None or origin.source != name:
         return False
     return name.startswith(HUB) or origin.revision == find_weights(name, PRETRAINED).revision

@@ -1,4 +1,4 @@
-"""What a network starts from: fresh weights, those that its library publishes, or those of a file."""
+"""Networks before training: with fresh weights, published weights, or the weights of a file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .checkpoint import build_net
 from .weights import read_weights, weights_digest
 
 PRETRAINED = "pretrained"
-"""Those that a network's library recommends."""
+"""Name of the weights that a network's library recommends."""
 IMAGENET_CLASSES = 1000
-"""Of the published weights of other people's networks."""
+"""Number of classes of published weights."""
 
 
 def configure(backbone: Backbone, dataset: Dataset | None, given: Published | None = None) -> ModelConfig:
-    """How a network is built, once its images and the weights it starts with are known.
+    """The configuration of a network for its images and the weights that it starts with.
 
     Args:
         backbone: its name and options; these come first.
@@ -74,7 +74,7 @@ def initial_net(
 
 @torch.no_grad()
 def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
-    """Classifies one image: what is wrong with network or images shows before a file is touched.
+    """Classifies one image, so that a wrong network or wrong images fail before a file is touched.
 
     The network is on the CPU, and in eval mode afterwards; its buffers and torch's generator are left as they were. A
     `UsageError` where it takes no images of that size, or makes no logits for these classes.
@@ -93,7 +93,7 @@ def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
 
 @contextmanager
 def _without_trace(net: nn.Module) -> Iterator[None]:
-    """Puts buffers and the CPU's generator back when the block ends."""
+    """Restores buffers and the CPU's generator when the block ends."""
     kept = {name: buffer.clone() for name, buffer in net.named_buffers()}
     with torch.random.fork_rng(devices=[]):
         yield
@@ -102,7 +102,7 @@ def _without_trace(net: nn.Module) -> Iterator[None]:
 
 
 def find_weights(backbone: str, weights: str) -> Published:
-    """The weights of that name; nothing is read but what says which they are.
+    """The weights of that name. A file is hashed; no weights are fetched yet.
 
     A `UsageError` where there are none of that name, a `ModelError` where the file cannot be read.
     """
@@ -117,7 +117,7 @@ def find_weights(backbone: str, weights: str) -> Published:
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, weights: str, progress: Progress) -> None:
-    """Loads weights strictly, but for those of a head with other classes, or with none, where it may be new."""
+    """Loads weights strictly, except for a head of other classes, or a missing head, where `new_classes` are given."""
     fresh = net.state_dict()
     if isinstance(net, External) and "normalize.mean" not in state:
         inner = {f"net.{name}": tensor for name, tensor in state.items()}
@@ -133,7 +133,7 @@ def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, wei
 
 
 def _is_head(fresh: Tensor, given: Tensor | None, new_classes: int | None) -> bool:
-    """Whether a weight belongs to the classes, and is given for others or for none."""
+    """Whether a weight belongs to the head, and the given one is missing or is for other classes."""
     if fresh.shape[:1] != (new_classes,):
         return False
     return given is None or (fresh.shape != given.shape and fresh.shape[1:] == given.shape[1:])
