@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.paper.render import markdown_table
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import DEFAULT_EPS, Cell, Inference, Outcomes, Record
 from sdnet_bench.studies.workbench import Workbench
@@ -124,13 +125,9 @@ def main() -> None:
 def page(rows: list[Line], runtime: Runtime) -> str:
     about = runtime.provenance()
     differ, total = (int(np.sum([int(row[column].replace(",", "")) for row in rows])) for column in (5, 6))
-    lines = [
-        f"Here: {about['device']}, torch {about['torch']}.",
-        f"{differ:,} of {total:,} outcomes differ from those on record.",
-        "",
-        *(f"| {' | '.join(row)} |" for row in (HEADER, ("---",) * len(HEADER), *rows)),
-    ]
-    return "\n".join(lines) + "\n"
+    here = f"Here: {about['device']}, torch {about['torch']}."
+    found = f"{differ:,} of {total:,} outcomes differ from those on record."
+    return f"{here}\n{found}\n\n{markdown_table(HEADER, rows)}\n"
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def export_model(
 def adopt_model(
     setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
-    into: Annotated[Path, typer.Option(help="Where shipped models lie.")] = MODELS,
+    into: Annotated[Path, typer.Option(help="Where shipped models lie.", show_default=False)] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..report.pictures import illustrate

@@ -12,9 +12,9 @@ from ..engine.evaluate import BATCH_SIZE, evaluate
 from ..records import MIXED, NOISES, Cell, Record
 from ..records.lambda_fit import fit_name
 from ..records.statistics import Value
-from ..studies import algorithm1
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import (
+    IMAGES,
     by_residual,
     fit_lambda,
     full_grid,
@@ -67,7 +67,7 @@ class StudySize:
     tested: int | None = None
     swept: int | None = 2000
     attacked: int = 1000
-    training_images: int | None = algorithm1.IMAGES
+    training_images: int | None = IMAGES
     lambdas: Sequence[float] | None = None
     swept_noises: Sequence[str] = NOISES
     archived: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -72,18 +71,17 @@ def train_model(
     if runtime.processes.is_main_process:
         _claim(folder, recipe, resume, overwrite)
     runtime.processes.wait_for_everyone()
-    bench_with = partial(
-        Workbench, dataset=dataset, folder=folder, runtime=runtime, progress=progress, data_dir=data_dir
-    )
+    training = None
     if is_finished(folder):
         progress.note(f"{folder} is trained already; --overwrite trains it anew")
-        bench = bench_with(read_model(folder, run_code=True))
+        model = read_model(folder, run_code=True)
     else:
         training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
-        bench = bench_with(_write(folder, recipe, config, training.net, runtime))
-        if runtime.processes.is_main_process:
-            _record_training(bench, recipe, training, given)
-            (folder / STATE).unlink()
+        model = _write(folder, recipe, config, training.net, runtime)
+    bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
+    if training and runtime.processes.is_main_process:
+        _record_training(bench, recipe, training, given)
+        (folder / STATE).unlink()
     measure_clean(bench)
     return bench
 
