@@ -23,7 +23,8 @@ from pydantic import (
     field_validator,
 )
 
-from .errors import ModelError, UsageError
+from .errors import ModelError, UsageError, first_fault
+from .files import reading
 
 MODELS = next(
     (path for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models") if path.is_dir()),
@@ -167,10 +168,8 @@ class Recipe(Frozen):
         Its name is the stem of the file, or for `recipe.toml` the name of the folder. Raises a `UsageError` where the
         file cannot be read or a field is invalid.
         """
-        try:
+        with reading(f"the recipe {path}", UsageError):
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"cannot read the recipe {path}: {error}") from None
         name = path.resolve().parent.name if path.name == RECIPE else path.stem
         return cls.parse({"name": name, **content}, str(path))
 
@@ -192,14 +191,10 @@ class ModelConfig(Frozen):
     @classmethod
     def read(cls, folder: Path) -> Self:
         path = folder / CONFIG
-        try:
+        if not path.exists():
+            raise ModelError(f"{folder} is no model folder", expected="config.json in it")
+        with reading(path, ModelError):
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise ModelError(f"{folder} is no model folder", expected="config.json in it") from None
-        except ValidationError as error:
-            raise ModelError(f"{path}: {first_fault(error)}") from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read {path}: {error}") from None
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(), indent=2) + "\n"
@@ -217,20 +212,5 @@ class Origin(Frozen):
     def read(cls, folder: Path) -> Self | None:
         """The origin of the model in a folder; None for a model that was trained here."""
         path = folder / ORIGIN
-        try:
+        with reading(path, ModelError):
             return cls.model_validate_json(path.read_bytes()) if path.exists() else None
-        except ValidationError as error:
-            raise ModelError(f"{path}: {first_fault(error)}") from None
-
-
-LONGEST = 120
-"""Largest number of characters of an input that a message quotes."""
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first validation error as one line: the field, the rule and the value given."""
-    fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "content"
-    given = repr(fault["input"])
-    complaint = fault["msg"].lower().removeprefix("value error, ")
-    return f"{where}: {complaint}, got {given[:LONGEST]}{'...' * (len(given) > LONGEST)}"

@@ -18,8 +18,41 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 MOST_LISTED = 60
 """Largest number of names that a message lists."""
+LONGEST_INPUT = 120
+"""Largest number of characters of an input that a message quotes."""
+LONGEST_PART = 2000
+"""Largest number of characters of a part of a message."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters other than line breaks and tabs as escapes, such as \\x1b."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def reason(error: BaseException) -> str:
+    """The message of an error that another library raised, as one line; for a `ValidationError` its first fault."""
+    if isinstance(error, ValidationError):
+        return first_fault(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return _cut(lines[0].rstrip("."), LONGEST_PART) if lines else type(error).__name__
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first validation error as one line: the field, the rule and the value given."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "content"
+    complaint = fault["msg"].lower().removeprefix("value error, ")
+    return f"{where}: {complaint}, got {_cut(repr(fault['input']), LONGEST_INPUT)}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text[:most] + "..." * (len(text) > most)
 
 
 def listed(names: Iterable[str], most: int) -> str:
@@ -39,7 +72,7 @@ class BenchError(Exception):
             parts.append(f"expected {expected}")
         if got is not None:
             parts.append(f"got {got}")
-        message = " ".join(", ".join(parts).split())
+        message = printable(" ".join(", ".join(_cut(part, LONGEST_PART) for part in parts).split()))
         super().__init__(f"{message}. {hint}" if hint else message)
         self.hint = hint
 

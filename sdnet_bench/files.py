@@ -1,14 +1,55 @@
-"""Atomic writing of files."""
+"""Files: reading those that may be damaged, atomic writing, and locks between processes."""
 
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import RecordError
+import psutil
+from filelock import FileLock, Timeout
+
+from .errors import BenchError, RecordError, reason
+from .progress import Progress
+
+
+@contextmanager
+def reading(what: object, error: type[BenchError], hint: str | None = None) -> Iterator[None]:
+    """A block that reads a file. Whatever a parser raises for a damaged one becomes an `error` that names the file.
+
+    `what` is its path, or says what it is and its path; `hint` says what to do then. Errors of this package pass.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as fault:  # parsers raise RecursionError, OverflowError, MemoryError, zlib.error and many more
+        raise error(f"cannot read {what}: {reason(fault)}", hint=hint) from None
+
+
+@contextmanager
+def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
+    """Holds a lock file; where another process has it for longer than a second, notes that it is waited for.
+
+    The lock of a process that dies is free. `what` completes "another process ...", such as "measures sdnet18". A
+    `RecordError` where the lock file cannot be made.
+    """
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=1)
+    except Timeout:
+        progress.note(f"another process {what}: waiting for it")
+        held.acquire()
+    except OSError as error:
+        raise RecordError(f"cannot write {lock}: {reason(error)}", hint="Name another folder.") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def make_folder(path: Path) -> Path:
@@ -25,18 +66,29 @@ def make_folder(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a scratch file, which replaces `path` when the block ends without an error and is removed otherwise.
 
-    A `RecordError` where the folder cannot be made or written to.
+    Scratch files that killed processes left for `path` are removed. A `RecordError` where the folder cannot be made or
+    written to.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    prefix = f".{path.name}.{platform.node()}."
+    scratch = path.with_name(f"{prefix}{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, prefix)
         yield scratch
         scratch.replace(path)
     except OSError as error:
-        raise RecordError(f"cannot write {path}: {error}", hint="Name another folder.") from None
+        raise RecordError(f"cannot write {path}: {reason(error)}", hint="Name another folder.") from None
     finally:
         if path.parent.is_dir():
             scratch.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Removes scratch files of processes of this machine that are no longer there."""
+    for path in folder.iterdir():
+        owner = path.name.removeprefix(prefix)
+        if owner != path.name and owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            path.unlink(missing_ok=True)
 
 
 def drop_torn_line(path: Path) -> None:

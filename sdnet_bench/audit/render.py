@@ -6,11 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ..config import first_fault
 from ..errors import RecordError
-from ..files import replacing
+from ..files import reading, replacing
 from ..records import DEFAULT_EPS, show_eps
 from ..records.cell import BUDGETS
 from ..records.statistics import Value, show, wilson
@@ -78,13 +75,8 @@ def write_audit(folder: Path, audit: Audit) -> list[Path]:
 
 def read_audit(path: Path) -> Audit:
     """Reads an audit from JSON; a `RecordError` where it is not valid."""
-    try:
+    with reading(path, RecordError, hint="Run the audit again, or remove it."):
         return Audit.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        hint = "It is of another version: run the audit again, or remove it."
-        raise RecordError(f"{path}: {first_fault(error)}", hint=hint) from None
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error}") from None
 
 
 def _threat_model(audit: Audit) -> Iterator[str]:

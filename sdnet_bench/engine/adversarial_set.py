@@ -12,15 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from pydantic import ValidationError
 from torch import Tensor
 
 from ..attacks.threat import allows, distance, quantize
-from ..config import first_fault
 from ..data import Batch, Split
 from ..data.splits import Augmentation, TensorSplit
 from ..errors import DataError
-from ..files import make_folder, replacing
+from ..files import make_folder, reading, replacing
 from ..records import AttackSetting, Threat
 from .evaluate import BATCH_SIZE
 
@@ -78,15 +76,11 @@ def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSet
     Raises:
         DataError: the set is missing, unfinished or damaged, was made of other images, or has images outside the ball.
     """
-    try:
+    with reading(f"an adversarial set in {folder}", DataError, hint="Make one with `attack --save`."):
         setting = AttackSetting.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
         images, labels, index = (
             torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in ARRAYS
         )
-    except ValidationError as error:
-        raise DataError(f"{folder / SEAL}: {first_fault(error)}") from None
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise DataError(f"no adversarial set in {folder}: {error}", hint="Make one with `attack --save`.") from None
     _check_shapes(folder, images, labels, index)
     adversarial = TensorSplit(images.permute(0, 3, 1, 2).contiguous(), labels, index, Augmentation())
     _check_budget(folder, adversarial, clean, setting.threat)

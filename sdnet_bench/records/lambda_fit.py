@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from ..config import Frozen
 from ..errors import ModelError, RecordError, UsageError
-from ..files import replacing
+from ..files import reading, replacing
 from .cell import NOISES, UNKNOWN
 from .record import Record
 
@@ -255,12 +255,9 @@ def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
 
 
 def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
-    try:
+    with reading(path, ModelError, hint="Remove it, and fit anew with fit-lambda."):
         for name, content in json.loads(path.read_text(encoding="utf-8")).items():
             yield name, LambdaFit.model_validate(content)
-    except (OSError, ValueError, AttributeError) as error:
-        hint = "Remove it, and fit anew with fit-lambda."
-        raise ModelError(f"cannot read {path}: {error}".splitlines()[0], hint=hint) from None
 
 
 def save_fit(folder: Path, fit: LambdaFit) -> None:

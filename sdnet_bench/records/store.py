@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from ..config import RESULTS, first_fault
-from ..errors import ModelError, RecordError
-from ..files import drop_torn_line
+from ..config import RESULTS
+from ..errors import ModelError, RecordError, first_fault
+from ..files import drop_torn_line, reading
 from .cell import Cell
 from .lambda_fit import present_rules, saved_fits
 from .record import Record
@@ -110,12 +110,8 @@ def read_results(folder: Path) -> list[Record]:
 
 def read_records(path: Path) -> list[Record]:
     """The records in a file written by `write_results`; a `RecordError` where it cannot be read."""
-    try:
+    with reading(path, RecordError):
         return TypeAdapter(list[Record]).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise RecordError(f"{path}: {first_fault(error)}") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from None
 
 
 def write_results(path: Path, records: Iterable[Record]) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..files import replacing
+from ..files import reading, replacing
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -29,10 +28,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if not index.exists():
         return []
-    try:
+    with reading(index, ModelError):
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} is damaged: {type(error).__name__}: {error}") from None
     foreign = [name for name in names if not (isinstance(name, str) and SHARD.fullmatch(name))]
     if foreign:
         raise ModelError(f"{index} names other files", expected="model-00001-of-00002.safetensors", got=foreign[0])
@@ -63,10 +60,8 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
     """The tensors of all files by name; a `ModelError` where a file is not a valid safetensors file."""
     tensors: dict[str, Tensor] = {}
     for path in files:
-        try:
+        with reading(f"the weights {path}", ModelError, hint="Expected a whole safetensors file."):
             tensors |= load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"cannot read the weights {path}: {error}", expected="a safetensors file") from None
     return tensors
 
 

@@ -120,7 +120,7 @@ def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
 def test_a_set_that_is_rewritten_is_not_whole_meanwhile(sdnet: Workbench) -> None:
     _, folder = save(sdnet, "linf")
     AdversarialWriter(folder, sdnet.split("test", LIMIT), SETTINGS["linf"])
-    with pytest.raises(DataError, match="no adversarial set"):
+    with pytest.raises(DataError, match="cannot read an adversarial set"):
         open_adversarial(folder, sdnet.split("test", LIMIT))
 
 
@@ -149,9 +149,9 @@ def spoil(folder: Path, name: str, content: Any) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "attack.json").unlink(), "no adversarial set"),
-        (lambda folder: (folder / "images.npy").write_bytes(b"torn"), "no adversarial set"),
-        (lambda folder: (folder / "attack.json").write_text("{"), "attack.json"),
+        (lambda folder: (folder / "attack.json").unlink(), "cannot read an adversarial set"),
+        (lambda folder: (folder / "images.npy").write_bytes(b"torn"), "cannot read an adversarial set"),
+        (lambda folder: (folder / "attack.json").write_text("{"), "an adversarial set in .*invalid json"),
         (lambda folder: spoil(folder, "images", np.zeros((LIMIT, 3, 8, 8), np.uint8)), "is damaged"),
         (lambda folder: spoil(folder, "labels", np.zeros(LIMIT, np.int64)), "made of other images"),
         (lambda folder: spoil(folder, "images", 255 - np.load(folder / "images.npy")), "leaves its budget"),

@@ -109,7 +109,7 @@ def test_truncated_weights_are_one_line(folder: Path, keep: int) -> None:
     (folder / WEIGHTS).write_bytes(content[:keep])
     assert_damaged(folder, r"is damaged or foreign, expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}")
     forget_digest(folder)
-    assert_damaged(folder, r"cannot read the weights .*, expected a safetensors file")
+    assert_damaged(folder, r"cannot read the weights .*Expected a whole safetensors file")
 
 
 def test_weights_that_were_changed_are_refused(folder: Path) -> None:
@@ -145,7 +145,7 @@ class Bomb:
 def test_a_pickle_that_poses_as_weights_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
     (folder / WEIGHTS).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     forget_digest(folder)
-    assert_damaged(folder, r"cannot read the weights .*, expected a safetensors file")
+    assert_damaged(folder, r"cannot read the weights .*Expected a whole safetensors file")
     assert not (tmp_path / "exploded").exists()
 
 

@@ -270,7 +270,7 @@ def test_a_configuration_that_builds_no_network_of_ours_is_refused(
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("config.json", b"[" * 100_000, f"{NAME}: maximum recursion depth"),
+        ("config.json", b"[" * 100_000, f"{NAME}/config.json: maximum recursion depth"),
         ("config.json", b"\xff\xfe", f"cannot read {NAME}/config.json"),
         ("results.json", b'[{"model": 1}]', f"{NAME}/results.json: "),
         ("results.json", b"{", f"{NAME}/results.json: content: invalid json"),
@@ -303,7 +303,7 @@ def test_a_pickle_in_the_place_of_safetensors_is_never_read(hub: Hub, model: Pat
     hub.publish(NAME, model, **{WEIGHTS: weights, "config.json": pinned(model, weights, tmp_path / "weights")})
     said = refusal(hub, to)
     assert f"cannot read the weights {NAME}/{WEIGHTS}" in said
-    assert "expected a safetensors file" in said
+    assert "Expected a whole safetensors file" in said
     assert not trace.exists()
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_is_not_there_or_only_calls_itself_safetensors_is_refused(tm
     with pytest.raises(ModelError, match=r"cannot read the weights: .*none\.safetensors"):
         start(str(tmp_path / "none.safetensors"))
     (tmp_path / "no.safetensors").write_bytes(b"PK\x03\x04 a pickle")
-    with pytest.raises(ModelError, match=r"no\.safetensors: .*expected a safetensors file"):
+    with pytest.raises(ModelError, match=r"no\.safetensors: .*Expected a whole safetensors file"):
         start(str(tmp_path / "no.safetensors"))
 
 

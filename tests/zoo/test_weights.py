@@ -90,7 +90,7 @@ def test_an_index_names_shards_and_nothing_else(name: object, tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"weight_map": []}', "\x80"])
 def test_a_damaged_index_is_said_to_be_so(text: str, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ModelError, match=r"index\.json is damaged"):
+    with pytest.raises(ModelError, match=r"cannot read .*index\.json"):
         weight_files(tmp_path)
 
 
@@ -105,5 +105,5 @@ def test_a_missing_shard_is_said_to_be_so(net: nn.Module, tmp_path: Path) -> Non
 def test_a_pickle_is_no_file_of_weights(tmp_path: Path) -> None:
     path = tmp_path / WEIGHTS
     path.write_bytes(pickle.dumps({"0.weight": 1}))
-    with pytest.raises(ModelError, match=r"cannot read the weights .* expected a safetensors file"):
+    with pytest.raises(ModelError, match=r"cannot read the weights .*Expected a whole safetensors file"):
         read_weights([path])

@@ -1,0 +1,60 @@
+"""Files that are damaged, scratch files that a killed process left, and locks that another process holds."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdnet_bench.errors import DataError, RecordError
+from sdnet_bench.files import holding, reading, replacing
+from sdnet_bench.progress import Progress
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5_000, "{", "\x00", ""])
+def test_whatever_a_parser_raises_is_one_line_that_names_the_file(content: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match=r"^cannot read a\.json: .*\. Remove it\.$"),
+        reading("a.json", DataError, hint="Remove it."),
+    ):
+        json.loads(content)
+
+
+def test_errors_of_the_package_pass_a_reader() -> None:
+    with pytest.raises(RecordError, match=r"^inner$"), reading("a.json", DataError):
+        raise RecordError("inner")
+
+
+def test_scratch_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, foreign = (tmp_path / f".a.json.{host}.{int(child.stdout)}" for host in (platform.node(), "elsewhere"))
+    living = tmp_path / f".a.json.{platform.node()}.1"
+    for path in (dead, foreign, living):
+        path.touch()
+    with replacing(tmp_path / "a.json") as scratch:
+        scratch.write_text("{}")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", foreign.name, living.name}
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_and_said(tmp_path: Path) -> None:
+    script = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n print(flush=True); time.sleep(1.5)"
+    command = [sys.executable, "-c", script, str(tmp_path / ".lock")]
+    notes = Notes()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with holding(tmp_path / ".lock", notes, "measures tiny"):
+            assert other.wait() == 0
+    assert notes.lines == ["another process measures tiny: waiting for it"]
