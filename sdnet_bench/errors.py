@@ -4,7 +4,7 @@
     ├── UsageError            exit status 2: the request itself is wrong
     │   └── UnknownNameError  no such recipe, backbone, corruption, ...; suggests the nearest name
     ├── DataError             a data set is missing or damaged, or its checksum differs
-    ├── ModelError            a model folder is missing, truncated or of another model
+    ├── ModelError            a model is missing, truncated, another one, or computes what is not finite
     ├── RecordError           a file of records or a folder for results cannot be used
     ├── TrainingError         training cannot go on
     ├── AttackError           an attack left its threat model
@@ -98,7 +98,13 @@ class DataError(BenchError):
 
 
 class ModelError(BenchError):
-    """A model folder is missing, truncated or of another model."""
+    """A model is missing, truncated or another one, or it computes numbers that are not finite."""
+
+
+def not_finite(what: str, count: int, total: int) -> ModelError:
+    """The error of a network whose logits, say, are NaN or infinite for `count` of `total` images."""
+    hint = "Look for a division by zero, a root or a logarithm in the network, or train it anew at a lower rate."
+    return ModelError(f"{what} of {count:,} of {total:,} images are not finite", hint=hint)
 
 
 class RecordError(BenchError):

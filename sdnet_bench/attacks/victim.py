@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import not_finite
 from ..records import Threat
 from .draws import ImageDraws
+from .finite import are_probabilities, largest_entries, logits_of
 from .threat import allows
 
 MARGIN = 1e-4
@@ -24,6 +25,8 @@ class Abandoned(Exception):  # noqa: N818, it is no error
 
 class Victim(nn.Module):
     """Maps images to logits, both contiguous, and records the first iterate that fools the network for each image.
+
+    A `ModelError` where logits or gradients are not finite, at the latest from `check`.
 
     Args:
         net: the attacked network, in eval mode.
@@ -42,30 +45,48 @@ class Victim(nn.Module):
         self._clean, self._labels, self._threat = clean, labels, threat
         self._patience = patience
         self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        self.saturated, self._lost = torch.zeros_like(self.fallen), torch.zeros_like(self.fallen)
+        self.gradient = torch.full(labels.shape, -1.0, device=labels.device)
+        """`(N,)`: largest absolute entry of the gradients of each image so far; -1 where there was none yet."""
         self.adversarial = clean.clone()
         """For each image in `fallen` the first iterate that fooled the network."""
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.logits(images)
-        if len(images) == len(self.draws.rows):
-            self._watch(images.detach(), logits.detach())
+        logits, rows = self._classified(images)
+        if len(rows):
+            self._watch(rows, images.detach(), logits.detach())
         return logits
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` float32, without recording fooled images."""
-        logits = self.net(ChannelsLast.apply(images))
-        if not isinstance(logits, Tensor):
-            raise UsageError(
-                "the network returns more than logits",
-                expected="a tensor (N, classes)",
-                got=type(logits).__name__,
-                hint="Wrap it in a module that returns the logits alone.",
-            )
-        return logits.float()
+        return self._classified(images)[0]
 
-    def _watch(self, images: Tensor, logits: Tensor) -> None:
-        rows = self.draws.rows.to(images.device)
-        at = (_leads(logits, self._labels[rows]) & ~self.fallen[rows]).nonzero().flatten()
+    def check(self) -> None:
+        """Raises a `ModelError` where logits or gradients of an image were not finite; waits for the device."""
+        for what, lost in {"logits": self._lost, "gradients": ~self.gradient.isfinite()}.items():
+            if count := int(lost.sum()):
+                raise not_finite(what, count, len(lost))
+
+    def _classified(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of images and their rows in the batch; no rows where these are not all that are worked on."""
+        rows, seen = self.draws.rows.to(images.device), ChannelsLast.apply(images)
+        logits = logits_of(self.net, seen)
+        if len(images) != len(rows):
+            return logits, rows[:0]
+        self._lost[rows] |= logits[:, 0].isnan()
+        self.saturated[rows] |= are_probabilities(logits.detach())
+        if seen.requires_grad:
+            seen.register_hook(lambda gradient: self._feel(rows, gradient))
+        return logits, rows
+
+    def _feel(self, rows: Tensor, gradient: Tensor) -> None:
+        self.gradient[rows] = self.gradient[rows].maximum(largest_entries(gradient))
+
+    def _watch(self, rows: Tensor, images: Tensor, logits: Tensor) -> None:
+        lost = self._lost | ~self.gradient.isfinite()
+        at = (lost[rows] | (_leads(logits, self._labels[rows]) & ~self.fallen[rows])).nonzero().flatten()
+        if len(at):  # only then: it waits for the device
+            self.check()
         allowed = allows(self._threat, self._clean[rows[at]], images[at]).to(images.device)
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]

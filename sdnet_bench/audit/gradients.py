@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attacks.finite import finite, largest_entries, logits_of
 from ..attacks.gradients import other_gradients
 from ..attacks.surrogates import surrogate
 from ..config import Verdict
@@ -16,14 +17,15 @@ from ..csc import csc_layers, using_lambda
 from ..engine.evaluate import BATCH_SIZE, evaluate
 from ..records import AttackSetting, Record
 from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
+from ..studies.adversarial import SOME_ZERO
 from ..studies.codes import watching
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import union_attacks
 from .verdict import Check, CheckResult
 
-SOME_ZERO, MANY_ZERO = 1.0, 10.0
-"""Thresholds on the share (%) of images without a gradient. AutoAttack warns of a single image."""
+MANY_ZERO = 10.0
+"""Share (%) of images without a gradient above which C7 fails. AutoAttack warns of a single image."""
 DLR = 1.0
 """Points by which the DLR loss may be stronger than the cross-entropy (Croce & Hein, 2020)."""
 SURROGATE = 0.5
@@ -51,7 +53,7 @@ class Health:
 
     lambda_: float | None
     zero_gradients: float
-    """Share (%) of images whose gradient of the cross-entropy is zero in every pixel or not finite."""
+    """Share (%) of images whose gradient of the cross-entropy is zero in every pixel."""
     zero_codes: float | None
     """Share (%) of zero entries in all sparse codes; None without CSC-layers."""
     logit_scale: float
@@ -111,7 +113,7 @@ def probe(scope: Scope, lambda_: float | None) -> Health:
     with using_lambda(net, lambda_), watching(layers, lambda _, code: codes.append((code == 0).float().mean())):
         for batch in scope.split.batches(BATCH_SIZE, runtime.device):
             gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
-            lost.append(~(gradient.abs().flatten(1).amax(1) > 0))  # NaN counts as no gradient
+            lost.append(finite(largest_entries(gradient), "gradients") == 0)
             scales.append(logits.amax(1) - logits.mean(1))
     zeros = 100 * float(torch.stack(codes).mean()) if codes else None
     return Health(lambda_, 100 * float(torch.cat(lost).float().mean()), zeros, float(torch.cat(scales).mean()))
@@ -120,7 +122,7 @@ def probe(scope: Scope, lambda_: float | None) -> Health:
 def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
     pixels = pixels.requires_grad_(True)
-    logits = net(pixels)
+    logits = logits_of(net, pixels)
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
     return gradient, logits.detach()
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ..records import Severity as SeverityLevel
 
 OUTPUT = Path("report")
+LARGEST_GRID = 1000
+"""Largest number of values of a grid; each is a pass over the images."""
 LAMBDAS = "0.1:1.5:0.1"
 """`config.LAMBDAS` as text: first, last, step."""
 
@@ -119,11 +121,12 @@ def parse_grid(text: str, what: str) -> list[float]:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
             count = math.floor((last - first) / step + 1e-6) + 1
-            values = [round(first + at * step, 6) for at in range(count)]
+            values = [round(first + at * step, 6) for at in range(min(count, LARGEST_GRID + 1))]
         else:
             values = [float(part) for part in text.split(",")]
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"not a grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
-    if not values:
-        raise UsageError(f"an empty grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
+    if not 0 < len(values) <= LARGEST_GRID:
+        size = f"more than {LARGEST_GRID:,}" if values else "no"
+        raise UsageError(f"a grid of {size} {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
     return list(dict.fromkeys(values))

@@ -33,7 +33,7 @@ class Setup:
     ] = None
     seed: Seed = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, or tf32 (CUDA).")] = "auto"
     data_dir: Annotated[Path, typer.Option(envvar="SDNET_BENCH_DATA", help="Where data sets lie.")] = Path("data")
     runs_dir: Annotated[
         Path,

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from .layer import CSCConv2d
+from ..errors import UsageError, not_finite
+from .layer import CSCConv2d, check_lambda, check_steps
 
 
 def csc_layers(net: nn.Module) -> list[CSCConv2d]:
@@ -57,14 +57,14 @@ def tuning(net: nn.Module, layers: Literal["all", "stem"]) -> AbstractContextMan
 
 
 def get_lambda(net: nn.Module) -> float:
-    """The lambda of the CSC-layers; a `UsageError` where they differ or have one lambda per image."""
+    """The lambda of the CSC-layers; a `UsageError` where they differ, have one per image, or one out of range."""
     layers = tuned_layers(net)
     if any(layer.lambda_.ndim for layer in layers):
         raise UsageError("the CSC-layers do not share one lambda", got="one per image")
     values = {float(layer.lambda_) for layer in layers}
     if len(values) > 1:
         raise UsageError("the CSC-layers do not share one lambda", got=sorted(values))
-    return round(values.pop(), 7)  # without the rounding of float32: 0.1, not 0.10000000149
+    return round(check_lambda(values.pop()), 7)  # without the rounding of float32: 0.1, not 0.10000000149
 
 
 @torch.no_grad()
@@ -72,10 +72,12 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     """Sets lambda in every CSC-layer; it takes effect at the next `forward`.
 
     `value` is a number, or a tensor `(N,)` with one lambda per image of the batches that follow. A `UsageError` where
-    it is not finite or below 0, or the network has no CSC-layers.
+    it is not finite or below 0, or the network has no CSC-layers; a `ModelError` where lambdas of images are not finite.
     """
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
-    if wanted.ndim > 1 or not bool(torch.isfinite(wanted).all()) or bool((wanted < 0).any()):
+    if wanted.ndim > 1 or not bool((wanted.isfinite() & (wanted >= 0)).all()):
+        if wanted.ndim == 1 and (count := int((~wanted.isfinite()).sum())):
+            raise not_finite("lambdas", count, len(wanted))
         raise UsageError("lambda out of range", expected="finite numbers >= 0, one or one per image", got=value)
     for layer in tuned_layers(net):
         if layer.lambda_.shape == wanted.shape:
@@ -103,9 +105,9 @@ def feeding_lambda(net: nn.Module, lambdas: Tensor) -> AbstractContextManager[No
 
 
 def using_steps(net: nn.Module, steps: int | None) -> AbstractContextManager[None]:
-    """Sets the FISTA iterations of every CSC-layer inside a block; None changes nothing. Below 1: a `UsageError`."""
-    if steps is not None and steps < 1:
-        raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+    """Sets the FISTA iterations of every CSC-layer inside a block; None changes nothing. See `check_steps`."""
+    if steps is not None:
+        check_steps(steps)
     return holding("steps", [] if steps is None else [(layer, steps) for layer in require_csc_layers(net)])
 
 

@@ -14,6 +14,11 @@ from .operators import Dictionary, project_to_unit_norm
 from .solvers import Lasso, nonnegative_soft_threshold, soft_threshold, solve
 from .spectrum import MARGIN, power_iteration
 
+MOST_STEPS = 10_000
+"""Largest number of FISTA iterations: its error falls with their square, so it is below float32 long before."""
+LARGEST_KERNEL = 256
+"""Largest side of a patch, and largest stride; the power iteration works on an image of 31 strides and a patch."""
+
 
 def check_lambda(value: float) -> float:
     """`value` if it can be a lambda: a finite number >= 0."""
@@ -24,12 +29,18 @@ def check_lambda(value: float) -> float:
 
 def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
     """Raises a `UsageError` for arguments of a layer that are out of range."""
-    if kernel_size % 2 == 0 or kernel_size < 1:
-        raise UsageError("a patch around a pixel has a centre", expected="an odd kernel size", got=kernel_size)
-    if stride < 1:
-        raise UsageError("a grid of codes needs a stride", expected="stride >= 1", got=stride)
-    if steps < 1:
-        raise UsageError("FISTA needs a step to take", expected="steps >= 1", got=steps)
+    if kernel_size % 2 == 0 or not 1 <= kernel_size <= LARGEST_KERNEL:
+        expected = f"an odd kernel size up to {LARGEST_KERNEL}"
+        raise UsageError("a patch around a pixel has a centre", expected=expected, got=kernel_size)
+    if not 1 <= stride <= LARGEST_KERNEL:
+        raise UsageError("stride out of range", expected=f"1 to {LARGEST_KERNEL}", got=stride)
+    check_steps(steps)
+
+
+def check_steps(steps: int) -> None:
+    """Raises a `UsageError` for a number of FISTA iterations out of range."""
+    if not 1 <= steps <= MOST_STEPS:
+        raise UsageError("FISTA iterations out of range", expected=f"1 to {MOST_STEPS:,}", got=steps)
 
 
 @dataclass(frozen=True)

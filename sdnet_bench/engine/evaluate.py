@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..attacks.finite import finite, logits_of
 from ..backbones import Convergence, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
@@ -52,7 +53,10 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured."""
+    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured.
+
+    `correct` is that of `correctness`.
+    """
 
     correct: list[Tensor]
     residual: list[Tensor] | None = None
@@ -70,24 +74,29 @@ class Accumulator:
         )
 
     def add(self, correct: Tensor, convergence: Convergence | None) -> None:
-        """Adds one batch: which images are correct, `(N,)` bool, and the convergence of their equilibria."""
+        """Adds one batch: the `correctness` of its images, `(N,)`, and the convergence of their equilibria."""
         self.correct.append(correct)
         if self.convergence is not None and convergence is not None:
             self.convergence.append(convergence)
 
-    def result(self, total: int, runtime: Runtime) -> EvalResult:
-        """The result of all processes for a split of `total` images."""
+    def result(self, total: int, runtime: Runtime, at: str = "") -> EvalResult:
+        """The result of all processes for a split of `total` images; `at` says in errors at which lambda.
+
+        A `ModelError` where something is not finite.
+        """
+        correct = gather(self.correct, total, runtime, f"logits{at}")
         residual, lambda_ = (
-            None if parts is None else gather(parts, total, runtime).double().numpy()
-            for parts in (self.residual, self.lambda_)
+            None if parts is None else gather(parts, total, runtime, what).double().numpy()
+            for parts, what in ((self.residual, "residuals"), (self.lambda_, "lambdas"))
         )
         solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)
-        return EvalResult(gather(self.correct, total, runtime).numpy().astype(bool), residual, lambda_, solved)
+        return EvalResult(correct.numpy().astype(bool), residual, lambda_, solved)
 
 
 def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) -> Convergence:
     residual, steps = [part.residual for part in parts], [part.steps for part in parts]
-    return Convergence(gather(residual, total, runtime), gather(steps, total, runtime))
+    what = "residuals of the equilibria"
+    return Convergence(gather(residual, total, runtime, what), gather(steps, total, runtime, what))
 
 
 def clean(batch: Batch) -> Tensor:
@@ -109,6 +118,9 @@ def evaluate(
 
     The network, on the runtime's device, is put into eval mode. Each batch is transformed once for all choices. `task`
     is advanced by one for every image and choice.
+
+    Raises:
+        ModelError: logits, residuals or chosen lambdas are not finite.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
@@ -117,7 +129,11 @@ def evaluate(
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
             _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
             (task or Task()).advance(len(batch.labels) * len(found))
-    return {choice: each.result(len(split), runtime) for choice, each in found.items()}
+    return {choice: each.result(len(split), runtime, _at(choice)) for choice, each in found.items()}
+
+
+def _at(choice: Choice) -> str:
+    return f" at lambda {choice:g}" if isinstance(choice, float | int) else ""
 
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
@@ -142,17 +158,31 @@ def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, 
 def _score(
     net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime
 ) -> tuple[Tensor, Convergence | None]:
-    """Which images of a batch are correct at one lambda, `(N,)` bool, and the convergence of their equilibria."""
+    """The `correctness` of a batch at one lambda, `(N,)`, and the convergence of its equilibria."""
     with convergence(net) as solves:
-        return is_correct(net, pixels, batch.labels, lambda_, runtime), solves.forward
+        return correctness(net, pixels, batch.labels, lambda_, runtime), solves.forward
 
 
 def is_correct(
     net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
 ) -> Tensor:
-    """`(N,)` bool: which images `(N, 3, H, W)` in [0, 1] the network classifies correctly at a lambda."""
+    """`(N,)` bool: which images `(N, 3, H, W)` in [0, 1] the network classifies correctly at a lambda.
+
+    A `ModelError` where its logits are not finite.
+    """
+    return finite(correctness(net, pixels, labels, lambda_, runtime), "logits").bool()
+
+
+def correctness(
+    net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
+) -> Tensor:
+    """`(N,)` float32: 1 for images that the network classifies correctly, 0 for others, NaN where its logits are.
+
+    Unlike `is_correct` it does not wait for the device.
+    """
     with using_lambda(net, lambda_), runtime.autocast():
-        return net(pixels).argmax(1) == labels  # type: ignore[no-any-return]
+        logits = logits_of(net, pixels)
+    return (logits.argmax(1) == labels).float().where(logits[:, 0].isfinite(), torch.nan)
 
 
 @torch.no_grad()
@@ -171,10 +201,13 @@ def shard(split: Split, runtime: Runtime) -> Split:
     return split if count == 1 else split.subset(range(rank, len(split), count))
 
 
-def gather(parts: Sequence[Tensor], total: int, runtime: Runtime) -> Tensor:
-    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split."""
+def gather(parts: Sequence[Tensor], total: int, runtime: Runtime, what: str) -> Tensor:
+    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split.
+
+    A `ModelError` where they are not finite; `what` they are.
+    """
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     values = torch.zeros(total)
     if parts:
         values[rank::count] = torch.cat(list(parts)).float().cpu()
-    return runtime.sum(values)
+    return finite(runtime.sum(values), what)

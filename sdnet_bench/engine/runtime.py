@@ -6,7 +6,8 @@ import platform
 import re
 import subprocess
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ from ..version import __version__
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+"""Names of precisions, with the type of matrix products; tf32 is float32 with 10 bits of mantissa in products."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class Runtime:
 
     device: torch.device
     precision: str = "float32"
-    """The type of matrix products, a name of PRECISIONS; weights stay float32."""
+    """That of matrix products and convolutions, a name of PRECISIONS; weights stay float32."""
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
-        """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there."""
+        """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there.
+
+        From then on float32 is IEEE arithmetic in this process, or TF32 if that is the precision (PyTorch's default for
+        convolutions on CUDA).
+        """
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
         on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -47,6 +53,9 @@ class Runtime:
             precision = "bfloat16" if _has_native_bfloat16(place) else "float32"
         if precision not in PRECISIONS:
             raise UsageError("unknown precision", expected=f"auto, {', '.join(PRECISIONS)}", got=precision)
+        if precision == "tf32" and place.type != "cuda":
+            raise UsageError(f"{place.type} has no tf32", expected="a CUDA device", hint="Take --precision float32.")
+        _allow_tf32(precision == "tf32")
         return cls(place, precision)
 
     def place(self, net: nn.Module) -> nn.Module:
@@ -58,10 +67,18 @@ class Runtime:
         return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """A context in which matrix products use the precision of the runtime."""
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, PRECISIONS[self.precision])
+        """A context in which matrix products have the type of the precision."""
+        dtype = PRECISIONS[self.precision]
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """A block in which float32 is TF32 if that is the precision, and IEEE if not; restored when it ends."""
+        before = _allow_tf32(self.precision == "tf32")
+        try:
+            yield
+        finally:
+            _allow_tf32(*before)
 
     @cached_property
     def processes(self) -> PartialState:
@@ -99,6 +116,7 @@ class Runtime:
             "torch": torch.__version__,
             "device": _device_name(self.device),
             "precision": self.precision,
+            "ieee": True,  # what "float32" means; convolutions of earlier versions on CUDA were TF32
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
@@ -106,6 +124,14 @@ class Runtime:
 def seed_everything(seed: int) -> None:
     """Seeds torch's global generators, from which fresh weights are drawn."""
     torch.manual_seed(seed)
+
+
+def _allow_tf32(products: bool, convolutions: bool | None = None) -> tuple[bool, bool]:
+    """Allows or forbids TF32 on CUDA; returns what it was."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = products if convolutions is None else convolutions
+    return before
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

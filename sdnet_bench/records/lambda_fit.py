@@ -164,11 +164,11 @@ def _point(level: float, by_lambda: dict[float, list[Record]], at_lambda_0: list
 
 
 def mean_residual(record: Record, residual: Residual) -> float:
-    """The mean residual over the images of a record; a `RecordError` where an earlier version did not measure it."""
+    """The mean residual over the images of a record; a `RecordError` where an earlier version measured none, or NaN."""
     metric = METRICS[residual]
-    if metric not in record.metrics:
+    if not math.isfinite(found := record.metrics.get(metric, math.nan)):
         raise RecordError(f"a record of {record.model} has no {metric}", hint="Measure anew in another --runs-dir.")
-    return record.metrics[metric]
+    return found
 
 
 def _images(records: Sequence[Record]) -> int:

@@ -21,7 +21,7 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
         first, last = min(days), max(days)
         span = first if first == last else f"{first} to {last}"
         yield f"{WORK[work]}: {len(days):,} record{'s' * (len(days) > 1)} on {machine}, {span}."
-    if any(record.inference.precision == "float32" and _is_cuda(record) for record in records):
+    if any(record.inference.precision == "float32" and _is_tf32(record) for record in records):
         yield TF32
 
 
@@ -36,6 +36,7 @@ def _machine(record: Record) -> str:
     return f"{details.get('device', 'an unknown device')} in {precision}, torch {details.get('torch', 'unknown')}"
 
 
-def _is_cuda(record: Record) -> bool:
-    """Whether a CUDA device measured the record; other devices are recorded with their type in front."""
-    return not str(record.provenance.get("device", "cpu")).startswith(("cpu", "mps"))
+def _is_tf32(record: Record) -> bool:
+    """Whether a CUDA device measured the record before float32 was IEEE; other devices have their type in front."""
+    on_cuda = not str(record.provenance.get("device", "cpu")).startswith(("cpu", "mps"))
+    return on_cuda and "ieee" not in record.provenance

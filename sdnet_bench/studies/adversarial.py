@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from ..attacks import ATTACKS
 from ..csc import csc_layers
-from ..engine.robust import SUITES
-from ..errors import ModelError, UnknownNameError
+from ..engine.robust import LEAST_CLASSES, SIGNS, SUITES
+from ..errors import ModelError, UnknownNameError, UsageError
 from ..records import (
     REVISION,
     UNKNOWN,
@@ -35,6 +35,10 @@ from .workbench import Workbench
 
 RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """The radii of a curve of accuracy against eps, relative to the default radius."""
+MOST_STEPS, MOST_RESTARTS = 100_000, 1000
+"""Largest numbers of steps and restarts; Auto-PGD keeps the losses of all steps, 300 MB for a batch of 250."""
+SOME_ZERO = 1.0
+"""Share (%) of images without a gradient, or with probabilities in the place of logits, above which it is said."""
 USABLE = 0.9
 """A lambda is usable if clean accuracy is at least this share of clean accuracy at lambda_0."""
 
@@ -45,6 +49,9 @@ def attack_setting(
     """An attack with its default or the given budget; the step size of PGD is 2.5 eps / steps (Madry et al., 2018)."""
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
+    for what, size, most in (("steps", steps, MOST_STEPS), ("restarts", restarts, MOST_RESTARTS)):
+        if size is not None and not 0 < size <= most:
+            raise UsageError(f"{what} out of range", expected=f"1 to {most:,}", got=size)
     usual_steps, usual_restarts = usual_budget(name)
     steps = steps or usual_steps
     return AttackSetting(
@@ -75,12 +82,13 @@ def run_attack(
             are matched only at lambda_0 and at the tuned lambda.
         save: keep the adversarial images, beside the records.
     """
+    setting = for_classes(bench, setting)
     title = f"{setting.name} {setting.norm} attack"
     protocols = usual_protocols(setting.name) if protocols is None else protocols
     if not csc_layers(bench.model.net):
         if set(protocols) != {"matched"}:
             bench.progress.note(f"{bench.model.name} has no lambda: matched is the only protocol")
-        return bench.measure(matched_cells(bench, setting, images, [None]), title, save=save)
+        return warned(bench, bench.measure(matched_cells(bench, setting, images, [None]), title, save=save))
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
@@ -90,20 +98,46 @@ def run_attack(
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
         records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
-    return list({record.cell.key: record for record in records}.values())  # at lambda_0 transfer and matched are one
+    unique = {record.cell.key: record for record in records}  # at lambda_0 transfer and matched are one
+    return warned(bench, list(unique.values()))
+
+
+def for_classes(bench: Workbench, setting: AttackSetting) -> AttackSetting:
+    """The attack on the classes of the data: a suite without those of its attacks that need more classes."""
+    classes, whole = bench.dataset.num_classes, [name for name, _ in SUITES.get(setting.name, ())]
+    members = tuple(name for name in whole if classes >= LEAST_CLASSES.get(name, 2))
+    if len(members) == len(whole):
+        return setting
+    left_out = ", ".join(name for name in whole if name not in members)
+    bench.progress.note(f"{setting.name} without {left_out}, which is not defined for {classes} classes")
+    return setting.model_copy(update={"members": members})
+
+
+def warned(bench: Workbench, records: list[Record]) -> list[Record]:
+    """The records, after a warning of signs that the attack saw no gradient."""
+    hints = {
+        "zero_gradients": "every gradient was zero, so the attack had no direction",
+        "probabilities": "the network returns probabilities, which hide gradients: return logits, without softmax",
+    }
+    for sign in SIGNS:
+        share = 100 * max((record.metrics.get(sign, 0.0) for record in records), default=0.0)
+        if share > SOME_ZERO:
+            what = f"warning: on {share:.1f} % of the attacked images {hints[sign]}"
+            bench.progress.note(f"{what}; the accuracy is too high. See `sdnet-bench audit {bench.model.name}`")
+    return records
 
 
 def sweep_eps(
     bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float] | None = None
 ) -> list[Record]:
     """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
-    at: Sequence[float | None] = [None]
+    setting, at = for_classes(bench, setting), list[float | None]([None])
     if csc_layers(bench.model.net):
         tuned = tune_lambda(bench, setting, bench.images("validation", images.limit), full_grid(bench, lambdas))
-        at = sorted({bench.trained_lambda, tuned})
+        at = [*sorted({bench.trained_lambda, tuned})]
     settings = [within(setting, threat) for threat in widening(setting.threat)]
     cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
-    return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
+    return warned(bench, bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps"))
 
 
 def widening(threat: Threat) -> list[Threat]:

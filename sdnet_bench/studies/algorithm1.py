@@ -207,9 +207,10 @@ class PerImage:
     fit: LambdaFit
 
     def __call__(self, residual: Tensor, batch: Batch) -> Tensor:
-        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero."""
+        """`(N,)` norms |x - A z|_2 to `(N,)` lambdas, never below zero; NaN where the line is not finite."""
         r = residual**2 if self.fit.residual == "squared" else residual
-        return (self.fit.slope * r + self.fit.intercept).clamp_min(0)
+        line = self.fit.slope * r + self.fit.intercept
+        return line.clamp_min(0).where(line.isfinite(), torch.nan)
 
     @property
     def rule(self) -> str:

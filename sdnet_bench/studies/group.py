@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ..attacks import INPUT_TRANSFORMS
@@ -15,8 +16,9 @@ from ..csc import tuning, using_steps
 from ..data import Batch, Dataset, Noise, Split, stream_of
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
-from ..engine.robust import RobustEval, Scorer, robust_evaluate
+from ..engine.robust import SIGNS, RobustEval, Scorer, robust_evaluate
 from ..engine.runtime import Runtime
+from ..errors import ModelError
 from ..progress import Progress, Task
 from ..records import Cell, Images, Record
 from ..records.journal import Journal
@@ -59,8 +61,12 @@ class Group:
 def measure_group(group: Group, task: Task) -> list[Record]:
     """The records of a group of cells, in their order; `task` is advanced by one per image."""
     started, first = time.perf_counter(), group.cells[0]
-    with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
-        records = _attack(group, task) if first.attack else _evaluate(group, task)
+    try:
+        with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
+            records = _attack(group, task) if first.attack else _evaluate(group, task)
+    except ModelError as error:
+        under = f" under {first.attack.title} {first.attack.threat}" if first.attack else ""
+        raise ModelError(f"{group.model.name} on {_named(first.images)}{under}: {error}") from None
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
     provenance = group.runtime.provenance() | {"precision": first.inference.precision, "seconds": seconds}
     return [record.model_copy(update={"provenance": provenance}) for record in records]
@@ -80,9 +86,12 @@ def _note_missed(group: Group, result: EvalResult) -> None:
     """Notes for how many images the equilibrium did not converge."""
     solved, images = result.convergence, group.cells[0].images
     if solved is not None and (missed := int(solved.missed.sum())):
-        what = f"{images.corruption} {images.severity or images.level}" if images.corruption else "clean images"
-        mean = float(solved.residual.mean())
-        group.progress.note(f"{what}: no equilibrium for {missed} of {len(solved.missed)}, mean residual {mean:.1e}")
+        share, mean = f"{missed} of {len(solved.missed)}", float(solved.residual.mean())
+        group.progress.note(f"{_named(images)}: no equilibrium for {share}, mean residual {mean:.1e}")
+
+
+def _named(images: Images) -> str:
+    return f"{images.corruption} {images.severity or images.level}" if images.corruption else "clean images"
 
 
 def _corruption(images: Images, family: str) -> Transform:
@@ -109,12 +118,18 @@ def _attack(group: Group, task: Task) -> list[Record]:
     """The records of cells under attack: adversarial images are made once and classified for each cell."""
     writer = _writer(group, group.folder) if group.folder else None
     evaluation = _robust_eval(group, writer)
-    with convergence(group.model.net) as solves:
+    with convergence(group.model.net) as solves, evaluation.runtime.computing():
         lost = robust_evaluate(evaluation, group.split, journal=group.journal, task=task)
     if writer:
         _seal(group, writer, evaluation)
-    metrics = _solved_under_attack(group, solves)
+    metrics = _solved_under_attack(group, solves) | _signs(group, evaluation)
     return [Record.of_attack(group.model.name, cell, lost[cell], metrics) for cell in group.cells]
+
+
+def _signs(group: Group, evaluation: RobustEval[Cell]) -> dict[str, float]:
+    """Metrics: the shares of the attacked images with each of the SIGNS of masked gradients, where there are any."""
+    counts = group.runtime.sum(torch.tensor([float(evaluation.signs[name]) for name in ("images", *SIGNS)])).tolist()
+    return {name: count / counts[0] for name, count in zip(SIGNS, counts[1:], strict=True) if count}
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:

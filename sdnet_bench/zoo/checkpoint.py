@@ -15,7 +15,7 @@ from torch import nn
 from ..backbones import build, is_code
 from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import ModelError, UsageError
+from ..errors import ModelError, UsageError, listed
 from ..files import make_folder, replacing
 from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_shards, write_weights
 
@@ -37,8 +37,8 @@ class Model:
 def read_model(folder: Path, *, run_code: bool = False) -> Model:
     """Builds the network of `config.json` and loads the weights of the folder.
 
-    A `ModelError` where a file is missing or damaged, or where the configuration names a Python file and `run_code` is
-    False.
+    A `ModelError` where a file is missing or damaged, where weights are not finite, or where the configuration names a
+    Python file and `run_code` is False.
     """
     config, files = ModelConfig.read(folder), weight_files(folder)
     if is_code(config.backbone.name) and not run_code:
@@ -56,8 +56,17 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None
+    _check_finite(net, files[0])
     trained_lambda = get_lambda(net) if csc_layers(net) else None
     return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
+
+
+def _check_finite(net: nn.Module, where: Path) -> None:
+    """Raises a `ModelError` for weights that are NaN or infinite."""
+    bad = [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]
+    if bad:
+        hint = "Train it anew, at a lower learning rate."
+        raise ModelError(f"{where}: weights are not finite: {listed(bad, 3)}", hint=hint)
 
 
 def run_folder(runs_dir: Path, name: str) -> Path:
@@ -92,8 +101,10 @@ def write_model(
 ) -> Model:
     """Writes recipe or origin, then weights, then configuration; each file is written atomically.
 
-    With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size.
+    With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size. A
+    `ModelError` where weights are not finite.
     """
+    _check_finite(net, folder)
     with replacing(folder / (RECIPE if isinstance(made, Recipe) else ORIGIN)) as path:
         path.write_text(_described(made), encoding="utf-8")
     write_weights(folder, net) if shard is None else write_shards(folder, net, shard)
