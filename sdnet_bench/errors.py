@@ -83,6 +83,12 @@ class UsageError(BenchError):
     exit_status = 2
 
 
+def check_size(what: str, size: int, most: int) -> None:
+    """Raises a `UsageError` for a size below 1 or above `most`."""
+    if not 1 <= size <= most:
+        raise UsageError(f"{what} out of range", expected=f"1 to {most:,}", got=size)
+
+
 class UnknownNameError(UsageError):
     """`name` is not among the `known` names of a `kind`."""
 

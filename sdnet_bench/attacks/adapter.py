@@ -31,7 +31,7 @@ def check_attack(attack: Attack) -> None:
     check_call(attack, "(victim, images, labels, setting, restart)", *range(5))
 
 
-ATTACKS: Registry[Attack] = Registry("attack", check_attack, reserved=("autoattack",))
+ATTACKS: Registry[Attack] = Registry("attack", check_attack, reserved=("autoattack", "autoattack-few"))
 NORMS = {"linf": "Linf", "l2": "L2"}
 TARGETED = ("apgd-t", "fab-t")
 """Attacks with one target class per restart."""

@@ -29,10 +29,6 @@ class Adversarials:
     """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network; `last` for the others."""
     finished: bool
     """Whether the attack ran to its end; if not, only the images in `fallen` have a result."""
-    gradient: Tensor
-    """`(N,)`: largest absolute entry of all gradients that the attack saw; -1 where it saw none."""
-    saturated: Tensor
-    """`(N,)` bool: for which images the network returned probabilities instead of logits."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +73,13 @@ def craft(
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         try:
             last = ATTACKS[setting.name](victim, images, labels, setting, run.restart).detach()
-        finally:  # an attack may fail for what is not finite
+        finally:
             victim.check()
-    signs = victim.gradient, victim.saturated
     if last is None:
-        return Adversarials(victim.adversarial, victim.fallen, victim.adversarial, False, *signs)
+        return Adversarials(victim.adversarial, victim.fallen, victim.adversarial, finished=False)
     _check(setting, images, last)
     first = last.where(~victim.fallen.view(-1, 1, 1, 1), victim.adversarial)
-    return Adversarials(last, victim.fallen, first, True, *signs)
+    return Adversarials(last, victim.fallen, first, finished=True)
 
 
 def _check(setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:

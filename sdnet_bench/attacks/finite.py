@@ -11,8 +11,8 @@ from ..errors import UsageError, not_finite
 def logits_of(net: nn.Module, images: Tensor) -> Tensor:
     """Logits `(N, classes)` float32 of images `(N, 3, H, W)` in [0, 1], without waiting for the device.
 
-    All logits of an image are NaN where one is not finite, or where the largest minus the smallest is not. A
-    `UsageError` where the network returns something else than a tensor.
+    Those of an image are NaN where one of them, or the largest minus the smallest, is not finite. A `UsageError` where
+    the network does not return a tensor.
     """
     logits = net(images)
     if not isinstance(logits, Tensor):
@@ -24,8 +24,7 @@ def logits_of(net: nn.Module, images: Tensor) -> Tensor:
         )
     logits = logits.float()
     values = logits.detach()
-    spread = values.amax(1, keepdim=True) - values.amin(1, keepdim=True)
-    return logits.where(spread.isfinite(), torch.nan)
+    return logits.where((values.amax(1, True) - values.amin(1, True)).isfinite(), torch.nan)
 
 
 def finite(values: Tensor, what: str) -> Tensor:
@@ -33,13 +32,3 @@ def finite(values: Tensor, what: str) -> Tensor:
     if count := int((~values.isfinite()).sum()):
         raise not_finite(what, count, len(values))
     return values
-
-
-def largest_entries(gradients: Tensor) -> Tensor:
-    """`(N,)`: largest absolute entry of each image's gradient; 0 where there is no gradient, NaN where one is NaN."""
-    return gradients.detach().abs().flatten(1).amax(1).float()
-
-
-def are_probabilities(logits: Tensor) -> Tensor:
-    """`(N,)` bool: whether the logits of an image are probabilities, of which attacks see too small a gradient."""
-    return (logits.amin(1) >= 0) & ((logits.sum(1) - 1).abs() < 1e-3)

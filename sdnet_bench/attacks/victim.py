@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import not_finite
 from ..records import Threat
 from .draws import ImageDraws
-from .finite import are_probabilities, largest_entries, logits_of
+from .finite import logits_of
 from .threat import allows
 
 MARGIN = 1e-4
@@ -25,8 +26,6 @@ class Abandoned(Exception):  # noqa: N818, it is no error
 
 class Victim(nn.Module):
     """Maps images to logits, both contiguous, and records the first iterate that fools the network for each image.
-
-    A `ModelError` where logits or gradients are not finite, at the latest from `check`.
 
     Args:
         net: the attacked network, in eval mode.
@@ -45,48 +44,40 @@ class Victim(nn.Module):
         self._clean, self._labels, self._threat = clean, labels, threat
         self._patience = patience
         self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-        self.saturated, self._lost = torch.zeros_like(self.fallen), torch.zeros_like(self.fallen)
-        self.gradient = torch.full(labels.shape, -1.0, device=labels.device)
-        """`(N,)`: largest absolute entry of the gradients of each image so far; -1 where there was none yet."""
         self.adversarial = clean.clone()
         """For each image in `fallen` the first iterate that fooled the network."""
+        self._lost = dict[str, Tensor]()
+        """The largest number of images in a batch whose logits or gradients were not finite, by name."""
 
     def forward(self, images: Tensor) -> Tensor:
-        logits, rows = self._classified(images)
-        if len(rows):
-            self._watch(rows, images.detach(), logits.detach())
+        logits = self.logits(images)
+        if len(images) == len(self.draws.rows):
+            self._watch(images.detach(), logits.detach())
         return logits
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` float32, without recording fooled images."""
-        return self._classified(images)[0]
+        seen = ChannelsLast.apply(images)
+        if seen.requires_grad:
+            seen.register_hook(partial(self._count_lost, "gradients"))
+        logits = logits_of(self.net, seen)
+        self._count_lost("logits", logits.detach())
+        return logits
 
     def check(self) -> None:
-        """Raises a `ModelError` where logits or gradients of an image were not finite; waits for the device."""
-        for what, lost in {"logits": self._lost, "gradients": ~self.gradient.isfinite()}.items():
-            if count := int(lost.sum()):
-                raise not_finite(what, count, len(lost))
+        """Raises a `ModelError` where logits or gradients were not finite; waits for the device."""
+        for what, count in self._lost.items():
+            if int(count):
+                raise not_finite(what, int(count), len(self.fallen))
 
-    def _classified(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits of images and their rows in the batch; no rows where these are not all that are worked on."""
-        rows, seen = self.draws.rows.to(images.device), ChannelsLast.apply(images)
-        logits = logits_of(self.net, seen)
-        if len(images) != len(rows):
-            return logits, rows[:0]
-        self._lost[rows] |= logits[:, 0].isnan()
-        self.saturated[rows] |= are_probabilities(logits.detach())
-        if seen.requires_grad:
-            seen.register_hook(lambda gradient: self._feel(rows, gradient))
-        return logits, rows
+    def _count_lost(self, what: str, values: Tensor) -> None:
+        lost = (~values.isfinite()).flatten(1).any(1).sum()
+        self._lost[what] = lost.maximum(self._lost.get(what, lost))
 
-    def _feel(self, rows: Tensor, gradient: Tensor) -> None:
-        self.gradient[rows] = self.gradient[rows].maximum(largest_entries(gradient))
-
-    def _watch(self, rows: Tensor, images: Tensor, logits: Tensor) -> None:
-        lost = self._lost | ~self.gradient.isfinite()
-        at = (lost[rows] | (_leads(logits, self._labels[rows]) & ~self.fallen[rows])).nonzero().flatten()
-        if len(at):  # only then: it waits for the device
-            self.check()
+    def _watch(self, images: Tensor, logits: Tensor) -> None:
+        rows = self.draws.rows.to(images.device)
+        at = (_leads(logits, self._labels[rows]) & ~self.fallen[rows]).nonzero().flatten()
+        self.check()  # after nonzero has waited for the device
         allowed = allows(self._threat, self._clean[rows[at]], images[at]).to(images.device)
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from ..attacks.finite import finite, largest_entries, logits_of
 from ..attacks.gradients import other_gradients
 from ..attacks.surrogates import surrogate
 from ..config import Verdict
-from ..csc import csc_layers, using_lambda
-from ..engine.evaluate import BATCH_SIZE, evaluate
+from ..csc import csc_layers
+from ..engine.evaluate import evaluate
 from ..records import AttackSetting, Record
 from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
-from ..studies.adversarial import SOME_ZERO
-from ..studies.codes import watching
+from ..studies.adversarial import SOME_ZERO, Health, probe
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import union_attacks
 from .verdict import Check, CheckResult
 
 MANY_ZERO = 10.0
-"""Share (%) of images without a gradient above which C7 fails. AutoAttack warns of a single image."""
+"""Share (%) of images without a gradient above which C7 fails."""
 DLR = 1.0
 """Points by which the DLR loss may be stronger than the cross-entropy (Croce & Hein, 2020)."""
 SURROGATE = 0.5
@@ -47,26 +40,14 @@ SURROGATES = Check(
 )
 
 
-@dataclass(frozen=True)
-class Health:
-    """Gradients, codes and logits of the network at one lambda, on clean images."""
-
-    lambda_: float | None
-    zero_gradients: float
-    """Share (%) of images whose gradient of the cross-entropy is zero in every pixel."""
-    zero_codes: float | None
-    """Share (%) of zero entries in all sparse codes; None without CSC-layers."""
-    logit_scale: float
-    """Mean over images of the largest logit minus the mean logit."""
-
-
 def check_health(scope: Scope) -> CheckResult:
     """C7: gradients are measured without records; APGD is on record."""
     lambdas = [scope.bench.model.trained_lambda, scope.tuned, *scope.grid[::EVERY]]
-    found = [probe(scope, lambda_) for lambda_ in sorted({at for at in lambdas if at is not None})]
+    asked: list[float | None] = sorted({at for at in lambdas if at is not None}) or [None]
+    found = [probe(scope.bench, scope.images, at) for at in asked]
     attacks = union_attacks(scope)
     counted = {scope.bench.model.trained_lambda, scope.tuned}
-    return judge_health(found or [probe(scope, None)], counted, attacks["apgd-ce"], attacks.get("apgd-dlr"))
+    return judge_health(found, counted, attacks["apgd-ce"], attacks.get("apgd-dlr"))
 
 
 def judge_health(found: Sequence[Health], counted: set[float | None], ce: Record, dlr: Record | None) -> CheckResult:
@@ -103,28 +84,6 @@ def _says_scale(found: Sequence[Health]) -> str:
         f"to {last.zero_codes:.0f} %, the lead of the largest logit over the mean from {first.logit_scale:.1f} "
         f"to {last.logit_scale:.1f}"
     )
-
-
-def probe(scope: Scope, lambda_: float | None) -> Health:
-    """Measures gradients, codes and logits of the clean test images at one lambda."""
-    net, runtime = scope.bench.model.net.eval(), scope.runtime
-    lost, scales, codes = [], [], list[Tensor]()
-    layers = dict(enumerate(csc_layers(net)))
-    with using_lambda(net, lambda_), watching(layers, lambda _, code: codes.append((code == 0).float().mean())):
-        for batch in scope.split.batches(BATCH_SIZE, runtime.device):
-            gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
-            lost.append(finite(largest_entries(gradient), "gradients") == 0)
-            scales.append(logits.amax(1) - logits.mean(1))
-    zeros = 100 * float(torch.stack(codes).mean()) if codes else None
-    return Health(lambda_, 100 * float(torch.cat(lost).float().mean()), zeros, float(torch.cat(scales).mean()))
-
-
-def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
-    pixels = pixels.requires_grad_(True)
-    logits = logits_of(net, pixels)
-    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
-    return gradient, logits.detach()
 
 
 def check_surrogates(scope: Scope) -> CheckResult:

@@ -59,7 +59,7 @@ def _attack(record: Record, attack: AttackSetting) -> dict[str, Any]:
 
     restarts = f" x {attack.restarts}" if attack.restarts > 1 else ""
     return {
-        "attack": f"{attack.title} {attack.steps}{restarts}",
+        "attack": f"{attack.name} {attack.steps}{restarts}",
         "norm": attack.norm,
         "eps": show_eps(attack.eps),
         "protocol": _attacked(record)["protocol"] or (record.inference.defence or "")[:12] or None,

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, not_finite
-from .layer import CSCConv2d, check_lambda, check_steps
+from ..errors import UsageError, check_size, not_finite
+from .layer import MOST_STEPS, CSCConv2d, check_lambda
 
 
 def csc_layers(net: nn.Module) -> list[CSCConv2d]:
@@ -72,7 +72,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     """Sets lambda in every CSC-layer; it takes effect at the next `forward`.
 
     `value` is a number, or a tensor `(N,)` with one lambda per image of the batches that follow. A `UsageError` where
-    it is not finite or below 0, or the network has no CSC-layers; a `ModelError` where lambdas of images are not finite.
+    it is below 0 or not finite, or the network has no CSC-layers; a `ModelError` where lambdas of images are not finite.
     """
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if wanted.ndim > 1 or not bool((wanted.isfinite() & (wanted >= 0)).all()):
@@ -105,9 +105,9 @@ def feeding_lambda(net: nn.Module, lambdas: Tensor) -> AbstractContextManager[No
 
 
 def using_steps(net: nn.Module, steps: int | None) -> AbstractContextManager[None]:
-    """Sets the FISTA iterations of every CSC-layer inside a block; None changes nothing. See `check_steps`."""
+    """Sets the FISTA iterations of every CSC-layer inside a block; None changes nothing."""
     if steps is not None:
-        check_steps(steps)
+        check_size("FISTA iterations", steps, MOST_STEPS)
     return holding("steps", [] if steps is None else [(layer, steps) for layer in require_csc_layers(net)])
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import UsageError
+from ..errors import UsageError, check_size
 from .operators import Dictionary, project_to_unit_norm
 from .solvers import Lasso, nonnegative_soft_threshold, soft_threshold, solve
 from .spectrum import MARGIN, power_iteration
 
 MOST_STEPS = 10_000
-"""Largest number of FISTA iterations: its error falls with their square, so it is below float32 long before."""
+"""Largest number of FISTA iterations: their error falls with their square, far below that of float32."""
 LARGEST_KERNEL = 256
 """Largest side of a patch, and largest stride; the power iteration works on an image of 31 strides and a patch."""
 
@@ -29,18 +29,11 @@ def check_lambda(value: float) -> float:
 
 def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
     """Raises a `UsageError` for arguments of a layer that are out of range."""
-    if kernel_size % 2 == 0 or not 1 <= kernel_size <= LARGEST_KERNEL:
-        expected = f"an odd kernel size up to {LARGEST_KERNEL}"
-        raise UsageError("a patch around a pixel has a centre", expected=expected, got=kernel_size)
-    if not 1 <= stride <= LARGEST_KERNEL:
-        raise UsageError("stride out of range", expected=f"1 to {LARGEST_KERNEL}", got=stride)
-    check_steps(steps)
-
-
-def check_steps(steps: int) -> None:
-    """Raises a `UsageError` for a number of FISTA iterations out of range."""
-    if not 1 <= steps <= MOST_STEPS:
-        raise UsageError("FISTA iterations out of range", expected=f"1 to {MOST_STEPS:,}", got=steps)
+    if kernel_size % 2 == 0:
+        raise UsageError("a patch around a pixel has a centre", expected="an odd kernel size", got=kernel_size)
+    check_size("kernel size", kernel_size, LARGEST_KERNEL)
+    check_size("stride", stride, LARGEST_KERNEL)
+    check_size("FISTA iterations", steps, MOST_STEPS)
 
 
 @dataclass(frozen=True)
@@ -94,6 +87,7 @@ class CSCConv2d(nn.Module):
     ) -> None:
         super().__init__()
         check_geometry(kernel_size if padding is None else 1, stride, steps)
+        check_size("kernel size", kernel_size, LARGEST_KERNEL)
         if padding is not None and not 0 <= padding < kernel_size:
             raise UsageError("padding out of range", expected=f"0 to {kernel_size - 1}", got=padding)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size

@@ -53,10 +53,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured.
-
-    `correct` is that of `correctness`.
-    """
+    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured."""
 
     correct: list[Tensor]
     residual: list[Tensor] | None = None
@@ -79,18 +76,16 @@ class Accumulator:
         if self.convergence is not None and convergence is not None:
             self.convergence.append(convergence)
 
-    def result(self, total: int, runtime: Runtime, at: str = "") -> EvalResult:
-        """The result of all processes for a split of `total` images; `at` says in errors at which lambda.
-
-        A `ModelError` where something is not finite.
-        """
-        correct = gather(self.correct, total, runtime, f"logits{at}")
+    def result(self, choice: Choice, total: int, runtime: Runtime) -> EvalResult:
+        """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
+        at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
+        correct = gather(self.correct, total, runtime, f"logits{at}").numpy().astype(bool)
         residual, lambda_ = (
             None if parts is None else gather(parts, total, runtime, what).double().numpy()
-            for parts, what in ((self.residual, "residuals"), (self.lambda_, "lambdas"))
+            for what, parts in (("residuals", self.residual), ("lambdas", self.lambda_))
         )
         solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)
-        return EvalResult(correct.numpy().astype(bool), residual, lambda_, solved)
+        return EvalResult(correct, residual, lambda_, solved)
 
 
 def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) -> Convergence:
@@ -117,10 +112,7 @@ def evaluate(
     """Classifies a split for each choice of lambda, and measures residuals at the network's own lambda.
 
     The network, on the runtime's device, is put into eval mode. Each batch is transformed once for all choices. `task`
-    is advanced by one for every image and choice.
-
-    Raises:
-        ModelError: logits, residuals or chosen lambdas are not finite.
+    is advanced by one for every image and choice. A `ModelError` where logits, residuals or lambdas are not finite.
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
@@ -129,11 +121,7 @@ def evaluate(
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
             _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
             (task or Task()).advance(len(batch.labels) * len(found))
-    return {choice: each.result(len(split), runtime, _at(choice)) for choice, each in found.items()}
-
-
-def _at(choice: Choice) -> str:
-    return f" at lambda {choice:g}" if isinstance(choice, float | int) else ""
+    return {choice: each.result(choice, len(split), runtime) for choice, each in found.items()}
 
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
@@ -166,19 +154,16 @@ def _score(
 def is_correct(
     net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
 ) -> Tensor:
-    """`(N,)` bool: which images `(N, 3, H, W)` in [0, 1] the network classifies correctly at a lambda.
-
-    A `ModelError` where its logits are not finite.
-    """
+    """`correctness` as `(N,)` bool; a `ModelError` where logits are not finite."""
     return finite(correctness(net, pixels, labels, lambda_, runtime), "logits").bool()
 
 
 def correctness(
     net: nn.Module, pixels: Tensor, labels: Tensor, lambda_: float | Tensor | None, runtime: Runtime
 ) -> Tensor:
-    """`(N,)` float32: 1 for images that the network classifies correctly, 0 for others, NaN where its logits are.
+    """`(N,)`: 1 for images `(N, 3, H, W)` in [0, 1] that the network classifies correctly at a lambda, 0 for others.
 
-    Unlike `is_correct` it does not wait for the device.
+    NaN where its logits are not finite; nothing waits for the device.
     """
     with using_lambda(net, lambda_), runtime.autocast():
         logits = logits_of(net, pixels)
@@ -202,10 +187,7 @@ def shard(split: Split, runtime: Runtime) -> Split:
 
 
 def gather(parts: Sequence[Tensor], total: int, runtime: Runtime, what: str) -> Tensor:
-    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split.
-
-    A `ModelError` where they are not finite; `what` they are.
-    """
+    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split; all are finite."""
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     values = torch.zeros(total)
     if parts:

@@ -8,9 +8,9 @@ not depend on its batch, so this changes outcomes only by rounding errors.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
 from typing import Generic, TypeVar
 
@@ -36,14 +36,11 @@ PATIENCE = 0.25
 
 SUITES: dict[str, tuple[tuple[str, int], ...]] = {
     "autoattack": (("apgd-ce", 1), ("apgd-t", 9), ("fab-t", 9), ("square", 1)),
+    "autoattack-few": (("apgd-ce", 1), ("fab-t", 9), ("square", 1)),
 }
-"""Attacks that consist of other attacks with their restarts; AutoAttack is "standard" of Croce & Hein (2020)."""
+"""Attacks that consist of other attacks with their restarts; AutoAttack is "standard" of Croce & Hein (2020).
 
-LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
-"""Least number of classes for which an attack is defined; two for those not listed."""
-
-SIGNS = ("zero_gradients", "probabilities")
-"""Signs of masked gradients: every gradient of an image is zero; the network returns probabilities, not logits."""
+"autoattack-few" is AutoAttack for two or three classes, where apgd-t is not defined."""
 
 QUERIES = 50
 """Queries of a random search per iteration of a suite: 5,000 for 100 iterations."""
@@ -56,8 +53,6 @@ def attack_runs(setting: AttackSetting, num_classes: int) -> list[AttackRun]:
     """The runs of an attack, in order."""
     found = []
     for name, restarts in SUITES.get(setting.name, ((setting.name, setting.restarts),)):
-        if setting.members and name not in setting.members:
-            continue
         steps = setting.steps * (QUERIES if name == "square" and setting.name in SUITES else 1)
         part = setting.model_copy(update={"name": name, "steps": steps})
         targets = min(restarts, num_classes - 1)  # a targeted attack has a wrong class for each restart
@@ -77,7 +72,6 @@ class RobustEval(Generic[Key]):
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
         keep: called with the adversarial images of every batch.
-        signs: how many images the first run attacked in this process ("images"), and how many have each of the SIGNS.
     """
 
     net: nn.Module
@@ -89,7 +83,6 @@ class RobustEval(Generic[Key]):
     rule: LambdaRule | None = None
     seed: int = 0
     keep: Keep | None = None
-    signs: Counter[str] = field(default_factory=Counter)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
         """One run of the attack on a batch of remaining images."""
@@ -105,12 +98,6 @@ class RobustEval(Generic[Key]):
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
         """For every scorer, which images `last` fools; for `own`, which images `first` fools."""
         return [(~scorer(first if key == self.own else last, batch)).tolist() for key, scorer in self.scorers.items()]
-
-    def count_signs(self, made: Adversarials, ended: Sequence[bool]) -> None:
-        """Adds the images of a batch that have `ended` to `signs`."""
-        for name, seen in zip(SIGNS, (made.gradient == 0, made.saturated), strict=True):
-            self.signs[name] += sum(compress(seen.tolist(), ended))
-        self.signs["images"] += sum(ended)
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
@@ -197,8 +184,6 @@ def _run(
     made = evaluation.attack(run, batch)
     broken = evaluation.broken(batch, made.first, made.last)
     ended = [made.finished or fallen for fallen in made.fallen.tolist()]
-    if number == 1:
-        evaluation.count_signs(made, ended)
     if evaluation.keep:
         lost_to = dict(zip(evaluation.scorers, state.lost_to[:, places], strict=True))
         stood = True if evaluation.own is None else lost_to[evaluation.own] <= 0

@@ -24,7 +24,7 @@ from ..version import __version__
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
-"""Names of precisions, with the type of matrix products; tf32 is float32 with 10 bits of mantissa in products."""
+"""Type of matrix products by name; tf32 is float32 with 10 bits of mantissa in products, on CUDA."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,13 @@ class Runtime:
 
     device: torch.device
     precision: str = "float32"
-    """That of matrix products and convolutions, a name of PRECISIONS; weights stay float32."""
+    """The type of matrix products, a name of PRECISIONS; weights stay float32."""
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
         """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there.
 
-        From then on float32 is IEEE arithmetic in this process, or TF32 if that is the precision (PyTorch's default for
-        convolutions on CUDA).
+        From then on float32 is IEEE arithmetic in this process, or TF32 if that is the precision; see `computing`.
         """
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
@@ -67,18 +66,19 @@ class Runtime:
         return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """A context in which matrix products have the type of the precision."""
+        """A context in which matrix products use the precision of the runtime."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """A block in which float32 is TF32 if that is the precision, and IEEE if not; restored when it ends."""
-        before = _allow_tf32(self.precision == "tf32")
+        """A block in which float32 on CUDA is IEEE arithmetic, or TF32 if that is the precision."""
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        _allow_tf32(self.precision == "tf32")
         try:
             yield
         finally:
-            _allow_tf32(*before)
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
     @cached_property
     def processes(self) -> PartialState:
@@ -126,12 +126,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _allow_tf32(products: bool, convolutions: bool | None = None) -> tuple[bool, bool]:
-    """Allows or forbids TF32 on CUDA; returns what it was."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = products
-    torch.backends.cudnn.allow_tf32 = products if convolutions is None else convolutions
-    return before
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

@@ -140,7 +140,7 @@ class Robustness:
 
     def members(self, classifier: InferenceChoice) -> str:
         """The attacks in the union of a classifier: "autoattack (matched), pgd (transfer, matched)"."""
-        made = {(_attack(record).title, record.cell.protocol) for record in self._on(classifier)}
+        made = {(_attack(record).name, record.cell.protocol) for record in self._on(classifier)}
         attacks = {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
         return ", ".join(f"{name} ({', '.join(by)})" for name, by in attacks.items())
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_serializer, model_validator
 
 from ..config import Frozen
 from ..errors import UnknownNameError, UsageError
@@ -102,19 +102,6 @@ class AttackSetting(Frozen):
     """Gradient of the solved layers of the attacked network, where it is not their own."""
     revision: int = 1
     """Version of the attack code (`REVISION`); records of older versions are measured again."""
-    members: tuple[str, ...] | None = None
-    """The attacks of a suite that are defined for the classes of the images; None for all of them."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_all_members(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields, without `members` where it is None, as in the keys of records from before there were any."""
-        content: dict[str, Any] = fields(self)
-        return content if self.members else {name: value for name, value in content.items() if name != "members"}
-
-    @property
-    def title(self) -> str:
-        """The name, with the members of a suite that is not whole."""
-        return f"{self.name} of {' + '.join(self.members)}" if self.members else self.name
 
     @property
     def threat(self) -> Threat:

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..attacks import ATTACKS
-from ..csc import csc_layers
-from ..engine.robust import LEAST_CLASSES, SIGNS, SUITES
-from ..errors import ModelError, UnknownNameError, UsageError
+from ..attacks.finite import finite, logits_of
+from ..csc import csc_layers, using_lambda
+from ..engine.evaluate import BATCH_SIZE
+from ..engine.robust import SUITES
+from ..errors import ModelError, UnknownNameError, check_size
 from ..records import (
     REVISION,
     UNKNOWN,
@@ -31,6 +38,7 @@ from ..records import (
 )
 from ..records.statistics import best_lambda
 from .algorithm1 import PerImage, full_grid, require_fits
+from .codes import watching
 from .workbench import Workbench
 
 RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -38,7 +46,7 @@ RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 MOST_STEPS, MOST_RESTARTS = 100_000, 1000
 """Largest numbers of steps and restarts; Auto-PGD keeps the losses of all steps, 300 MB for a batch of 250."""
 SOME_ZERO = 1.0
-"""Share (%) of images without a gradient, or with probabilities in the place of logits, above which it is said."""
+"""Share (%) of images without a gradient from which on it is said. AutoAttack warns of a single image."""
 USABLE = 0.9
 """A lambda is usable if clean accuracy is at least this share of clean accuracy at lambda_0."""
 
@@ -49,18 +57,17 @@ def attack_setting(
     """An attack with its default or the given budget; the step size of PGD is 2.5 eps / steps (Madry et al., 2018)."""
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
-    for what, size, most in (("steps", steps, MOST_STEPS), ("restarts", restarts, MOST_RESTARTS)):
-        if size is not None and not 0 < size <= most:
-            raise UsageError(f"{what} out of range", expected=f"1 to {most:,}", got=size)
     usual_steps, usual_restarts = usual_budget(name)
-    steps = steps or usual_steps
+    steps, restarts = steps or usual_steps, restarts or usual_restarts
+    check_size("steps", steps, MOST_STEPS)
+    check_size("restarts", restarts, MOST_RESTARTS)
     return AttackSetting(
         name=name,
         norm=threat.norm,
         eps=threat.eps,
         steps=steps,
         step_size=2.5 * threat.eps / steps if name == "pgd" else None,
-        restarts=restarts or usual_restarts,
+        restarts=restarts,
         revision=REVISION,
     )
 
@@ -88,7 +95,7 @@ def run_attack(
     if not csc_layers(bench.model.net):
         if set(protocols) != {"matched"}:
             bench.progress.note(f"{bench.model.name} has no lambda: matched is the only protocol")
-        return warned(bench, bench.measure(matched_cells(bench, setting, images, [None]), title, save=save))
+        return bench.measure(matched_cells(bench, setting, images, [None]), title, save=save)
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
@@ -98,46 +105,80 @@ def run_attack(
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
         records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
-    unique = {record.cell.key: record for record in records}  # at lambda_0 transfer and matched are one
-    return warned(bench, list(unique.values()))
+    return list({record.cell.key: record for record in records}.values())  # at lambda_0 transfer and matched are one
 
 
 def for_classes(bench: Workbench, setting: AttackSetting) -> AttackSetting:
-    """The attack on the classes of the data: a suite without those of its attacks that need more classes."""
-    classes, whole = bench.dataset.num_classes, [name for name, _ in SUITES.get(setting.name, ())]
-    members = tuple(name for name in whole if classes >= LEAST_CLASSES.get(name, 2))
-    if len(members) == len(whole):
+    """The attack; for AutoAttack on fewer than four classes "autoattack-few"."""
+    if setting.name != "autoattack" or bench.dataset.num_classes > 3:
         return setting
-    left_out = ", ".join(name for name in whole if name not in members)
-    bench.progress.note(f"{setting.name} without {left_out}, which is not defined for {classes} classes")
-    return setting.model_copy(update={"members": members})
+    bench.progress.note(f"autoattack-few: apgd-t is not defined for {bench.dataset.num_classes} classes")
+    return setting.model_copy(update={"name": "autoattack-few"})
 
 
-def warned(bench: Workbench, records: list[Record]) -> list[Record]:
-    """The records, after a warning of signs that the attack saw no gradient."""
-    hints = {
-        "zero_gradients": "every gradient was zero, so the attack had no direction",
-        "probabilities": "the network returns probabilities, which hide gradients: return logits, without softmax",
-    }
-    for sign in SIGNS:
-        share = 100 * max((record.metrics.get(sign, 0.0) for record in records), default=0.0)
+@dataclass(frozen=True)
+class Health:
+    """Gradients, codes and logits of the network at one lambda, on clean images."""
+
+    lambda_: float | None
+    zero_gradients: float
+    """Share (%) of images whose gradient of the cross-entropy is zero in every pixel."""
+    zero_codes: float | None
+    """Share (%) of zero entries in all sparse codes; None without CSC-layers."""
+    logit_scale: float
+    """Mean over images of the largest logit minus the mean logit."""
+    probabilities: float = 0.0
+    """Share (%) of images whose logits are probabilities: the network ends in a softmax."""
+
+
+def probe(bench: Workbench, images: Images, lambda_: float | None = None) -> Health:
+    """Measures gradients, codes and logits of clean images at one lambda; a `ModelError` where they are not finite."""
+    net, runtime = bench.model.net.eval(), bench.runtime
+    lost, scales, certain, codes = [], [], [], list[Tensor]()
+    layers = dict(enumerate(csc_layers(net)))
+    with using_lambda(net, lambda_), watching(layers, lambda _, code: codes.append((code == 0).float().mean())):
+        for batch in bench.split_of(images).batches(BATCH_SIZE, runtime.device):
+            gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
+            lost.append(finite(gradient.abs().flatten(1).amax(1), "gradients") == 0)
+            scales.append(logits.amax(1) - logits.mean(1))
+            certain.append((logits.amin(1) >= 0) & ((logits.sum(1) - 1).abs() < 1e-3))
+    no_gradient, scale, no_logits = (float(torch.cat(parts).float().mean()) for parts in (lost, scales, certain))
+    zeros = 100 * float(torch.stack(codes).mean()) if codes else None
+    return Health(lambda_, 100 * no_gradient, zeros, scale, 100 * no_logits)
+
+
+def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
+    pixels = pixels.requires_grad_(True)
+    logits = logits_of(net, pixels)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
+    return gradient, logits.detach()
+
+
+def warn_of_masking(bench: Workbench, limit: int) -> None:
+    """Notes the share of at most a batch of test images whose gradients no attack can follow, if it is large."""
+    images = bench.images("test", min(limit, BATCH_SIZE))
+    health, seen = probe(bench, images), len(bench.split_of(images))
+    for share, what in (
+        (health.zero_gradients, "have no gradient: attacks cannot see where to go"),
+        (health.probabilities, "have probabilities for logits, which hide gradients: take the softmax off the network"),
+    ):
         if share > SOME_ZERO:
-            what = f"warning: on {share:.1f} % of the attacked images {hints[sign]}"
-            bench.progress.note(f"{what}; the accuracy is too high. See `sdnet-bench audit {bench.model.name}`")
-    return records
+            bench.progress.note(f"warning: {share:.1f} % of {seen} test images {what}, and robust accuracy is too high")
 
 
 def sweep_eps(
     bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float] | None = None
 ) -> list[Record]:
     """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
-    setting, at = for_classes(bench, setting), list[float | None]([None])
+    setting = for_classes(bench, setting)
+    at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
         tuned = tune_lambda(bench, setting, bench.images("validation", images.limit), full_grid(bench, lambdas))
-        at = [*sorted({bench.trained_lambda, tuned})]
+        at = sorted({bench.trained_lambda, tuned})
     settings = [within(setting, threat) for threat in widening(setting.threat)]
     cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
-    return warned(bench, bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps"))
+    return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
 
 
 def widening(threat: Threat) -> list[Threat]:

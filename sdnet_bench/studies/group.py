@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..attacks import INPUT_TRANSFORMS
@@ -16,7 +15,7 @@ from ..csc import tuning, using_steps
 from ..data import Batch, Dataset, Noise, Split, stream_of
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
-from ..engine.robust import SIGNS, RobustEval, Scorer, robust_evaluate
+from ..engine.robust import RobustEval, Scorer, robust_evaluate
 from ..engine.runtime import Runtime
 from ..errors import ModelError
 from ..progress import Progress, Task
@@ -65,7 +64,7 @@ def measure_group(group: Group, task: Task) -> list[Record]:
         with using_steps(group.model.net, first.inference.steps), tuning(group.model.net, first.inference.layers):
             records = _attack(group, task) if first.attack else _evaluate(group, task)
     except ModelError as error:
-        under = f" under {first.attack.title} {first.attack.threat}" if first.attack else ""
+        under = f" under {first.attack.name} {first.attack.threat}" if first.attack else ""
         raise ModelError(f"{group.model.name} on {_named(first.images)}{under}: {error}") from None
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
     provenance = group.runtime.provenance() | {"precision": first.inference.precision, "seconds": seconds}
@@ -122,14 +121,8 @@ def _attack(group: Group, task: Task) -> list[Record]:
         lost = robust_evaluate(evaluation, group.split, journal=group.journal, task=task)
     if writer:
         _seal(group, writer, evaluation)
-    metrics = _solved_under_attack(group, solves) | _signs(group, evaluation)
+    metrics = _solved_under_attack(group, solves)
     return [Record.of_attack(group.model.name, cell, lost[cell], metrics) for cell in group.cells]
-
-
-def _signs(group: Group, evaluation: RobustEval[Cell]) -> dict[str, float]:
-    """Metrics: the shares of the attacked images with each of the SIGNS of masked gradients, where there are any."""
-    counts = group.runtime.sum(torch.tensor([float(evaluation.signs[name]) for name in ("images", *SIGNS)])).tolist()
-    return {name: count / counts[0] for name, count in zip(SIGNS, counts[1:], strict=True) if count}
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:

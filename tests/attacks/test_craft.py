@@ -133,12 +133,7 @@ def together(
     """The images at the places of `order`, in one batch; results in the old places."""
     crafted = craft(net, images[order], labels[order], at, order, **rest)
     back = torch.argsort(torch.tensor(order))
-    return Adversarials(
-        *(each[back] for each in (crafted.last, crafted.fallen, crafted.first)),
-        crafted.finished,
-        crafted.gradient[back],
-        crafted.saturated[back],
-    )
+    return Adversarials(crafted.last[back], crafted.fallen[back], crafted.first[back], crafted.finished)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -540,10 +540,10 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
 
 
 def test_an_honest_network_has_gradients(sdnet: Workbench) -> None:
-    found = probe(Scope(sdnet, THREAT, TINY), 0.1)
+    found = probe(sdnet, Scope(sdnet, THREAT, TINY).images, 0.1)
     assert found.zero_gradients == 0
     assert 0 < there(found.zero_codes) < 100
-    wide = probe(Scope(sdnet, THREAT, TINY), 1e6)
+    wide = probe(sdnet, Scope(sdnet, THREAT, TINY).images, 1e6)
     assert (wide.zero_gradients, wide.zero_codes) == (100, 100)
 
 
