@@ -43,7 +43,7 @@ SURROGATES = Check(
 def check_health(scope: Scope) -> CheckResult:
     """C7: gradients are measured without records; APGD is on record."""
     lambdas = [scope.bench.model.trained_lambda, scope.tuned, *scope.grid[::EVERY]]
-    asked: list[float | None] = sorted({at for at in lambdas if at is not None}) or [None]
+    asked: list[float | None] = [*sorted({at for at in lambdas if at is not None})] or [None]
     found = [probe(scope.bench, scope.images, at) for at in asked]
     attacks = union_attacks(scope)
     counted = {scope.bench.model.trained_lambda, scope.tuned}

@@ -20,13 +20,11 @@ from sdnet_bench.audit.adaptive import MeasuredResiduals, judge_batches, judge_p
 from sdnet_bench.audit.determinism import Behaviour, check_state, judge_state
 from sdnet_bench.audit.evidence import exceeds, on_same_network
 from sdnet_bench.audit.gradients import (
-    Health,
     accuracy_of_surrogate,
     check_health,
     check_surrogates,
     judge_health,
     judge_surrogates,
-    probe,
 )
 from sdnet_bench.audit.power import Runs, judge_power
 from sdnet_bench.audit.run import ask, measure_accuracies
@@ -46,7 +44,7 @@ from sdnet_bench.errors import UsageError
 from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Images, Inference, Record, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.records.statistics import unbroken
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.adversarial import Health, attack_setting, probe
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import write_model
 

@@ -46,6 +46,13 @@ def test_what_is_no_grid_is_refused_with_an_example(text: str) -> None:
         parse_lambdas(text)
 
 
+@pytest.mark.parametrize("text", ["0:1e9:0.1", "0:1:1e-12", "0:1001:1", "0:1e300:1", ",".join(map(str, range(1001)))])
+def test_a_grid_that_nobody_waits_for_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^a grid of more than 1,000 lambdas, expected 0\.1:1\.5:0\.1"):
+        parse_lambdas(text)
+    assert len(parse_lambdas("0:999:1")) == 1000
+
+
 @pytest.mark.parametrize("text", ["-0.1", "0.1,-0.1", "-0.5:0.5:0.5", "nan", "0.1,inf"])
 def test_a_grid_holds_no_impossible_lambda(text: str) -> None:
     with pytest.raises(UsageError, match=r"lambda out of range, expected a finite number >= 0"):

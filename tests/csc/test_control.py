@@ -27,7 +27,7 @@ from sdnet_bench.csc import (
     using_steps,
 )
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
-from sdnet_bench.errors import UsageError
+from sdnet_bench.errors import ModelError, UsageError
 
 Block = Callable[[nn.Module], AbstractContextManager[Any]]
 
@@ -72,12 +72,24 @@ def test_lambda_is_set_in_every_layer_and_read_without_the_noise_of_single_preci
 
 
 @pytest.mark.parametrize(
-    "value", [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor([0.1, float("nan")])]
+    "value", [-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]), torch.tensor(float("nan"))]
 )
 def test_lambdas_that_are_not_finite_and_positive_are_refused(net: nn.Sequential, value: float | Tensor) -> None:
     with pytest.raises(UsageError, match="lambda out of range, expected finite numbers >= 0"):
         set_lambda(net, value)
     assert get_lambda(net) == 0.1
+
+
+def test_lambdas_of_images_that_are_not_finite_are_counted(net: nn.Sequential) -> None:
+    with pytest.raises(ModelError, match="lambdas of 2 of 3 images are not finite"):
+        set_lambda(net, torch.tensor([float("inf"), 0.1, float("nan")]))
+
+
+def test_a_lambda_below_zero_that_came_with_the_weights_is_refused(net: nn.Sequential) -> None:
+    for layer in csc_layers(net):
+        layer.lambda_.fill_(-0.1)
+    with pytest.raises(UsageError, match="lambda out of range, expected a finite number >= 0, got -0.1"):
+        get_lambda(net)
 
 
 def test_a_matrix_of_lambdas_is_refused(net: nn.Sequential) -> None:
@@ -345,9 +357,9 @@ def test_borrowed_steps_are_those_of_the_block_and_are_given_back(net: nn.Sequen
     assert torch.equal(code, net(images))
 
 
-@pytest.mark.parametrize("steps", [0, -1])
-def test_less_than_a_step_is_refused(net: nn.Sequential, steps: int) -> None:
-    with pytest.raises(UsageError, match=f"needs a step to take, expected steps >= 1, got {steps}"):
+@pytest.mark.parametrize("steps", [0, -1, 10**9])
+def test_iterations_that_nobody_means_are_refused(net: nn.Sequential, steps: int) -> None:
+    with pytest.raises(UsageError, match=f"FISTA iterations out of range, expected 1 to 10,000, got {steps}"):
         using_steps(net, steps).__enter__()
     assert [layer.steps for layer in csc_layers(net)] == [2, 2]
 

@@ -192,7 +192,7 @@ def test_many_steps_solve_the_lasso(options: dict[str, Any]) -> None:
     torch.testing.assert_close(slopes[code > 0], torch.full_like(slopes[code > 0], 0.3), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel_size", [0, 2, 4, -1])
+@pytest.mark.parametrize("kernel_size", [0, 2, 4, -2])
 def test_a_kernel_without_a_centre_is_refused(kernel_size: int) -> None:
     with pytest.raises(UsageError, match=f"expected an odd kernel size, got {kernel_size}"):
         CSCConv2d(3, 8, kernel_size)
@@ -204,10 +204,20 @@ def test_a_padding_that_no_patch_reaches_over_is_refused(padding: int) -> None:
         CSCConv2d(3, 8, 4, padding=padding)
 
 
-@pytest.mark.parametrize("steps", [0, -1])
-def test_no_steps_are_refused(steps: int) -> None:
-    with pytest.raises(UsageError, match=f"expected steps >= 1, got {steps}"):
-        CSCConv2d(3, 8, steps=steps)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "FISTA iterations out of range, expected 1 to 10,000, got 0"),
+        ({"steps": 10**9}, "FISTA iterations out of range, expected 1 to 10,000, got 1000000000"),
+        ({"stride": 0}, "stride out of range, expected 1 to 256, got 0"),
+        ({"stride": 10**9}, "stride out of range, expected 1 to 256, got 1000000000"),
+        ({"kernel_size": 10**9 + 1}, "kernel size out of range, expected 1 to 256, got 1000000001"),
+        ({"kernel_size": 10**9, "padding": 0}, "kernel size out of range, expected 1 to 256, got 1000000000"),
+    ],
+)
+def test_sizes_that_nobody_means_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        CSCConv2d(3, 8, **options)  # type: ignore[arg-type]
 
 
 def test_printing_a_layer_tells_its_settings() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from found import there
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
 from sdnet_bench.data import Batch, Noise, Split
@@ -16,7 +16,7 @@ from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.engine import evaluate as module
 from sdnet_bench.engine.evaluate import EvalResult, LambdaRule, evaluate
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.errors import UsageError
+from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.studies.workbench import Workbench
 
 CPU = torch.device("cpu")
@@ -245,3 +245,62 @@ def test_a_network_without_csc_layers_takes_no_lambda_and_no_rule(
 ) -> None:
     with pytest.raises(UsageError, match="no CSC-layer"):
         evaluate(resnet.model.net, resnet.split("test", 10), runtime, lambdas=[choice])
+
+
+class Spoiled(nn.Module):
+    """A network that spoils images of some labels on the way in, `value` in the place of their first pixel."""
+
+    def __init__(self, net: nn.Module, first: Tensor, value: float) -> None:
+        super().__init__()
+        self.net, self.first, self.value = net, first, value
+
+    def forward(self, images: Tensor) -> Tensor:
+        spoil = (images[:, None] == self.first).flatten(2).all(2).any(1).view(-1, 1, 1, 1)
+        return self.net(images.where(~spoil, self.value))  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def three(split: Split) -> Tensor:
+    """The pixels of three images."""
+    (batch,) = split.subset([0, 7, 59]).batches(3, CPU)
+    return batch.images.float() / 255
+
+
+@pytest.mark.parametrize("batch_size", [20, 250])
+def test_logits_that_are_not_finite_are_no_class(
+    resnet: Workbench,
+    split: Split,
+    three: Tensor,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+) -> None:
+    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    with pytest.raises(ModelError, match=r"^logits of 3 of 60 images are not finite\. Look for"):
+        evaluate(Spoiled(resnet.model.net, three, torch.nan), split, runtime)
+    (batch,) = split.batches(60, CPU)
+    with pytest.raises(ModelError, match=r"^logits of 3 of 60 images"):
+        module.is_correct(Spoiled(resnet.model.net, three, torch.nan), batch.images / 255, batch.labels, None, runtime)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_at_one_lambda_is_said_with_it(
+    sdnet: Workbench, split: Split, three: Tensor, runtime: Runtime, value: float
+) -> None:
+    with pytest.raises(ModelError, match=r"^logits at lambda 0\.4 of 3 of 60 images are not finite"):
+        evaluate(Spoiled(sdnet.model.net, three, value), split, runtime, lambdas=[0.4])
+
+
+def test_residuals_and_lambdas_are_finite(sdnet: Workbench, split: Split, runtime: Runtime) -> None:
+    """The codes of a huge lambda are zero whatever the image, so the logits are finite."""
+    set_lambda(sdnet.model.net, 0.1)
+
+    def no_number(residual: Tensor, batch: Batch) -> Tensor:
+        return residual.where(batch.index != batch.index[0], torch.nan)
+
+    with pytest.raises(ModelError, match=r"^lambdas of 1 of 60 images are not finite"):
+        evaluate(sdnet.model.net, split, runtime, lambdas=[no_number])
+    layer: Any = csc_layers(sdnet.model.net)[0]
+    layer.residual = lambda image, code: torch.full_like(image, torch.inf)
+    with pytest.raises(ModelError, match=r"^residuals of 60 of 60 images are not finite"):
+        evaluate(sdnet.model.net, split, runtime)

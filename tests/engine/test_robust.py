@@ -336,6 +336,23 @@ def test_there_are_no_more_targets_than_wrong_classes() -> None:
     assert len(attack_runs(attack_setting(Threat("linf", 0.03), 5, 9, name="pgd"), 4)) == 9
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("norm", NORMS)
+def test_few_classes_have_the_attacks_that_are_defined_there(runtime: Runtime, classes: int, norm: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Flatten(), nn.Linear(54, classes)).eval()
+    images = torch.randint(256, (15, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    labels = net(images.float() / 255).argmax(1)
+    split = TensorSplit(images, labels, torch.arange(15), Augmentation())
+    setting = attack_setting(Threat(norm, 10 * MODERATE[norm]), 2, name="autoattack-few")
+    assert [run.setting.name for run in attack_runs(setting, classes)] == (
+        ["apgd-ce", *["fab-t"] * (classes - 1), "square"]
+    )
+    lost = robust_evaluate(evaluation(net, runtime, setting, num_classes=classes), split)[None]
+    assert set(lost) == {CLEAN, "apgd-ce", "fab-t", "square"}
+    assert not standing(lost).any()
+
+
 # going on after a crash
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def test_an_unknown_device_is_refused() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown precision, expected auto, float32, bfloat16, got float8"):
+    with pytest.raises(UsageError, match="unknown precision, expected auto, float32, tf32, bfloat16, got float8"):
         Runtime.create("cpu", "float8")
 
 
@@ -42,6 +44,37 @@ def test_bytes_become_pixels(runtime: Runtime) -> None:
 def test_precision_is_that_of_matrix_products(precision: str, dtype: torch.dtype) -> None:
     with Runtime.create("cpu", precision).autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.fixture
+def flags() -> Iterator[Callable[[], tuple[bool, bool]]]:
+    """PyTorch's own defaults on CUDA, where convolutions are TF32; reads what they are."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32, convolutions.allow_tf32 = False, True
+    yield lambda: (products.allow_tf32, convolutions.allow_tf32)
+    products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def test_float32_is_ieee_from_the_first_runtime_on(flags: Callable[[], tuple[bool, bool]]) -> None:
+    assert Runtime.create("cpu", "float32").provenance()["ieee"]
+    assert flags() == (False, False)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", False), ("tf32", True)])
+def test_a_precision_holds_for_a_block(flags: Callable[[], tuple[bool, bool]], precision: str, allowed: bool) -> None:
+    runtime = Runtime(torch.device("cpu"), precision)
+    with pytest.raises(ZeroDivisionError), runtime.computing():
+        assert flags() == (allowed, allowed)
+        raise ZeroDivisionError
+    assert flags() == (False, True)
+
+
+def test_tf32_is_a_precision_of_cuda_alone() -> None:
+    with pytest.raises(UsageError, match=r"cpu has no tf32, expected a CUDA device\. Take --precision float32"):
+        Runtime.create("cpu", "tf32")
+    with Runtime(torch.device("cuda"), "tf32").autocast():
+        assert not torch.is_autocast_enabled("cuda")
 
 
 def test_a_single_process_sums_to_itself(runtime: Runtime) -> None:

@@ -214,11 +214,14 @@ def test_a_card_says_which_machines_measured_what(measured: Workbench) -> None:
     assert all(f"in float32, torch {torch.__version__}" in line for line in lines if line)
 
 
-def test_float32_of_a_cuda_device_is_said_to_be_tf32(measured: Workbench) -> None:
-    def moved(record: Record, device: str) -> Record:
-        return record.model_copy(update={"provenance": record.provenance | {"device": device}})
+def test_float32_of_a_cuda_device_was_tf32_in_earlier_versions(measured: Workbench) -> None:
+    def moved(record: Record, device: str, dropped: str = "ieee") -> Record:
+        kept = {name: value for name, value in record.provenance.items() if name != dropped}
+        return record.model_copy(update={"provenance": kept | {"device": device}})
 
     found = read(measured)
     for device, is_told in {"NVIDIA H200": True, "mps arm64": False, "cpu x86_64": False}.items():
         text = card(measured.folder, replace(found, records=tuple(moved(each, device) for each in found.records)))
         assert ("TF32" in text) is is_told
+    now = replace(found, records=tuple(moved(each, "NVIDIA H200", "") for each in found.records))
+    assert "TF32" not in card(measured.folder, now)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.cli.options import check_protocols
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.robust import SUITES
-from sdnet_bench.errors import ModelError, RecordError
+from sdnet_bench.errors import ModelError, RecordError, UsageError
 from sdnet_bench.records import (
     CLEAN,
     NOISES,
@@ -40,9 +42,11 @@ from sdnet_bench.studies.adversarial import (
     matched_cells,
     protocol_cells,
     run_attack,
+    sweep_eps,
     transfer_cells,
     tune_lambda,
     usable_lambdas,
+    warn_of_masking,
     widening,
 )
 from sdnet_bench.studies.workbench import Workbench
@@ -106,6 +110,12 @@ def test_each_attack_has_its_usual_budget(name: str, steps: int, restarts: int) 
     assert (setting.step_size is None) == (name != "pgd")
     other = attack_setting(Threat("linf", 0.03), 7, 2, name=name)
     assert (other.steps, other.restarts) == (7, 2)
+
+
+@pytest.mark.parametrize("size", [{"steps": 10**9}, {"restarts": 10**9}, {"steps": -1}])
+def test_budgets_that_nobody_means_are_refused(size: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"(steps|restarts) out of range, expected 1 to 1[0-9,]+, got"):
+        attack_setting(Threat("linf", 0.1), **size)
 
 
 def test_every_attack_has_a_budget_and_a_name_of_its_own() -> None:
@@ -474,3 +484,63 @@ def test_records_that_cannot_be_written_cost_no_attack(resnet: Workbench, monkey
     (record,) = resnet.measure(cells, "room again")
     assert content([record]) == content(calls[:1])
     assert journals(resnet) == []
+
+
+# what a network hides from attacks
+
+
+class Wrapped(nn.Module):
+    """A network whose logits are changed."""
+
+    def __init__(self, net: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.change(images, self.net(images))
+
+
+def wrapped(bench: Workbench, change: Callable[[Tensor, Tensor], Tensor]) -> Workbench:
+    return replace(bench, model=replace(bench.model, net=Wrapped(bench.model.net, change)))
+
+
+def without_gradient_where_dark(images: Tensor, logits: Tensor) -> Tensor:
+    dark = images.mean((1, 2, 3)) < 0.3
+    return logits.detach().where(dark[:, None], logits)
+
+
+def test_the_share_of_images_without_a_gradient_is_told(resnet: Workbench, told: Any) -> None:
+    warn_of_masking(resnet, 40)
+    assert told.notes == []
+    (batch,) = resnet.split("test", 40).batches(40, torch.device("cpu"))
+    dark = int(((batch.images / 255).mean((1, 2, 3)) < 0.3).sum())
+    assert 0 < dark < 40
+    warn_of_masking(wrapped(resnet, without_gradient_where_dark), 40)
+    (note,) = told.notes
+    assert note.startswith(f"warning: {100 * dark / 40:.1f} % of 40 test images have no gradient")
+
+
+def test_probabilities_in_the_place_of_logits_are_told(resnet: Workbench, told: Any) -> None:
+    warn_of_masking(wrapped(resnet, lambda images, logits: logits.softmax(1)), 40)
+    (note,) = told.notes
+    assert note.startswith("warning: 100.0 % of 40 test images have probabilities for logits")
+    warn_of_masking(wrapped(resnet, lambda images, logits: (1e4 * logits).softmax(1)), 40)
+    assert any("have no gradient" in note for note in told.notes[1:])
+
+
+@pytest.mark.parametrize("run", [run_attack, sweep_eps])
+def test_autoattack_on_few_classes_is_on_record_as_what_it_is(
+    resnet: Workbench, told: Any, run: Callable[..., list[Record]]
+) -> None:
+    images = resnet.images("test", 4)
+    bench = wrapped(resnet, lambda images, logits: logits[:, :3])
+    bench.dataset = replace(bench.dataset, num_classes=3)
+    records = run(bench, attack_setting(Threat("linf", 0.3), 1, name="autoattack"), images)
+    assert {attack_of(record).name for record in records} == {"autoattack-few"}
+    assert "autoattack-few: apgd-t is not defined for 3 classes" in told.notes
+
+
+def test_an_error_of_an_attack_says_which_network_and_attack(resnet: Workbench) -> None:
+    bench = wrapped(resnet, lambda images, logits: logits * torch.nan)
+    with pytest.raises(ModelError, match=r"^resnet18-tiny on clean images under pgd linf 0\.06: logits of 30 of 30 im"):
+        run_attack(bench, SETTING, bench.images("test", LIMIT), ["matched"])

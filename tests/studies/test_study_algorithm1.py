@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from found import there
 
 from sdnet_bench.data import CORRUPTIONS, stream_of
@@ -194,6 +195,13 @@ def test_per_image_a_record_is_what_an_evaluation_by_its_rule_gives(sdnet: Workb
     view = stream_of(UNKNOWN, MIXED, sdnet.dataset.family, 0)
     found = evaluate(sdnet.model.net, sdnet.split("test", 60), sdnet.runtime, lambdas=[rule], transform=view)[rule]
     assert record.correct.tolist() == found.correct.tolist()
+
+
+@pytest.mark.parametrize("slope", [-0.1, 0.0, 0.1])
+def test_per_image_a_residual_that_is_not_finite_has_no_lambda(sdnet: Workbench, slope: float) -> None:
+    (batch,) = sdnet.split("test", 3).batches(3, torch.device("cpu"))
+    lambdas = PerImage(made_up(sdnet, slope=slope))(torch.tensor([1.0, torch.inf, torch.nan]), batch)
+    assert lambdas.isnan().tolist() == [False, True, True]
 
 
 def test_known_types_are_told_apart_image_by_image(sdnet: Workbench) -> None:

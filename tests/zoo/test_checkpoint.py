@@ -51,6 +51,26 @@ def test_a_model_that_is_written_reads_back(model: Model, tmp_path: Path) -> Non
     assert Recipe.read(tmp_path / "again" / "recipe.toml") == recipe.replace(name="again")
 
 
+@pytest.mark.parametrize(("name", "value"), [("stem.dictionary", "nan"), ("step_size", "inf"), ("running_var", "nan")])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(
+    model: Model, tmp_path: Path, name: str, value: str
+) -> None:
+    spoiled = next(each for each in model.net.state_dict() if each.endswith(name))
+    recipe = Recipe.read(model.folder / "recipe.toml")
+    shutil.copytree(model.folder, tmp_path / "old")
+    tensors = load_file(model.folder / WEIGHTS)
+    tensors[spoiled].view(-1)[-1] = float(value)
+    save_file(tensors, tmp_path / "old" / WEIGHTS)
+    forget_digest(tmp_path / "old")
+    message = rf"weights are not finite: {spoiled}\. Train it anew, at a lower learning rate"
+    with pytest.raises(ModelError, match=message):
+        read_model(tmp_path / "old")
+    model.net.load_state_dict(tensors)
+    with pytest.raises(ModelError, match=message):
+        write_model(tmp_path / "new", recipe, model.config, model.net)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_model_is_written_whatever_its_memory_layout(model: Model, tmp_path: Path) -> None:
     net = model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     again = write_model(tmp_path / "again", Recipe.read(model.folder / "recipe.toml"), model.config, net)
