@@ -66,7 +66,7 @@ class Victim(nn.Module):
 
     def check(self) -> None:
         """Raises a `ModelError` where logits or gradients were not finite; waits for the device."""
-        for what, count in self._lost.items():
+        for what, count in sorted(self._lost.items()):  # gradients that are none make images and logits that are none
             if int(count):
                 raise not_finite(what, int(count), len(self.fallen))
 

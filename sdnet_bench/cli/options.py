@@ -127,6 +127,6 @@ def parse_grid(text: str, what: str) -> list[float]:
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"not a grid of {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text) from None
     if not 0 < len(values) <= LARGEST_GRID:
-        size = f"more than {LARGEST_GRID:,}" if values else "no"
-        raise UsageError(f"a grid of {size} {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
+        wrong = f"a grid of more than {LARGEST_GRID:,}" if values else "an empty grid of"
+        raise UsageError(f"{wrong} {what}", expected="0.1:1.5:0.1 or 0.1,0.3,1", got=text)
     return list(dict.fromkeys(values))

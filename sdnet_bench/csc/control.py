@@ -72,7 +72,7 @@ def set_lambda(net: nn.Module, value: float | Tensor) -> None:
     """Sets lambda in every CSC-layer; it takes effect at the next `forward`.
 
     `value` is a number, or a tensor `(N,)` with one lambda per image of the batches that follow. A `UsageError` where
-    it is below 0 or not finite, or the network has no CSC-layers; a `ModelError` where one lambda of many is not finite.
+    it is below 0 or not finite, or there is no CSC-layer; a `ModelError` where one of several lambdas is not finite.
     """
     wanted = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if wanted.ndim > 1 or not bool((wanted.isfinite() & (wanted >= 0)).all()):

@@ -88,7 +88,7 @@ def test_lambdas_of_images_that_are_not_finite_are_counted(net: nn.Sequential) -
 def test_a_lambda_below_zero_that_came_with_the_weights_is_refused(net: nn.Sequential) -> None:
     for layer in csc_layers(net):
         layer.lambda_.fill_(-0.1)
-    with pytest.raises(UsageError, match="lambda out of range, expected a finite number >= 0, got -0.1"):
+    with pytest.raises(UsageError, match=r"lambda out of range, expected a finite number >= 0, got -0\.1"):
         get_lambda(net)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_float32_is_ieee_from_the_first_runtime_on(flags: Callable[[], tuple[boo
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", False), ("tf32", True)])
 def test_a_precision_holds_for_a_block(flags: Callable[[], tuple[bool, bool]], precision: str, allowed: bool) -> None:
     runtime = Runtime(torch.device("cpu"), precision)
-    with pytest.raises(ZeroDivisionError), runtime.computing():
+    with suppress(ZeroDivisionError), runtime.computing():
         assert flags() == (allowed, allowed)
         raise ZeroDivisionError
     assert flags() == (False, True)
