@@ -27,9 +27,9 @@ def check_lambda(value: float) -> float:
     return value
 
 
-def check_geometry(kernel_size: int, stride: int, steps: int) -> None:
+def check_geometry(kernel_size: int, stride: int, steps: int, padding: int | None = None) -> None:
     """Raises a `UsageError` for arguments of a layer that are out of range."""
-    if kernel_size % 2 == 0:
+    if padding is None and kernel_size % 2 == 0:
         raise UsageError("a patch around a pixel has a centre", expected="an odd kernel size", got=kernel_size)
     check_size("kernel size", kernel_size, LARGEST_KERNEL)
     check_size("stride", stride, LARGEST_KERNEL)
@@ -86,8 +86,7 @@ class CSCConv2d(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        check_geometry(kernel_size if padding is None else 1, stride, steps)
-        check_size("kernel size", kernel_size, LARGEST_KERNEL)
+        check_geometry(kernel_size, stride, steps, padding)
         if padding is not None and not 0 <= padding < kernel_size:
             raise UsageError("padding out of range", expected=f"0 to {kernel_size - 1}", got=padding)
         self.in_channels, self.atoms, self.kernel_size = in_channels, atoms, kernel_size

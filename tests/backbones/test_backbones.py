@@ -189,7 +189,7 @@ def test_an_unknown_option_is_refused(name: str) -> None:
     ("options", "complaint"),
     [
         ({"stem": "mnist"}, "unknown stem, expected cifar or imagenet, got mnist"),
-        ({"steps": 0}, "expected steps >= 1, got 0"),
+        ({"steps": 0}, "FISTA iterations out of range, expected 1 to 10,000, got 0"),
         ({"lambda_": -0.1}, "lambda out of range, expected a finite number >= 0, got -0.1"),
         ({"lambda_": float("nan")}, "lambda out of range"),
         ({"lambda_": "much"}, "backbone 'sdnet18': "),

@@ -149,7 +149,7 @@ def test_autocast_stays_close_to_full_precision(name: str) -> None:
     ("options", "complaint"),
     [
         ({"depth": 3}, "backbone '{}': .*unexpected keyword argument 'depth'"),
-        ({"steps": 0}, "expected steps >= 1, got 0"),
+        ({"steps": 0}, "FISTA iterations out of range, expected 1 to 10,000, got 0"),
         ({"gradient": "exact"}, "expected implicit or unrolled, got exact"),
         ({"width": 0}, "expected width >= 1, got 0"),
     ],

@@ -345,9 +345,9 @@ def test_a_dictionary_of_zeros_gives_the_zero_code() -> None:
     ("options", "complaint"),
     [
         ({"kernel_size": 2}, "expected an odd kernel size, got 2"),
-        ({"kernel_size": -1}, "expected an odd kernel size, got -1"),
-        ({"stride": 0}, "expected stride >= 1, got 0"),
-        ({"steps": 0}, "expected steps >= 1, got 0"),
+        ({"kernel_size": -2}, "expected an odd kernel size, got -2"),
+        ({"stride": 0}, "stride out of range, expected 1 to 256, got 0"),
+        ({"steps": 0}, "FISTA iterations out of range, expected 1 to 10,000, got 0"),
         ({"backward_steps": 0}, "expected backward_steps >= 1, got 0"),
         ({"gradient": "exact"}, "expected implicit or unrolled, got exact"),
         ({"ridge": -1.0}, "expected ridges >= 0, got -1.0"),
