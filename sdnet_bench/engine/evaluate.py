@@ -51,47 +51,23 @@ class EvalResult:
     """Convergence of the equilibria, `(n,)` each, on the CPU; None for a network without equilibria."""
 
 
-@dataclass(frozen=True)
-class Accumulator:
-    """Collects the tensors `(N,)` of every batch for an `EvalResult`; None for values that are not measured."""
-
-    correct: list[Tensor]
-    residual: list[Tensor] | None = None
-    lambda_: list[Tensor] | None = None
-    convergence: list[Convergence] | None = None
-
-    @classmethod
-    def of(cls, choice: Choice, own: Collection[Choice], *, solves: bool) -> Accumulator:
-        """With residuals if the choice is in `own`, lambdas if it is a rule, convergence if the network `solves`."""
-        return cls(
-            correct=[],
-            residual=[] if choice in own else None,
-            lambda_=[] if callable(choice) else None,
-            convergence=[] if solves else None,
-        )
-
-    def add(self, correct: Tensor, convergence: Convergence | None) -> None:
-        """Adds one batch: the `correctness` of its images, `(N,)`, and the convergence of their equilibria."""
-        self.correct.append(correct)
-        if self.convergence is not None and convergence is not None:
-            self.convergence.append(convergence)
-
-    def result(self, choice: Choice, total: int, runtime: Runtime) -> EvalResult:
-        """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
-        at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
-        correct = gather(self.correct, total, runtime, f"logits{at}").numpy().astype(bool)
-        residual, lambda_ = (
-            None if parts is None else gather(parts, total, runtime, what).double().numpy()
-            for what, parts in (("residuals", self.residual), ("lambdas", self.lambda_))
-        )
-        solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)
-        return EvalResult(correct, residual, lambda_, solved)
+Parts = dict[str, list[Tensor]]
+"""Values `(N,)` of every batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
 
 
-def _gather_convergence(parts: list[Convergence], total: int, runtime: Runtime) -> Convergence:
-    residual, steps = [part.residual for part in parts], [part.steps for part in parts]
-    what = "residuals of the equilibria"
-    return Convergence(gather(residual, total, runtime, what), gather(steps, total, runtime, what))
+def _measured(choice: Choice, own: Collection[Choice], *, solves: bool) -> Parts:
+    """No batches: residuals if the choice is in `own`, lambdas if it is a rule, equilibria if the network `solves`."""
+    names = {"logits": True, "residuals": choice in own, "lambdas": callable(choice)}
+    return {name: [] for name, is_measured in (names | {"equilibria": solves, "steps": solves}).items() if is_measured}
+
+
+def _result(choice: Choice, parts: Parts, total: int, runtime: Runtime) -> EvalResult:
+    """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
+    at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
+    found = {name: gather(each, total, runtime, f"{name}{at}") for name, each in parts.items()}
+    residual, lambda_ = (found[name].double().numpy() if name in found else None for name in ("residuals", "lambdas"))
+    solved = Convergence(found["equilibria"], found["steps"]) if "equilibria" in found else None
+    return EvalResult(found["logits"].numpy().astype(bool), residual, lambda_, solved)
 
 
 def clean(batch: Batch) -> Tensor:
@@ -116,39 +92,39 @@ def evaluate(
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    found = {choice: Accumulator.of(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
+    found = {choice: _measured(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
     with shared_correlations(net) if len(found) > 1 else nullcontext():
         for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
             _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
             (task or Task()).advance(len(batch.labels) * len(found))
-    return {choice: each.result(choice, len(split), runtime) for choice, each in found.items()}
+    return {choice: _result(choice, parts, len(split), runtime) for choice, parts in found.items()}
 
 
-def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Accumulator], runtime: Runtime) -> None:
+def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Parts], runtime: Runtime) -> None:
     """Classifies one batch for every choice; at the network's own lambda first, as rules need its residuals."""
-    own: tuple[Tensor, Convergence | None] = (torch.empty(0), None)
-    residual = torch.empty(0)
-    if any(each.residual is not None or each.lambda_ is not None for each in found.values()):
+    own: dict[str, Tensor] = {}
+    if any("residuals" in parts or "lambdas" in parts for parts in found.values()):
         with residuals(net) as meter:
             own = _score(net, pixels, batch, None, runtime)
-        residual = meter.per_image()
-    for choice, each in found.items():
-        if each.residual is not None:
-            each.add(*own)
-            each.residual.append(residual)
-            continue
-        lambda_ = choice(residual, batch) if callable(choice) else choice
-        each.add(*_score(net, pixels, batch, lambda_, runtime))
-        if each.lambda_ is not None and isinstance(lambda_, Tensor):
-            each.lambda_.append(lambda_)
+        own["residuals"] = meter.per_image()
+    for choice, parts in found.items():
+        values = own
+        if "residuals" not in parts:
+            lambda_ = choice(own["residuals"], batch) if callable(choice) else choice
+            values = _score(net, pixels, batch, lambda_, runtime)
+        for name in parts.keys() & values:
+            parts[name].append(values[name])
 
 
 def _score(
     net: nn.Module, pixels: Tensor, batch: Batch, lambda_: float | Tensor | None, runtime: Runtime
-) -> tuple[Tensor, Convergence | None]:
-    """The `correctness` of a batch at one lambda, `(N,)`, and the convergence of its equilibria."""
+) -> dict[str, Tensor]:
+    """Values `(N,)` of a batch at one lambda by name: of logits, of equilibria, and of lambdas per image."""
     with convergence(net) as solves:
-        return correctness(net, pixels, batch.labels, lambda_, runtime), solves.forward
+        values = {"logits": correctness(net, pixels, batch.labels, lambda_, runtime)}
+    if solves.forward is not None:
+        values |= {"equilibria": solves.forward.residual, "steps": solves.forward.steps}
+    return values | ({"lambdas": lambda_} if isinstance(lambda_, Tensor) else {})
 
 
 def is_correct(
