@@ -151,6 +151,7 @@ def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, T
     """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
     pixels = pixels.requires_grad_(True)
     logits = logits_of(net, pixels)
+    finite(logits[:, 0].detach(), "logits")
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
     return gradient, logits.detach()
 

@@ -113,7 +113,7 @@ def test_each_attack_has_its_usual_budget(name: str, steps: int, restarts: int) 
 
 
 @pytest.mark.parametrize("size", [{"steps": 10**9}, {"restarts": 10**9}, {"steps": -1}])
-def test_budgets_that_nobody_means_are_refused(size: dict[str, int]) -> None:
+def test_budgets_that_nobody_means_are_refused(size: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"(steps|restarts) out of range, expected 1 to 1[0-9,]+, got"):
         attack_setting(Threat("linf", 0.1), **size)
 
@@ -526,6 +526,23 @@ def test_probabilities_in_the_place_of_logits_are_told(resnet: Workbench, told: 
     assert note.startswith("warning: 100.0 % of 40 test images have probabilities for logits")
     warn_of_masking(wrapped(resnet, lambda images, logits: (1e4 * logits).softmax(1)), 40)
     assert any("have no gradient" in note for note in told.notes[1:])
+
+
+def rooted(images: Tensor, logits: Tensor) -> Tensor:
+    """The same logits, by the root of zero, which has no gradient."""
+    return logits + 0 * torch.sqrt(images - images.amin((1, 2, 3), keepdim=True)).mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(lambda images, logits: logits / 0, "logits"), (rooted, "gradients")],
+    ids=["logits", "gradients"],
+)
+def test_what_is_not_finite_is_neither_zero_nor_a_probability(
+    resnet: Workbench, change: Callable[[Tensor, Tensor], Tensor], what: str
+) -> None:
+    with pytest.raises(ModelError, match=f"^{what} of 40 of 40 images are not finite"):
+        warn_of_masking(wrapped(resnet, change), 40)
 
 
 @pytest.mark.parametrize("run", [run_attack, sweep_eps])
