@@ -178,10 +178,17 @@ class Results:
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
         """Records of test images of this origin without attack."""
-        wanted = ("test", corruption, severity, self.origin if corruption else None)
-        plain = [record for record in self.records if record.cell.kind == "accuracy" and record.cell.attack is None]
-        found = [(record, record.images) for record in plain]
-        return [each for each, of in found if (of.split, of.corruption, of.severity, of.origin) == wanted]
+        return self._tested.get((corruption, severity, self.origin if corruption else None), [])
+
+    @cached_property
+    def _tested(self) -> Mapping[tuple[object, ...], list[Record]]:
+        """Records of test images without attack by corruption, severity and origin."""
+        found = defaultdict(list)
+        for record in self.records:
+            cell, of = record.cell, record.images
+            if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
+                found[of.corruption, of.severity, of.origin].append(record)
+        return found
 
     def on_archives(self) -> list[Results]:
         """The results of the model on images of archives, one per origin on record."""
