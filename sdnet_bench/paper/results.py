@@ -48,11 +48,11 @@ class Results:
     here. Origins are never mixed."""
 
     @classmethod
-    def read(cls, folder: Path, runs_dir: Path) -> Results:
-        """Reads the results of a model folder and of its run."""
+    def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
+        """Reads the results of a model folder and of its run; a note says where a line is incomplete."""
         name = folder.resolve().name
         config = ModelConfig.read(folder)
-        store = RecordStore.of_model(folder, runs_dir / name)
+        store = RecordStore.of_model(folder, runs_dir / name, progress)
         weights = config.weights_sha256
         fits = read_fits([folder, runs_dir / name], weights) if weights else {}
         found = (record for record in store if record.cell.weights == weights and _is_current(record.cell))
@@ -85,8 +85,9 @@ class Results:
         return (usual | csc_stem_options(backbone.options) | backbone.options).get(name)
 
     def training(self, metric: str) -> Value | None:
-        """A metric of training: `parameters`, `peak_memory` (bytes) or `images_per_second`."""
-        return Value(self._training.metrics[metric]) if self._training else None
+        """A metric of training, where it is on record: `parameters`, `peak_memory` (bytes), `images_per_second`."""
+        found = self._training.metrics.get(metric) if self._training else None
+        return None if found is None else Value(found)
 
     def clean(self, steps: int | None = None) -> Value | None:
         """Accuracy (%) on clean test images at lambda_0."""
@@ -183,7 +184,7 @@ class Results:
     @cached_property
     def _tested(self) -> Mapping[tuple[object, ...], list[Record]]:
         """Records of test images without attack by corruption, severity and origin."""
-        found = defaultdict(list)
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
         for record in self.records:
             cell, of = record.cell, record.images
             if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
@@ -232,7 +233,7 @@ def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None
     Without names, models that cannot be read are left out with a note.
     """
     if names:
-        return [Results.read(find_model(name, runs_dir), runs_dir) for name in names]
+        return [Results.read(find_model(name, runs_dir), runs_dir, progress) for name in names]
     known = sorted(path.name for path in runs_dir.glob("*") if (path / CONFIG).exists())
     measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
     shipped = [name for name in measured if name not in known and (MODELS / name / CONFIG).exists()]
@@ -242,7 +243,7 @@ def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None
 
 def _readable(folder: Path, runs_dir: Path, progress: Progress) -> Results | None:
     try:
-        return Results.read(folder, runs_dir)
+        return Results.read(folder, runs_dir, progress)
     except BenchError as error:
         progress.note(f"{folder.name} is left out: {error}")
         return None
