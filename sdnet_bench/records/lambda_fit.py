@@ -260,7 +260,10 @@ def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
 def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
     with reading(path, ModelError, hint="Remove it, and fit anew with fit-lambda."):
         for name, content in json.loads(path.read_text(encoding="utf-8")).items():
-            yield name, LambdaFit.model_validate(content)
+            fit = LambdaFit.model_validate(content)
+            if name != fit.name:
+                raise ValueError(f"the fit {fit.name!r} is called {name!r}")
+            yield name, fit
 
 
 def save_fit(folder: Path, fit: LambdaFit, progress: Progress | None = None) -> None:
