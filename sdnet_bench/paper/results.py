@@ -174,21 +174,33 @@ class Results:
         self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
     ) -> list[Record]:
         """Records of one lambda or rule for all layers; `steps` are FISTA iterations, None for those of training."""
-        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
-        return [record for record, by in found if (by.choice, by.steps, by.layers) == (choice, steps, "all")]
+        return self._by_inference.get((*self._place(corruption, severity), choice, steps, "all"), [])
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
         """Records of test images of this origin without attack."""
-        return self._tested.get((corruption, severity, self.origin if corruption else None), [])
+        return self._by_images.get(self._place(corruption, severity), [])
+
+    def _place(self, corruption: str | None, severity: Severity | None) -> tuple[object, ...]:
+        return (corruption, severity, self.origin if corruption else None)
 
     @cached_property
-    def _tested(self) -> Mapping[tuple[object, ...], list[Record]]:
+    def _by_images(self) -> dict[tuple[object, ...], list[Record]]:
         """Records of test images without attack by corruption, severity and origin."""
         found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
         for record in self.records:
             cell, of = record.cell, record.images
             if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
                 found[of.corruption, of.severity, of.origin].append(record)
+        return found
+
+    @cached_property
+    def _by_inference(self) -> dict[tuple[object, ...], list[Record]]:
+        """The same by lambda or rule, FISTA iterations and layers too."""
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for place, records in self._by_images.items():
+            for record in records:
+                by = record.inference
+                found[*place, by.choice, by.steps, by.layers].append(record)
         return found
 
     def on_archives(self) -> list[Results]:
