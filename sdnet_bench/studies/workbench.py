@@ -204,12 +204,10 @@ class Workbench:
     @contextmanager
     def _alone(self, cell: Cell) -> Iterator[None]:
         """Keeps other commands from the group of a cell: the first process holds its lock, the others wait for it."""
-        is_first, attack = self.runtime.processes.is_main_process, cell.attack
-        what = (
-            f"attacks {self.model.name} by {attack.name}, {attack.threat}" if attack else f"measures {self.model.name}"
-        )
-        lock = holding(self.folder / f".{cell.images_key[:16]}.lock", self.progress, what)
-        with lock if is_first else nullcontext():
+        is_first, images = self.runtime.processes.is_main_process, cell.images
+        how = f"{cell.attack.name}, {cell.attack.threat}" if cell.attack else f"{images.corruption or 'clean'} images"
+        lock, what = self.folder / f".{cell.images_key[:16]}.lock", f"measures {self.model.name} on {how}"
+        with holding(lock, self.progress, what) if is_first else nullcontext():
             self.runtime.processes.wait_for_everyone()
             yield
 
