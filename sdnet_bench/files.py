@@ -57,6 +57,13 @@ def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
         held.release()
 
 
+def remove_free_locks(folder: Path) -> None:
+    """Removes the lock files in a folder that killed processes left: nobody holds them."""
+    for lock in folder.glob("*.lock"):
+        with suppress(OSError), FileLock(lock, timeout=0):
+            lock.unlink()
+
+
 def make_folder(path: Path) -> Path:
     """Creates a folder, checks that it is writable, and returns it; a `RecordError` where it is not."""
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import NonNegativeInt, StrictBool, model_validator
+from pydantic import NonNegativeInt, StrictBool
 
 from ..errors import RecordError
 from ..files import reading, replacing
@@ -30,15 +30,11 @@ class Entry(Sealed):
     broken: tuple[tuple[StrictBool, ...], ...]
     """For each scorer which of these images it loses."""
 
-    @model_validator(mode="after")
-    def _has_a_verdict_for_each_image(self) -> Self:
-        if {len(verdicts) for verdicts in self.broken} - {len(self.places)}:
-            raise ValueError("not one verdict for each image")
-        return self
-
     def fits(self, scorers: int, images: int, runs: int) -> bool:
-        """Whether the entry is of a measurement of this size."""
-        return len(self.broken) == scorers and max(self.places, default=0) < images and self.stage <= runs
+        """Whether the entry is of a measurement of this size, with a verdict of each scorer for each of its images."""
+        lengths = [len(verdicts) for verdicts in self.broken]
+        is_whole = lengths == [len(self.places)] * scorers
+        return is_whole and max(self.places, default=0) < images and self.stage <= runs
 
 
 class Head(Sealed):

@@ -21,7 +21,7 @@ from ..engine.adversarial_set import is_whole
 from ..engine.evaluate import LambdaRule
 from ..engine.runtime import Runtime
 from ..errors import UsageError
-from ..files import holding, make_folder
+from ..files import holding, make_folder, remove_free_locks
 from ..progress import Progress, Task
 from ..records import MIXED, UNKNOWN, AttackSetting, Cell, Images, Inference, Layers, Record, RecordStore, Severity
 from ..records.journal import Head, Journal, remove_journals
@@ -186,6 +186,7 @@ class Workbench:
                     self._measure_group(group, rules or {}, task, save)
         if self.runtime.processes.is_main_process:
             remove_journals(self.folder, self._is_done)
+            remove_free_locks(self.folder)
         return [self.store[cell] for cell in cells]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
