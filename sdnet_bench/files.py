@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,9 @@ from filelock import FileLock, Timeout
 
 from .errors import BenchError, RecordError, reason
 from .progress import Progress
+
+BLOCK = 4096
+"""Number of bytes that are read at once, from the end of a file."""
 
 
 @contextmanager
@@ -34,8 +37,8 @@ def reading(what: object, error: type[BenchError], hint: str | None = None) -> I
 def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
     """Holds a lock file; where another process has it for longer than a second, notes that it is waited for.
 
-    The lock of a process that dies is free. `what` completes "another process ...", such as "measures sdnet18". A
-    `RecordError` where the lock file cannot be made.
+    The lock of a process that dies is free; the file is removed by its last holder. `what` completes "another process
+    ...", such as "measures sdnet18". A `RecordError` where the lock file cannot be made.
     """
     held = FileLock(lock)
     try:
@@ -49,7 +52,16 @@ def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows removes no open file
+            lock.unlink()
         held.release()
+
+
+def remove_free_locks(folder: Path) -> None:
+    """Removes the lock files in a folder that killed processes left: nobody holds them."""
+    for lock in folder.glob("*.lock"):
+        with suppress(OSError), FileLock(lock, timeout=0):
+            lock.unlink()
 
 
 def make_folder(path: Path) -> Path:
@@ -91,8 +103,18 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def drop_torn_line(path: Path) -> None:
-    """Truncates a file after its last line break: the rest is a line that a crash left incomplete."""
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
+def drop_torn_line(path: Path) -> int:
+    """Truncates a file after its last line break, and returns its size then; only its end is read.
+
+    The rest is a line that a crash left incomplete.
+    """
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            end = start + file.read(end - start).rfind(b"\n") + 1
+            if end > start:
+                break
+        file.truncate(end)
+        return end

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdnet_bench.errors import DataError, RecordError
-from sdnet_bench.files import holding, reading, replacing
+from sdnet_bench.files import drop_torn_line, holding, reading, remove_free_locks, replacing
 from sdnet_bench.progress import Progress
 
 
@@ -58,3 +58,20 @@ def test_a_lock_that_another_process_holds_is_waited_for_and_said(tmp_path: Path
         with holding(tmp_path / ".lock", notes, "measures tiny"):
             assert other.wait() == 0
     assert notes.lines == ["another process measures tiny: waiting for it"]
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("torn", [b"", b"x", b"x" * 4095, b"\0" * 4096, b"x" * 10_000])
+@pytest.mark.parametrize("whole", [b"", b"one\n", b"y" * 9_000 + b"\n", b"\n" * 4096])
+def test_what_follows_the_last_line_break_is_dropped(tmp_path: Path, whole: bytes, torn: bytes) -> None:
+    (tmp_path / "lines").write_bytes(whole + torn)
+    assert drop_torn_line(tmp_path / "lines") == len(whole)
+    assert (tmp_path / "lines").read_bytes() == whole
+
+
+def test_locks_that_killed_processes_left_are_removed_and_held_ones_stay(tmp_path: Path) -> None:
+    for name in (".one.lock", "two.lock", "other"):
+        (tmp_path / name).touch()
+    with holding(tmp_path / "held.lock", Progress(), "holds"):
+        remove_free_locks(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"other", "held.lock"}

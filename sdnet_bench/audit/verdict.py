@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ..config import Frozen, Verdict
-from ..records import Threat
+from ..records import DEFAULT_EPS, Threat
+from ..records.sealed import Sealed
 from .evidence import exceeds
 
 Needs = Literal["lambda", "fits"]
@@ -104,23 +105,26 @@ QUICK = Budget(
 )
 
 
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
 class Accuracies(Frozen):
     """Accuracies (%) on the same test images, at the tuned lambda where there is one."""
 
-    clean: float
-    transfer: float | None
+    clean: Percent
+    transfer: Percent | None
     """Accuracy under transferred PGD, the paper's protocol; None for a network without lambda."""
-    pgd: float
+    pgd: Percent
     """Accuracy under matched PGD."""
-    autoattack: float | None
+    autoattack: Percent | None
     """Accuracy under AutoAttack; None where it was not run."""
-    lowest: float
+    lowest: Percent
     """Accuracy under all attacks on record within this radius together."""
     attacks: int
     """Number of attacks on record, without noise."""
 
 
-class Audit(Frozen):
+class Audit(Sealed):
     """The audit of a network under one threat model: attacks, accuracies and the results of all checks."""
 
     model: str
@@ -129,9 +133,9 @@ class Audit(Frozen):
     weights: str
     """sha256 of the model's weights."""
     dataset: str
-    norm: str
-    eps: float
-    images: int
+    norm: Annotated[str, Field(pattern=f"^({'|'.join(DEFAULT_EPS)})$")]
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    images: Annotated[int, Field(gt=0, le=10**9)]
     """Number of attacked test images; lambda is tuned on as many validation images."""
     seed: int
     trained_lambda: float | None

@@ -88,7 +88,7 @@ def _lambda(record: Record) -> float | str | None:
     if inference.rule is None:
         return inference.lambda_
     by = f"by the {inference.rule.split('/')[1]} fit"
-    if "lambda_mean" in metrics:
+    if {"lambda_mean", "lambda_std"} <= metrics.keys():
         return f"{metrics['lambda_mean']:.3g} ± {metrics['lambda_std']:.2g} per image {by}"
     return f"per image {by}" if inference.lambda_ is None else f"{inference.lambda_:.4g} {by}"
 

@@ -6,12 +6,14 @@ attack.json  the setting, written last: a set without it is unfinished
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..attacks.threat import allows, distance, quantize
@@ -24,6 +26,7 @@ from .evaluate import BATCH_SIZE
 
 ARRAYS = ("images", "labels", "index")
 SEAL = "attack.json"
+AGAIN = "Remove the folder, and make the set with `attack --save`."
 
 
 class AdversarialWriter:
@@ -35,12 +38,12 @@ class AdversarialWriter:
     def __init__(self, folder: Path, split: Split, setting: AttackSetting) -> None:
         self.folder, self.setting = make_folder(folder), setting
         (folder / SEAL).unlink(missing_ok=True)
-        self.is_new = not all((folder / f"{name}.npy").exists() for name in ARRAYS)
-        """Whether the files of this set did not exist before."""
+        self.is_new = not _is_read(lambda: _load(folder, split))
+        """Whether the set was begun anew, because it did not exist, or was damaged."""
         if self.is_new:
             _copy(split, folder)
         self._images = open_memmap(folder / "images.npy", mode="r+")
-        self._row = {int(index): row for row, index in enumerate(np.load(folder / "index.npy"))}
+        self._row = {int(index): row for row, index in enumerate(_array(folder, "index"))}
 
     def __call__(self, batch: Batch, adversarial: Tensor, wanted: Sequence[bool]) -> None:
         """Writes the `wanted` images of `adversarial`, `(N, 3, H, W)` in [0, 1]."""
@@ -65,9 +68,43 @@ def _copy(split: Split, folder: Path) -> None:
             np.save(file, content.numpy())
 
 
+def _array(folder: Path, name: str) -> NDArray[np.generic]:
+    """An array of a set, mapped copy-on-write; a ValueError where its header promises more than the file holds."""
+    return open_memmap(folder / f"{name}.npy", mode="c")
+
+
+def _is_read(read: Callable[[], object]) -> bool:
+    """Whether something is read without an error."""
+    try:
+        with reading("a set", DataError):
+            read()
+    except DataError:
+        return False
+    return True
+
+
+def _load(folder: Path, clean: Split) -> TensorSplit:
+    """The images of a set; a `DataError` where they are not those of the clean split, by labels, index and size."""
+    images, labels, index = (torch.from_numpy(_array(folder, name)) for name in ARRAYS)
+    found = f"{tuple(images.shape)} {images.dtype}, {tuple(labels.shape)}, {tuple(index.shape)}"
+    first = next(clean.subset([0]).batches(1, torch.device("cpu"))).images
+    shape = (len(labels), *first.shape[2:], 3)
+    if images.dtype != torch.uint8 or images.shape != shape or not labels.shape == index.shape == (len(images),):
+        raise DataError(f"{folder} is damaged", expected=f"{shape} torch.uint8, (n,), (n,)", got=found, hint=AGAIN)
+    adversarial = TensorSplit(images.permute(0, 3, 1, 2), labels, index, Augmentation())
+    if adversarial.identity != clean.identity:
+        expected = f"those of this split, {len(clean):,}"
+        raise DataError(f"{folder} was made of other images", expected=expected, hint=AGAIN)
+    return adversarial
+
+
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a finished adversarial set."""
-    return (folder / SEAL).exists()
+    """Whether a folder holds a finished adversarial set, with arrays of the sizes that their headers say."""
+    return _is_read(lambda: [_setting(folder), *(_array(folder, name) for name in ARRAYS)])
+
+
+def _setting(folder: Path) -> AttackSetting:
+    return AttackSetting.model_validate_json((folder / SEAL).read_bytes())
 
 
 def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSetting]:
@@ -76,30 +113,18 @@ def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSet
     Raises:
         DataError: the set is missing, unfinished or damaged, was made of other images, or has images outside the ball.
     """
-    with reading(f"an adversarial set in {folder}", DataError, hint="Make one with `attack --save`."):
-        setting = AttackSetting.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
-        images, labels, index = (
-            torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in ARRAYS
-        )
-    _check_shapes(folder, images, labels, index)
-    adversarial = TensorSplit(images.permute(0, 3, 1, 2).contiguous(), labels, index, Augmentation())
+    with reading(f"an adversarial set in {folder}", DataError, hint=AGAIN):
+        setting, mapped = _setting(folder), _load(folder, clean)
+        adversarial = replace(mapped, images=mapped.images.contiguous())
     _check_budget(folder, adversarial, clean, setting.threat)
     return adversarial, setting
 
 
-def _check_shapes(folder: Path, images: Tensor, labels: Tensor, index: Tensor) -> None:
-    found = f"{tuple(images.shape)} {images.dtype}, {tuple(labels.shape)}, {tuple(index.shape)}"
-    is_right = images.dtype == torch.uint8 and images.ndim == 4 and images.shape[-1] == 3
-    if not is_right or not labels.shape == index.shape == (len(images),):
-        raise DataError(f"{folder} is damaged", expected="(n, H, W, 3) torch.uint8, (n,), (n,)", got=found)
-
-
 def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: Threat) -> None:
-    if adversarial.identity != clean.identity:
-        raise DataError(f"{folder} was made of other images", expected=f"those of this split, {len(clean):,}")
     cpu = torch.device("cpu")
     for ours, theirs in zip(adversarial.batches(BATCH_SIZE, cpu), clean.batches(BATCH_SIZE, cpu), strict=True):
         pair = theirs.images.double() / 255, ours.images.double() / 255
         if not bool(allows(threat, *pair).all()):
             furthest = float(distance(threat, *pair).max())
-            raise DataError(f"{folder} leaves its budget", expected=f"{threat.norm} <= {threat.eps:g}", got=furthest)
+            expected = f"{threat.norm} <= {threat.eps:g}"
+            raise DataError(f"{folder} leaves its budget", expected=expected, got=furthest, hint=AGAIN)

@@ -95,9 +95,10 @@ class RobustEval(Generic[Key]):
             return craft(seen, pixels, batch.labels, run, index, seed=self.seed, patience=PATIENCE if hurried else None)
 
     @torch.no_grad()
-    def broken(self, batch: Batch, first: Tensor, last: Tensor) -> list[list[bool]]:
+    def broken(self, batch: Batch, first: Tensor, last: Tensor) -> tuple[tuple[bool, ...], ...]:
         """For every scorer, which images `last` fools; for `own`, which images `first` fools."""
-        return [(~scorer(first if key == self.own else last, batch)).tolist() for key, scorer in self.scorers.items()]
+        shown = [(first if key == self.own else last, scorer) for key, scorer in self.scorers.items()]
+        return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
@@ -123,12 +124,12 @@ class AttackState:
         return cls(np.full((scorers, images), -1, np.int16), np.full(images, -1, np.int16))
 
     def apply(self, entry: Entry) -> None:
-        """Adds the outcome of a run on some images: `stage`, `places`, and for each scorer which are `broken`."""
-        places = np.asarray(entry["places"], int)
-        for lost_to, broken in zip(self.lost_to, entry["broken"], strict=True):
+        """Adds the outcome of a run on some images."""
+        places = np.asarray(entry.places, int)
+        for lost_to, broken in zip(self.lost_to, entry.broken, strict=True):
             new = places[np.asarray(broken, bool) & (lost_to[places] < 0)]
-            lost_to[new] = entry["stage"]
-        self.done[places] = entry["stage"]
+            lost_to[new] = entry.stage
+        self.done[places] = entry.stage
 
     def left(self, run: int, places: NDArray[np.int64]) -> list[int]:
         """The places that a run has not processed and that are robust so far for at least one scorer."""
@@ -154,7 +155,7 @@ def robust_evaluate(
     mine = np.arange(processes.process_index, len(split), processes.num_processes)
     plan = attack_runs(evaluation.setting, evaluation.num_classes)
     state = AttackState.empty(len(evaluation.scorers), len(split))
-    for entry in journal:
+    for entry in journal.read(len(state.lost_to), len(split), len(plan)):
         state.apply(entry)
     processes.wait_for_everyone()  # no process writes before all have read
     settled = state.settled(len(plan))
@@ -166,7 +167,7 @@ def robust_evaluate(
             entry = _run(evaluation, plan[number - 1] if number else None, number, split, places, state)
             journal.append(entry)
             state.apply(entry)
-            queue.extend(sorted(set(places) - set(entry["places"])))
+            queue.extend(sorted(set(places) - set(entry.places)))
             done = state.settled(len(plan))
             task.advance(done - settled)
             settled = done
@@ -180,7 +181,7 @@ def _run(
     batch = next(iter(split.subset(places).batches(len(places), evaluation.runtime.device)))
     if run is None:
         pixels = evaluation.runtime.to_pixels(batch.images)
-        return {"stage": number, "places": places, "broken": evaluation.broken(batch, pixels, pixels)}
+        return Entry(stage=number, places=tuple(places), broken=evaluation.broken(batch, pixels, pixels))
     made = evaluation.attack(run, batch)
     broken = evaluation.broken(batch, made.first, made.last)
     ended = [made.finished or fallen for fallen in made.fallen.tolist()]
@@ -188,11 +189,11 @@ def _run(
         lost_to = dict(zip(evaluation.scorers, state.lost_to[:, places], strict=True))
         stood = True if evaluation.own is None else lost_to[evaluation.own] <= 0
         evaluation.keep(batch, evaluation.stronger(batch, made), np.logical_and(ended, stood).tolist())
-    return {
-        "stage": number,
-        "places": [*compress(places, ended)],
-        "broken": [[*compress(verdicts, ended)] for verdicts in broken],
-    }
+    return Entry(
+        stage=number,
+        places=tuple(compress(places, ended)),
+        broken=tuple(tuple(compress(verdicts, ended)) for verdicts in broken),
+    )
 
 
 def _losses(

@@ -48,11 +48,11 @@ class Results:
     here. Origins are never mixed."""
 
     @classmethod
-    def read(cls, folder: Path, runs_dir: Path) -> Results:
-        """Reads the results of a model folder and of its run."""
+    def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
+        """Reads the results of a model folder and of its run; a note says where a line is incomplete."""
         name = folder.resolve().name
         config = ModelConfig.read(folder)
-        store = RecordStore.of_model(folder, runs_dir / name)
+        store = RecordStore.of_model(folder, runs_dir / name, progress)
         weights = config.weights_sha256
         fits = read_fits([folder, runs_dir / name], weights) if weights else {}
         found = (record for record in store if record.cell.weights == weights and _is_current(record.cell))
@@ -85,8 +85,9 @@ class Results:
         return (usual | csc_stem_options(backbone.options) | backbone.options).get(name)
 
     def training(self, metric: str) -> Value | None:
-        """A metric of training: `parameters`, `peak_memory` (bytes) or `images_per_second`."""
-        return Value(self._training.metrics[metric]) if self._training else None
+        """A metric of training, where it is on record: `parameters`, `peak_memory` (bytes), `images_per_second`."""
+        found = self._training.metrics.get(metric) if self._training else None
+        return None if found is None else Value(found)
 
     def clean(self, steps: int | None = None) -> Value | None:
         """Accuracy (%) on clean test images at lambda_0."""
@@ -173,15 +174,34 @@ class Results:
         self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
     ) -> list[Record]:
         """Records of one lambda or rule for all layers; `steps` are FISTA iterations, None for those of training."""
-        found = [(record, record.inference) for record in self._unattacked(corruption, severity)]
-        return [record for record, by in found if (by.choice, by.steps, by.layers) == (choice, steps, "all")]
+        return self._by_inference.get((*self._place(corruption, severity), choice, steps, "all"), [])
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
         """Records of test images of this origin without attack."""
-        wanted = ("test", corruption, severity, self.origin if corruption else None)
-        plain = [record for record in self.records if record.cell.kind == "accuracy" and record.cell.attack is None]
-        found = [(record, record.images) for record in plain]
-        return [each for each, of in found if (of.split, of.corruption, of.severity, of.origin) == wanted]
+        return self._by_images.get(self._place(corruption, severity), [])
+
+    def _place(self, corruption: str | None, severity: Severity | None) -> tuple[object, ...]:
+        return (corruption, severity, self.origin if corruption else None)
+
+    @cached_property
+    def _by_images(self) -> dict[tuple[object, ...], list[Record]]:
+        """Records of test images without attack by corruption, severity and origin."""
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for record in self.records:
+            cell, of = record.cell, record.images
+            if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
+                found[of.corruption, of.severity, of.origin].append(record)
+        return found
+
+    @cached_property
+    def _by_inference(self) -> dict[tuple[object, ...], list[Record]]:
+        """The same by lambda or rule, FISTA iterations and layers too."""
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for place, records in self._by_images.items():
+            for record in records:
+                by = record.inference
+                found[*place, by.choice, by.steps, by.layers].append(record)
+        return found
 
     def on_archives(self) -> list[Results]:
         """The results of the model on images of archives, one per origin on record."""
@@ -225,7 +245,7 @@ def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None
     Without names, models that cannot be read are left out with a note.
     """
     if names:
-        return [Results.read(find_model(name, runs_dir), runs_dir) for name in names]
+        return [Results.read(find_model(name, runs_dir), runs_dir, progress) for name in names]
     known = sorted(path.name for path in runs_dir.glob("*") if (path / CONFIG).exists())
     measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
     shipped = [name for name in measured if name not in known and (MODELS / name / CONFIG).exists()]
@@ -235,7 +255,7 @@ def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None
 
 def _readable(folder: Path, runs_dir: Path, progress: Progress) -> Results | None:
     try:
-        return Results.read(folder, runs_dir)
+        return Results.read(folder, runs_dir, progress)
     except BenchError as error:
         progress.note(f"{folder.name} is left out: {error}")
         return None

@@ -10,9 +10,9 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from ..config import Frozen
 from ..errors import UnknownNameError, UsageError
@@ -80,8 +80,8 @@ class AttackSetting(Frozen):
     """An attack with all settings that decide its outcome."""
 
     name: str = "pgd"
-    norm: str
-    eps: float
+    norm: Annotated[str, Field(pattern=f"^({'|'.join(DEFAULT_EPS)})$")]
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Radius of the ball in pixels of [0, 1]."""
     steps: int
     """Iterations, or queries of a random search."""

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
+
+from pydantic import NonNegativeInt, StrictBool
 
 from ..errors import RecordError
-from ..files import drop_torn_line
+from ..files import reading, replacing
+from .cell import REVISION, Cell
+from .lines import LineFile
+from .sealed import Sealed
 
-Entry = dict[str, Any]
+HEAD = "cells.json"
+HINT = "Remove it; what it told of is measured again."
+
+
+class Entry(Sealed):
+    """The outcome of a run of an attack on some images."""
+
+    stage: NonNegativeInt
+    """Number of the run; 0 for clean images."""
+    places: tuple[NonNegativeInt, ...]
+    """Places of the images in the split."""
+    broken: tuple[tuple[StrictBool, ...], ...]
+    """For each scorer which of these images it loses."""
+
+    def fits(self, scorers: int, images: int, runs: int) -> bool:
+        """Whether the entry is of a measurement of this size, with a verdict of each scorer for each of its images."""
+        lengths = [len(verdicts) for verdicts in self.broken]
+        is_whole = lengths == [len(self.places)] * scorers
+        return is_whole and max(self.places, default=0) < images and self.stage <= runs
+
+
+class Head(Sealed):
+    """The measurement that a journal is of."""
+
+    cells: tuple[Cell, ...]
+    saved: bool = False
+    """Whether the adversarial images are stored."""
 
 
 class Journal:
@@ -19,35 +51,56 @@ class Journal:
     The folder of the measurement is made with the first entry; None stores nothing. `writer` is the process's rank.
     """
 
-    def __init__(self, folder: Path | None = None, writer: int = 0) -> None:
-        self._folder, self._writer = folder, writer
+    def __init__(self, folder: Path | None = None, writer: int = 0, head: Head | None = None) -> None:
+        self._folder, self._writer, self._head = folder, writer, head
 
-    def __iter__(self) -> Iterator[Entry]:
-        """The entries of all processes. An incomplete last line is skipped; other damage raises a `RecordError`."""
+    @classmethod
+    def of(cls, run: Path, cells: Sequence[Cell], *, saved: bool = False, writer: int = 0) -> Self:
+        """The journal of these cells in the folder of a run; one that stores the adversarial images is another one."""
+        content = " ".join([*(cell.key for cell in cells), str(saved)])
+        name = f"journal-{REVISION}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        return cls(run / name, writer, Head(cells=tuple(cells), saved=saved))
+
+    def read(self, scorers: int, images: int, runs: int) -> Iterator[Entry]:
+        """The entries of all processes, without an incomplete last line.
+
+        A `RecordError` for other damage, and for entries of a measurement of another size.
+        """
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
-            lines = path.read_bytes().split(b"\n")
-            try:
-                yield from map(json.loads, lines[:-1])  # a line without a line break is incomplete
-            except ValueError:
-                hint = "Remove it; what it told of is measured again."
-                raise RecordError(f"{path} is damaged", hint=hint) from None
+            for entry in LineFile(path, Entry, HINT).read():
+                if not entry.fits(scorers, images, runs):
+                    raise RecordError(f"{path} is of another measurement", hint=HINT)
+                yield entry
 
     def append(self, entry: Entry) -> None:
         """Appends an entry to the file of this process, without waiting for the disk."""
         if self._folder is None:
             return
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / f"{self._writer}.jsonl"
-            with path.open("ab") as file:
-                drop_torn_line(path)
-                file.write(json.dumps(entry).encode() + b"\n")
-        except OSError as error:
-            raise RecordError(f"cannot write {self._folder}: {error}", hint="Name another --runs-dir.") from None
+        if self._head and not (self._folder / HEAD).exists():
+            with replacing(self._folder / HEAD) as scratch:
+                scratch.write_text(self._head.model_dump_json(), encoding="utf-8")
+        LineFile(self._folder / f"{self._writer}.jsonl", Entry, HINT).append(entry)
 
     def close(self) -> None:
         """Removes the journal; call it when the measurement is on record."""
-        for path in sorted(self._folder.glob("*.jsonl")) if self._folder else []:
-            path.unlink(missing_ok=True)
-        if self._folder and self._folder.is_dir():
-            self._folder.rmdir()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def remove_journals(run: Path, is_done: Callable[[Head], bool]) -> None:
+    """Removes the journals of a run that killed processes left: of what is done, and of other versions of the attacks.
+
+    What is done is on record, so no process goes on with it.
+    """
+    for folder in run.glob("journal-*"):
+        if not folder.name.startswith(f"journal-{REVISION}-") or ((head := _head(folder)) and is_done(head)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _head(folder: Path) -> Head | None:
+    """The measurement of a journal; None where a crash came before it was written, or another process removed it."""
+    try:
+        with reading(folder / HEAD, RecordError):
+            return Head.model_validate_json((folder / HEAD).read_bytes())
+    except RecordError:
+        return None

@@ -10,13 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from ..config import Frozen
+from pydantic import Field, FiniteFloat
+
 from ..errors import ModelError, RecordError, UsageError
-from ..files import reading, replacing
+from ..files import holding, reading, replacing
+from ..progress import Progress
 from .cell import NOISES, UNKNOWN
 from .record import Record
+from .sealed import Sealed
 
 FILE = "lambda_fit.json"
 Residual = Literal["norm", "squared"]
@@ -33,12 +36,12 @@ exact one; the largest seen is 7."""
 class Point(NamedTuple):
     """The result of one noise level in Algorithm 1."""
 
-    level: float
-    residual: float
+    level: FiniteFloat
+    residual: FiniteFloat
     """r_c: the mean residual at lambda_0."""
-    lambda_: float
+    lambda_: FiniteFloat
     """lambda_c: the best of the grid, the smallest where several are."""
-    accuracy: float
+    accuracy: FiniteFloat
     """Accuracy at lambda_c, in [0, 1]."""
 
 
@@ -47,7 +50,7 @@ def fit_name(corruption: str, steps: int | None) -> str:
     return corruption if steps is None else f"{corruption}, {steps} steps"
 
 
-class LambdaFit(Frozen):
+class LambdaFit(Sealed):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
 
     corruption: str
@@ -58,11 +61,11 @@ class LambdaFit(Frozen):
     """The residual r: the mean over images of |x - A z|_2 ("norm") or of its square ("squared")."""
     steps: int | None = None
     """FISTA iterations at inference; None for those of training."""
-    slope: float
-    intercept: float
-    r_squared: float | None
+    slope: FiniteFloat
+    intercept: FiniteFloat
+    r_squared: FiniteFloat | None
     """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
-    points: tuple[Point, ...]
+    points: Annotated[tuple[Point, ...], Field(min_length=2)]
     found: str | None = None
     """Number of images, seed and search of the fit, in words."""
 
@@ -257,12 +260,16 @@ def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
 def _read(path: Path) -> Iterator[tuple[str, LambdaFit]]:
     with reading(path, ModelError, hint="Remove it, and fit anew with fit-lambda."):
         for name, content in json.loads(path.read_text(encoding="utf-8")).items():
-            yield name, LambdaFit.model_validate(content)
+            fit = LambdaFit.model_validate(content)
+            if name != fit.name:
+                raise ValueError(f"the fit {fit.name!r} is called {name!r}")
+            yield name, fit
 
 
-def save_fit(folder: Path, fit: LambdaFit) -> None:
+def save_fit(folder: Path, fit: LambdaFit, progress: Progress | None = None) -> None:
     """Adds a fit to the file of a folder; fits for other weights are removed from it."""
-    kept = {name: old for name, old in saved_fits([folder]).items() if old.weights == fit.weights}
-    content = {name: each.model_dump() for name, each in sorted({**kept, fit.name: fit}.items())}
-    with replacing(folder / FILE) as scratch:
-        scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with holding(folder / f".{FILE}.lock", progress or Progress(), f"saves a fit in {folder}"):
+        kept = {name: old for name, old in saved_fits([folder]).items() if old.weights == fit.weights}
+        content = {name: each.model_dump(mode="json") for name, each in sorted({**kept, fit.name: fit}.items())}
+        with replacing(folder / FILE) as scratch:
+            scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..config import Frozen
 from .cell import Cell, Images, Inference
+from .sealed import seal, unseal
 
 Outcomes = NDArray[np.bool_]
 
-SCHEMA = 1
-"""Version of the JSON form of records."""
+SCHEMA = 2
+"""Version of the JSON form of records. 1: without a checksum. 2: with one."""
 
 
 def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +39,8 @@ class Record(Frozen):
     model: str
     """Name of the model, for display; the cell's key identifies it by its weights."""
     cell: Cell
-    n: PositiveInt
+    n: Annotated[int, Field(gt=0, le=10**9)]
+    """Number of images."""
     outcomes: str | None = None
     """Packed bits in base64, one per image in the order of the split: whether it was classified correctly."""
     lost_to: dict[str, str] = Field(default_factory=dict)
@@ -50,17 +52,19 @@ class Record(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _bring_up_to_date(cls, content: Any) -> Any:
-        return up_to_date(content) if isinstance(content, dict) else content
+        return up_to_date(unseal(content)) if isinstance(content, dict) else content
 
     @model_serializer(mode="wrap")
-    def _with_schema(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"schema": SCHEMA, **fields(self)}
+    def _with_schema(self, fields: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        return seal({"schema": SCHEMA, **fields(self)}, info)
 
     @model_validator(mode="after")
     def _has_a_bit_for_each_image(self) -> Self:
-        length = 4 * math.ceil(math.ceil(self.n / 8) / 3)
-        if any(len(bits) != length for bits in (self.outcomes, *self.lost_to.values()) if bits is not None):
-            raise ValueError(f"outcomes are not those of {self.n} images")
+        if self.outcomes is None and self.cell.kind == "accuracy":
+            raise ValueError("an accuracy without outcomes")
+        for bits in (self.outcomes, *self.lost_to.values()):
+            if bits is not None and not _is_packed(bits, self.n):
+                raise ValueError(f"outcomes are not those of {self.n} images")
         return self
 
     @classmethod
@@ -108,3 +112,16 @@ def _pack(bits: Outcomes) -> str:
 
 def _unpack(text: str, count: int) -> Outcomes:
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
+
+
+def _is_packed(text: str, count: int) -> bool:
+    """Whether a text is what `_pack` makes of so many bits: strict base64 of the right length, with zeros behind."""
+    size = math.ceil(count / 8)
+    if len(text) != 4 * math.ceil(size / 3):
+        return False
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    unused = -count % 8
+    return len(content) == size and content[-1] % 2**unused == 0 and base64.b64encode(content).decode() == text

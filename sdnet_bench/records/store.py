@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ..config import RESULTS
-from ..errors import ModelError, RecordError, first_fault
-from ..files import drop_torn_line, reading
+from ..errors import ModelError, RecordError
+from ..files import holding, reading
+from ..progress import Progress
 from .cell import Cell
 from .lambda_fit import present_rules, saved_fits
+from .lines import LineFile
 from .record import Record
 
 if TYPE_CHECKING:
@@ -25,21 +25,27 @@ if TYPE_CHECKING:
 class RecordStore:
     """The records in `folder / records.jsonl`, one JSON object per line, oldest first.
 
-    Appending takes a lock, so processes may share a file. An incomplete last line is dropped. The folder is made with
-    the first record; `known` records, published with the model, are not measured again.
+    Appending takes a lock, so processes may share a file; reading takes none and writes nothing. An incomplete last
+    line is dropped with a note. The folder is made with the first record; `known` records, published with the model,
+    are not measured again.
     """
 
     FILE = "records.jsonl"
 
-    def __init__(self, folder: Path, known: Iterable[Record] = ()) -> None:
-        self.path = folder / self.FILE
-        self._records = {record.cell.key: record for record in [*known, *self._read()]}
+    def __init__(self, folder: Path, known: Iterable[Record] = (), progress: Progress | None = None) -> None:
+        self.path, self._progress = folder / self.FILE, progress or Progress()
+        self._lines = LineFile(self.path, Record, "Remove that line; it is measured again.")
+        self._records = {record.cell.key: record for record in known}
+        self.refresh()
+        if self._lines.torn:
+            what = f"the last line of {self.path} is incomplete, as a crash leaves it: its {self._lines.torn:,} bytes"
+            self._progress.note(f"{what} are not read, and removed with the next record")
 
     @classmethod
-    def of_model(cls, model_folder: Path, run_folder: Path) -> Self:
+    def of_model(cls, model_folder: Path, run_folder: Path, progress: Progress | None = None) -> Self:
         """The records of a model: the published ones, then those of its run."""
         is_own_run = model_folder.resolve() == run_folder.resolve()
-        store = cls(run_folder, () if is_own_run else read_results(model_folder))
+        store = cls(run_folder, () if is_own_run else read_results(model_folder), progress)
         with suppress(ModelError):  # the error is raised where the fits are used
             store._rename_rules([model_folder, run_folder])
         return store
@@ -64,34 +70,20 @@ class RecordStore:
     def __len__(self) -> int:
         return len(self._records)
 
+    def refresh(self) -> None:
+        """Reads the records that other processes appended since the last reading."""
+        for record in self._lines.read():
+            self.keep(record)
+
     def append(self, record: Record) -> None:
         """Appends one record and flushes it to the disk; a `RecordError` where that fails."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock"), self.path.open("ab") as file:
-                drop_torn_line(self.path)
-                file.write(record.model_dump_json().encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            hint = "Name another folder with --runs-dir."
-            raise RecordError(f"cannot write {self.path}: {error}", hint=hint) from None
+        with holding(Path(f"{self.path}.lock"), self._progress, f"writes {self.path}"):
+            self._lines.append(record, durable=True)
         self.keep(record)
 
     def keep(self, record: Record) -> None:
         """Adds a record without writing it, because another process writes it."""
         self._records[record.cell.key] = record
-
-    def _read(self) -> Iterator[Record]:
-        try:
-            lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
-        except OSError as error:
-            raise RecordError(f"cannot read {self.path}: {error}") from None
-        for number, line in enumerate(lines[:-1], start=1):  # a line without a line break is incomplete
-            try:
-                yield Record.model_validate_json(line)
-            except ValidationError as error:
-                raise RecordError(f"{self.path}, line {number}: {first_fault(error)}") from None
 
 
 def _by_rule(record: Record, rule: str | None) -> Record:

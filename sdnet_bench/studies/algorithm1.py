@@ -73,8 +73,11 @@ def fit_lambda(
     how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
     found = f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
     fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].inference.steps, found)
+    if fit.slope < 0:
+        what = f"warning: lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
+        bench.progress.note(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
     if bench.runtime.processes.is_main_process:
-        save_fit(bench.folder, fit)
+        save_fit(bench.folder, fit, bench.progress)
     bench.runtime.processes.wait_for_everyone()  # other processes may read it next
     return fit
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,10 +21,10 @@ from ..engine.adversarial_set import is_whole
 from ..engine.evaluate import LambdaRule
 from ..engine.runtime import Runtime
 from ..errors import UsageError
-from ..files import make_folder
+from ..files import holding, make_folder, remove_free_locks
 from ..progress import Progress, Task
 from ..records import MIXED, UNKNOWN, AttackSetting, Cell, Images, Inference, Layers, Record, RecordStore, Severity
-from ..records.journal import Journal
+from ..records.journal import Head, Journal, remove_journals
 from ..zoo.checkpoint import Model
 from ..zoo.find import load_model
 from .group import Group, measure_group
@@ -52,7 +52,7 @@ class Workbench:
     data_dir: Path = Path("data")
 
     def __post_init__(self) -> None:
-        self.store = RecordStore.of_model(self.model.folder, self.folder)
+        self.store = RecordStore.of_model(self.model.folder, self.folder, self.progress)
         self.others: dict[str, nn.Module] = {}
         """Other networks by the sha256 of their weights, for cells that they classify."""
         self.runtime.place(self.model.net)
@@ -184,6 +184,9 @@ class Workbench:
             with self.progress.task(title, total) as task:
                 for group in _grouped(missing):
                     self._measure_group(group, rules or {}, task, save)
+        if self.runtime.processes.is_main_process:
+            remove_journals(self.folder, self._is_done)
+            remove_free_locks(self.folder)
         return [self.store[cell] for cell in cells]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
@@ -191,6 +194,25 @@ class Workbench:
         return [cell for cell in dict.fromkeys(cells) if cell not in self.store]
 
     def _measure_group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
+        """Measures the cells of a group, without those that another process measured in the meantime."""
+        with self._alone(cells[0]):
+            self.store.refresh()
+            left = self._unsaved(cells) if save else self.missing(cells)
+            task.advance(self.work(cells) - self.work(left))
+            if left:
+                self._record_group(left, rules, task, save)
+
+    @contextmanager
+    def _alone(self, cell: Cell) -> Iterator[None]:
+        """Keeps other commands from the group of a cell: the first process holds its lock, the others wait for it."""
+        is_first, images = self.runtime.processes.is_main_process, cell.images
+        how = f"{cell.attack.name}, {cell.attack.threat}" if cell.attack else f"{images.corruption or 'clean'} images"
+        lock, what = self.folder / f".{cell.images_key[:16]}.lock", f"measures {self.model.name} on {how}"
+        with holding(lock, self.progress, what) if is_first else nullcontext():
+            self.runtime.processes.wait_for_everyone()
+            yield
+
+    def _record_group(self, cells: Sequence[Cell], rules: Mapping[str, LambdaRule], task: Task, save: bool) -> None:
         """Measures cells with the same images; only the first process writes records."""
         processes = self.runtime.processes
         group = Group(
@@ -200,7 +222,7 @@ class Workbench:
             split=self.split_of(cells[0].images),
             runtime=self.runtime,
             progress=self.progress,
-            journal=Journal(self._journal_folder(cells, save), processes.process_index),
+            journal=Journal.of(self.folder, cells, saved=save, writer=processes.process_index),
             rules=rules,
             others=self.others,
             folder=self.adversarial_folder(cells[0]) if save else None,
@@ -210,10 +232,10 @@ class Workbench:
         if processes.is_main_process:
             group.journal.close()
 
-    def _journal_folder(self, cells: Sequence[Cell], save: bool) -> Path:
-        """Folder of the journal of these cells; it depends on whether adversarial images are stored."""
-        content = " ".join([*(cell.key for cell in cells), str(save)])
-        return self.folder / f"journal-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    def _is_done(self, journal: Head) -> bool:
+        """Whether everything that a journal is of is on record."""
+        cells = journal.cells
+        return not self.missing(cells) and (not journal.saved or is_whole(self.adversarial_folder(cells[0])))
 
     def _unsaved(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells of groups without a record or without stored adversarial images."""

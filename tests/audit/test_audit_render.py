@@ -162,3 +162,26 @@ def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
         read_audit(tmp_path / "audit-l2.json")
     with pytest.raises(RecordError, match="cannot read"):
         read_audit(tmp_path / "audit-linf.json")
+
+
+def test_a_changed_digit_of_an_audit_is_refused(tmp_path: Path) -> None:
+    path = write_audit(tmp_path, AUDIT)[0]
+    whole = path.read_text(encoding="utf-8")
+    for place in (place for place, char in enumerate(whole) if char.isdigit()):
+        path.write_text(f"{whole[:place]}{(int(whole[place]) + 1) % 10}{whole[place + 1 :]}", encoding="utf-8")
+        with pytest.raises(RecordError, match=r"audit-linf\.json: .*Run the audit again, or remove it"):
+            read_audit(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"accuracies": {"clean": 80, "pgd": 0, "lowest": 0, "attacks": 1} | {"pgd": pgd}} for pgd in (-1, 101)),
+        *({name: value} for name, value in {"norm": "l9", "eps": 0, "images": 0}.items()),
+    ],
+)
+def test_an_audit_of_earlier_versions_is_refused_out_of_range(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "audit-linf.json"
+    path.write_text(json.dumps(AUDIT.model_dump() | change), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"audit-linf\.json"):
+        read_audit(path)

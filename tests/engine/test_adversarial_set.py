@@ -146,23 +146,51 @@ def spoil(folder: Path, name: str, content: Any) -> None:
     np.save(folder / f"{name}.npy", content)
 
 
+def header(folder: Path, name: str, shape: str) -> None:
+    """A header that promises another shape, before the old content."""
+    path = folder / f"{name}.npy"
+    content = path.read_bytes()
+    start = content.index(b"'shape': ") + 9
+    end = content.index(b"}", start)
+    path.write_bytes(content[:start] + f"{shape}, ".encode().ljust(end - start) + content[end:])
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / "attack.json").unlink(), "cannot read an adversarial set"),
         (lambda folder: (folder / "images.npy").write_bytes(b"torn"), "cannot read an adversarial set"),
         (lambda folder: (folder / "attack.json").write_text("{"), "an adversarial set in .*invalid json"),
+        (lambda folder: (folder / "attack.json").write_text("[" * 10**5), "an adversarial set in .*recursion"),
+        (lambda folder: (folder / "attack.json").write_bytes(b"\xff"), "an adversarial set in .*invalid"),
+        (lambda folder: header(folder, "images", "(99999999, 999, 999, 3)"), "cannot read an adversarial set"),
+        (lambda folder: header(folder, "index", f"({10**15},)"), "cannot read an adversarial set"),
+        (lambda folder: header(folder, "labels", "(-60,)"), "cannot read an adversarial set"),
         (lambda folder: spoil(folder, "images", np.zeros((LIMIT, 3, 8, 8), np.uint8)), "is damaged"),
+        (lambda folder: spoil(folder, "images", np.zeros((LIMIT, 16, 16, 3), np.uint8)), "is damaged"),
+        (lambda folder: spoil(folder, "images", np.zeros((LIMIT, 8, 8, 3), np.float32)), "is damaged"),
         (lambda folder: spoil(folder, "labels", np.zeros(LIMIT, np.int64)), "made of other images"),
+        (lambda folder: spoil(folder, "labels", np.array(["a"] * LIMIT)), "cannot read an adversarial set"),
+        (lambda folder: spoil(folder, "labels", np.int64(3)), "cannot read an adversarial set"),
+        (lambda folder: spoil(folder, "index", np.array([{}] * LIMIT)), "cannot read an adversarial set"),
         (lambda folder: spoil(folder, "images", 255 - np.load(folder / "images.npy")), "leaves its budget"),
     ],
-    ids=["unfinished", "torn", "no JSON", "another layout", "other labels", "out of its ball"],
 )
 def test_a_set_that_is_not_whole_is_refused(sdnet: Workbench, damage: Any, message: str) -> None:
     _, folder = save(sdnet, "linf")
     damage(folder)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=rf"{message}.* Remove the folder, and make the set with `attack --save`\."):
         open_adversarial(folder, sdnet.split("test", LIMIT))
+
+
+def test_a_set_whose_files_are_damaged_is_made_again(sdnet: Workbench) -> None:
+    first, folder = save(sdnet, "linf")
+    header(folder, "images", "(99999999, 999, 999, 3)")
+    again, _ = save(sdnet, "linf")
+    saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
+    standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
+    assert (again.outcomes, again.lost_to) == (first.outcomes, first.lost_to)
+    assert (standing != again.correct).sum() <= 3
 
 
 def test_a_larger_ball_written_into_the_seal_is_checked_too(sdnet: Workbench) -> None:

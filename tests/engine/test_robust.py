@@ -399,7 +399,9 @@ def test_a_killed_attack_goes_on_to_the_same_outcomes(
     plan = evaluation(tiny, runtime, setting.model_copy(update={"crafted_at": 0.1}), lambdas, num_classes=5)
     expected, batches, deaths = robust_evaluate(plan, few), attacked(monkeypatch), 0
     while True:
-        done = {(entry["stage"], place) for entry in Journal(tmp_path) for place in entry["places"]}
+        done = {
+            (entry.stage, place) for entry in Journal(tmp_path).read(len(lambdas), 15, 20) for place in entry.places
+        }
         before = len(batches)
         try:
             found = robust_evaluate(plan, few, journal=Mortal(tmp_path, 5))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.errors import ModelError, UnknownNameError
 from sdnet_bench.paper.results import Results, find_results
-from sdnet_bench.records import REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
+from sdnet_bench.paper.tables import build_tables
+from sdnet_bench.records import NOISES, REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
 from sdnet_bench.records.statistics import Value, mcnemar, percent, share, standing
 
@@ -334,3 +337,32 @@ def test_one_broken_run_does_not_keep_the_others_from_a_report(runs: Path, told:
     assert "resnet18-tiny is left out: cannot read" in told.notes[-1]
     with pytest.raises(ModelError):
         find_results(["resnet18-tiny"], runs, told)
+
+
+def test_a_line_that_a_crash_left_incomplete_is_told(runs: Path, told: Any) -> None:
+    path = runs / "sdnet18-tiny" / RecordStore.FILE
+    before = len(RecordStore(path.parent))
+    with path.open("ab") as file:
+        file.write(b"\0" * 100)
+    (found,) = find_results(["sdnet18-tiny"], runs, told)
+    assert len(found.records) == before
+    assert any(f"{path} is incomplete, as a crash leaves it: its 100 bytes are not read" in note for note in told.notes)
+
+
+def test_a_training_without_metrics_has_no_numbers() -> None:
+    bare = replace(results(), records=(training().model_copy(update={"metrics": {}}),))
+    assert (bare.training("parameters"), bare.trained_lambda) == (None, 0.1)
+
+
+def test_tables_of_five_thousand_records_take_seconds() -> None:
+    """A pass over all records for every question would take about ten times as long."""
+    places = [*product(NOISES, SEVERITIES)]
+    records = [
+        record(70, corruption=noise, severity=severity, level=0.1, lambda_=number / 1000)
+        for number in range(5000 // len(places))
+        for noise, severity in places
+    ]
+    started = time.process_time()
+    tables = build_tables([results(*records)])
+    assert time.process_time() - started < 3
+    assert any(entry.ours for table in tables for entry in table.entries)

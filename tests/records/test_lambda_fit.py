@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,9 @@ def test_a_level_line_fits_points_of_one_lambda() -> None:
 
 
 def test_lambda_is_on_the_line_and_never_negative() -> None:
-    fit = LambdaFit(corruption="shot", weights="w", slope=0.5, intercept=-1.0, r_squared=1, points=())
+    fit = LambdaFit(
+        corruption="shot", weights="w", slope=0.5, intercept=-1.0, r_squared=1, points=(at(2.0, 0.0), at(3.0, 0.5))
+    )
     assert fit(3.0) == 0.5
     assert fit(1.0) == 0.0
 
@@ -114,7 +118,9 @@ def test_lambda_is_on_the_line_and_never_negative() -> None:
     ],
 )
 def test_each_fit_is_a_rule_of_its_own(change: dict[str, Any]) -> None:
-    fit = LambdaFit(corruption="shot", weights="w", slope=0.5, intercept=-1.0, r_squared=1, points=())
+    fit = LambdaFit(
+        corruption="shot", weights="w", slope=0.5, intercept=-1.0, r_squared=1, points=(at(2.0, 0.0), at(3.0, 0.5))
+    )
     other = fit.model_copy(update=change)
     assert other.rule != fit.rule
     assert PerImage(other).rule not in (other.rule, PerImage(fit).rule)
@@ -297,6 +303,66 @@ def test_a_damaged_fit_is_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(ModelError, match=rf"cannot read .*{FILE}") as caught:
         read_fits([tmp_path], "w")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("slope", float("nan"), "finite number"),
+        ("intercept", float("inf"), "finite number"),
+        ("points", [], "at least 2 items"),
+        ("points", [[0.1, float("nan"), 0.3, 0.5], [0.2, 2.0, 0.3, 0.5]], "finite number"),
+        ("corruption", "gaussian", "'gaussian' is called 'shot'"),
+    ],
+)
+def test_a_fit_of_no_line_is_refused_also_where_it_has_no_checksum(
+    tmp_path: Path, field: str, value: Any, complaint: str
+) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"shot": line().model_dump() | {field: value}}), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"cannot read .*{FILE}: .*{complaint}.*Remove it, and fit anew"):
+        read_fits([tmp_path], "w")
+
+
+def test_a_changed_digit_of_a_saved_fit_is_refused(tmp_path: Path) -> None:
+    save_fit(tmp_path, fit_line("shot", "w", [at(1.0, 0.5), at(3.0, 1.5)], "squared", found="on 10 images"))
+    saved = (tmp_path / FILE).read_text(encoding="utf-8")
+    for place in (place for place, char in enumerate(saved) if char.isdigit()):
+        changed = f"{saved[:place]}{(int(saved[place]) + 1) % 10}{saved[place + 1 :]}"
+        (tmp_path / FILE).write_text(changed, encoding="utf-8")
+        with pytest.raises(ModelError, match=FILE):
+            read_fits([tmp_path], "w")
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
+
+print("ready", flush=True)
+sys.stdin.readline()
+for steps in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
+    save_fit(Path(sys.argv[1]), fit_line("shot", "w", [Point(0.1, r, r, 0.5) for r in (1.0, 2.0)], steps=steps))
+"""
+
+
+def test_fits_that_are_saved_at_once_are_all_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SAVER, str(tmp_path)]
+    savers = [
+        subprocess.Popen([*command, str(first)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for first in (100, 200)
+    ]
+    for saver in savers:
+        assert saver.stdout
+        assert saver.stdout.readline() == "ready\n"
+    for saver in savers:
+        assert saver.stdin
+        saver.stdin.write("go\n")
+        saver.stdin.flush()
+    for saver in savers:
+        saver.communicate()
+        assert saver.returncode == 0
+    assert {fit.steps for fit in read_fits([tmp_path], "w").values()} == {*range(100, 120), *range(200, 220)}
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 @pytest.mark.parametrize("lambda_", [0.1, 0.3, 0.7])

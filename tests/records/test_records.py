@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +120,53 @@ def test_a_cell_is_written_flat_and_read_back() -> None:
     assert (cell.images.digest, cell.images.clean.corruption, cell.inference.choice) == ("bc", None, "algorithm-1")
 
 
-def test_a_line_says_its_schema_and_one_without_is_read_too() -> None:
+def unsealed(line: str) -> str:
+    """As earlier versions wrote it: without a checksum."""
+    return re.sub(r',"checksum":"\w+"', "", line)
+
+
+def test_a_line_says_its_schema_and_has_a_checksum_and_one_without_is_read_too() -> None:
     line = record().model_dump_json()
-    assert line.startswith('{"schema":1,"model":"a-model","cell":{"kind":"accuracy","weights":"aa"')
-    assert Record.model_validate_json(line.replace('"schema":1,', "")) == record()
+    assert re.fullmatch(r'{"schema":2,"model":"a-model","cell":{"kind":"accuracy",.*,"checksum":"[0-9a-f]{16}"}', line)
+    assert Record.model_validate_json(unsealed(line)) == record()
+    for old in ('"schema":1,', ""):
+        assert Record.model_validate_json(unsealed(line).replace('"schema":2,', old)) == record()
 
 
-@pytest.mark.parametrize(("old", "new"), [('"schema":1', '"schema":2'), ('"limit":', '"limits":')])
+@pytest.mark.parametrize(("old", "new"), [('"schema":2', '"schema":3'), ('"limit":', '"limits":')])
 def test_a_line_of_a_later_version_is_refused(old: str, new: str) -> None:
-    with pytest.raises(ValidationError, match=r"schema 2 is of a later version|Extra inputs are not permitted"):
-        Record.model_validate_json(record().model_dump_json().replace(old, new))
+    with pytest.raises(ValidationError, match=r"schema 3 is of a later version|Extra inputs are not permitted"):
+        Record.model_validate_json(unsealed(record().model_dump_json()).replace(old, new))
+
+
+def attacked() -> Record:
+    """A record with something in every field."""
+    found = Record.of_attack("m", CELL, {CLEAN: bits(0, 9), "pgd": bits(2, 10)}, {"residual": 3.25, "odd": math.nan})
+    return found.model_copy(update={"provenance": {"version": "1.0", "seconds": 2.5}})
+
+
+def test_a_changed_character_anywhere_is_refused() -> None:
+    line = attacked().model_dump_json()
+    assert Record.model_validate_json(line).lost_to == attacked().lost_to
+    for at in range(len(line)):
+        other = "1" if line[at] != "1" else "2"
+        with pytest.raises(ValidationError):
+            Record.model_validate_json(line[:at] + other + line[at + 1 :])
+
+
+@pytest.mark.parametrize("text", ["!!!!", "AAA=", "AAAAAAAA", "AA==", "AAA", "AAC=", "AB A", "A\u00e9=="])
+def test_outcomes_that_are_not_strict_base64_of_these_images_are_refused(text: str) -> None:
+    """Of 22 images: three bytes, whose last two bits are zero."""
+    good = Record.of("m", CELL, np.ones(22, bool)).model_dump()
+    assert (good["outcomes"], Record.model_validate(good).accuracy) == ("///8", 1.0)
+    for field in ({"outcomes": text}, {"outcomes": "////"}, {"lost_to": {"pgd": text}}):
+        with pytest.raises(ValidationError, match="outcomes are not those of 22 images"):
+            Record.model_validate(good | field)
+
+
+def test_an_accuracy_without_outcomes_is_refused() -> None:
+    with pytest.raises(ValidationError, match="an accuracy without outcomes"):
+        Record.model_validate(record().model_dump() | {"outcomes": None})
 
 
 @pytest.mark.parametrize("field", AttackSetting.model_fields)
@@ -240,19 +280,74 @@ def test_appending_to_a_file_that_is_one_torn_line_starts_anew(tmp_path: Path) -
     assert list(RecordStore(tmp_path)) == [record(7)]
 
 
-@pytest.mark.parametrize("damage", [b"not json", b"", b"{}", b"\xff\xfe", b'{"model": 1}'])
+DAMAGES = [
+    *(b"not json", b"", b"{}", b"\xff\xfe", b'{"model": 1}', b"\x00" * 50, b"[" * 10**5, b'{"model":' * 10**5),
+    unsealed(record().model_dump_json()).replace('"n":3', '"n":1000000000000').encode(),
+    unsealed(record().model_dump_json()).replace('"n":3', '"n":' + "9" * 5000).encode(),
+    unsealed(record().model_dump_json()).replace(',"metrics":{}', ',"metrics":3').encode(),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=range(len(DAMAGES)))
 def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(store: RecordStore, damage: bytes) -> None:
     lines = store.path.read_bytes().split(b"\n")
     store.path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
-    with pytest.raises(RecordError, match=r"records\.jsonl, line 2: ") as caught:
+    with pytest.raises(
+        RecordError, match=r"records\.jsonl, line 2: .*Remove that line; it is measured again"
+    ) as caught:
         RecordStore(store.path.parent)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tail", [b"\x00" * 5000, b'{"schema":2,"mo', b"\x00"])
+def test_a_torn_tail_is_dropped_with_a_note_and_nothing_else(store: RecordStore, told: Any, tail: bytes) -> None:
+    """A power cut leaves zeros."""
+    with store.path.open("ab") as file:
+        file.write(tail)
+    again = RecordStore(store.path.parent, progress=told)
+    assert list(again) == list(store)
+    assert told.notes == [
+        f"the last line of {store.path} is incomplete, as a crash leaves it: its {len(tail):,} bytes are not read, and "
+        "removed with the next record"
+    ]
+    again.append(record(7))
+    assert list(RecordStore(store.path.parent, progress=told)) == [*store, record(7)]
+    assert len(told.notes) == 1
+
+
+def test_what_another_process_appended_is_read_at_the_next_refresh(store: RecordStore) -> None:
+    other = RecordStore(store.path.parent)
+    for seed in (5, 6):
+        other.append(record(seed))
+        assert record(seed).cell not in store
+        store.refresh()
+        assert store[record(seed).cell] == record(seed)
+        store.append(record(10 + seed))
+    assert list(RecordStore(store.path.parent)) == [record(seed) for seed in (0, 1, 2, 5, 15, 6, 16)]
+    with store.path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(RecordError, match="line 8: model: field required"):
+        store.refresh()
+
+
+def test_appending_takes_constant_time(tmp_path: Path) -> None:
+    """Whether there are a thousand records or a hundred thousand."""
+    line, times = record().model_dump_json().encode() + b"\n", []
+    for count in (1_000, 100_000):
+        store = RecordStore(tmp_path / str(count))
+        store.append(record())
+        store.path.write_bytes(line * count)
+        started = time.perf_counter()
+        for seed in range(50):
+            store.append(record(seed))
+        times.append(time.perf_counter() - started)
+    assert times[1] < 5 * times[0]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_the_record_is_not_in_the_store(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file, no folder")
     store = RecordStore(tmp_path / "run")
-    with pytest.raises(RecordError, match=r"cannot write .*Name another folder with --runs-dir\."):
+    with pytest.raises(RecordError, match=r"cannot write .*Name another folder\."):
         store.append(record())
     assert record().cell not in store
 
@@ -294,6 +389,7 @@ def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
         process.communicate()
         assert process.returncode == 0
     assert {record.images.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
+    assert [path.name for path in tmp_path.iterdir()] == [RecordStore.FILE]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

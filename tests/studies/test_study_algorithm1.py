@@ -13,7 +13,7 @@ from found import there
 from sdnet_bench.data import CORRUPTIONS, stream_of
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
-from sdnet_bench.records import MIXED, NOISES, UNKNOWN
+from sdnet_bench.records import MIXED, NOISES, UNKNOWN, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, read_fits, save_fit
 from sdnet_bench.studies.accuracy import corrupted_images, measure_corrupted
 from sdnet_bench.studies.algorithm1 import (
@@ -21,6 +21,7 @@ from sdnet_bench.studies.algorithm1 import (
     PerImageOfType,
     choose_and_measure,
     fit_lambda,
+    level_cells,
     measure_adaptive,
     measure_known_types,
     require_fits,
@@ -242,3 +243,20 @@ def test_clean_images_may_be_asked_for_by_a_fit(sdnet: Workbench, told: Any) -> 
     (record,) = choose_and_measure(sdnet, fit, [sdnet.cell(sdnet.images("test", 20))])
     assert (record.images.corruption, record.inference.lambda_, record.inference.rule) == (None, 0.3, fit.rule)
     assert any(note.startswith("warning: the residual of clean, ") for note in told.notes)
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_a_lambda_that_falls_with_the_noise_is_told(sdnet: Workbench, told: Any, falls: bool) -> None:
+    """The records say that the best lambda is 0.5 at one level and 0.1 at the other."""
+    images = sdnet.images("train", 20)
+    cells = level_cells(sdnet, images, "gaussian", [0.1, 0.2])
+    for residual, cell in enumerate(cells, start=1):
+        for lambda_ in (0.1, 0.5):
+            is_best = (lambda_ == 0.5) == ((residual == 1) == falls)
+            found = np.full(20, is_best)
+            at = cell.with_inference(cell.inference.at(lambda_))
+            sdnet.store.append(Record.of("m", at, found, {"residual": residual, "residual_squared": residual**2}))
+    fit = fit_lambda(sdnet, images, "gaussian", [0.1, 0.5], levels=[0.1, 0.2])
+    assert fit.slope == pytest.approx(-0.4 if falls else 0.4)
+    warned = [note for note in told.notes if "warning: lambda falls as the residual of gaussian grows, by 0.4" in note]
+    assert len(warned) == falls

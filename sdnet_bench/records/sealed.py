@@ -1,0 +1,45 @@
+"""Checksums of what is written, by which damaged content is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from ..config import Frozen
+
+CHECKSUM = "checksum"
+
+
+def seal(content: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
+    """The content with its checksum where it is written as JSON, else unchanged."""
+    return {**content, CHECKSUM: _checksum(content)} if info.mode == "json" else content
+
+
+def unseal(content: Any) -> Any:
+    """The content without its checksum; a ValueError where that is another one. Earlier versions wrote none."""
+    if not isinstance(content, dict) or CHECKSUM not in content:
+        return content
+    bare = {name: value for name, value in content.items() if name != CHECKSUM}
+    if content[CHECKSUM] != _checksum(bare):
+        raise ValueError("its checksum is another one: it was changed")
+    return bare
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+class Sealed(Frozen):
+    """A model whose JSON carries a checksum of all its fields, and which refuses content that was changed."""
+
+    @model_serializer(mode="wrap")
+    def _seal(self, fields: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        return seal(fields(self), info)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unseal(cls, content: Any) -> Any:
+        return unseal(content)
