@@ -181,7 +181,7 @@ class Recipe(Frozen):
             content = tomllib.loads(raw.decode("utf-16" if is_utf16 else "utf-8-sig"))
             name = path.resolve().parent.name if path.name == RECIPE else path.stem
             recipe = cls.parse({"name": name, **content}, str(path))
-            recipe.model_dump_json()  # fails for what no file can hold
+            json.dumps(recipe.model_dump(), default=str)  # fails for options that no file can hold
         return recipe
 
     def replace(self, **changes: object) -> Recipe:

@@ -127,9 +127,9 @@ def _keep_from_overrun(net: nn.Module) -> None:
     In channels_last, oneDNN 3.12 (torch 2.14.1) computes the float32 gradient of their weights past the end of its
     workspace: it is wrong, or the process hangs or crashes (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
-    for conv in net.modules():
-        is_small = isinstance(conv, nn.Conv2d) and conv.in_channels < 16 and conv.groups == 1
-        if is_small and conv.kernel_size == (1, 1) != conv.stride:
+    convs = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
+    for conv in convs:
+        if conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 16 and conv.groups == 1:
             conv.weight.data = conv.weight.data.clone(memory_format=torch.contiguous_format)
             conv.register_forward_pre_hook(_in_nchw)
 

@@ -145,4 +145,6 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training, given
     if given:
         provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))
+    if cell in bench.store:  # it ended before its state was removed
+        return
     bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))

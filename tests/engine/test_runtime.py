@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -61,6 +66,44 @@ def test_memory_is_measured_in_bytes(runtime: Runtime) -> None:
     runtime.reset_peak_memory()
     held = torch.ones(50_000_000)
     assert runtime.peak_memory() > held.nbytes
+
+
+NARROW = """
+import copy, json, sys
+import torch
+import torch.nn.functional as F
+from sdnet_bench.backbones import build
+from sdnet_bench.engine.runtime import Runtime
+
+torch.set_num_threads(2)
+runtime, (width, size) = Runtime.create("cpu", "float32"), map(int, sys.argv[1:])
+net = build("resnet18", num_classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, width=width).double()
+images, labels = torch.randint(256, (16, 3, size, size), dtype=torch.uint8), torch.arange(16) % 3
+ours = runtime.place(copy.deepcopy(net).float())
+F.cross_entropy(net(images.double() / 255), labels).backward()
+F.cross_entropy(ours(runtime.to_pixels(images)), labels).backward()
+pairs = zip(net.parameters(), ours.parameters(), strict=True)
+print(json.dumps([((mine.grad - true.grad).norm() / true.grad.norm()).item() for true, mine in pairs]))
+"""
+
+
+@pytest.mark.parametrize("isa", ["DEFAULT", "AVX2"])
+@pytest.mark.parametrize(("width", "size"), [(4, 64), (8, 64), (4, 32)])
+def test_gradients_of_narrow_networks_are_right_on_a_cpu(width: int, size: int, isa: str) -> None:
+    """In a process of its own: with torch 2.14.1 it crashed, hung, or had gradients that were wrong by 60 %."""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa}
+    words = [sys.executable, "-c", NARROW, str(width), str(size)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert max(json.loads(done.stdout)) < 1e-3
+
+
+@pytest.mark.parametrize("stray", [{"PMI_SIZE": "2"}, {"LOCAL_RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "0"}])
+def test_a_launcher_that_is_not_there_is_not_waited_for(stray: dict[str, str]) -> None:
+    code = "from sdnet_bench.engine.runtime import Runtime; print(Runtime.create('cpu').processes.num_processes)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=os.environ | stray, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_seeding_seeds_fresh_weights() -> None:
