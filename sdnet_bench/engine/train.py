@@ -139,7 +139,10 @@ def train(
         seed_everything(seed)  # of what the network draws: dropout
         with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
             row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
-        _require_finite({"the loss"} if not math.isfinite(row["loss"]) else finite - _finite(net), epoch + 1)
+        lost = finite - _finite(net) if math.isfinite(row["loss"]) else {"the loss"}
+        if lost:
+            what = f"training diverged in epoch {epoch + 1}: not finite: {listed(lost, 3)}"
+            raise TrainingError(what, hint="Lower the learning rate in the recipe.")
         row |= solves.forward.summary() if solves.forward is not None else {}
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
@@ -227,12 +230,6 @@ def _line(row: Row, epochs: int) -> str:
 def _finite(net: nn.Module) -> set[str]:
     """The names of parameters and buffers whose values are all finite."""
     return {name for name, tensor in net.state_dict().items() if tensor.isfinite().all()}
-
-
-def _require_finite(lost: set[str], epoch: int) -> None:
-    if lost:
-        what = f"training diverged in epoch {epoch}: not finite: {listed(lost, 3)}"
-        raise TrainingError(what, hint="Lower the learning rate in the recipe.")
 
 
 def _form(state: object) -> object:

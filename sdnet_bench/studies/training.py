@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch import nn
@@ -71,7 +70,11 @@ def train_model(
     seed_everything(recipe.seed)
     net = initial_net(config, given, progress, new_head=True)
     check_forward(net, recipe.backbone.name, dataset, min(2, images_per_step(recipe, dataset, runtime)))
-    with _claimed(folder, recipe, runtime, progress, resume, overwrite):
+    is_first, lock = runtime.processes.is_main_process, folder.with_name(f".{folder.name}.lock")
+    with holding(lock, progress, f"trains {folder}", waits=False) if is_first else nullcontext():
+        if is_first:
+            _claim(folder, recipe, resume, overwrite)
+        runtime.processes.wait_for_everyone()
         training = None
         if is_finished(folder):
             progress.note(f"{folder} is trained already; --overwrite trains it anew")
@@ -80,25 +83,11 @@ def train_model(
             training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
             model = _write(folder, recipe, config, training.net, runtime)
         bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
-        if training and runtime.processes.is_main_process:
+        if training and is_first:
             _record_training(bench, recipe, training, given)
             (folder / STATE).unlink()
         measure_clean(bench)
     return bench
-
-
-@contextmanager
-def _claimed(
-    folder: Path, recipe: Recipe, runtime: Runtime, progress: Progress, resume: bool, overwrite: bool
-) -> Iterator[None]:
-    """Holds the run for this training, as its first process; its lock lies beside the folder, which may be removed."""
-    is_first = runtime.processes.is_main_process
-    lock = folder.with_name(f".{folder.name}.lock")
-    with holding(lock, progress, f"trains {folder}", waits=False) if is_first else nullcontext():
-        if is_first:
-            _claim(folder, recipe, resume, overwrite)
-        runtime.processes.wait_for_everyone()
-        yield
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
