@@ -144,8 +144,8 @@ def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, wei
     if isinstance(net, External) and "normalize.mean" not in state:
         inner = {f"net.{name}": tensor for name, tensor in state.items()}
         state = {name: fresh[name] for name in ("normalize.mean", "normalize.std")} | inner
-    head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
     try:
+        head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
         load_weights(net, state | {name: fresh[name] for name in head})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]

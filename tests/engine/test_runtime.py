@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -69,33 +68,33 @@ def test_memory_is_measured_in_bytes(runtime: Runtime) -> None:
 
 
 NARROW = """
-import copy, json, sys
+import copy, sys
 import torch
-import torch.nn.functional as F
-from sdnet_bench.backbones import build
+from torch import nn
 from sdnet_bench.engine.runtime import Runtime
 
 torch.set_num_threads(2)
-runtime, (width, size) = Runtime.create("cpu", "float32"), map(int, sys.argv[1:])
-net = build("resnet18", num_classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, width=width).double()
-images, labels = torch.randint(256, (16, 3, size, size), dtype=torch.uint8), torch.arange(16) % 3
-ours = runtime.place(copy.deepcopy(net).float())
-F.cross_entropy(net(images.double() / 255), labels).backward()
-F.cross_entropy(ours(runtime.to_pixels(images)), labels).backward()
-pairs = zip(net.parameters(), ours.parameters(), strict=True)
-print(json.dumps([((mine.grad - true.grad).norm() / true.grad.norm()).item() for true, mine in pairs]))
+width, size = map(int, sys.argv[1:])
+true = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.Tanh(), nn.Conv2d(width, 2 * width, 1, 2)).double()
+ours = Runtime.create("cpu", "float32").place(copy.deepcopy(true).float())
+images = torch.rand(16, 3, size, size).contiguous(memory_format=torch.channels_last)
+for net, seen in ((true, images.double()), (ours, images)):
+    codes = net(seen)
+    (codes * torch.linspace(-1, 1, codes.numel()).view(codes.shape)).sum().backward()
+pairs = zip(true.parameters(), ours.parameters(), strict=True)
+print(max(float((mine.grad - own.grad).norm() / own.grad.norm()) for own, mine in pairs))
 """
 
 
 @pytest.mark.parametrize("isa", ["DEFAULT", "AVX2"])
 @pytest.mark.parametrize(("width", "size"), [(4, 64), (8, 64), (4, 32)])
-def test_gradients_of_narrow_networks_are_right_on_a_cpu(width: int, size: int, isa: str) -> None:
+def test_gradients_of_narrow_strided_convolutions_are_right_on_a_cpu(width: int, size: int, isa: str) -> None:
     """In a process of its own: with torch 2.14.1 it crashed, hung, or had gradients that were wrong by 60 %."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa}
     words = [sys.executable, "-c", NARROW, str(width), str(size)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert max(json.loads(done.stdout)) < 1e-3
+    assert float(done.stdout) < 1e-4
 
 
 @pytest.mark.parametrize("stray", [{"PMI_SIZE": "2"}, {"LOCAL_RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "0"}])

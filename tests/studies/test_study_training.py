@@ -230,8 +230,8 @@ def shared(num_classes):
         ("pair", 64, r"makes no logits in training, expected \(2, 10\), got tuple"),
         ("named", 64, r"makes no logits in training, expected \(2, 10\), got dict"),
         ("frozen", 64, "has nothing to train, expected logits with a gradient"),
-        ("broken", 64, "takes no 2 images of 16x16 in training: 'Tensor' object has no attribute 'no_such_thing'"),
-        ("normal", 1, "takes no 1 image of 16x16 in training: Expected more than 1 value per channel"),
+        ("broken", 64, "takes no 2 images of 32x32 in training: 'Tensor' object has no attribute 'no_such_thing'"),
+        ("normal", 1, "takes no 1 image of 32x32 in training: Expected more than 1 value per channel"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_a_file_is_touched(
@@ -248,18 +248,23 @@ def test_lazy_layers_and_shared_weights_are_trained_saved_and_read_back(
     train: Any, small: Recipe, tmp_path: Path, function: str
 ) -> None:
     (tmp_path / "nets.py").write_text(UNTRAINABLE, encoding="utf-8")
+    odd = small.replace(backbone={"name": f"{tmp_path}/nets.py:{function}"})
     with pytest.raises(InterruptError):
-        train(small.replace(backbone={"name": f"{tmp_path}/nets.py:{function}"}), CtrlC())
-    bench = train(small.replace(backbone={"name": f"{tmp_path}/nets.py:{function}"}), resume=True)
-    saved = load_file(bench.folder / "model.safetensors")
-    assert sum(tensor.numel() for tensor in saved.values() if tensor.is_floating_point()) == sum(
-        tensor.numel()
-        for tensor in {*bench.model.net.parameters(), *bench.model.net.buffers()}
-        if tensor.is_floating_point()
-    )
-    again = train(small.replace(name="again", weights=str(bench.folder / "model.safetensors"), epochs=1,
-        optimizer={"lr": 1e-12}, backbone={"name": f"{tmp_path}/nets.py:{function}"}))  # fmt: skip
-    torch.testing.assert_close(dict(again.model.net.named_parameters()), dict(bench.model.net.named_parameters()))
+        train(odd, CtrlC())
+    bench = train(odd, resume=True)
+    weights = load_file(bench.folder / "model.safetensors")
+    names = dict(bench.model.net.named_parameters())  # a shared one under its first name
+    assert {name for name, _ in bench.model.net.named_buffers()} | names.keys() == weights.keys()
+    assert all(torch.equal(weights[name], parameter) for name, parameter in names.items())
+
+
+def test_training_goes_on_from_shared_weights(train: Any, small: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(UNTRAINABLE, encoding="utf-8")
+    odd = small.replace(backbone={"name": f"{tmp_path}/nets.py:shared"})
+    first = train(odd)
+    again = odd.replace(name="again", weights=str(first.folder / "model.safetensors"), optimizer={"lr": 1e-12})
+    ours = dict(train(again).model.net.named_parameters())
+    torch.testing.assert_close(ours, dict(first.model.net.named_parameters()))
 
 
 def test_the_rehearsal_leaves_no_trace(train: Any, small: Recipe, tmp_path: Path, runtime: Runtime) -> None:
