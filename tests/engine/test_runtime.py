@@ -94,7 +94,7 @@ def test_gradients_of_narrow_strided_convolutions_are_right_on_a_cpu(width: int,
     words = [sys.executable, "-c", NARROW, str(width), str(size)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1e-4
+    assert float(done.stdout) < 1e-3
 
 
 @pytest.mark.parametrize("stray", [{"PMI_SIZE": "2"}, {"LOCAL_RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "0"}])
