@@ -108,8 +108,9 @@ def _classify(net: nn.Module, name: str, dataset: Dataset, count: int) -> None:
     except BenchError:
         raise
     except Exception as error:  # a network of others may raise anything
-        images = f"{count} image{'s' * (count > 1)} of {batch.images.shape[-2]}x{batch.images.shape[-1]}"
-        raise UsageError(f"{name} takes no {images}{mode}: {reason(error)}") from None
+        size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
+        at_once = f"{mode}, {count} at once" if net.training else ""
+        raise UsageError(f"{name} takes no images of {size}{at_once}: {reason(error)}") from None
 
 
 @contextmanager

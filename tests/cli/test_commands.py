@@ -249,7 +249,7 @@ def test_variables_that_another_launcher_left_silence_nothing(at: Path, stray: s
     environment = os.environ | dict(each.split("=") for each in stray.split())
     words = [sys.executable, "-m", "sdnet_bench", "evaluate", "--limit", "8", "--json", *CPU]
     done = subprocess.run(words, cwd=at, env=environment, capture_output=True, text=True, timeout=60)
-    assert [row["images"] for row in json.loads(done.stdout)] == [8], done.stderr
+    assert [row["n"] for row in json.loads(done.stdout)] == [8], done.stderr
 
 
 LAUNCHED = """

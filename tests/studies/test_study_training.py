@@ -230,8 +230,12 @@ def shared(num_classes):
         ("pair", 64, r"makes no logits in training, expected \(2, 10\), got tuple"),
         ("named", 64, r"makes no logits in training, expected \(2, 10\), got dict"),
         ("frozen", 64, "has nothing to train, expected logits with a gradient"),
-        ("broken", 64, "takes no 2 images of 32x32 in training: 'Tensor' object has no attribute 'no_such_thing'"),
-        ("normal", 1, "takes no 1 image of 32x32 in training: Expected more than 1 value per channel"),
+        (
+            "broken",
+            64,
+            "takes no images of 32x32 in training, 2 at once: 'Tensor' object has no attribute 'no_such_thing'",
+        ),
+        ("normal", 1, "takes no images of 32x32 in training, 1 at once: Expected more than 1 value per channel"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_a_file_is_touched(
