@@ -5,6 +5,7 @@ All classes are frozen and refuse unknown fields. Recipes are TOML files; a mode
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tomllib
@@ -16,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PositiveFloat,
     PositiveInt,
     Tag,
     ValidationError,
@@ -83,13 +83,20 @@ class Backbone(Frozen):
         return re.sub(r"[^A-Za-z0-9._-]+", "-", name) + "_csc" * self.has_csc_stem
 
 
+MOST = 1e30
+"""Largest factor of a recipe; torch multiplies in single precision."""
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+Rate = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+
+
 class SGD(Frozen):
     """Stochastic gradient descent with Nesterov momentum (paper, Section 4)."""
 
     name: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = 0.1
+    lr: Rate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Decay = 5e-4
     nesterov: bool = True
 
 
@@ -97,8 +104,8 @@ class Adam(Frozen):
     """Adam with the usual decay rates of its moments."""
 
     name: Literal["adam"]
-    lr: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    lr: Rate = 1e-3
+    weight_decay: Decay = 0.0
 
 
 def _optimizer_name(content: Any) -> Any:
@@ -116,15 +123,15 @@ class Cosine(Frozen):
     """Cosine decay to `final_lr`, stepped per batch."""
 
     name: Literal["cosine"] = "cosine"
-    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    final_lr: Decay = 0.0
 
 
 class MultiStep(Frozen):
     """The learning rate times `gamma` after each epoch of `milestones`."""
 
     name: Literal["multistep"]
-    milestones: tuple[PositiveInt, ...]
-    gamma: PositiveFloat = 0.1
+    milestones: tuple[Count, ...]
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 class OneCycle(Frozen):
@@ -143,10 +150,10 @@ class Recipe(Frozen):
     name: Annotated[str, Field(pattern=RUN_NAME)]
     dataset: str
     backbone: Backbone
-    epochs: PositiveInt
-    batch_size: PositiveInt
+    epochs: Count
+    batch_size: Count
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    limit: PositiveInt | None = None
+    limit: Count | None = None
     """Number of training images, spread evenly over the training split; None for all."""
     weights: str | None = None
     """Initial weights: "pretrained", the name of published weights, or a safetensors file; None for random ones."""
@@ -165,13 +172,17 @@ class Recipe(Frozen):
     def read(cls, path: Path) -> Self:
         """Reads a recipe from a TOML file.
 
-        Its name is the stem of the file, or for `recipe.toml` the name of the folder. Raises a `UsageError` where the
-        file cannot be read or a field is invalid.
+        Its name is the stem of the file, or for `recipe.toml` the name of the folder. It is in UTF-8, or in UTF-16 with
+        a byte order mark. Raises a `UsageError` where the file cannot be read or a field is invalid.
         """
         with reading(f"the recipe {path}", UsageError):
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        name = path.resolve().parent.name if path.name == RECIPE else path.stem
-        return cls.parse({"name": name, **content}, str(path))
+            raw = path.read_bytes()
+            is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            content = tomllib.loads(raw.decode("utf-16" if is_utf16 else "utf-8-sig"))
+            name = path.resolve().parent.name if path.name == RECIPE else path.stem
+            recipe = cls.parse({"name": name, **content}, str(path))
+            json.dumps(recipe.model_dump(), default=str)  # fails for options that no file can hold
+        return recipe
 
     def replace(self, **changes: object) -> Recipe:
         """A copy with the given fields changed; `None` leaves a field as it is."""

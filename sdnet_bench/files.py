@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from .errors import BenchError, RecordError, reason
+from .errors import BenchError, RecordError, UsageError, reason
 from .progress import Progress
 
 BLOCK = 4096
@@ -34,8 +34,10 @@ def reading(what: object, error: type[BenchError], hint: str | None = None) -> I
 
 
 @contextmanager
-def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
+def holding(lock: Path, progress: Progress, what: str, *, waits: bool = True) -> Iterator[None]:
     """Holds a lock file; where another process has it for longer than a second, notes that it is waited for.
+
+    Where this process does not wait, that is a `UsageError`.
 
     The lock of a process that dies is free; the file is removed by its last holder. `what` completes "another process
     ...", such as "measures sdnet18". A `RecordError` where the lock file cannot be made.
@@ -45,6 +47,8 @@ def holding(lock: Path, progress: Progress, what: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=1)
     except Timeout:
+        if not waits:
+            raise UsageError(f"another process {what}", hint="Wait until it has ended.") from None
         progress.note(f"another process {what}: waiting for it")
         held.acquire()
     except OSError as error:

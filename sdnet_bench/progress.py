@@ -1,12 +1,22 @@
 """The interface by which long work reports its progress.
 
-The command line passes a `Progress` that draws bars; the default prints nothing.
+The command line passes a `Progress` that draws bars; the default prints nothing. Of several processes, only the first
+reports.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables of a launcher such as `torchrun`. They count only where all of them are there."""
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process."""
+    return all(name in os.environ for name in LAUNCHER)
 
 
 class Task:

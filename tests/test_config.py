@@ -78,6 +78,33 @@ def test_a_recipe_says_what_it_was_told(recipe: Recipe) -> None:
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_a_recipe_may_be_written_by_an_editor_of_windows(tmp_path: Path, encoding: str, line_break: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(GOOD.replace("\n", line_break).encode(encoding))
+    assert Recipe.read(path).epochs == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace("8", "0x" + 5000 * "f"),
+        GOOD.replace("epochs = 3", "epochs = 0x" + 5000 * "f"),
+        GOOD.replace("epochs = 3", "epochs = 1" + 5000 * "0"),
+        GOOD.replace("width", ".".join(5000 * "a")),
+        GOOD.replace("8", 3000 * "{a=" + "1" + 3000 * "}"),
+        GOOD + "\0",
+    ],
+    ids=["hexadecimal option", "hexadecimal epochs", "decimal epochs", "dotted", "nested", "nul"],
+)
+def test_a_recipe_that_no_parser_survives_is_one_line(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(UsageError, match=f"cannot read the recipe {path}: ") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_recipe_may_name_itself(tmp_path: Path) -> None:
     assert Recipe.read(write(tmp_path, 'name = "other"' + GOOD)).name == "other"
 
@@ -130,6 +157,13 @@ def test_the_optimizer_is_chosen_by_name_and_is_sgd_without_one(
         ('name = "../up"' + GOOD, "name: string should match pattern"),
         ("seed = -1" + GOOD, "seed: input should be greater than or equal to 0"),
         ("limit = 0" + GOOD, "limit: input should be greater than 0"),
+        (GOOD + "[optimizer]\nlr = inf", "optimizer.sgd.lr: input should be a finite number, got inf"),
+        (GOOD + "[optimizer]\nlr = 1e300", "optimizer.sgd.lr: input should be less than or equal to 10*, got 1e.300"),
+        (GOOD + "[optimizer]\nweight_decay = inf", "optimizer.sgd.weight_decay: input should be a finite number"),
+        (GOOD + "[schedule]\nname = 'cosine'\nfinal_lr = 1e300", "schedule.cosine.final_lr: input should be less"),
+        (GOOD.replace("epochs = 3", "epochs = 1" + 30 * "0"), "epochs: input should be less than 2147483648"),
+        (GOOD.replace("batch_size = 16", "batch_size = 1" + 30 * "0"), "batch_size: input should be less than"),
+        (f"limit = 1{30 * '0'}" + GOOD, "limit: input should be less than"),
     ],
 )
 def test_a_fault_of_a_recipe_is_one_line_with_file_and_field(tmp_path: Path, content: str, field: str) -> None:

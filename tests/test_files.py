@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdnet_bench.errors import DataError, RecordError
+from sdnet_bench.errors import DataError, RecordError, UsageError
 from sdnet_bench.files import drop_torn_line, holding, reading, remove_free_locks, replacing
 from sdnet_bench.progress import Progress
 
@@ -46,6 +46,16 @@ def test_scratch_files_of_dead_processes_are_removed_and_those_of_living_ones_ke
     with replacing(tmp_path / "a.json") as scratch:
         scratch.write_text("{}")
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", foreign.name, living.name}
+
+
+def test_a_lock_that_is_not_waited_for_is_one_line(tmp_path: Path) -> None:
+    lock = tmp_path / "runs" / ".lock"
+    with holding(lock, Progress(), "trains tiny", waits=False):
+        expected = r"another process trains tiny\. Wait until it has ended\."
+        with pytest.raises(UsageError, match=expected), holding(lock, Progress(), "trains tiny", waits=False):
+            raise AssertionError("held twice")
+    with holding(lock, Progress(), "trains tiny", waits=False):
+        pass
 
 
 def test_a_lock_that_another_process_holds_is_waited_for_and_said(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
-from ..progress import Progress, Task
+from ..progress import Progress, Task, is_launched
 
-IS_FIRST = os.environ.get("RANK", "0") == "0"
+IS_FIRST = not is_launched() or os.environ["RANK"] == "0"
 """Whether this is the first (or only) process of a launcher such as `torchrun`."""
 
 talk = Console(stderr=True, highlight=False)

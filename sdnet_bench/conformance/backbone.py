@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from ..backbones import build
-from ..zoo.weights import read_weights, weight_files, write_weights
+from ..zoo.weights import load_weights, read_weights, weight_files, write_weights
 from .findings import Check
 
 CLASSES = 7
@@ -124,7 +124,7 @@ def _keeps_its_weights(subject: BackboneSubject) -> str | None:
     net, other = subject.build(), subject.build(seed=1)
     with tempfile.TemporaryDirectory() as folder:
         write_weights(Path(folder), net)
-        other.load_state_dict(read_weights(weight_files(Path(folder))))
+        load_weights(other, read_weights(weight_files(Path(folder))))
     same = torch.equal(net(subject.images), other(subject.images))
     return None if same else "other logits from the same weights: part of its state is in no parameter or buffer"
 

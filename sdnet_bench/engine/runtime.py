@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
@@ -19,6 +20,7 @@ from accelerate.utils import reduce
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..progress import LAUNCHER, is_launched
 from ..version import __version__
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -43,6 +45,7 @@ class Runtime:
         """
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
+        _forget_strays()
         on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
         state = PartialState(cpu=True) if on_cpu else PartialState()
         place = torch.device("cpu") if on_cpu else state.device
@@ -59,7 +62,10 @@ class Runtime:
 
     def place(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory layout that is fastest for convolutions there."""
-        return net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu" and self.precision == "float32":
+            _keep_from_overrun(net)
+        return net
 
     def to_pixels(self, images: Tensor) -> Tensor:
         """Converts images `(N, 3, H, W)` uint8 to float32 in [0, 1], in the memory layout of `place`."""
@@ -128,6 +134,31 @@ def seed_everything(seed: int) -> None:
 
 def _allow_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _forget_strays() -> None:
+    """Removes a launcher's variables from the environment where some are missing: accelerate would wait for others."""
+    if not is_launched():
+        for name in (*LAUNCHER, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"):
+            os.environ.pop(name, None)
+
+
+def _keep_from_overrun(net: nn.Module) -> None:
+    """Makes strided 1x1 convolutions of fewer than 16 channels train in the memory layout NCHW.
+
+    In channels_last, oneDNN 3.12 (torch 2.14.1) computes the float32 gradient of their weights past the end of its
+    workspace: it is wrong, or the process hangs or crashes (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+    convs = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
+    for conv in convs:
+        if conv.kernel_size == (1, 1) != conv.stride and conv.in_channels < 16 and conv.groups == 1:
+            conv.weight.data = conv.weight.data.clone(memory_format=torch.contiguous_format)
+            conv.register_forward_pre_hook(_in_nchw)
+
+
+def _in_nchw(conv: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    is_trained = torch.is_grad_enabled() and any(weight.requires_grad for weight in conv.parameters())
+    return (inputs[0].contiguous(),) if is_trained else None
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam, Optimizer
@@ -26,14 +27,16 @@ from ..backbones import HasAfterStep, convergence
 from ..config import MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
-from ..errors import InterruptError, ModelError, TrainingError
-from ..files import replacing
+from ..errors import ModelError, TrainingError, listed
+from ..files import reading, replacing
 from ..progress import Progress, Task
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
 STATE = "training.pt"
+COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
+"""What a row of the history has at least."""
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 
@@ -53,6 +56,8 @@ class Training:
     @classmethod
     def start(cls, recipe: Recipe, net: nn.Module, steps_per_epoch: int) -> Training:
         settings = recipe.optimizer.model_dump()
+        if settings.get("momentum") == 0:
+            settings["nesterov"] = False  # the same steps; torch refuses both
         optimizer = OPTIMIZERS[settings.pop("name")](net.parameters(), **settings)
         scheduler = _schedule(recipe, optimizer, steps_per_epoch)
         after_step = [module.after_step for module in net.modules() if isinstance(module, HasAfterStep)]
@@ -72,21 +77,31 @@ class Training:
         """Writes `history.csv` and `training.pt`."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         with replacing(folder / STATE) as path:
-            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, path)
+            content = BytesIO()  # torch hides why it cannot write to a file
+            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, content)
+            path.write_bytes(content.getbuffer())
         with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.history[0])
             writer.writeheader()
             writer.writerows(self.history)
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Restores a saved state; a `ModelError` if it belongs to another recipe."""
-        state = _load_state(path, device)
-        if state["recipe"] != recipe.model_dump_json():
-            hint = "Give the options of that run again, or train anew with --overwrite."
-            raise ModelError(f"{path} was left by another recipe", hint=hint)
-        for name in self._PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.history = state["history"]
+        """Restores a saved state; a `ModelError` if it is damaged or belongs to another recipe."""
+        with reading(path, ModelError, hint="Train anew with --overwrite."):
+            state = torch.load(path, map_location=device, weights_only=True)
+            if state["recipe"] != recipe.model_dump_json():
+                hint = "Give the options of that run again, or train anew with --overwrite."
+                raise ModelError(f"{path} was left by another recipe", hint=hint)
+            for name in self._PARTS:
+                part = getattr(self, name)
+                if _form(state[name] | {"state": None}) != _form(part.state_dict() | {"state": None}):
+                    raise ValueError(f"the state of another {name}")
+                part.load_state_dict(state[name])
+            for parameter, moments in self.optimizer.state.items():  # a fresh one has none to compare with
+                if not all(each.shape in (parameter.shape, ()) for each in moments.values() if each is not None):
+                    raise ValueError("the state of another optimizer")
+            _check_history(state["history"], recipe.epochs)
+            self.history = state["history"]
 
     _PARTS = ("net", "optimizer", "scheduler", "projection")
 
@@ -106,13 +121,14 @@ def train(
     After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
 
     Raises:
-        TrainingError: the loss is no longer finite, or there are fewer images than processes.
+        TrainingError: the loss or a weight is no longer finite, or there are fewer images than processes.
     """
     images, batch_size = _even_shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
     validation = dataset.open("validation")
     net = runtime.place(net)
     runtime.reset_peak_memory()
     training = Training.start(recipe, net, max(1, len(images) // batch_size))
+    finite = _finite(net)
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
@@ -123,6 +139,10 @@ def train(
         seed_everything(seed)  # of what the network draws: dropout
         with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
             row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
+        lost = finite - _finite(net) if math.isfinite(row["loss"]) else {"the loss"}
+        if lost:
+            what = f"training diverged in epoch {epoch + 1}: not finite: {listed(lost, 3)}"
+            raise TrainingError(what, hint="Lower the learning rate in the recipe.")
         row |= solves.forward.summary() if solves.forward is not None else {}
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
@@ -147,8 +167,6 @@ def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch],
         images += len(batch.labels)
         task.advance(len(batch.labels))
     mean_loss = (losses / images).item()
-    if not math.isfinite(mean_loss):
-        raise TrainingError("the loss is not finite any more", hint="Lower the learning rate in the recipe.")
     seconds = time.perf_counter() - started
     return {
         "lr": training.optimizer.param_groups[0]["lr"],
@@ -194,6 +212,12 @@ def _even_shard(split: Split, batch_size: int, runtime: Runtime) -> tuple[Split,
     return share, max(1, batch_size // count)
 
 
+def images_per_step(recipe: Recipe, dataset: Dataset, runtime: Runtime) -> int:
+    """Number of images of a step of training in this process."""
+    images, batch_size = _even_shard(limited(dataset.open("train"), recipe.limit), recipe.batch_size, runtime)
+    return min(batch_size, len(images))
+
+
 def _line(row: Row, epochs: int) -> str:
     solved = "  equilibrium at {equilibrium_residual:.1e} after {equilibrium_steps:.1f} steps"
     return (
@@ -203,13 +227,25 @@ def _line(row: Row, epochs: int) -> str:
     )
 
 
-def _load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """The state of an unfinished training, of tensors and plain values only."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except InterruptError:
-        raise
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise ModelError(f"{path} is damaged: {reason}", hint="Train anew with --overwrite.") from None
-    return state
+def _finite(net: nn.Module) -> set[str]:
+    """The names of parameters and buffers whose values are all finite."""
+    return {name for name, tensor in net.state_dict().items() if tensor.isfinite().all()}
+
+
+def _form(state: object) -> object:
+    """The structure of a saved state: keys and lengths, shapes and types of tensors, types of other values."""
+    if isinstance(state, Mapping):
+        return {key: _form(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_form(value) for value in state]
+    if isinstance(state, Tensor):
+        return state.shape, state.dtype
+    return float if isinstance(state, int) else type(state)
+
+
+def _check_history(history: object, epochs: int) -> None:
+    """Raises a ValueError where a saved history has not one row of numbers for each epoch."""
+    rows = TypeAdapter(list[Row]).validate_python(history)
+    is_whole = len({frozenset(row) for row in rows}) <= 1 and all(row.keys() >= COLUMNS for row in rows)
+    if not is_whole or len(rows) > epochs or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        raise ValueError("the history of another training")

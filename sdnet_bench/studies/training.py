@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch import nn
@@ -12,9 +13,9 @@ from ..backbones import Published, accepted, count_parameters
 from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, ModelConfig, Recipe
 from ..data import open_dataset
 from ..engine.runtime import Runtime, seed_everything
-from ..engine.train import STATE, Training, train
+from ..engine.train import STATE, Training, images_per_step, train
 from ..errors import UnknownNameError, UsageError
-from ..files import make_folder
+from ..files import holding, make_folder
 from ..progress import Progress
 from ..records import Record
 from ..zoo.checkpoint import Model, read_model, write_model
@@ -60,29 +61,32 @@ def train_model(
     """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and returns the workbench.
 
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
-    another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it.
+    another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it. So is a run that another process
+    trains.
     """
     folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
     given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights else None
     config = configure(recipe.backbone, dataset, given)
     seed_everything(recipe.seed)
     net = initial_net(config, given, progress, new_head=True)
-    check_forward(net, recipe.backbone.name, dataset)
-    if runtime.processes.is_main_process:
-        _claim(folder, recipe, resume, overwrite)
-    runtime.processes.wait_for_everyone()
-    training = None
-    if is_finished(folder):
-        progress.note(f"{folder} is trained already; --overwrite trains it anew")
-        model = read_model(folder, run_code=True)
-    else:
-        training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
-        model = _write(folder, recipe, config, training.net, runtime)
-    bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
-    if training and runtime.processes.is_main_process:
-        _record_training(bench, recipe, training, given)
-        (folder / STATE).unlink()
-    measure_clean(bench)
+    check_forward(net, recipe.backbone.name, dataset, min(2, images_per_step(recipe, dataset, runtime)))
+    is_first, lock = runtime.processes.is_main_process, folder.with_name(f".{folder.name}.lock")
+    with holding(lock, progress, f"trains {folder}", waits=False) if is_first else nullcontext():
+        if is_first:
+            _claim(folder, recipe, resume, overwrite)
+        runtime.processes.wait_for_everyone()
+        training = None
+        if is_finished(folder):
+            progress.note(f"{folder} is trained already; --overwrite trains it anew")
+            model = read_model(folder, run_code=True)
+        else:
+            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
+            model = _write(folder, recipe, config, training.net, runtime)
+        bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
+        if training and is_first:
+            _record_training(bench, recipe, training, given)
+            (folder / STATE).unlink()
+        measure_clean(bench)
     return bench
 
 
@@ -130,4 +134,6 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training, given
     if given:
         provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))
+    if cell in bench.store:  # it ended before its state was removed
+        return
     bench.store.append(Record(model=recipe.name, cell=cell, n=n, metrics=metrics, provenance=provenance))

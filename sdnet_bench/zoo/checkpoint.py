@@ -17,7 +17,7 @@ from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Reci
 from ..csc import csc_layers, get_lambda
 from ..errors import ModelError, UsageError, listed
 from ..files import make_folder, replacing
-from .weights import WEIGHTS, read_weights, weight_files, weights_digest, write_shards, write_weights
+from .weights import WEIGHTS, load_weights, read_weights, weight_files, weights_digest, write_shards, write_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
         raise ModelError(f"{files[0]} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
     net, tensors = build_net(config), read_weights(files)
     try:
-        net.load_state_dict(tensors)
+        load_weights(net, tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None

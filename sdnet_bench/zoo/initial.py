@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..backbones import External, Published, build, is_external, normalization, published, put_csc_stem
 from ..config import Backbone, ModelConfig
 from ..data import Dataset
-from ..errors import ModelError, UsageError
+from ..errors import BenchError, ModelError, UsageError, reason
 from ..progress import Progress
 from .checkpoint import build_net
-from .weights import read_weights, weights_digest
+from .weights import load_weights, read_weights, weights_digest
 
 PRETRAINED = "pretrained"
 """Name of the weights that a network's library recommends."""
@@ -72,33 +74,54 @@ def initial_net(
     return net if has_stem else put_csc_stem(net, csc_stem)
 
 
-@torch.no_grad()
-def check_forward(net: nn.Module, name: str, dataset: Dataset) -> None:
-    """Classifies one image, so that a wrong network or wrong images fail before a file is touched.
+def check_forward(net: nn.Module, name: str, dataset: Dataset, trained: int = 0) -> None:
+    """Classifies an image, so that a wrong network or wrong images fail before a file is touched.
 
-    The network is on the CPU, and in eval mode afterwards; its buffers and torch's generator are left as they were. A
-    `UsageError` where it takes no images of that size, or makes no logits for these classes.
+    Args:
+        net: on the CPU; in eval mode afterwards. It and torch's generator are otherwise left as they were.
+        trained: the number of images of which the gradient of a training step is computed, too.
+
+    Raises:
+        UsageError: it takes no images of that size, makes no logits for these classes, or cannot be trained.
     """
-    (batch,) = dataset.open("train").subset([0]).batches(1, torch.device("cpu"))
+    with torch.no_grad():
+        _classify(net.eval(), name, dataset, 1)
+    if trained:
+        _classify(net.train(), name, dataset, trained)
+    net.zero_grad()
+    net.eval()
+
+
+def _classify(net: nn.Module, name: str, dataset: Dataset, count: int) -> None:
+    (batch,) = dataset.open("train").subset(range(count)).batches(count, torch.device("cpu"))
+    mode = " in training" if net.training else ""
     try:
         with _without_trace(net):
-            logits = net.eval()(batch.images.float().div_(255))
-    except RuntimeError as error:
+            logits = net(batch.images.float().div_(255))
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            if got != (count, dataset.num_classes):
+                raise UsageError(f"{name} makes no logits{mode}", expected=(count, dataset.num_classes), got=got)
+            if net.training and not logits.requires_grad:
+                raise UsageError(f"{name} has nothing to train", expected="logits with a gradient")
+            if net.training:
+                F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
+    except BenchError:
+        raise
+    except Exception as error:  # a network of others may raise anything
         size = f"{batch.images.shape[-2]}x{batch.images.shape[-1]}"
-        raise UsageError(f"{name} takes no images of {size}: {str(error).splitlines()[0]}") from None
-    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if got != (1, dataset.num_classes):
-        raise UsageError(f"{name} makes no logits", expected=(1, dataset.num_classes), got=got)
+        at_once = f"{mode}, {count} at once" if net.training else ""
+        raise UsageError(f"{name} takes no images of {size}{at_once}: {reason(error)}") from None
 
 
 @contextmanager
 def _without_trace(net: nn.Module) -> Iterator[None]:
     """Restores buffers and the CPU's generator when the block ends."""
-    kept = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    kept = {name: buffer.clone() for name, buffer in net.named_buffers() if not is_lazy(buffer)}
     with torch.random.fork_rng(devices=[]):
         yield
-    for name, buffer in net.named_buffers():
-        buffer.copy_(kept[name])
+    with torch.no_grad():
+        for name, buffer in net.named_buffers():
+            buffer.copy_(kept.get(name, buffer))
 
 
 def find_weights(backbone: str, weights: str) -> Published:
@@ -122,9 +145,9 @@ def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, wei
     if isinstance(net, External) and "normalize.mean" not in state:
         inner = {f"net.{name}": tensor for name, tensor in state.items()}
         state = {name: fresh[name] for name in ("normalize.mean", "normalize.std")} | inner
-    head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
     try:
-        net.load_state_dict(state | {name: fresh[name] for name in head})
+        head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
+        load_weights(net, state | {name: fresh[name] for name in head})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{weights} are the weights of another network, or of other classes: {reason}") from None

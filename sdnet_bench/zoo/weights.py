@@ -65,10 +65,16 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
     return tensors
 
 
+def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Loads tensors by name; a shared one may have only its first name. A RuntimeError where they do not fit."""
+    shared = {name: tensors[first] for name, first in _first_names(net).items() if first in tensors}
+    net.load_state_dict(shared | tensors)
+
+
 def write_weights(folder: Path, net: nn.Module) -> None:
-    """Writes the weights of a network atomically to one file, and removes other weight files."""
+    """Writes the weights of a network atomically to one file, a shared one once, and removes other weight files."""
     with replacing(folder / WEIGHTS) as path:
-        path.write_bytes(save(_contiguous(net.state_dict())))
+        path.write_bytes(save(_contiguous(_state(net))))
     _keep_only(folder, [WEIGHTS])
 
 
@@ -78,9 +84,7 @@ def write_shards(folder: Path, net: nn.Module, size: str) -> None:
     Other weight files of the folder are removed.
     """
     parameters = dict(net.named_parameters())
-    state = {
-        name: tensor.to(torch.bfloat16) if name in parameters else tensor for name, tensor in net.state_dict().items()
-    }
+    state = {name: tensor.to(torch.bfloat16) if name in parameters else tensor for name, tensor in _state(net).items()}
     split = split_torch_state_dict_into_shards(state, max_shard_size=size)
     for file, names in split.filename_to_tensors.items():
         with replacing(folder / file) as path:
@@ -99,5 +103,19 @@ def _keep_only(folder: Path, names: Collection[str]) -> None:
             path.unlink()
 
 
+def _first_names(net: nn.Module) -> dict[str, str]:
+    """The first name of each tensor that a network has under several names, by the others."""
+    firsts: dict[int, str] = {}
+    names = {name: firsts.setdefault(id(tensor), name) for name, tensor in net.state_dict(keep_vars=True).items()}
+    return {name: first for name, first in names.items() if name != first}
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network by name, each once."""
+    others = _first_names(net)
+    return {name: tensor for name, tensor in net.state_dict().items() if name not in others}
+
+
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in state.items()}
+    """Copies, which share no memory."""
+    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}

@@ -244,6 +244,14 @@ def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) ->
     assert (at / "runs/stopped/model.safetensors").exists()
 
 
+@pytest.mark.parametrize("stray", ["RANK=1", "RANK=1 WORLD_SIZE=2", "PMI_SIZE=2"])
+def test_variables_that_another_launcher_left_silence_nothing(at: Path, stray: str) -> None:
+    environment = os.environ | dict(each.split("=") for each in stray.split())
+    words = [sys.executable, "-m", "sdnet_bench", "evaluate", "--limit", "8", "--json", *CPU]
+    done = subprocess.run(words, cwd=at, env=environment, capture_output=True, text=True, timeout=60)
+    assert [row["n"] for row in json.loads(done.stdout)] == [8], done.stderr
+
+
 LAUNCHED = """
 import json, sys
 from sdnet_bench.cli.app import app

@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from sdnet_bench.backbones import Published, count_parameters
 from sdnet_bench.config import ORIGIN, Origin, Recipe
+from sdnet_bench.data import open_dataset
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import STATE
+from sdnet_bench.engine.train import train as engine_train
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import RecordStore
 from sdnet_bench.studies.training import find_recipe, train_model, with_backbone
 from sdnet_bench.studies.workbench import Workbench
+from sdnet_bench.zoo.checkpoint import build_net
+from sdnet_bench.zoo.initial import configure
 
 
 @pytest.fixture
@@ -170,6 +175,143 @@ class Pair(nn.Sequential):
 def pair(num_classes):
     return Pair(nn.Conv2d(3, 4, 3))
 """
+
+
+UNTRAINABLE = """\
+from torch import nn
+
+
+class Odd(nn.Sequential):
+    def forward(self, image):
+        logits = super().forward(image)
+        return self.seen(logits) if self.training else logits
+
+
+def plain(num_classes, seen=lambda logits: logits, norm=nn.Identity()):
+    net = Odd(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), norm, nn.Flatten(), nn.Linear(4, num_classes))
+    net.seen = seen
+    return net
+
+
+def pair(num_classes):
+    return plain(num_classes, lambda logits: (logits, logits))
+
+
+def named(num_classes):
+    return plain(num_classes, lambda logits: {"logits": logits})
+
+
+def frozen(num_classes):
+    return plain(num_classes).requires_grad_(False)
+
+
+def broken(num_classes):
+    return plain(num_classes, lambda logits: logits.no_such_thing)
+
+
+def normal(num_classes):
+    return plain(num_classes, norm=nn.BatchNorm2d(4))
+
+
+def lazy(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def shared(num_classes):
+    block = nn.Conv2d(4, 4, 3, padding=1)
+    head = nn.Linear(4, num_classes)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), block, block, block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "limit", "words"),
+    [
+        ("pair", 64, r"makes no logits in training, expected \(2, 10\), got tuple"),
+        ("named", 64, r"makes no logits in training, expected \(2, 10\), got dict"),
+        ("frozen", 64, "has nothing to train, expected logits with a gradient"),
+        (
+            "broken",
+            64,
+            "takes no images of 32x32 in training, 2 at once: 'Tensor' object has no attribute 'no_such_thing'",
+        ),
+        ("normal", 1, "takes no images of 32x32 in training, 1 at once: Expected more than 1 value per channel"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_a_file_is_touched(
+    train: Any, small: Recipe, tmp_path: Path, function: str, limit: int, words: str
+) -> None:
+    (tmp_path / "nets.py").write_text(UNTRAINABLE, encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"nets\.py:{function} {words}"):
+        train(small.replace(backbone={"name": f"{tmp_path}/nets.py:{function}"}, limit=limit))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("function", ["lazy", "shared"])
+def test_lazy_layers_and_shared_weights_are_trained_saved_and_read_back(
+    train: Any, small: Recipe, tmp_path: Path, function: str
+) -> None:
+    (tmp_path / "nets.py").write_text(UNTRAINABLE, encoding="utf-8")
+    odd = small.replace(backbone={"name": f"{tmp_path}/nets.py:{function}"})
+    with pytest.raises(InterruptError):
+        train(odd, CtrlC())
+    bench = train(odd, resume=True)
+    weights = load_file(bench.folder / "model.safetensors")
+    names = dict(bench.model.net.named_parameters())  # a shared one under its first name
+    assert {name for name, _ in bench.model.net.named_buffers()} | names.keys() == weights.keys()
+    assert all(torch.equal(weights[name], parameter) for name, parameter in names.items())
+
+
+def test_training_goes_on_from_shared_weights(train: Any, small: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(UNTRAINABLE, encoding="utf-8")
+    odd = small.replace(backbone={"name": f"{tmp_path}/nets.py:shared"})
+    first = train(odd)
+    again = odd.replace(name="again", weights=str(first.folder / "model.safetensors"), optimizer={"lr": 1e-12})
+    ours = dict(train(again).model.net.named_parameters())
+    torch.testing.assert_close(ours, dict(first.model.net.named_parameters()))
+
+
+def test_the_rehearsal_leaves_no_trace(train: Any, small: Recipe, tmp_path: Path, runtime: Runtime) -> None:
+    dataset = open_dataset("digits", tmp_path)
+    torch.manual_seed(small.seed)
+    net = build_net(configure(small.backbone, dataset))
+    unrehearsed = engine_train(small, net, dataset, tmp_path / "plain", runtime, Progress(), resume=False).net
+    rehearsed = train(small).model.net.state_dict()
+    assert all(torch.equal(tensor, rehearsed[name]) for name, tensor in unrehearsed.state_dict().items())
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(train: Any, small: Recipe, tmp_path: Path) -> None:
+    class Second(Progress):
+        """In the middle of the first training, asks for another in each of the ways."""
+
+        def note(self, text: str) -> None:
+            if text.startswith("epoch 1/"):
+                for options in ({}, {"resume": True}, {"overwrite": True}):
+                    with pytest.raises(UsageError, match=r"another process trains .*small\. Wait until it has ended"):
+                        train(small, **options)
+
+    bench = train(small, Second())
+    assert [record.cell.kind for record in bench.store] == ["training", "accuracy"]
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == ["small"]
+    assert train(small, overwrite=True).model.weights == bench.model.weights
+
+
+def test_a_training_that_died_before_its_state_was_removed_is_recorded_once(
+    train: Any, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def power_cut(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == STATE:
+            raise InterruptError("power cut")
+        unlink(path, missing_ok=missing_ok)
+
+    unlink = Path.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", power_cut)
+        with pytest.raises(InterruptError):
+            train(small)
+    bench = train(small, resume=True)
+    lines = (bench.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sdnet_bench.zoo.weights import (
     INDEX,
     WEIGHTS,
     file_digest,
+    load_weights,
     read_weights,
     weight_files,
     weights_digest,
@@ -36,6 +38,35 @@ def test_one_file_holds_every_tensor_as_it_is(net: nn.Module, tmp_path: Path) ->
     assert weights_digest(files) == file_digest(tmp_path / WEIGHTS)
     for name, tensor in read_weights(files).items():
         assert torch.equal(tensor, net.state_dict()[name])
+
+
+class Twice(nn.Module):
+    """One convolution under three names, and two parameters that are one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Conv2d(4, 4, 3)
+        self.blocks = nn.ModuleList([block, block, block])
+        self.into, self.out = nn.Linear(4, 5, bias=False), nn.Linear(4, 5)
+        self.out.weight = self.into.weight
+
+
+@pytest.mark.parametrize("write", [write_weights, lambda folder, net: write_shards(folder, net, "16MB")])
+def test_shared_tensors_are_written_once_and_shared_again(
+    write: Callable[[Path, nn.Module], None], tmp_path: Path
+) -> None:
+    net, other = Twice(), Twice()
+    write(tmp_path, net)
+    found = read_weights(weight_files(tmp_path))
+    assert sorted(found) == ["blocks.0.bias", "blocks.0.weight", "into.weight", "out.bias"]
+    load_weights(other, found)
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, atol=0.01, rtol=0.01)
+    assert other.out.weight is other.into.weight
+    load_weights(other, net.state_dict())  # a file may have all names
+    del found["into.weight"]
+    with pytest.raises(RuntimeError, match=r"into\.weight"):
+        load_weights(other, found)
 
 
 def test_shards_hold_parameters_in_bfloat16_and_buffers_as_they_are(net: nn.Module, tmp_path: Path) -> None:
