@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import DataError
+from ..files import reading
 from ..progress import Progress
 from ..registry import Registry, check_call
-from .folders import FolderSplit
+from .folders import FolderSplit, class_names, labelled
 from .splits import Augmentation, Split, TensorSplit
 from .tarballs import fetch_tar
 
@@ -126,14 +127,11 @@ def _cifar(kind: str, data_dir: Path, progress: Progress) -> Callable[[Which], S
 
 def _read_cifar(source: Any, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
     """Images `(N, 3, 32, 32)` and labels; torchvision checks the md5 of every file before it reads one."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy deprecates a dtype in these old pickles
-            content = source(data_dir, train=train)
-    except (RuntimeError, OSError) as error:
-        folder = data_dir / source.base_folder
-        hint = f"Remove {folder} to download it again, or name another folder with --data-dir."
-        raise DataError(f"{folder} is incomplete or damaged: {error}".rstrip("."), hint=hint) from None
+    folder = data_dir / source.base_folder
+    hint = f"Remove {folder} to download it again, or name another folder with --data-dir."
+    with reading(folder, DataError, hint), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy deprecates a dtype in these old pickles
+        content = source(data_dir, train=train)
     return torch.from_numpy(content.data).permute(0, 3, 1, 2), torch.tensor(content.targets)
 
 
@@ -145,40 +143,47 @@ def _tensor_split(images: Tensor, labels: Tensor, places: list[int], augmentatio
 @DATASETS.register("imagenet")
 def imagenet(data_dir: Path, progress: Progress) -> Dataset:
     """ILSVRC 2012 from folders `imagenet/train/<class>/` and `imagenet/val/<class>/`, at 224x224."""
-    return _image_folder("imagenet", data_dir / "imagenet", 224)
+    return _image_folder("imagenet", data_dir / "imagenet", 224, progress)
 
 
 @DATASETS.register("imagefolder")
 def imagefolder(data_dir: Path, progress: Progress) -> Dataset:
     """Images from folders `train/<class>/` and `val/<class>/` in the data folder, at 64x64."""
-    return _image_folder("imagefolder", data_dir, 64)
+    return _image_folder("imagefolder", data_dir, 64, progress)
 
 
-def _image_folder(name: str, root: Path, size: int) -> Dataset:
-    """A data set of image folders: `val` is the test split, and one in twenty of `train` the validation split."""
-    (classes, train), (test_classes, test) = _files(root / "train"), _files(root / "val")
-    if classes != test_classes:
-        odd = ", ".join(sorted({*classes} ^ {*test_classes})[:5])
+def _image_folder(name: str, root: Path, size: int, progress: Progress) -> Dataset:
+    """A data set of image folders: `val` is the test split, and one in twenty of `train` the validation split.
+
+    `train` may be missing until one of its splits is opened.
+    """
+    classes, test = _files(root / "val")
+    if (root / "train").is_dir() and classes != (trained := class_names(root / "train")):
+        odd = ", ".join(sorted({*classes} ^ {*trained})[:5])
         raise DataError(f"train and val in {root} hold different classes", got=f"only in one of them: {odd}")
-    kept, held = hold_out(len(train), max(1, len(train) // 20))
 
     @cache
     def open_split(which: Which) -> Split:
         if which == "test":
-            return FolderSplit(test, range(len(test)), size)
+            return FolderSplit(test, range(len(test)), size, classes, progress=progress)
+        train = train_files()
+        kept, held = hold_out(len(train), max(1, len(train) // 20))
         places = kept if which == "train" else held
-        return FolderSplit([train[at] for at in places], places, size)
+        return FolderSplit([train[at] for at in places], places, size, classes, progress=progress)
 
+    train_files = cache(lambda: _files(root / "train")[1])
     return Dataset(name, len(classes), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet", open_split)
 
 
 def _files(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
-    """The names of the classes, and (path, label) of every image."""
-    from torchvision.datasets import ImageFolder
-
-    try:
-        found = ImageFolder(str(folder))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        hint = "Lay the images out as train/<class>/ and val/<class>/, and name the folder with --data-dir."
-        raise DataError(f"no image folder at {folder}: {error}".splitlines()[0], hint=hint) from None
-    return found.classes, found.samples
+    """The names of the classes, and (path, label) of every image; a `DataError` for a class without images."""
+    hint = "Lay the images out as train/<class>/ and val/<class>/, and name the folder with --data-dir."
+    if not folder.is_dir():
+        raise DataError(f"no image folder at {folder}", hint=hint)
+    classes = class_names(folder)
+    files = labelled(folder, classes)
+    labels = {label for _, label in files}
+    empty = next((name for label, name in enumerate(classes) if label not in labels), None)
+    if empty or not classes:
+        raise DataError(f"no {f'images of {empty}' if empty else 'classes'} in {folder}", hint=hint)
+    return classes, files

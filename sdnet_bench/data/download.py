@@ -16,13 +16,17 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from ..errors import DataError
+from ..errors import DataError, reason
 from ..progress import Progress
+from .contents import digests
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
 PAUSES = (1.0, 4.0, 15.0)
 """Seconds before each retry. The count starts again whenever the file has grown."""
+SLOWEST = 1000.0
+"""Bytes per second below which a mirror is given up, after PATIENCE seconds."""
+PATIENCE = 300.0
 LONGEST_WAIT = 60.0
 """Longest wait in seconds that a server may ask for; beyond it the next mirror is tried."""
 OVERLOADED = (416, 429, 500, 502, 503, 504)
@@ -50,7 +54,11 @@ def download(urls: Sequence[str], target: Path, md5: str, size: int | None, prog
             if complaints:
                 progress.note(f"{complaints[-1]}; trying {url}")
             try:
+                begun = part.count
                 _fetch(url, part, size, progress)
+                if begun and part.md5 != md5:  # what was there before may be damaged
+                    part.clear()
+                    _fetch(url, part, size, progress)
                 return part.finish(url, md5)
             except _MirrorError as complaint:
                 complaints.append(str(complaint))
@@ -60,14 +68,9 @@ def download(urls: Sequence[str], target: Path, md5: str, size: int | None, prog
 
 def _check_md5(path: Path, md5: str, progress: Progress) -> None:
     """Raises a `DataError` where a file has another md5."""
-    content = hashlib.md5()
-    with progress.task(f"check {path.name}", path.stat().st_size, "bytes") as task, path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            content.update(chunk)
-            task.advance(len(chunk))
-    if content.hexdigest() != md5:
-        hint = "Remove it to download it again."
-        raise DataError(f"{path} is damaged", expected=f"md5 {md5}", got=content.hexdigest(), hint=hint)
+    found, hint = digests(path, [str(path)], progress).md5, "Remove it to download it again."
+    if found != md5:
+        raise DataError(f"{path} is damaged", expected=f"md5 {md5}", got=found, hint=hint)
 
 
 @contextmanager
@@ -76,7 +79,8 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error}", hint="Name another folder with --data-dir.") from None
+        hint = "Name another folder with --data-dir."
+        raise DataError(f"cannot write to {folder}: {reason(error)}", hint=hint) from None
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
@@ -97,6 +101,16 @@ class _Part:
         self.name = target.name
         self.count = 0
         self._md5 = hashlib.md5()
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Counts time and bytes anew."""
+        self._begun, self._came = time.monotonic(), 0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether less came since the clock was started than SLOWEST, after PATIENCE."""
+        return time.monotonic() - self._begun > PATIENCE + self._came / SLOWEST
 
     def __enter__(self) -> _Part:
         with writing(self._path.parent):
@@ -118,6 +132,7 @@ class _Part:
     def append(self, chunk: bytes) -> None:
         with writing(self._path.parent):
             self._file.write(chunk)
+        self._came += len(chunk)
         self._take(chunk)
 
     def clear(self) -> None:
@@ -126,9 +141,14 @@ class _Part:
             self._file.truncate(0)
         self.count, self._md5 = 0, hashlib.md5()
 
+    @property
+    def md5(self) -> str:
+        """The md5 of the content."""
+        return self._md5.hexdigest()
+
     def finish(self, url: str, md5: str) -> None:
         """Moves the partial file to its place; removes it where the md5 differs."""
-        if (found := self._md5.hexdigest()) != md5:
+        if (found := self.md5) != md5:
             self.clear()
             raise _MirrorError(f"{url} is damaged, expected md5 {md5}, got {found}")
         with writing(self._path.parent):
@@ -140,6 +160,7 @@ def _fetch(url: str, part: _Part, size: int | None, progress: Progress) -> None:
     """Requests the missing part of a file until it is complete."""
     start = longest = part.count
     tries = 0
+    part.restart_clock()
     while part.count != size:
         try:
             _request(url, part, size, progress)
@@ -213,9 +234,14 @@ def _receive(answer: HTTPResponse, url: str, part: _Part, size: int | None, prog
         part.clear()
     with progress.task(f"download {part.name}", total or size or 0, "bytes") as task:
         task.advance(start)
-        while chunk := answer.read(CHUNK):
+        while chunk := answer.read1(CHUNK):
             part.append(chunk)
             task.advance(len(chunk))
+            if size is not None and part.count > size:
+                part.clear()
+                raise _MirrorError(f"{url} is another file, expected {size:,} bytes, got more")
+            if part.is_slow:
+                raise _MirrorError(f"{url} is too slow, expected {SLOWEST:,.0f} bytes/s")
     wanted = total if size is None else size
     if wanted is not None and part.count < wanted:
         raise ConnectionError(f"broke off after {part.count:,} of {wanted:,} bytes")

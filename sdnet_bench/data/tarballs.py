@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock, Timeout
-
 from ..errors import DataError
+from ..files import holding, reading
 from ..progress import Progress
-from .download import download, writing
+from .download import download, require_room, writing
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 """Maps the name of a member to the path that it is unpacked to; None skips it."""
@@ -24,14 +22,14 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
 
     Raises:
         DataError: the download fails, the md5 differs or the archive does not hold `member`. A partial download is
-            kept as `.part`; nothing else is left behind.
+            kept as `.part`; nothing is unpacked.
     """
-    with locked(folder, member, progress):
+    with holding(folder / f".{member}.lock", progress, f"works on {folder / member}"):
         if (folder / member).exists():  # another process has unpacked it
             return
         archive = folder / url.rsplit("/", 1)[-1]
         download([url], archive, md5, None, progress)
-        with scratch_in(folder) as scratch:
+        with scratch_at(folder / f".{member}.incoming") as scratch:
             unpack(archive, scratch, lambda name: name, progress)
             if not (scratch / member).is_dir():
                 archive.unlink()
@@ -41,30 +39,9 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
 
 
 @contextmanager
-def locked(folder: Path, name: str, progress: Progress) -> Iterator[None]:
-    """Makes a folder and holds the lock of `name` in it during a block."""
-    path = folder / f".{name}.lock"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress.note(f"another process works on {folder / name}: waiting for it")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # a file in use may not be removable
-            path.unlink()
-        lock.release()
-
-
-@contextmanager
-def scratch_in(folder: Path) -> Iterator[Path]:
+def scratch_at(scratch: Path) -> Iterator[Path]:
     """Yields an empty folder and removes it when the block ends; leftovers of a killed process are removed first."""
-    scratch = folder / ".incoming"
-    with writing(folder):
+    with writing(scratch.parent):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
     try:
@@ -74,18 +51,16 @@ def scratch_in(folder: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> None:
-    """Unpacks the members that `place` gives a path. A damaged or unsafe archive is removed.
+    """Unpacks the members that `place` gives a path.
 
     Raises:
-        DataError: the file is no tar archive or truncated, a member is a link or outside the folder, or the files
-            cannot be written.
+        DataError: the file is no tar archive or truncated, a member is a link or outside the folder, the members do not
+            fit on the disk, or the files cannot be written.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            _extract(tar, _wanted(tar, place), folder, f"unpack {archive.name}", progress)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        archive.unlink()
-        raise DataError(f"cannot unpack the archive: {error}".rstrip(".")) from None
+    with reading(archive, DataError, f"Remove {archive} to download it again."), tarfile.open(archive) as tar:
+        wanted = _wanted(tar, place)
+        require_room(archive.parent, sum(member.size for member in wanted), archive.name)
+        _extract(tar, wanted, folder, f"unpack {archive.name}", progress)
 
 
 def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:

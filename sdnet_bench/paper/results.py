@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..backbones import BACKBONES, csc_stem_options, defaults
 from ..config import CONFIG, MODELS, ModelConfig, Origin
 from ..data import SEVERITIES
+from ..data.corruptions import revision_of
 from ..errors import BenchError
 from ..progress import Progress
 from ..records import NOISES, REVISION, Cell, Images, InferenceChoice, Layers, Record, RecordStore, Severity, Threat
@@ -235,7 +236,10 @@ def _alike(records: Sequence[Record]) -> list[Record]:
 
 
 def _is_current(cell: Cell) -> bool:
-    """Whether a cell has no attack, or one of the present revision."""
+    """Whether attack and corruption of a cell, where it has them, are of the present revisions."""
+    is_made_here = cell.images.archive is None
+    if is_made_here and cell.images.revision != revision_of(cell.images.corruption):
+        return False
     return cell.attack is None or cell.attack.revision == REVISION
 
 

@@ -142,11 +142,13 @@ class Images(Frozen):
     None for images that were corrupted here."""
     seed: int = 0
     """Seed of the corruption and of the attack."""
+    revision: int = 1
+    """Version of the corruption's pixels (`Corruption.revision`), where they are made here; in JSON unless it is 1."""
 
     @property
     def clean(self) -> Images:
         """The same images without corruption, with seed 0."""
-        untouched = {"corruption": None, "level": None, "severity": None, "archive": None, "seed": 0}
+        untouched = {"corruption": None, "level": None, "severity": None, "archive": None, "seed": 0, "revision": 1}
         return self.model_copy(update=untouched)
 
     @property
@@ -236,7 +238,7 @@ class Cell(Frozen):
             "rule": inference.rule,
             "precision": inference.precision,
             "seed": images.seed,
-        }
+        } | ({} if images.revision == 1 else {"revision": images.revision})
 
     @property
     def key(self) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from ..csc import check_lambda, require_csc_layers
 from ..data import CORRUPTIONS, Dataset, Split, limited, open_dataset
 from ..data.archives import open_archive
-from ..data.corruptions import Level
+from ..data.corruptions import Level, revision_of
 from ..data.datasets import Which
 from ..engine.adversarial_set import is_whole
 from ..engine.evaluate import LambdaRule
@@ -91,7 +91,8 @@ class Workbench:
             raise UsageError("an archive has no such stream", expected="severities 1 to 5", got=severity)
         key = (corruption, severity, limit)
         if key not in self._archived:
-            images = open_archive(self.dataset.name, corruption, severity, self.data_dir)
+            clean = self.split("test")
+            images = open_archive(self.dataset.name, corruption, severity, self.data_dir, clean)
             self._archived[key] = limited(images, limit)
         return self._archived[key]
 
@@ -119,6 +120,7 @@ class Workbench:
             severity=severity,
             archive=archive,
             seed=self.seed,
+            revision=1 if archive else revision_of(corruption),
         )
 
     def _level(self, corruption: str | None, severity: Severity | None) -> Level | None:

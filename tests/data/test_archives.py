@@ -647,7 +647,7 @@ def photos(tmp_path: Path, register_part: Any, register: Callable[[Archive], Arc
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(at).integers(256, size=(12, 10, 3), dtype=np.uint8)).save(path)
         files.append((str(path), "abc".index(name[0])))
-    clean = Dataset("photos", 3, (0.5,) * 3, (0.5,) * 3, "imagenet", lambda _: FolderSplit(files, range(5), 8))
+    clean = Dataset("photos", 3, (0.5,) * 3, (0.5,) * 3, "imagenet", lambda _: FolderSplit(files, range(5), 8, "abc"))
     register_part(DATASETS, "photos", lambda *_: clean)
     tar_file = TarFile("noise.tar", "0" * 32, 0.1, (), {"gaussian_noise": None})
     return register(Archive("Photo-C", "folders", 3, 5, 8, (tar_file,), "photos"))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from sdnet_bench.data import CORRUPTIONS, corrupt
 from sdnet_bench.data.corruptions import Pixels
 from sdnet_bench.data.corruptions.blur import disc, gaussian_blur, scatter, streak
-from sdnet_bench.data.corruptions.pixels import floored, magnify, rounded
+from sdnet_bench.data.corruptions.pixels import floored, magnify, written
 
 BLURS = ["gaussian_blur", "glass_blur", "defocus_blur", "motion_blur", "zoom_blur"]
 
@@ -25,10 +25,10 @@ def point(side: int = 33) -> Pixels:
     return pixels
 
 
-def test_grey_levels_are_cut_or_rounded() -> None:
+def test_grey_levels_are_cut_or_written() -> None:
     values = np.array([-1, 0, 3, 3.4, 3.6, 255, 300]) / 255
     assert np.array_equal(floored(values), np.array([0, 0, 3, 3, 3, 255, 255]) / 255)
-    assert np.array_equal(rounded(values), np.array([0, 0, 3, 3, 4, 255, 255]) / 255)
+    assert np.array_equal(written(values), np.array([0, 0, 3, 3, 4, 255, 255]) / 255)
     levels = np.arange(256) / 255
     assert np.array_equal(floored(levels), levels)
 
@@ -120,7 +120,7 @@ def test_motion_blur_comes_in_whole_grey_levels_at_many_angles() -> None:
     level = CORRUPTIONS["motion_blur"].level("cifar", 5)
     draws = np.random.default_rng(1)
     images = [CORRUPTIONS["motion_blur"].apply(point(), level, draws) for _ in range(8)]
-    assert all(np.array_equal(image, rounded(image)) for image in images)
+    assert all(np.array_equal(image, written(image)) for image in images)
     assert len({image.tobytes() for image in images}) > 4
 
 

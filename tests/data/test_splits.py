@@ -206,7 +206,7 @@ def test_evaluation_looks_at_the_centre(tmp_path: Path) -> None:
     image = Image.new("RGB", (200, 100), "black")
     image.paste("white", (50, 0, 150, 100))
     image.save(tmp_path / "wide.png")
-    split = FolderSplit([(str(tmp_path / "wide.png"), 0)], [0], 56)
+    split = FolderSplit([(str(tmp_path / "wide.png"), 0)], [0], 56, ["wide"])
     (batch,) = split.batches(1, CPU)
     assert batch.images.shape == (1, 3, 56, 56)
     assert batch.images.min() == 255

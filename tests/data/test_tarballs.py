@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sdnet_bench.data.tarballs import fetch_tar, locked, scratch_in, unpack
+from sdnet_bench.data.tarballs import fetch_tar, scratch_at, unpack
 from sdnet_bench.errors import DataError, InterruptError
 from sdnet_bench.progress import Progress
 
@@ -192,7 +192,7 @@ def test_what_a_killed_process_left_is_swept_away(server: Any, data: Path) -> No
 
 def test_scratch_is_gone_after_an_error(tmp_path: Path) -> None:
     def stopped() -> None:
-        with scratch_in(tmp_path) as scratch:
+        with scratch_at(tmp_path / "scratch") as scratch:
             (scratch / "half").touch()
             raise InterruptError("interrupted")
 

@@ -9,9 +9,10 @@ from typing import Literal
 
 from ...errors import DataError
 from ...progress import Progress
+from ..contents import Digests, digests, files_in, remembered
 from ..corruptions import SEVERITIES
-from .manifest import Digests, Manifest, digests, remembered
-from .reading import array_labels, array_rows, folder_files, places
+from .manifest import Manifest
+from .reading import array_labels, array_rows, count_images, folder_files
 from .table import LABELS, Archive, find_archive
 
 Verdict = Literal["official", "generated", "unknown", "missing", "damaged"]
@@ -78,7 +79,7 @@ def check_member(archive: Archive, member: str, data_dir: Path, progress: Progre
         shape, dtype = _form(archive, member, data_dir)
     except DataError as error:
         return Member(member, "damaged", detail=str(error))
-    found = digests(path, progress) if fresh else remembered(path, progress)
+    found = (digests if fresh else remembered)(path, files_in(path), progress)
     verdict, detail = _verdict(archive, member, data_dir, found)
     return Member(member, verdict, shape, dtype, found.md5, found.sha256, detail)
 
@@ -86,10 +87,11 @@ def check_member(archive: Archive, member: str, data_dir: Path, progress: Progre
 def _form(archive: Archive, member: str, data_dir: Path) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of a member; a `DataError` where they are wrong."""
     if archive.layout == "folders":
-        for file, _ in (each for severity in SEVERITIES for each in folder_files(archive, data_dir, member, severity)):
-            if not os.path.getsize(file):
-                raise DataError(f"{file} is empty")
-        return (len(SEVERITIES), len(places(archive, data_dir))), "JPEG"
+        found = [folder_files(archive, data_dir, member, severity) for severity in SEVERITIES]
+        empty = next((file for _, files in found for file, _ in files if not os.path.getsize(file)), None)
+        if empty:
+            raise DataError(f"{empty} is empty")
+        return (len(SEVERITIES), count_images(archive, data_dir)), "JPEG"
     if member == LABELS:
         labels = array_labels(archive, data_dir)
         return labels.shape, "integers"

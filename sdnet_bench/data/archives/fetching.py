@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
+from ...files import holding
 from ...progress import Progress
 from ..download import download, require_room, writing
-from ..tarballs import locked, scratch_in, unpack
+from ..tarballs import scratch_at, unpack
 from .checking import Member, check_member
 from .manifest import Manifest
 from .table import Archive, TarFile, find_archive
@@ -40,7 +41,7 @@ def fetch(
     archive, progress = find_archive(name), progress or Progress()
     wanted = archive.wanted(corruptions)
     _refuse_generated(archive, data_dir)
-    with locked(data_dir, archive.name, progress):
+    with holding(data_dir / f".{archive.name}.lock", progress, f"works on {archive.folder(data_dir)}"):
         missing = [member for member in wanted if not _is_here(archive, member, data_dir, progress)]
         plan = [(file, [member for member in missing if member in file.members]) for file in archive.files]
         plan = [(file, members) for file, members in plan if members]
@@ -108,7 +109,7 @@ def _require_space(tar: Path, file: TarFile, members: int) -> None:
 
 def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
     """Unpacks members to a scratch folder, checks them, and moves them to their place."""
-    with scratch_in(archive.folder(data_dir)) as scratch:
+    with scratch_at(archive.folder(data_dir) / ".incoming") as scratch:
         place = partial(_below, {archive.file_name(member) for member in members})
         unpack(tar, scratch / archive.name, place, progress)
         for member in members:

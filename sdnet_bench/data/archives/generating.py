@@ -18,17 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
+from ...files import holding
 from ...progress import Progress, Task
 from ...version import __version__
-from ..corruptions import CORRUPTIONS, SEVERITIES, Level
+from ..contents import digests, files_in, remembered, visible
+from ..corruptions import CORRUPTIONS, SEVERITIES, Level, revision_of
 from ..corruptions.batches import CorruptionPool, pool_of
 from ..datasets import open_dataset
 from ..download import require_room, writing
 from ..folders import FolderSplit
 from ..splits import Split, limited
-from ..tarballs import locked
 from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
-from .manifest import MANIFEST, GeneratedMember, Manifest, digests, remembered
+from .manifest import MANIFEST, GeneratedMember, Manifest
 from .table import LABELS, Archive, find_archive
 
 CPU = torch.device("cpu")
@@ -66,7 +67,7 @@ def generate(
     """
     archive, progress = find_archive(name), progress or Progress()
     wanted = _wanted(archive, corruptions)
-    with locked(data_dir, archive.name, progress):
+    with holding(data_dir / f".{archive.name}.lock", progress, f"works on {archive.folder(data_dir)}"):
         job = _Job.open(archive, data_dir, seed, limit, progress)
         progress.note(f"{', '.join(wanted)}: 5 severities of {len(job.split):,} images each, in {job.folder}")
         _require_room(job, wanted)
@@ -92,7 +93,6 @@ class _Job:
     archive: Archive
     data_dir: Path
     family: str
-    whole: Split
     split: Split
     manifest: Manifest
     progress: Progress
@@ -113,10 +113,11 @@ class _Job:
             images=len(split),
             of=len(whole),
             members=known.members if known else {},
+            classes=dataset.num_classes,
         )
         if known:
             _require_same(folder, known, manifest)
-        return cls(archive, data_dir, dataset.family, whole, split, manifest, progress)
+        return cls(archive, data_dir, dataset.family, split, manifest, progress)
 
     @property
     def folder(self) -> Path:
@@ -142,7 +143,8 @@ class _Job:
     def request(self, corruption: str, levels: Sequence[Level]) -> dict[str, Any]:
         """Everything that decides the corrupted images, for comparison with interrupted work."""
         seed, digest = self.manifest.seed, self.manifest.digest
-        return {"corruption": corruption, "levels": levels, "seed": seed, "digest": digest, "versions": _versions()}
+        made = {"corruption": corruption, "levels": levels, "revision": revision_of(corruption)}
+        return {**made, "seed": seed, "digest": digest, "versions": _versions()}
 
     def task(self, member: str) -> AbstractContextManager[Task]:
         return self.progress.task(f"generate {member}", len(SEVERITIES) * len(self.split))
@@ -152,8 +154,8 @@ class _Job:
         if self.archive.layout == "npy":
             shape = (len(SEVERITIES) * len(self.split), self.archive.side, self.archive.side, 3)
             return ArrayWriter(scratch, shape, resume=resume)
-        if isinstance(self.whole, FolderSplit) and isinstance(self.split, FolderSplit):
-            return FolderWriter(scratch, self.whole.files, self.split.files, resume=resume)
+        if isinstance(self.split, FolderSplit):
+            return FolderWriter(scratch, self.split, resume=resume)
         raise UsageError(f"{self.archive.name} lies in folders: {self.manifest.dataset} would have to do so as well")
 
     def has(self, member: str) -> bool:
@@ -161,10 +163,11 @@ class _Job:
         path, made = self.archive.path(self.data_dir, member), self.manifest.members.get(member)
         if made is None or not path.exists():
             return False
-        found = remembered(path, self.progress).sha256
+        found, hint = remembered(path, files_in(path), self.progress).sha256, f"Remove {path} to generate it again."
         if found != made.sha256:
-            hint = f"Remove {path} to generate it again."
             raise DataError(f"{path} is damaged", expected=f"sha256 {made.sha256}", got=found, hint=hint)
+        if made.revision != revision_of(made.corruption):
+            raise DataError(f"{path} has the pixels of an earlier version of {made.corruption}", hint=hint)
         return True
 
     def finish(self, member: str, scratch: Path, corruption: str | None, levels: Sequence[Level]) -> None:
@@ -172,10 +175,11 @@ class _Job:
         made = GeneratedMember(
             corruption=corruption,
             levels=tuple(levels),
-            sha256=digests(scratch, self.progress).sha256,
+            sha256=digests(scratch, files_in(scratch), self.progress).sha256,
             n=len(SEVERITIES) * len(self.split),
             versions=_versions(),
             jpeg_quality=JPEG_QUALITY if self.archive.layout == "folders" else None,
+            revision=revision_of(corruption),
         )
         members = self.manifest.members | {member: made}
         self.manifest = self.manifest.model_copy(update={"members": members})
@@ -195,8 +199,8 @@ def _versions() -> dict[str, str]:
 def _refuse_foreign(archive: Archive, folder: Path, known: Manifest | None) -> None:
     """Raises a `DataError` where a folder holds files that were not generated here."""
     ours = {MANIFEST, *(archive.file_name(member) for member in known.members)} if known else set()
-    here = sorted(path.name for path in folder.glob("[!.]*")) if folder.exists() else []
-    foreign = [name for name in here if name not in ours]
+    here = visible(folder) if folder.is_dir() else []
+    foreign = [entry.name for entry in here if entry.name not in ours]
     if foreign:
         what = f"{folder} holds what was not generated here: {', '.join(foreign[:3])}"
         raise DataError(what, hint="Name another folder with --data-dir: generated and official are never mixed.")

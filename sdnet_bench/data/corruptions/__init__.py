@@ -13,10 +13,10 @@ from importlib.resources import files
 from typing import Any
 
 from . import blur, digital, noise, weather
-from .corruption import CORRUPTIONS, SEVERITIES, Apply, Corruption, Group, Level, corrupt
+from .corruption import CORRUPTIONS, SEVERITIES, Apply, Corruption, Group, Level, corrupt, revision_of
 from .pixels import Pixels
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "Level", "Pixels", "corrupt"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "Level", "Pixels", "corrupt", "revision_of"]
 
 PARTS: dict[Group, tuple[Apply, ...]] = {
     "noise": (noise.gaussian, noise.shot, noise.speckle, noise.impulse),
@@ -32,13 +32,18 @@ PARTS: dict[Group, tuple[Apply, ...]] = {
     ),
 }
 EXTRA = {"speckle", "gaussian_blur", "spatter", "saturate"}
+REVISIONS = {"motion_blur": 2, "snow": 2}
+"""Versions of pixels, where they are not 1. 2: motion blur rounds down (`written`); in 1 it rounded to the nearest."""
 
 
 def _register(group: Group, apply: Apply, table: dict[str, Any]) -> None:
     name = apply.__name__
     severities = {family: _levels(table[family]) for family in table if family != "fit"}
     fit = {family: _levels(levels) for family, levels in table.get("fit", {}).items()}
-    CORRUPTIONS.register(name)(Corruption(name, apply, severities, fit, group=group, extra=name in EXTRA))
+    corruption = Corruption(
+        name, apply, severities, fit, group=group, extra=name in EXTRA, revision=REVISIONS.get(name, 1)
+    )
+    CORRUPTIONS.register(name)(corruption)
 
 
 def _levels(values: Iterable[Any]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .pixels import Pixels, floored, magnify, rounded
+from .pixels import Pixels, floored, magnify, written
 
 
 def gaussian_blur(pixels: Pixels, sigma: float, _: np.random.Generator) -> Pixels:
@@ -88,8 +88,8 @@ def disc(radius: float, smoothing: float) -> Pixels:
 
 
 def motion_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
-    """`streak` at a random angle in [-45, 45] degrees, rounded to grey levels. Level: radius and sigma, in pixels."""
-    return rounded(streak(pixels, *level, angle=rng.uniform(-45, 45)))
+    """`streak` at a random angle in [-45, 45] degrees, in grey levels (`written`). Level: radius, sigma (pixels)."""
+    return written(streak(pixels, *level, angle=rng.uniform(-45, 45)))
 
 
 def streak(pixels: Pixels, radius: float, sigma: float, *, angle: float) -> Pixels:

@@ -41,6 +41,7 @@ class Corruption:
             corruption that lambda is not fitted on.
         group: group in the benchmark; None for a corruption that is not in it.
         extra: whether it is not one of the 15 corruptions of the mean corruption error (mCE).
+        revision: version of its pixels; records of other versions are measured again.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Corruption:
     fit_levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     group: Group | None = None
     extra: bool = True
+    revision: int = 1
 
     @property
     def archive_name(self) -> str:
@@ -83,6 +85,12 @@ def check_corruption(part: object) -> None:
 CORRUPTIONS: Registry[Corruption] = Registry(
     "corruption", check_corruption, reserved=("none", "all", "unknown", *get_args(Group))
 )
+
+
+def revision_of(name: str | None) -> int:
+    """The revision of a corruption; 1 for clean images and for streams."""
+    part = CORRUPTIONS.get(name) if name else None
+    return part.revision if part else 1
 
 
 def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, index: int) -> NDArray[np.uint8]:

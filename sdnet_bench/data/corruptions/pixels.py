@@ -18,9 +18,9 @@ def floored(pixels: Pixels) -> Pixels:
     return np.floor(np.clip(pixels, 0, 1) * 255) / 255
 
 
-def rounded(pixels: Pixels) -> Pixels:
-    """Clips to [0, 1] and rounds to the nearest multiple of 1 / 255, as libraries of the archives do."""
-    return np.rint(np.clip(pixels, 0, 1) * 255) / 255
+def written(pixels: Pixels) -> Pixels:
+    """Clips to [0, 1], rounds to 16 bits, and rounds these down to a multiple of 1 / 255, as ImageMagick writes PNG."""
+    return np.floor(np.rint(np.clip(pixels, 0, 1) * 65535) / 257) / 255
 
 
 def interpolate(pixels: Pixels, at: Pixels, axis: int) -> Pixels:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import DataError
 from .blur import gaussian_blur, streak
-from .pixels import Pixels, floored, interpolate, magnify, rounded
+from .pixels import Pixels, floored, interpolate, magnify, written
 
 PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -105,7 +105,7 @@ def snow(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> 
     mean, deviation, zoom, threshold, radius, sigma, keep = level
     drawn = magnify(rng.normal(mean, deviation, pixels.shape[-2:]), zoom)
     flakes = floored(np.where(drawn < threshold, 0, drawn))
-    flakes = rounded(streak(flakes, radius, sigma, angle=rng.uniform(-135, -45)))
+    flakes = written(streak(flakes, radius, sigma, angle=rng.uniform(-135, -45)))
     whitened = np.maximum(pixels, 1.5 * np.tensordot(LUMA, pixels, 1) + 0.5)
     return keep * pixels + (1 - keep) * whitened + flakes + flakes[::-1, ::-1]
 
