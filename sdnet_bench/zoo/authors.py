@@ -144,7 +144,7 @@ def _stem(backbone: str) -> str:
 
 def _their_names(net: nn.Module, backbone: str) -> dict[str, str]:
     """Our names of all tensors by the names of the release."""
-    modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool.0": "layer0.2.dn", "pool.1": "layer0.3"}
+    modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool": "layer0.2.dn"}
     modules |= {"classifier": "linear", **dict(_blocks(backbone))}
     names: dict[str, str] = {}
     for ours in net.state_dict():
