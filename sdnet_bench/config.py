@@ -9,10 +9,13 @@ import codecs
 import json
 import re
 import tomllib
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -23,8 +26,8 @@ from pydantic import (
     field_validator,
 )
 
-from .errors import ModelError, UsageError, first_fault
-from .files import reading
+from .errors import ModelError, UsageError, first_fault, printable
+from .files import reading, text_of
 
 MODELS = next(
     (path for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models") if path.is_dir()),
@@ -38,8 +41,13 @@ CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml
 NOTES = "NOTES.md"
 """Optional file of a model folder: its author's remarks, as paragraphs for the card."""
 
-RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 """Regular expression of valid run names, which are also folder names."""
+
+LARGEST_SIZE = 2**16
+"""Largest number of classes, and largest integer among the options of a network: a width, a number of steps."""
+MOST_OPTIONS, LONGEST_NAME = 1000, 4096
+"""Largest number of values in the options of a network, and of characters of a name."""
 
 LAMBDAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 """The set of lambdas of the paper's Figure 2."""
@@ -49,6 +57,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+def _as_line(text: str) -> str:
+    return printable(text[:LONGEST_NAME]).replace("\n", "\\n").replace("\t", "\\t")
+
+
+Name = Annotated[str, AfterValidator(_as_line)]
+"""One line of printable characters: all others become escapes."""
+
+
 Verdict = Literal["pass", "warn", "fail", "not applicable"]
 """Outcome of a check, of an audit or of a plugin."""
 
@@ -56,7 +72,7 @@ Verdict = Literal["pass", "warn", "fail", "not applicable"]
 class Backbone(Frozen):
     """A network architecture by name, with the options of its builder."""
 
-    name: str
+    name: Name
     options: dict[str, Any] = {}
 
     @field_validator("options")
@@ -64,6 +80,19 @@ class Backbone(Frozen):
     def _leaves_the_classes_to_the_data(cls, options: dict[str, Any]) -> dict[str, Any]:
         if "num_classes" in options:
             raise ValueError("the data set says num_classes")
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _are_of_sensible_size(cls, options: dict[str, Any]) -> dict[str, Any]:
+        values = list(islice(_values(options), MOST_OPTIONS + 1))
+        if len(values) > MOST_OPTIONS:
+            raise ValueError(f"a network has at most {MOST_OPTIONS} options")
+        for value in values:
+            if isinstance(value, int) and abs(value) > LARGEST_SIZE:
+                raise ValueError(f"a size is at most {LARGEST_SIZE}")
+            if isinstance(value, str) and _as_line(value) != value:
+                raise ValueError(f"a text is one line of at most {LONGEST_NAME} printable characters")
         return options
 
     @property
@@ -88,6 +117,19 @@ MOST = 1e30
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+
+
+def _values(options: object) -> Iterator[object]:
+    """All keys and values of nested dicts and lists."""
+    left = [options]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        else:
+            yield value
 
 
 class SGD(Frozen):
@@ -194,9 +236,9 @@ class ModelConfig(Frozen):
     """`config.json`: how the network is built, and which weights belong to it."""
 
     backbone: Backbone
-    num_classes: PositiveInt
-    dataset: str
-    weights_sha256: str | None = None
+    num_classes: Annotated[PositiveInt, Field(le=LARGEST_SIZE)]
+    dataset: Name
+    weights_sha256: Name | None = None
     """sha256 of `model.safetensors` or of its shards; None where the weights are not shipped."""
 
     @classmethod
@@ -205,7 +247,7 @@ class ModelConfig(Frozen):
         if not path.exists():
             raise ModelError(f"{folder} is no model folder", expected="config.json in it")
         with reading(path, ModelError):
-            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(json.loads(text_of(path)))
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(), indent=2) + "\n"
@@ -214,9 +256,9 @@ class ModelConfig(Frozen):
 class Origin(Frozen):
     """`origin.json`: the source of a model that was not trained here."""
 
-    source: str
+    source: Name
     """A repository of the Hub (`hf:owner/name`), a network of a library (`timm:resnet50`), or a file."""
-    revision: str
+    revision: Name
     """The commit, the name of the weights, or the sha256 of the file."""
 
     @classmethod
@@ -224,4 +266,4 @@ class Origin(Frozen):
         """The origin of the model in a folder; None for a model that was trained here."""
         path = folder / ORIGIN
         with reading(path, ModelError):
-            return cls.model_validate_json(path.read_bytes()) if path.exists() else None
+            return cls.model_validate_json(text_of(path)) if path.exists() else None

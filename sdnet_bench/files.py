@@ -17,6 +17,8 @@ from .progress import Progress
 
 BLOCK = 4096
 """Number of bytes that are read at once, from the end of a file."""
+LONGEST_TEXT = 2**24
+"""Largest number of characters of a file of text that is read whole."""
 
 
 @contextmanager
@@ -31,6 +33,15 @@ def reading(what: object, error: type[BenchError], hint: str | None = None) -> I
         raise
     except Exception as fault:  # parsers raise RecursionError, OverflowError, MemoryError, zlib.error and many more
         raise error(f"cannot read {what}: {reason(fault)}", hint=hint) from None
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8; a ValueError where it is longer than LONGEST_TEXT."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(LONGEST_TEXT + 1)
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"it has more than {LONGEST_TEXT:,} characters")
+    return text
 
 
 @contextmanager

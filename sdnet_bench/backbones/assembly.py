@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from ..errors import UsageError
+from ..errors import BenchError, UsageError, reason
 from ..registry import Registry, check_call
 from .csc_stem import put_csc_stem
 from .external import build_external, is_external, published
@@ -59,10 +59,11 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
     builder = find_builder(name)
     try:
         inspect.signature(builder).bind(num_classes, **options)
-        net = builder(num_classes, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"backbone {name!r}: {str(error).splitlines()[0]}") from None
-    return put_csc_stem(net, csc_stem)
+        return put_csc_stem(builder(num_classes, **options), csc_stem)
+    except BenchError:
+        raise
+    except Exception as error:  # options of any kind may come from a file
+        raise UsageError(f"backbone {name!r}: {reason(error)}") from None
 
 
 def find_builder(name: str) -> Builder:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..csc import CSCConv2d, CSCOptions
 from ..splicing import splice
-from .resnet import BasicBlock, BlockBuilder, ConvBuilder, PoolBuilder, ResNet, max_pool
+from .resnet import BasicBlock, BlockBuilder, ConvBuilder, ResNet
 
 Own = ParamSpec("Own")
 
@@ -57,10 +57,11 @@ def sdnet_all(
 ) -> ResNet:
     """A `ResNet` with CSC-layers as its stem's convolution and as the 3x3 convolutions of its residual branches.
 
-    With shortcuts it is the network of the paper's text: batch norm, ReLU, max-pool and the 1x1 convolutions on the
-    shortcuts stay as they are, and so does the number of parameters. Without, it is what the released configurations
-    train and what Appendix B can look through: a chain of CSC-layers, each followed by batch norm and by nothing else.
-    The max-pool of the ImageNet stem, which has no inverse, gives way to one more CSC-layer there, 3x3 at stride 2.
+    With shortcuts it is the network of the paper's text: batch norm, ReLU and the 1x1 convolutions on the shortcuts
+    stay as they are, and on the CIFAR stem so does the number of parameters. Without, it is what the released
+    configurations train and what Appendix B can look through: a chain of CSC-layers, each followed by batch norm and by
+    nothing else. The max-pool of the ImageNet stem gives way to one more CSC-layer, 3x3 at stride 2 and without a batch
+    norm behind it, as in the release.
 
     Args:
         csc: how its CSC-layers code; its fields are options of the builder.
@@ -71,10 +72,17 @@ def sdnet_all(
         width, options: as of `ResNet`.
     """
     conv = _conv(csc)
-    block, pool = _residual(conv, inner_relu) if shortcut else _chained(conv)
+    block: BlockBuilder = partial(BasicBlock, branch_conv=conv, inner_relu=inner_relu) if shortcut else _chained(conv)
     relu = shortcut if stem_relu is None else stem_relu
     return ResNet(
-        blocks, num_classes, stem_conv=conv, stem_relu=relu, stem_pool=pool, block=block, width=width, **options
+        blocks,
+        num_classes,
+        stem_conv=conv,
+        stem_relu=relu,
+        stem_pool=lambda channels: conv(channels, channels, 3, 2),
+        block=block,
+        width=width,
+        **options,
     )
 
 
@@ -82,13 +90,8 @@ def _conv(csc: CSCOptions) -> ConvBuilder:
     return partial(CSCConv2d, **asdict(csc))
 
 
-def _residual(csc: ConvBuilder, inner_relu: bool) -> tuple[BlockBuilder, PoolBuilder]:
-    """The blocks and the pool of a ResNet, CSC-layers on the residual branches."""
-    return partial(BasicBlock, branch_conv=csc, inner_relu=inner_relu), max_pool
-
-
-def _chained(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
-    """The blocks and the pool of a ResNet as chains of CSC-layers and batch norms."""
+def _chained(csc: ConvBuilder) -> BlockBuilder:
+    """The blocks of a ResNet as chains of CSC-layers and batch norms."""
 
     def link(in_channels: int, channels: int, stride: int) -> list[nn.Module]:
         return [csc(in_channels, channels, 3, stride), nn.BatchNorm2d(channels)]
@@ -96,4 +99,4 @@ def _chained(csc: ConvBuilder) -> tuple[BlockBuilder, PoolBuilder]:
     def block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
         return nn.Sequential(*link(in_channels, channels, stride), *link(channels, channels, 1))
 
-    return block, lambda channels: nn.Sequential(*link(channels, channels, 2))
+    return block

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ..config import CARD, MODELS
-from ..errors import ModelError
+from ..errors import ModelError, printable
+from ..files import reading, text_of
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
@@ -127,7 +128,7 @@ def add(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
     dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
     weights: Annotated[
-        str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.")
+        str, typer.Option(help="pretrained, a name of published ones, a .safetensors file or a checkpoint.")
     ] = "pretrained",
     csc_stem: Annotated[
         bool,
@@ -174,10 +175,6 @@ def convert_model(
 
 
 def _card(folder: Path) -> str:
-    """The card in a model's folder, without control characters of terminals."""
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8").rstrip()
-    except (OSError, ValueError):
-        hint = f"`sdnet-bench evaluate {folder.name}` writes one."
-        raise ModelError(f"{folder} has no card", expected=f"{CARD} in it", hint=hint) from None
-    return "".join(each for each in text if each.isprintable() or each in "\n\t")
+    """The card in a model's folder, with control characters of terminals as escapes."""
+    with reading(f"the card {folder / CARD}", ModelError, hint=f"`sdnet-bench evaluate {folder.name}` writes one."):
+        return printable(text_of(folder / CARD).rstrip())

@@ -13,7 +13,8 @@ from ..audit.render import overview, read_audits
 from ..backbones import BACKBONES, count_parameters, defaults, is_external
 from ..config import CARD, NOTES, RECIPE, RESULTS, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
-from ..files import replacing
+from ..errors import ModelError, printable
+from ..files import reading, replacing, text_of
 from ..paper.attacks import TABLE4
 from ..paper.inference import INFERENCE
 from ..paper.render import grid, markdown_table
@@ -155,7 +156,7 @@ def publish(folder: Path, results: Results) -> None:
     with replacing(folder / RESULTS) as path:
         write_results(path, results.records)
     with replacing(folder / CARD) as path:
-        path.write_text(card(folder, results), encoding="utf-8")
+        path.write_text(printable(card(folder, results)), encoding="utf-8")
 
 
 def card(folder: Path, results: Results) -> str:
@@ -190,7 +191,8 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
     yield f"## Limits\n\n{_bullets(limits)}"
     yield f"## Provenance\n\n{_bullets(provenance(results.records))}"
     if (folder / NOTES).exists():
-        yield (folder / NOTES).read_text(encoding="utf-8")
+        with reading(folder / NOTES, ModelError):
+            yield text_of(folder / NOTES)
     lines = "\n".join(f"sdnet-bench {command}" for command in commands(folder, results, audits))
     yield f"## Reproduce\n\n```sh\n{lines}\n```"
 

@@ -20,6 +20,7 @@ from ..progress import Progress
 from ..records import Record
 from ..zoo.checkpoint import Model, read_model, write_model
 from ..zoo.initial import check_forward, configure, find_weights, initial_net
+from ..zoo.mark import is_marked
 from .accuracy import measure_clean
 from .workbench import Workbench
 
@@ -78,7 +79,7 @@ def train_model(
         training = None
         if is_finished(folder):
             progress.note(f"{folder} is trained already; --overwrite trains it anew")
-            model = read_model(folder, run_code=True)
+            model = read_model(folder, run_code=is_marked(folder))
         else:
             training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
             model = _write(folder, recipe, config, training.net, runtime)

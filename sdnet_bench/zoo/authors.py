@@ -6,22 +6,21 @@ hold lambda, which was 0.1 in training, nor the normalisation of the images, whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD, DEPTHS
 from ..config import Backbone, ModelConfig, Origin
 from ..csc import csc_layers, get_lambda, project_to_unit_norm
-from ..errors import InterruptError, ModelError, UnknownNameError, listed
+from ..errors import ModelError, UnknownNameError, listed
 from ..progress import Progress
-from .checkpoint import build_net, making_run, run_folder, write_model
+from .checkpoint import build_net, making_run, run_folder, skeleton, write_model
+from .fitting import MOST_LISTED, State, read_checkpoint, require_fit, shapes_of, unprefixed
 from .weights import file_digest
-
-State = Mapping[str, Tensor]
 
 BLOCKS = {
     kind.format(depth): blocks for depth, blocks in DEPTHS.items() for kind in ("resnet{}", "sdnet{}", "sdnet{}_all")
@@ -30,9 +29,6 @@ BLOCKS = {
 
 RESIDUAL = {"shortcut": True, "inner_relu": False, "stem_relu": False}
 """Options of the release's SDNet-All with shortcuts."""
-
-MOST_LISTED = 4
-"""Largest number of tensor names in a message."""
 
 
 class Loader(NamedTuple):
@@ -68,7 +64,7 @@ def convert(
     the backbone's default, 0.1.
 
     Args:
-        path: a file of `torch.save` with a state dict, or a dict with one as `state_dict`; no code in it is run.
+        path: a file of `torch.save` with a state dict, also inside of dicts; no code in it is run.
         backbone: name of the network, one of `BLOCKS`.
         progress: receives notes on the assumptions made.
         dataset: one of `LOADERS`; by default the one with these classes and this stem.
@@ -79,36 +75,24 @@ def convert(
     """
     if backbone not in BLOCKS:
         raise UnknownNameError("released network", backbone, BLOCKS)
-    state = _read(path)
+    state, _ = unprefixed(read_checkpoint(path), _ends(backbone))
     config = _configure(path, state, backbone, dataset)
     folder = run_folder(runs_dir, name or f"{backbone}-{config.dataset}-released")
+    shapes = shapes_of(skeleton(config))
+    names = _their_names(shapes, backbone)
+    wanted = {theirs: shapes[ours] for theirs, ours in names.items()}
+    require_fit(shapes_of(state), wanted, f"{path} is no released {backbone}")
     net = build_net(config)
-    _fill(net, state, _their_names(net, backbone), f"{path} is no released {backbone}")
+    _fill(net, state, names)
     with making_run(folder) as made:
         write_model(made, Origin(source=path.name, revision=file_digest(path)), config, net)
     _tell(net, config, progress)
     return folder
 
 
-def _read(path: Path) -> State:
-    """The state dict of a file, its names without the prefix of `DataParallel`."""
-    if not path.is_file():
-        raise ModelError(f"there is no file {path}", expected="a checkpoint of the authors' release")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except InterruptError:
-        raise
-    except Exception:  # torch raises many kinds of errors, and advises to load unsafely
-        raise ModelError(f"{path} is damaged, or more than tensors and plain values", expected="a checkpoint") from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path} holds no state dict", expected="tensors by name")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
 def _configure(path: Path, state: State, backbone: str, dataset: str | None) -> ModelConfig:
     """The configuration that the shapes of stem and head determine."""
-    names = (f"{_stem(backbone)}.weight", "linear.bias")
+    names = _ends(backbone)
     stem, head = (state.get(name, torch.empty(())) for name in names)
     if (stem.ndim, head.ndim) != (4, 1):
         got = listed(state, MOST_LISTED)
@@ -137,17 +121,22 @@ def _sizes(classes: int, kernel_size: int) -> str:
     return f"{classes} classes behind a {kernel_size}x{kernel_size} stem"
 
 
+def _ends(backbone: str) -> tuple[str, str]:
+    """The release's names of the first weight and the last bias."""
+    return f"{_stem(backbone)}.weight", "linear.bias"
+
+
 def _stem(backbone: str) -> str:
     """The release's name of the first layer."""
     return "layer0.0" if backbone.startswith("resnet") else "layer0.0.dn"
 
 
-def _their_names(net: nn.Module, backbone: str) -> dict[str, str]:
-    """Our names of all tensors by the names of the release."""
-    modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool.0": "layer0.2.dn", "pool.1": "layer0.3"}
+def _their_names(tensors: Iterable[str], backbone: str) -> dict[str, str]:
+    """Our names of tensors by the names of the release."""
+    modules = {"stem": _stem(backbone), "bn": "layer0.1", "pool": "layer0.2.dn"}
     modules |= {"classifier": "linear", **dict(_blocks(backbone))}
     names: dict[str, str] = {}
-    for ours in net.state_dict():
+    for ours in tensors:
         module = next((module for module in modules if ours.startswith(f"{module}.")), None)
         if module and not ours.endswith(".lambda_"):
             tensor = ours.removeprefix(module).replace(".dictionary", ".weight")
@@ -173,26 +162,13 @@ def _blocks(backbone: str) -> Iterator[tuple[str, str]]:
 
 
 @torch.no_grad()
-def _fill(net: nn.Module, state: State, names: Mapping[str, str], complaint: str) -> None:
-    """Loads every tensor into the network; a `ModelError` where names or shapes differ."""
-    _compare(state.keys() - names.keys(), names.keys() - state.keys(), complaint)
-    places = {theirs: net.state_dict()[ours] for theirs, ours in names.items()}
-    for name, place in places.items():
-        if state[name].shape != place.shape:
-            expected, got = tuple(place.shape), tuple(state[name].shape)
-            raise ModelError(f"{complaint}: {name} is of another shape", expected=expected, got=got)
-        place.copy_(state[name])
+def _fill(net: nn.Module, state: State, names: Mapping[str, str]) -> None:
+    """Loads every tensor into the network, and scales the atoms."""
+    places = net.state_dict()
+    for theirs, ours in names.items():
+        places[ours].copy_(state[theirs])
     for layer in csc_layers(net):
         layer.dictionary.copy_(project_to_unit_norm(layer.dictionary))
-
-
-def _compare(unknown: Collection[str], missing: Collection[str], complaint: str) -> None:
-    """Raises a `ModelError` that lists unexpected and missing names."""
-    found = listed(unknown, MOST_LISTED) or None
-    if missing:
-        raise ModelError(f"{complaint}: it lacks {listed(missing, MOST_LISTED)}", got=found)
-    if unknown:
-        raise ModelError(f"{complaint}: it has {found} as well")
 
 
 def _tell(net: nn.Module, config: ModelConfig, progress: Progress) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import tomli_w
+import torch
 from torch import nn
 
 from ..backbones import build, is_code
@@ -17,6 +18,8 @@ from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Reci
 from ..csc import csc_layers, get_lambda
 from ..errors import ModelError, UsageError, listed
 from ..files import make_folder, replacing
+from .fitting import require_fit, shapes_in, shapes_of
+from .mark import mark
 from .weights import WEIGHTS, load_weights, read_weights, weight_files, weights_digest, write_shards, write_weights
 
 
@@ -42,20 +45,20 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
     """
     config, files = ModelConfig.read(folder), weight_files(folder)
     if is_code(config.backbone.name) and not run_code:
-        hint = "Train it here, or install the network as a plugin."
-        raise ModelError(f"{folder} wants to run {config.backbone.name}", expected="a backbone by name", hint=hint)
+        hint = f"If both are yours, add it: `sdnet-bench models add FILE.py:FUNCTION --weights {folder / WEIGHTS}`."
+        what = f"{folder} wants to run {config.backbone.name}, but was not made here"
+        raise ModelError(what, expected="a backbone by name", hint=hint)
     if not files:
         hint = f"Train it with `sdnet-bench train {folder.name}`."
         raise ModelError(f"{folder} has no weights", expected=f"{WEIGHTS} in it", hint=hint)
     digest = weights_digest(files)
     if config.weights_sha256 not in (None, digest):
         raise ModelError(f"{files[0]} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
-    net, tensors = build_net(config), read_weights(files)
-    try:
-        load_weights(net, tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{files[0]} does not hold the weights of this {config.backbone.name}: {reason}") from None
+    net, shapes = skeleton(config), shapes_in(files)
+    complaint = f"{files[0]} does not hold the weights of this {config.backbone.name}"
+    require_fit(shapes, shapes_of(net, shapes), complaint)
+    net = build_net(config) if any(tensor.is_meta for tensor in net.state_dict().values()) else net
+    load_weights(net, read_weights(files))
     _check_finite(net, files[0])
     trained_lambda = get_lambda(net) if csc_layers(net) else None
     return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
@@ -71,12 +74,18 @@ def _check_finite(net: nn.Module, where: Path) -> None:
 
 def run_folder(runs_dir: Path, name: str) -> Path:
     """The folder of a new run; a `UsageError` where it exists already or the name is not valid."""
-    if not re.fullmatch(RUN_NAME, name):
-        raise UsageError("no name for a run", expected="letters, digits, dots, dashes and underscores", got=name)
-    folder = runs_dir / name
+    folder = runs_dir / check_run_name(name)
     if folder.exists():
         raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
     return folder
+
+
+def check_run_name(name: str) -> str:
+    """The name, if it can be that of a run and its folder; a `UsageError` otherwise."""
+    if not re.fullmatch(RUN_NAME, name):
+        expected = "at most 200 letters, digits, dots, dashes and underscores"
+        raise UsageError("no name for a run", expected=expected, got=name)
+    return name
 
 
 @contextmanager
@@ -96,10 +105,20 @@ def build_net(config: ModelConfig) -> nn.Module:
     return build(config.backbone.name, num_classes=config.num_classes, **config.backbone.options)
 
 
+def skeleton(config: ModelConfig) -> nn.Module:
+    """Builds the network without memory, on the meta device; some networks of others need their values to be built."""
+    if not is_code(config.backbone.name):
+        with suppress(UsageError), torch.device("meta"):
+            return build_net(config)
+    return build_net(config)
+
+
 def write_model(
     folder: Path, made: Recipe | Origin, config: ModelConfig, net: nn.Module, *, shard: str | None = None
 ) -> Model:
-    """Writes recipe or origin, then weights, then configuration; each file is written atomically.
+    """Writes recipe or origin, then weights, then configuration, and a mark where it names a Python file.
+
+    Each file is written atomically.
 
     With `shard`, such as "16MB", parameters are rounded to bfloat16 and split into files of at most that size. A
     `ModelError` where weights are not finite.
@@ -111,6 +130,8 @@ def write_model(
     config = config.model_copy(update={"weights_sha256": weights_digest(weight_files(folder))})
     with replacing(folder / CONFIG) as path:
         path.write_text(config.to_json(), encoding="utf-8")
+    if is_code(config.backbone.name):
+        mark(folder)
     return read_model(folder, run_code=True)
 
 

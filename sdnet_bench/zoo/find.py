@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,40 +14,35 @@ from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
-from .checkpoint import Model, making_run, read_model, run_folder, write_model
+from .checkpoint import Model, check_run_name, making_run, read_model, run_folder, write_model
 from .hub import HUB, folder_name, pull
 from .initial import PRETRAINED, check_forward, configure, find_weights, initial_net
+from .mark import is_marked
 
 
 def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progress: Progress | None = None) -> Model:
     """Loads a model from a folder, from the run of that name, or from the models shipped with the package.
 
     `hf:owner/name` is fetched from the Hub first, `torchvision:resnet50` or `timm:...` with its published weights; both
-    are runs from then on. Only a run that is not from the Hub may name a Python file that builds its network.
+    are runs from then on. Only a model that this user has trained or added may name a Python file that builds its
+    network.
 
     Raises:
         UnknownNameError: no such folder, run or shipped model.
         ModelError: its weights are missing, truncated, or those of another network, or cannot be fetched.
     """
     folder = find_model(path_or_name, Path(runs_dir), progress)
-    return read_model(folder, run_code=_was_made_here(folder, Path(runs_dir)))
-
-
-def _was_made_here(folder: Path, runs_dir: Path) -> bool:
-    """Whether the model was trained in this runs folder or added to it by hand, and not pulled from the Hub."""
-    origin = Origin.read(folder)
-    is_pulled = origin is not None and origin.source.startswith(HUB)
-    return folder.resolve().parent == runs_dir.resolve() and not is_pulled
+    return read_model(folder, run_code=is_marked(folder))
 
 
 def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | None = None) -> Path:
     """The folder of a model, by path or name."""
     for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
-        if (folder / CONFIG).exists():
+        if os.path.exists(folder / CONFIG):  # False for a name that no file can have
             return folder
     if is_external(str(path_or_name)):
         return _obtain(str(path_or_name), runs_dir, progress or Progress())
-    if Path(path_or_name).is_dir():
+    if os.path.isdir(path_or_name):
         raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
     known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob("*/model*.safetensors")}
     raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
@@ -54,7 +50,7 @@ def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | No
 
 def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
     """The run of a model from the Hub or a library; the first process that asks for it makes it."""
-    folder = runs_dir / (folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
+    folder = runs_dir / check_run_name(folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
     make_folder(runs_dir)
     with FileLock(runs_dir / f".{folder.name}.lock"):
         if not (folder / CONFIG).exists():

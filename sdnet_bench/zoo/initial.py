@@ -15,9 +15,10 @@ from torch.nn.parameter import is_lazy
 from ..backbones import External, Published, build, is_external, normalization, published, put_csc_stem
 from ..config import Backbone, ModelConfig
 from ..data import Dataset
-from ..errors import BenchError, ModelError, UsageError, reason
+from ..errors import BenchError, UsageError, reason
 from ..progress import Progress
 from .checkpoint import build_net
+from .fitting import CHECKPOINTS, read_checkpoint, require_fit, shapes_of, unprefixed
 from .weights import load_weights, read_weights, weights_digest
 
 PRETRAINED = "pretrained"
@@ -129,28 +130,35 @@ def find_weights(backbone: str, weights: str) -> Published:
 
     A `UsageError` where there are none of that name, a `ModelError` where the file cannot be read.
     """
-    if weights.endswith(".safetensors"):
-        files = [Path(weights)]
-        return Published(f"sha256 {weights_digest(files)}", {}, partial(read_weights, files), weights)
+    path = Path(weights)
+    if path.suffix in (".safetensors", *CHECKPOINTS):
+        fetch = partial(read_checkpoint, path) if path.suffix in CHECKPOINTS else partial(read_weights, [path])
+        return Published(f"sha256 {weights_digest([path])}", {}, fetch, weights)
     wanted = None if weights == PRETRAINED else weights
     found = published(backbone, wanted) if is_external(backbone) else None
     if found is None:
-        raise UsageError(f"{backbone} has no published weights", expected="a .safetensors file", got=weights)
+        raise UsageError(f"{backbone} has no published weights", expected="a .safetensors file or .pth", got=weights)
     return found._replace(name=weights)
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, weights: str, progress: Progress) -> None:
-    """Loads weights strictly, except for a head of other classes, or a missing head, where `new_classes` are given."""
+    """Loads weights strictly, except for a head of other classes, or a missing head, where `new_classes` are given.
+
+    The prefix of a checkpoint, such as `module.`, is left out of the names.
+    """
     fresh = net.state_dict()
-    if isinstance(net, External) and "normalize.mean" not in state:
+    is_bare = isinstance(net, External) and not any(name.endswith("normalize.mean") for name in state)
+    state, prefix = unprefixed(state, {name.removeprefix("net.") for name in fresh} if is_bare else fresh)
+    if prefix:
+        progress.note(f"{weights}: the tensors under {prefix}")
+    if is_bare:
         inner = {f"net.{name}": tensor for name, tensor in state.items()}
         state = {name: fresh[name] for name in ("normalize.mean", "normalize.std")} | inner
-    try:
-        head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
-        load_weights(net, state | {name: fresh[name] for name in head})
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{weights} are the weights of another network, or of other classes: {reason}") from None
+    head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
+    state |= {name: fresh[name] for name in head}
+    complaint = f"{weights} are the weights of another network, or of other classes"
+    require_fit(shapes_of(state), shapes_of(net, state), complaint)
+    load_weights(net, state)
     if head:
         progress.note(f"{weights}: fresh for these classes: {', '.join(sorted(head))}")
 

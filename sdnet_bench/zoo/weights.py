@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..files import reading, replacing
+from ..files import reading, replacing, text_of
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -29,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return []
     with reading(index, ModelError):
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(text_of(index))["weight_map"].values()))
     foreign = [name for name in names if not (isinstance(name, str) and SHARD.fullmatch(name))]
     if foreign:
         raise ModelError(f"{index} names other files", expected="model-00001-of-00002.safetensors", got=foreign[0])

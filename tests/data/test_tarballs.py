@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
-import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -198,24 +196,4 @@ def test_scratch_is_gone_after_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptError):
         stopped()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_second_process_waits_and_says_so(tmp_path: Path, told: Any) -> None:
-    inside, order = threading.Event(), []
-
-    def first() -> None:
-        with locked(tmp_path, "things", Progress()):
-            inside.set()
-            time.sleep(0.2)
-            order.append("first")
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    inside.wait()
-    with locked(tmp_path, "things", told):
-        order.append("second")
-    thread.join()
-    assert order == ["first", "second"]
-    assert told.notes == [f"another process works on {tmp_path / 'things'}: waiting for it"]
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from .layout import HUB, WEIGHT_FILES, is_published, repository
 from .validate import check, check_config
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.tar", "*.ckpt", "*.pkl")
+COMMIT = re.compile("[0-9a-f]{40}")
 BROKEN_OFF = ".pulls"
 """Subfolder of the runs' folder that holds unfinished downloads."""
 
@@ -43,7 +45,9 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
         raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
     with asking(repo, progress):
         found = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    commit, sizes = str(found.sha), {file.rfilename: file.size or 0 for file in found.siblings or ()}
+        commit, sizes = str(found.sha), {file.rfilename: int(file.size or 0) for file in found.siblings or ()}
+    if not COMMIT.fullmatch(commit):  # it becomes part of a path
+        raise ModelError(f"the Hub names no commit of {repo}", expected="40 hexadecimal digits", got=commit)
     wanted = _wanted(repo, sizes)
     scratch = make_folder(folder.parent / BROKEN_OFF / f"{folder.name}-{commit[:12]}")
     progress.note(f"{repo} at {commit[:12]}: {len(wanted)} files, {sum(wanted.values()) / 1e6:.1f} MB")

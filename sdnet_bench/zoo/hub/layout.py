@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from ...config import CARD, CONFIG, NOTES, RECIPE, RESULTS
+from ...config import CARD, CONFIG, NOTES, RECIPE, RESULTS, RUN_NAME
 from ...errors import UsageError
 from ..weights import INDEX, WEIGHTS
 
@@ -29,11 +29,11 @@ def folder_name(name: str) -> str:
 def repository(name: str) -> str:
     """`owner/name` from `hf:owner/name` or `owner/name`; a `UsageError` for anything else."""
     repo = name.removeprefix(HUB)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo, re.ASCII):
+    if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", repo, re.ASCII):
         raise UsageError(f"{name!r} is no model on the Hub", expected="owner/name")
     return repo
 
 
 def is_published(name: str, patterns: Iterable[str] = PUBLISHED) -> bool:
-    """Whether a file of that name is published with a model."""
-    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a file of that name is published with a model. No such name is a path, or has other characters."""
+    return bool(re.fullmatch(RUN_NAME, name)) and any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -10,6 +10,7 @@ from ...backbones import BACKBONES, is_external, parse
 from ...config import CARD, CONFIG, RECIPE, ModelConfig, Recipe
 from ...data import DATASETS
 from ...errors import ModelError, UnknownNameError
+from ...files import reading, text_of
 from ...records import read_results
 from ..checkpoint import read_model
 
@@ -47,11 +48,8 @@ def check(folder: Path) -> None:
 
 
 def _check_card(path: Path) -> None:
-    try:
-        content = path.read_text(encoding="utf-8")
+    with reading(f"the card {path}", ModelError, hint="Expected front matter in YAML."):
+        content = text_of(path)
         is_headed = content.startswith("---") and ModelCard(content).text != content
-    except Exception as error:  # errors of YAML and of the library, of many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the card {path} does not parse: {reason}", expected="front matter in YAML") from None
     if not is_headed:
         raise ModelError(f"the card {path} has no front matter", expected="YAML between two lines of ---")
