@@ -10,6 +10,7 @@ import typer
 
 from ..config import CARD, MODELS
 from ..errors import ModelError
+from .options import at_home
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
@@ -86,7 +87,10 @@ def push_model(
 def export_model(
     setup: Setup,
     model: Model,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.", callback=at_home),
+    ],
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
     from ..studies.export import export
@@ -104,7 +108,7 @@ def export_model(
 def adopt_model(
     setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
-    into: Annotated[Path, typer.Option(help="Where shipped models lie.", show_default=False)] = MODELS,
+    into: Annotated[Path, typer.Option(help="Where shipped models lie.", show_default=False, callback=at_home)] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..report.pictures import illustrate
@@ -127,7 +131,7 @@ def add(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
     dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
     weights: Annotated[
-        str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.")
+        str, typer.Option(help="pretrained, a name of published ones, or a .safetensors file.", callback=at_home)
     ] = "pretrained",
     csc_stem: Annotated[
         bool,
@@ -153,7 +157,10 @@ def add(
 @sharing("runs_dir")
 def convert_model(
     setup: Setup,
-    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.", callback=at_home),
+    ],
     backbone: Annotated[str, typer.Option("--as", help="What it is, such as sdnet18.")],
     dataset: Annotated[
         str | None, typer.Option(help="cifar10, cifar100 or imagenet; by default the one with as many classes.")
