@@ -7,6 +7,8 @@ import signal
 import sys
 from types import FrameType
 
+PROCESS = os.getpid()
+
 
 def main() -> None:
     """Runs the command line. From here on Ctrl-C and SIGTERM end it with one line."""
@@ -30,6 +32,8 @@ def _open_streams() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Ends the process: by an error, or at once while a module is imported, where libraries mistake errors."""
+    if os.getpid() != PROCESS:  # a worker that was forked
+        os._exit(128 + number)
     signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
     word = "interrupted" if number == signal.SIGINT else "terminated"
     if _is_importing(frame):

@@ -96,8 +96,8 @@ def _report(error: BaseException) -> int:
     """Prints what a person has to know of an error, and returns the exit status."""
     if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for without `--help`, and is shown
         return 2
-    known = _explain(error)
-    if known is None or "--debug" in sys.argv:
+    known = explain(error)
+    if known is None or sys.argv[1:2] == ["--debug"]:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))
     if known is None:
         known = BenchError("this is a fault of sdnet-bench itself", hint="Please report it with the lines above.")
@@ -105,14 +105,14 @@ def _report(error: BaseException) -> int:
     return known.exit_status
 
 
-def _explain(error: BaseException) -> BenchError | None:
+def explain(error: BaseException) -> BenchError | None:
     """An error that is no fault of ours as one line: of the request, of memory, or of files; None for others."""
     if isinstance(error, BenchError):
         return error
     if isinstance(error, WrongCommandLine):
-        message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
-        command = context.command_path if context else "sdnet-bench"
-        return UsageError(message[:1].lower() + message[1:], hint=f"Type `{command} --help`.")
+        what, _, advice = error.format_message().partition(". ")  # the nearest command, if any
+        command = error.ctx.command_path if error.ctx else "sdnet-bench"
+        return UsageError(what[:1].lower() + what[1:].rstrip("."), hint=f"{advice} Type `{command} --help`.".lstrip())
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
         return BenchError(f"out of memory: {reason(error)}", hint="Ask for less: a smaller batch, network or grid.")
     if isinstance(error, OSError):

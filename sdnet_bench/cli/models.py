@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ..config import CARD, MODELS
-from ..errors import ModelError
+from ..errors import BenchError, ModelError
+from ..files import reading
 from .options import at_home
 from .setup import Setup, sharing
 
@@ -25,9 +26,12 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 def list_models(setup: Setup) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
     from ..report.inventory import list_all
-    from .screen import Screen, show_rows
+    from .screen import show_rows
+    from .shared import refuse
 
-    show_rows(list(list_all(setup.runs_dir, Screen())), as_json=setup.json)
+    left_out: list[BenchError] = []
+    show_rows(list(list_all(setup.runs_dir, left_out)), as_json=setup.json)
+    refuse(left_out)
 
 
 @app.command("show")
@@ -108,7 +112,9 @@ def export_model(
 def adopt_model(
     setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
-    into: Annotated[Path, typer.Option(help="Where shipped models lie.", show_default=False, callback=at_home)] = MODELS,
+    into: Annotated[
+        Path, typer.Option(help="Where shipped models lie.", show_default=False, callback=at_home)
+    ] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..report.pictures import illustrate
@@ -181,10 +187,10 @@ def convert_model(
 
 
 def _card(folder: Path) -> str:
-    """The card in a model's folder, without control characters of terminals."""
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8").rstrip()
-    except (OSError, ValueError):
+    """The card in a model's folder."""
+    path = folder / CARD
+    if not path.exists():
         hint = f"`sdnet-bench evaluate {folder.name}` writes one."
-        raise ModelError(f"{folder} has no card", expected=f"{CARD} in it", hint=hint) from None
-    return "".join(each for each in text if each.isprintable() or each in "\n\t")
+        raise ModelError(f"{folder} has no card", expected=f"{CARD} in it", hint=hint)
+    with reading(path, ModelError):
+        return path.read_text(encoding="utf-8").rstrip()
