@@ -7,8 +7,8 @@
     ├── ModelError            a model is missing, truncated, another one, or computes what is not finite
     ├── RecordError           a file of records or a folder for results cannot be used
     ├── TrainingError         training cannot go on
-    ├── AttackError           an attack left its threat model
-    └── InterruptError        exit status 130: Ctrl-C
+    └── AttackError           an attack left its threat model
+    InterruptError            exit status 130: Ctrl-C; no `Exception`, so that nothing takes it for a failure
 
 A message is one line: what happened, what was expected, what was found, and what to type next.
 """
@@ -125,7 +125,9 @@ class AttackError(BenchError):
     """An attack left its threat model; no accuracy is reported for its images."""
 
 
-class InterruptError(BenchError):
-    """The user pressed Ctrl-C. Finished work is kept."""
+class InterruptError(BaseException):
+    """The user pressed Ctrl-C, or the process was told to end. Finished work is kept."""
 
-    exit_status = 130
+    def __init__(self, message: str, exit_status: int = 130):
+        super().__init__(message)
+        self.exit_status = exit_status

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import signal
+import re
 import sys
+import traceback
 import warnings
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import BenchError, InterruptError
+from ..errors import BenchError, InterruptError, UsageError, printable, reason
 from ..registry import PluginWarning
 from ..version import __version__
 from . import (
@@ -28,7 +29,7 @@ from . import (
     train,
     visualize,
 )
-from .screen import fail, warn
+from .screen import drop_unwritten, fail, warn
 
 app = typer.Typer(
     help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
@@ -70,17 +71,54 @@ def options(
     """Options of all commands."""
 
 
-def main() -> None:
-    """Runs the command line: exit status 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C."""
-    signal.signal(signal.SIGINT, _interrupt)
+def run() -> int:
+    """Runs the command line and returns its exit status: 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C.
+
+    What goes wrong is one line. `--debug` shows the traceback too, which a fault of the package itself always has.
+    """
     warnings.showwarning = _show_warning
     try:
-        app()
-    except BenchError as error:
-        if "--debug" in sys.argv:
-            raise
-        fail(str(error))
-        sys.exit(error.exit_status)
+        return app(standalone_mode=False) or 0
+    except InterruptError as stop:
+        fail(str(stop))
+        return stop.exit_status
+    except Exception as error:
+        return _report(error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error)
+    finally:
+        drop_unwritten()
+
+
+WrongCommandLine = typer.BadParameter.__mro__[1]
+"""The class of Typer's usage errors, wherever this version of Typer has it."""
+
+
+def _report(error: BaseException) -> int:
+    """Prints what a person has to know of an error, and returns the exit status."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for without `--help`, and is shown
+        return 2
+    known = explain(error)
+    if known is None or sys.argv[1:2] == ["--debug"]:
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
+    if known is None:
+        known = BenchError("this is a fault of sdnet-bench itself", hint="Please report it with the lines above.")
+    fail(str(known))
+    return known.exit_status
+
+
+def explain(error: BaseException) -> BenchError | None:
+    """An error that is no fault of ours as one line: of the request, of memory, or of files; None for others."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, WrongCommandLine):
+        what, _, advice = error.format_message().partition(". ")  # the nearest command, if any
+        command = error.ctx.command_path if error.ctx else "sdnet-bench"
+        return UsageError(what[:1].lower() + what[1:].rstrip("."), hint=f"{advice} Type `{command} --help`.".lstrip())
+    if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
+        return BenchError(f"out of memory: {reason(error)}", hint="Ask for less: a smaller batch, network or grid.")
+    if isinstance(error, OSError):
+        what = f"cannot use {error.filename}" if error.filename else "cannot read or write"
+        return BenchError(f"{what}: {reason(error)}", hint="`sdnet-bench --debug` shows where.")
+    return None
 
 
 show_usual_warning = warnings.showwarning
@@ -92,12 +130,3 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         warn(str(message))
     else:
         show_usual_warning(message, category, *where, **rest)
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-    raise InterruptError("interrupted", hint="What is on record is not measured again; for train, add --resume.")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ..config import CARD, MODELS
-from ..errors import ModelError, printable
+from ..errors import BenchError, ModelError
 from ..files import reading, text_of
+from .options import at_home
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
@@ -25,9 +26,12 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 def list_models(setup: Setup) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
     from ..report.inventory import list_all
-    from .screen import Screen, show_rows
+    from .screen import show_rows
+    from .shared import refuse
 
-    show_rows(list(list_all(setup.runs_dir, Screen())), as_json=setup.json)
+    left_out: list[BenchError] = []
+    show_rows(list(list_all(setup.runs_dir, left_out)), as_json=setup.json)
+    refuse(left_out)
 
 
 @app.command("show")
@@ -87,7 +91,10 @@ def push_model(
 def export_model(
     setup: Setup,
     model: Model,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Of the copy; its name becomes the copy's.", callback=at_home),
+    ],
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
     from ..studies.export import export
@@ -105,7 +112,9 @@ def export_model(
 def adopt_model(
     setup: Setup,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
-    into: Annotated[Path, typer.Option(help="Where shipped models lie.", show_default=False)] = MODELS,
+    into: Annotated[
+        Path, typer.Option(help="Where shipped models lie.", show_default=False, callback=at_home)
+    ] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..report.pictures import illustrate
@@ -128,7 +137,10 @@ def add(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
     dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
     weights: Annotated[
-        str, typer.Option(help="pretrained, a name of published ones, a .safetensors file or a checkpoint.")
+        str,
+        typer.Option(
+            help="pretrained, a name of published ones, a .safetensors file or a checkpoint.", callback=at_home
+        ),
     ] = "pretrained",
     csc_stem: Annotated[
         bool,
@@ -154,7 +166,10 @@ def add(
 @sharing("runs_dir")
 def convert_model(
     setup: Setup,
-    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Of the authors' release, such as *.pth.tar.", callback=at_home),
+    ],
     backbone: Annotated[str, typer.Option("--as", help="What it is, such as sdnet18.")],
     dataset: Annotated[
         str | None, typer.Option(help="cifar10, cifar100 or imagenet; by default the one with as many classes.")
@@ -175,6 +190,7 @@ def convert_model(
 
 
 def _card(folder: Path) -> str:
-    """The card in a model's folder, with control characters of terminals as escapes."""
-    with reading(f"the card {folder / CARD}", ModelError, hint=f"`sdnet-bench evaluate {folder.name}` writes one."):
-        return printable(text_of(folder / CARD).rstrip())
+    """The card in a model's folder."""
+    hint = f"`sdnet-bench evaluate {folder.name}` writes one."
+    with reading(f"the card {folder / CARD}", ModelError, hint=hint):
+        return text_of(folder / CARD).rstrip()

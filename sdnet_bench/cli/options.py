@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -10,6 +11,19 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ..errors import UnknownNameError, UsageError
+
+Place = TypeVar("Place", Path, str, Path | None, str | None)
+
+
+def at_home(place: Place) -> Place:
+    """A path with the home folder in the place of `~`; a `UsageError` where there is none."""
+    if place is None or not str(place).startswith("~"):
+        return place
+    found = os.path.expanduser(place)
+    if found == str(place):
+        raise UsageError(f"no home folder for {place}", hint="Write the path out, or ./~ for a folder of that name.")
+    return type(place)(found)
+
 
 Corruption = Annotated[
     str, typer.Option(help="A name; all (the four noises); or a group: noise, blur, weather, digital.")
@@ -21,7 +35,7 @@ Eps = Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
-Output = Annotated[Path, typer.Option(help="Where the tables go.")]
+Output = Annotated[Path, typer.Option(help="Where the tables go.", callback=at_home)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 
 Choice = TypeVar("Choice", bound=str)

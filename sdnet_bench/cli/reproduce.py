@@ -18,7 +18,11 @@ def reproduce(
         list[str] | None, typer.Argument(metavar="[RECIPE]...", help="By default the eight that the paper compares.")
     ] = None,
     published: Annotated[
-        Path, typer.Option(help="Where finished models go: bfloat16 weights in files of 16 MB, records, card.")
+        Path,
+        typer.Option(
+            help="Where finished models go: bfloat16 weights in files of 16 MB, records, card.",
+            callback=options.at_home,
+        ),
     ] = Path("published"),
     output: options.Output = options.OUTPUT,
     epochs: Annotated[int | None, typer.Option(min=1, help="Other than the recipes', for a rehearsal.")] = None,

@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
+from ..errors import printable
 from ..progress import Progress, Task, is_launched
 
 IS_FIRST = not is_launched() or os.environ["RANK"] == "0"
@@ -47,19 +48,19 @@ class Screen(Progress):
 
     def note(self, text: str) -> None:
         if IS_FIRST:
-            talk.print(text, style="dim", markup=False, soft_wrap=True)
+            _tell(Text(printable(text), style="dim"))
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
         columns = (
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.TaskProgressColumn(),
             Speed(unit),
             bars.TimeRemainingColumn(),
         )
         with bars.Progress(*columns, console=talk, transient=True, disable=not (talk.is_terminal and IS_FIRST)) as bar:
-            yield Bar(bar, bar.add_task(title, total=total or None))
+            yield Bar(bar, bar.add_task(printable(title), total=total or None))
 
 
 def show_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
@@ -82,23 +83,40 @@ def _show_table(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def say(text: str) -> None:
-    """Prints data in the first process only."""
+    """Prints data in the first process only. A reader that has seen enough, such as `head`, is no fault."""
     if IS_FIRST:
-        sys.stdout.write(text + "\n")
+        with suppress(BrokenPipeError):
+            sys.stdout.write(printable(text) + "\n")
+            sys.stdout.flush()
+
+
+def drop_unwritten() -> None:
+    """Drops what stdout cannot take, which Python would complain of at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _text(value: object) -> str:
+    """A value as the cell of a table, on one line."""
     if value is None:
         return "—"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value)).translate({9: " ", 10: " "})
 
 
 def warn(message: str) -> None:
     """Prints a one-line warning in the first process only."""
     if IS_FIRST:
-        talk.print(Text("warning: ", style="bold yellow") + Text(message, style="default"), soft_wrap=True)
+        _tell(Text("warning: ", style="bold yellow") + Text(printable(message), style="default"))
 
 
 def fail(message: str) -> None:
     """Prints a one-line error."""
-    talk.print(Text("error: ", style="bold red") + Text(message, style="default"), soft_wrap=True)
+    _tell(Text("error: ", style="bold red") + Text(printable(message), style="default"))
+
+
+def _tell(line: Text) -> None:
+    """Prints a line on stderr. Where that is closed or full, the work goes on."""
+    with suppress(OSError):
+        talk.print(line, soft_wrap=True)

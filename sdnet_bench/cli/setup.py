@@ -11,7 +11,7 @@ import typer
 
 from ..errors import UsageError
 from ..splicing import splice
-from .options import Seed
+from .options import Seed, at_home
 
 if TYPE_CHECKING:
     from ..engine.runtime import Runtime
@@ -34,10 +34,12 @@ class Setup:
     seed: Seed = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, or tf32 (CUDA).")] = "auto"
-    data_dir: Annotated[Path, typer.Option(envvar="SDNET_BENCH_DATA", help="Where data sets lie.")] = Path("data")
+    data_dir: Annotated[
+        Path, typer.Option(envvar="SDNET_BENCH_DATA", help="Where data sets lie.", callback=at_home)
+    ] = Path("data")
     runs_dir: Annotated[
         Path,
-        typer.Option(envvar="SDNET_BENCH_RUNS", help="Where runs and their records go."),
+        typer.Option(envvar="SDNET_BENCH_RUNS", help="Where runs and their records go.", callback=at_home),
     ] = Path("runs")
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False
 

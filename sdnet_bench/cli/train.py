@@ -18,13 +18,20 @@ def train(
     ] = "sdnet18-digits",
     backbone: Annotated[
         str | None,
-        typer.Option(help="Another network in the recipe, also torchvision:resnet18, timm:..., nets.py:function."),
+        typer.Option(
+            help="Another network in the recipe, also torchvision:resnet18, timm:..., nets.py:function.",
+            callback=options.at_home,
+        ),
     ] = None,
     csc_stem: Annotated[
         bool, typer.Option("--csc-stem", help="A CSC-layer in the place of the network's first convolution.")
     ] = False,
     weights: Annotated[
-        str | None, typer.Option(help="Start from these: pretrained, a name of published ones, or a .safetensors file.")
+        str | None,
+        typer.Option(
+            help="Start from these: pretrained, a name of published ones, or a .safetensors file.",
+            callback=options.at_home,
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage; 64 in the paper.")] = None,

@@ -19,7 +19,7 @@ app = typer.Typer(help="Draw atoms, images rebuilt from codes, and how sparse co
 
 Layer = Annotated[int, typer.Option(min=1, help="Of the CSC-layers, in their order; 1 is the stem.")]
 Lambda = Annotated[float | None, typer.Option("--lambda", help="A number; by default as in training.")]
-Output = Annotated[Path, typer.Option(help="Where the pictures go.")]
+Output = Annotated[Path, typer.Option(help="Where the pictures go.", callback=options.at_home)]
 
 
 @app.command("dictionary")

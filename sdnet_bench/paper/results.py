@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ from ..backbones import BACKBONES, csc_stem_options, defaults
 from ..config import CONFIG, MODELS, ModelConfig, Origin
 from ..data import SEVERITIES
 from ..data.corruptions import revision_of
-from ..errors import BenchError
+from ..errors import BenchError, ModelError
+from ..files import reading
 from ..progress import Progress
 from ..records import NOISES, REVISION, Cell, Images, InferenceChoice, Layers, Record, RecordStore, Severity, Threat
 from ..records.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
@@ -243,23 +245,40 @@ def _is_current(cell: Cell) -> bool:
     return cell.attack is None or cell.attack.revision == REVISION
 
 
-def find_results(names: Sequence[str], runs_dir: Path, progress: Progress | None = None) -> list[Results]:
+def find_results(
+    names: Sequence[str], runs_dir: Path, left_out: list[BenchError], progress: Progress | None = None
+) -> list[Results]:
     """The results of the named models; by default of all models with records in `runs_dir`.
 
-    Without names, models that cannot be read are left out with a note.
+    A model that cannot be read does not stop the others: what is wrong with it is added to `left_out`.
     """
-    if names:
-        return [Results.read(find_model(name, runs_dir), runs_dir, progress) for name in names]
-    known = sorted(path.name for path in runs_dir.glob("*") if (path / CONFIG).exists())
-    measured = sorted(path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
-    shipped = [name for name in measured if name not in known and (MODELS / name / CONFIG).exists()]
-    found = (_readable(find_model(name, runs_dir), runs_dir, progress or Progress()) for name in [*known, *shipped])
-    return [results for results in found if results]
+    found = []
+    for model in names or _measured(runs_dir):
+        with skipping(f"the model {model}", left_out):
+            found.append(Results.read(find_model(model, runs_dir), runs_dir, progress))
+    return found
 
 
-def _readable(folder: Path, runs_dir: Path, progress: Progress) -> Results | None:
+@contextmanager
+def skipping(what: str, left_out: list[BenchError]) -> Iterator[None]:
+    """A block that reads one of several things: an error ends it, and is added to `left_out`."""
     try:
-        return Results.read(folder, runs_dir, progress)
+        with reading(what, ModelError):
+            yield
     except BenchError as error:
-        progress.note(f"{folder.name} is left out: {error}")
-        return None
+        left_out.append(error)
+
+
+def _measured(runs_dir: Path) -> list[Path]:
+    """The folders of the runs, and behind them those of the shipped models with records."""
+    known = sorted(path for path in runs_dir.glob("*") if _may_be_model(path))
+    shipped = sorted(MODELS / path.parent.name for path in runs_dir.glob(f"*/{RecordStore.FILE}"))
+    return [*known, *(path for path in shipped if runs_dir / path.name not in known and (path / CONFIG).exists())]
+
+
+def _may_be_model(folder: Path) -> bool:
+    """Whether there is a configuration in a folder, or the folder cannot be looked into."""
+    try:
+        return (folder / CONFIG).exists()
+    except OSError:
+        return True

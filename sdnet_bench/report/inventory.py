@@ -8,23 +8,20 @@ from typing import Any
 
 from ..config import MODELS, Origin
 from ..errors import BenchError
-from ..paper.results import Results
-from ..progress import Progress
+from ..paper.results import Results, skipping
 from ..records import NOISES
 from ..records.statistics import Value
 from ..zoo.weights import weight_files
 
 
-def list_all(runs_dir: Path, progress: Progress) -> Iterator[dict[str, Any]]:
-    """A row for each run and each shipped model; a note for a model that cannot be read."""
+def list_all(runs_dir: Path, left_out: list[BenchError]) -> Iterator[dict[str, Any]]:
+    """A row for each run and each shipped model; what is wrong with those that cannot be read joins `left_out`."""
     for where, root in {"run": runs_dir, "shipped": MODELS}.items():
         for folder in sorted(path.parent for path in root.glob("*/config.json")):
-            try:
-                results, has_weights = Results.read(folder, runs_dir), bool(weight_files(folder))
-            except BenchError as error:
-                progress.note(f"{folder.name} is left out: {error}")
-                continue
-            yield {"name": folder.name, "where": where, **_row(results), "weights": "yes" if has_weights else "no"}
+            with skipping(f"the model {folder}", left_out):
+                row = _row(Results.read(folder, runs_dir))
+                weights = "yes" if weight_files(folder) else "no"
+                yield {"name": folder.name, "where": where, **row, "weights": weights}
 
 
 def _row(results: Results) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def rows(*words: str) -> list[dict[str, Any]]:
 
 def test_help_imports_no_torch_and_answers_at_once(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.argv = ['sdnet-bench', '--help']\ntry:\n    from sdnet_bench.cli.app import main; main()\n"
+        "import sys; sys.argv = ['sdnet-bench', '--help']\ntry:\n    from sdnet_bench.__main__ import main; main()\n"
     )
     script += "except SystemExit:\n    sys.exit('torch' in sys.modules)"
     started = time.perf_counter()

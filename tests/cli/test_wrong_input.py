@@ -241,6 +241,6 @@ def test_what_a_person_sees_is_one_line_on_stderr(at: Path, words: list[str], st
 
 def test_debug_shows_the_traceback(at: Path) -> None:
     done = shell("--debug", "attack", "--norm", "linff", cwd=at)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "UnknownNameError" in done.stderr

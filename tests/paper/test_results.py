@@ -15,7 +15,7 @@ from found import there
 
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES
-from sdnet_bench.errors import ModelError, UnknownNameError
+from sdnet_bench.errors import BenchError, UnknownNameError
 from sdnet_bench.paper.results import Results, find_results
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import NOISES, REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
@@ -300,13 +300,15 @@ def test_records_of_other_weights_are_left_out(runs: Path) -> None:
 
 
 def test_without_a_name_all_runs_are_reported(trained_runs: Path) -> None:
-    assert [found.name for found in find_results([], trained_runs)] == ["resnet18-tiny", "sdnet18-tiny"]
-    assert [found.name for found in find_results(["sdnet18-tiny"], trained_runs)] == ["sdnet18-tiny"]
+    assert [found.name for found in find_results([], trained_runs, [])] == ["resnet18-tiny", "sdnet18-tiny"]
+    assert [found.name for found in find_results(["sdnet18-tiny"], trained_runs, [])] == ["sdnet18-tiny"]
 
 
 def test_a_misspelt_model_is_answered_with_the_nearest(trained_runs: Path) -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'sdnet18-tiny'"):
-        find_results(["sdnet18-tinny"], trained_runs)
+    left_out: list[BenchError] = []
+    assert find_results(["sdnet18-tinny"], trained_runs, left_out) == []
+    assert isinstance(left_out[0], UnknownNameError)
+    assert "Did you mean 'sdnet18-tiny'" in str(left_out[0])
 
 
 def test_a_mean_takes_the_widest_set_of_images_that_all_were_measured_on() -> None:
@@ -331,12 +333,22 @@ def test_a_sweep_of_the_stem_is_no_sweep_of_all_layers() -> None:
     assert results(home, everywhere).sweep("gaussian", "stem") == []
 
 
-def test_one_broken_run_does_not_keep_the_others_from_a_report(runs: Path, told: Any) -> None:
+def test_one_broken_run_does_not_keep_the_others_from_a_report(runs: Path) -> None:
     (runs / "resnet18-tiny" / "config.json").write_text("{", encoding="utf-8")
-    assert [found.name for found in find_results([], runs, told)] == ["sdnet18-tiny"]
-    assert "resnet18-tiny is left out: cannot read" in told.notes[-1]
-    with pytest.raises(ModelError):
-        find_results(["resnet18-tiny"], runs, told)
+    left_out: list[BenchError] = []
+    assert [found.name for found in find_results([], runs, left_out)] == ["sdnet18-tiny"]
+    names = ["x" * 300, "sdnet18-tiny", "resnet18-tiny"]
+    assert [found.name for found in find_results(names, runs, left_out)] == ["sdnet18-tiny"]
+    broken = f"cannot read {runs / 'resnet18-tiny' / 'config.json'}: "
+    assert [str(error).startswith(broken) for error in left_out] == [True, False, True]
+    assert "x" * 300 in str(left_out[1])
+
+
+def test_a_report_is_of_the_runs_and_not_of_folders_of_their_names(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (runs.parent / "sdnet18-tiny").mkdir()
+    (runs.parent / "sdnet18-tiny" / "config.json").write_text("{", encoding="utf-8")
+    monkeypatch.chdir(runs.parent)
+    assert [found.name for found in find_results([], runs, [])] == ["resnet18-tiny", "sdnet18-tiny"]
 
 
 def test_a_line_that_a_crash_left_incomplete_is_told(runs: Path, told: Any) -> None:
@@ -344,7 +356,7 @@ def test_a_line_that_a_crash_left_incomplete_is_told(runs: Path, told: Any) -> N
     before = len(RecordStore(path.parent))
     with path.open("ab") as file:
         file.write(b"\0" * 100)
-    (found,) = find_results(["sdnet18-tiny"], runs, told)
+    (found,) = find_results(["sdnet18-tiny"], runs, [], told)
     assert len(found.records) == before
     assert any(f"{path} is incomplete, as a crash leaves it: its 100 bytes are not read" in note for note in told.notes)
 
