@@ -21,6 +21,7 @@ from pydantic import (
     Tag,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from .errors import ModelError, UsageError, first_fault
@@ -185,8 +186,16 @@ class ModelConfig(Frozen):
     backbone: Backbone
     num_classes: PositiveInt
     dataset: str
+    classes: tuple[str, ...] = ()
+    """Name of each label, where they are not those of `fixed_classes(dataset)`; empty where they are not known."""
     weights_sha256: str | None = None
     """sha256 of `model.safetensors` or of its shards; None where the weights are not shipped."""
+
+    @model_validator(mode="after")
+    def _names_every_class(self) -> Self:
+        if self.classes and not len(self.classes) == len({*self.classes}) == self.num_classes:
+            raise ValueError(f"{self.num_classes} classes have as many different names, or none")
+        return self
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -197,7 +206,7 @@ class ModelConfig(Frozen):
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(), indent=2) + "\n"
+        return json.dumps(self.model_dump(exclude=None if self.classes else {"classes"}), indent=2) + "\n"
 
 
 class Origin(Frozen):
