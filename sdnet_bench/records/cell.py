@@ -171,7 +171,7 @@ class Inference(Frozen):
     that classifies the images instead; None for neither."""
     precision: str = "float32"
     classes: str | None = None
-    """How many and a digest of which of the model's classes are compared (`Model.selected`); None, not in JSON, for all."""
+    """Which of the model's classes are compared (`Model.selected`); None, not in JSON, for all."""
 
     @property
     def choice(self) -> InferenceChoice:
