@@ -24,6 +24,7 @@ from pydantic import (
     Tag,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from .errors import ModelError, UsageError, first_fault, printable
@@ -238,8 +239,16 @@ class ModelConfig(Frozen):
     backbone: Backbone
     num_classes: Annotated[PositiveInt, Field(le=LARGEST_SIZE)]
     dataset: Name
+    classes: tuple[str, ...] = ()
+    """Name of each label, where they are not those of `fixed_classes(dataset)`; empty where they are not known."""
     weights_sha256: Name | None = None
     """sha256 of `model.safetensors` or of its shards; None where the weights are not shipped."""
+
+    @model_validator(mode="after")
+    def _names_every_class(self) -> Self:
+        if self.classes and not len(self.classes) == len({*self.classes}) == self.num_classes:
+            raise ValueError(f"{self.num_classes} classes have as many different names, or none")
+        return self
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -250,7 +259,7 @@ class ModelConfig(Frozen):
             return cls.model_validate(json.loads(text_of(path)))
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(), indent=2) + "\n"
+        return json.dumps(self.model_dump(exclude=None if self.classes else {"classes"}), indent=2) + "\n"
 
 
 class Origin(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Backbone, ModelConfig, Origin, Recipe
-from sdnet_bench.errors import BenchError, UsageError
+from sdnet_bench.errors import BenchError, ModelError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, build_tables
 from sdnet_bench.records import Cell, Images, Inference, Record
@@ -41,12 +41,16 @@ def rows(*words: str) -> list[dict[str, Any]]:
     return json.loads(call(*words, "--json", *CPU))  # type: ignore[no-any-return]
 
 
-def fill(root: Path) -> None:
+WORDNET_IDS = ("n01440764", "n02102040", "n03888257")
+"""A tench, a springer and a parachute: labels 0, 217 and 701 of ImageNet."""
+
+
+def fill(root: Path, names: Sequence[str] = ("colour0", "colour1", "colour2")) -> None:
     """Images of 96x80, of three classes that differ in their colour."""
     draw = np.random.default_rng(0)
     for split, count in (("train", 20), ("val", 6)):
-        for label in range(3):
-            folder = root / split / f"colour{label}"
+        for label, name in enumerate(names):
+            folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 pixels = draw.integers(0, 120, (80, 96, 3), dtype=np.uint8)
@@ -56,10 +60,10 @@ def fill(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which commands run, with images of three classes in `images`, and as ImageNet's in `data`."""
+    """The folder in which commands run, with three classes of images in `images`, and three of ImageNet's in `data`."""
     folder, before = tmp_path_factory.mktemp("path"), Path.cwd()
     fill(folder / "images")
-    fill(folder / "data" / "imagenet")
+    fill(folder / "data" / "imagenet", WORDNET_IDS)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SDNET_BENCH_RUNS", "SDNET_BENCH_DATA"):
             patch.delenv(name, raising=False)
@@ -174,14 +178,28 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_published_weights_are_measured_on_imagenet(at: Path, name: str, run: str, revision: str) -> None:
     (row,) = rows("evaluate", name)
     assert row["n"] == 18
+    assert row["classes"].startswith("3 of 1000: ")
     folder = at / "runs" / run
     assert Origin.read(folder) == Origin(source=name, revision=revision)
-    assert revision in (folder / "README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert revision in text
+    assert "Measured among 3 of 1000 classes alone" in text
     assert rows("attack", name, *ATTACK)[0]["n"] == 10
     table = pandas.read_csv(table_of(at, run)).query(f"row == '{name}'").set_index("column")
-    assert table.loc["Top-1 Acc (%)", "ours"] == pytest.approx(100 * row["accuracy"])
+    assert table.loc["Top-1 Acc (%)", "ours"] == pytest.approx(row["accuracy"])
     with pytest.raises(UsageError, match=rf"runs/{run} was not trained here\. Choose another --name"):
         call("train", "--name", run, *QUICK, *CPU)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_published_weights_are_not_measured_on_classes_of_other_names(at: Path) -> None:
+    fill(at / "mine" / "imagenet")
+    wrong = (
+        r"other classes than imagenet, expected 1000 classes \(from label 0: n01440764, .*got 3 .*: colour0, colour1"
+    )
+    for command in ("evaluate", "attack", "audit"):
+        with pytest.raises(ModelError, match=wrong):
+            call(command, "timm:test_resnet", "--data-dir", "mine", *CPU)
 
 
 def table_of(at: Path, model: str) -> Path:

@@ -21,6 +21,7 @@ from ..studies.algorithm1 import PerImage
 from ..studies.group import OTHER
 from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model
+from ..zoo.classes import of_classes
 from ..zoo.find import load_model
 from .verdict import Budget
 
@@ -139,11 +140,11 @@ def _find_partner(bench: Workbench) -> list[Model]:
 
 
 def _open_other(bench: Workbench, name: str) -> Model:
-    """Loads another network; a `UsageError` for one of another data set, or for the one under audit."""
+    """Loads another network; an error for one of another data set or other classes, or for the one under audit."""
     model, ours = load_model(name, runs_dir=bench.folder.parent), bench.model
     if model.config.dataset != ours.config.dataset:
         what = f"{model.name} cannot judge the images of {ours.name}"
         raise UsageError(what, expected=f"a network of {ours.config.dataset}", got=model.config.dataset)
     if model.weights == ours.weights:
         raise UsageError(f"{model.name} is the network under audit", expected="another one beside --other")
-    return model
+    return of_classes(model, bench.dataset, bench.progress)

@@ -1,7 +1,7 @@
 """Images: the data sets, their splits, and the corruptions they are tested with."""
 
 from .corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
-from .datasets import DATASETS, Dataset, open_dataset
+from .datasets import DATASETS, Dataset, fixed_classes, open_dataset
 from .splits import Augmentation, Batch, Split, TensorSplit, limited
 from .stream import Noise, Stream, stream_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "Stream",
     "TensorSplit",
     "corrupt",
+    "fixed_classes",
     "limited",
     "open_dataset",
     "stream_of",

@@ -39,6 +39,7 @@ class Dataset:
         mean, std: mean and standard deviation of the pixels in [0, 1], per channel.
         family: family of the severities of its corruptions, "cifar" or "imagenet".
         open: returns a split, which is read once and cached.
+        classes: name of each label; empty where nobody names them.
     """
 
     name: str
@@ -47,6 +48,12 @@ class Dataset:
     std: RGB
     family: str
     open: Callable[[Which], Split]
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.classes and not len(self.classes) == len({*self.classes}) == self.num_classes:
+            expected = f"{self.num_classes} different names, or none"
+            raise DataError(f"the classes of {self.name}", expected=expected, got=f"{len(self.classes)} names")
 
 
 Opener = Callable[[Path, Progress], Dataset]
@@ -58,6 +65,8 @@ def check_opener(opener: Opener) -> None:
     check_call(opener, "(data_dir, progress)", Path(), Progress())
 
 
+FIXED = ("digits", "cifar10", "cifar100", "imagenet")
+"""The data sets whose classes `fixed_classes` names."""
 DATASETS: Registry[Opener] = Registry("dataset", check_opener)
 
 
@@ -72,10 +81,17 @@ def hold_out(count: int, held: int) -> tuple[list[int], list[int]]:
     return sorted(order[held:].tolist()), sorted(order[:held].tolist())
 
 
+@cache
+def fixed_classes(dataset: str) -> tuple[str, ...]:
+    """The names of the classes of a data set that has the same wherever it lies: of ImageNet the WordNet ids."""
+    path = Path(__file__).parent / "classes" / f"{dataset}.txt"
+    return tuple(path.read_text(encoding="utf-8").split()) if dataset in FIXED else ()
+
+
 @DATASETS.register("digits")
 def digits(data_dir: Path, progress: Progress) -> Dataset:
     """The 1,797 handwritten digits of scikit-learn, enlarged from 8x8 grey to 32x32 RGB."""
-    return Dataset("digits", 10, (0.312,) * 3, (0.356,) * 3, "imagenet", _open_digits)
+    return Dataset("digits", 10, (0.312,) * 3, (0.356,) * 3, "imagenet", _open_digits, fixed_classes("digits"))
 
 
 @cache
@@ -97,14 +113,16 @@ def _open_digits(which: Which) -> Split:
 def cifar10(data_dir: Path, progress: Progress) -> Dataset:
     """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images of 32x32."""
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    return Dataset("cifar10", 10, mean, std, "cifar", _cifar("CIFAR10", data_dir, progress))
+    return Dataset("cifar10", 10, mean, std, "cifar", _cifar("CIFAR10", data_dir, progress), fixed_classes("cifar10"))
 
 
 @DATASETS.register("cifar100")
 def cifar100(data_dir: Path, progress: Progress) -> Dataset:
     """CIFAR-100: 45,000 training, 5,000 validation and 10,000 test images of 32x32."""
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
-    return Dataset("cifar100", 100, mean, std, "cifar", _cifar("CIFAR100", data_dir, progress))
+    return Dataset(
+        "cifar100", 100, mean, std, "cifar", _cifar("CIFAR100", data_dir, progress), fixed_classes("cifar100")
+    )
 
 
 def _cifar(kind: str, data_dir: Path, progress: Progress) -> Callable[[Which], Split]:
@@ -172,7 +190,8 @@ def _image_folder(name: str, root: Path, size: int, progress: Progress) -> Datas
         return FolderSplit([train[at] for at in places], places, size, classes, progress=progress)
 
     train_files = cache(lambda: _files(root / "train")[1])
-    return Dataset(name, len(classes), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet", open_split)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return Dataset(name, len(classes), mean, std, "imagenet", open_split, tuple(classes))
 
 
 def _files(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:

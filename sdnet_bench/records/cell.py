@@ -172,6 +172,8 @@ class Inference(Frozen):
     """Name of an input transformation before the network, or "net:" and the sha256 of the weights of another network
     that classifies the images instead; None for neither."""
     precision: str = "float32"
+    classes: str | None = None
+    """Which of the model's classes are compared (`Model.selected`); None, not in JSON, for all."""
 
     @property
     def choice(self) -> InferenceChoice:
@@ -238,7 +240,10 @@ class Cell(Frozen):
             "rule": inference.rule,
             "precision": inference.precision,
             "seed": images.seed,
-        } | ({} if images.revision == 1 else {"revision": images.revision})
+        } | {
+            **({} if images.revision == 1 else {"revision": images.revision}),
+            **({} if inference.classes is None else {"classes": inference.classes}),
+        }
 
     @property
     def key(self) -> str:

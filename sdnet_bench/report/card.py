@@ -32,6 +32,8 @@ ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
 HUB_DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "imagenet": "ILSVRC/imagenet-1k"}
 """Names of our data sets on the Hub."""
+MOST_CLASSES = 10
+"""Largest number of classes that a card names."""
 TEMPLATE = """\
 ---
 {front}
@@ -218,6 +220,10 @@ def _introduction(results: Results, recipe: Recipe | None, origin: Origin | None
     trained = results.training("parameters")
     parameters = int(trained.value) if trained else count(results.config)
     text = f"{backbone} on {dataset}, {parameters:,} parameters."
+    if classes := results.config.classes:
+        text += (
+            f"\nClasses, in label order: {', '.join(classes[:MOST_CLASSES])}{', ...' * (len(classes) > MOST_CLASSES)}."
+        )
     if recipe:
         epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
         images = f", on {recipe.limit:,} training images" if recipe.limit else ""
@@ -267,6 +273,8 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
 
 def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
     """Sentences on the limits of a training; `recipe` is None for a model that was not trained here."""
+    for some in sorted({each.inference.classes for each in results.records if each.inference.classes}):
+        yield f"Measured among {some.partition(':')[0]} classes alone, those of the images, found by WordNet id."
     backbone = results.config.backbone
     usual = defaults(backbone.name).get("width") if backbone.name in BACKBONES else None
     width = backbone.options.get("width", usual)

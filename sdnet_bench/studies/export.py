@@ -7,6 +7,7 @@ from pathlib import Path
 from ..config import CONFIG, RECIPE, Origin, Recipe
 from ..errors import UsageError
 from ..zoo.checkpoint import write_model
+from ..zoo.classes import whole
 from .accuracy import measure_clean
 from .workbench import Workbench
 
@@ -26,7 +27,7 @@ def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     if (folder / CONFIG).exists() and _how_it_was_made(folder) != made:
         raise UsageError(f"{folder} holds another model", hint="Name another folder.")
     if bench.runtime.processes.is_main_process:
-        write_model(folder, made, bench.model.config, bench.model.net, shard=shard)
+        write_model(folder, made, bench.model.config, whole(bench.model.net), shard=shard)
     bench.runtime.processes.wait_for_everyone()
     copy = Workbench.open(str(folder), folder.parent, bench.data_dir, bench.runtime, bench.progress, bench.seed)
     for record in bench.store:

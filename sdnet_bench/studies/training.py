@@ -11,7 +11,7 @@ from torch import nn
 
 from ..backbones import Published, accepted, count_parameters
 from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, ModelConfig, Recipe
-from ..data import open_dataset
+from ..data import Dataset, open_dataset
 from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import STATE, Training, images_per_step, train
 from ..errors import UnknownNameError, UsageError
@@ -19,6 +19,7 @@ from ..files import holding, make_folder
 from ..progress import Progress
 from ..records import Record
 from ..zoo.checkpoint import Model, read_model, write_model
+from ..zoo.classes import differences, is_same
 from ..zoo.initial import check_forward, configure, find_weights, initial_net
 from ..zoo.mark import is_marked
 from .accuracy import measure_clean
@@ -74,16 +75,17 @@ def train_model(
     is_first, lock = runtime.processes.is_main_process, folder.with_name(f".{folder.name}.lock")
     with holding(lock, progress, f"trains {folder}", waits=False) if is_first else nullcontext():
         if is_first:
-            _claim(folder, recipe, resume, overwrite)
+            _claim(folder, recipe, dataset, resume, overwrite)
         runtime.processes.wait_for_everyone()
         training = None
         if is_finished(folder):
-            progress.note(f"{folder} is trained already; --overwrite trains it anew")
             model = read_model(folder, run_code=is_marked(folder))
         else:
             training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
             model = _write(folder, recipe, config, training.net, runtime)
         bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
+        if not training:
+            progress.note(f"{folder} is trained already; --overwrite trains it anew")
         if training and is_first:
             _record_training(bench, recipe, training, given)
             (folder / STATE).unlink()
@@ -91,7 +93,7 @@ def train_model(
     return bench
 
 
-def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+def _claim(folder: Path, recipe: Recipe, dataset: Dataset, resume: bool, overwrite: bool) -> None:
     """Makes the folder of the run; a `UsageError` where it holds a run that may not be continued."""
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,6 +104,9 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
     if finished.exists() and Recipe.read(finished).replace(name=recipe.name) != recipe:
         hint = "Replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} was trained by another recipe", hint=hint)
+    if is_finished(folder) and not is_same(config := ModelConfig.read(folder), dataset):
+        faults = differences(config, dataset) | {"hint": "Replace it with --overwrite, or choose another --name."}
+        raise UsageError(f"{folder} was trained on other classes", **faults)
     if folder.exists() and not resume and not is_finished(folder):
         hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} is there already, and unfinished", hint=hint)

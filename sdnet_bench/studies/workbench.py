@@ -26,6 +26,7 @@ from ..progress import Progress, Task
 from ..records import MIXED, UNKNOWN, AttackSetting, Cell, Images, Inference, Layers, Record, RecordStore, Severity
 from ..records.journal import Head, Journal, remove_journals
 from ..zoo.checkpoint import Model
+from ..zoo.classes import of_classes
 from ..zoo.find import load_model
 from .group import Group, measure_group
 
@@ -37,7 +38,8 @@ class Workbench:
     """A model with its data, its records and its runtime.
 
     Args:
-        model: the model; its network is moved to the runtime's device.
+        model: the model; its network is moved to the runtime's device. A `ModelError` where its classes are not those
+            of the data set; of classes by WordNet id the data set may have a part.
         folder: folder of the records.
         seed: seed of corruptions and attacks.
         data_dir: folder of the data, with archives of corrupted images.
@@ -52,6 +54,7 @@ class Workbench:
     data_dir: Path = Path("data")
 
     def __post_init__(self) -> None:
+        self.model = of_classes(self.model, self.dataset, self.progress)
         self.store = RecordStore.of_model(self.model.folder, self.folder, self.progress)
         self.others: dict[str, nn.Module] = {}
         """Other networks by the sha256 of their weights, for cells that they classify."""
@@ -153,6 +156,7 @@ class Workbench:
             rule=rule,
             defence=defence,
             precision=self.runtime.precision,
+            classes=self.model.selected,
         )
 
     def cell(

@@ -35,6 +35,8 @@ class Model:
     """sha256 of the model's weights."""
     trained_lambda: float | None
     """lambda_0; None for a network without CSC-layers."""
+    selected: str | None = None
+    """How many and a digest of which of its classes `net` has logits for; None for all."""
 
 
 def read_model(folder: Path, *, run_code: bool = False) -> Model:

@@ -15,9 +15,13 @@ from ..errors import ModelError, UnknownNameError, UsageError
 from ..files import make_folder
 from ..progress import Progress
 from .checkpoint import Model, check_run_name, making_run, read_model, run_folder, write_model
+from .classes import differences, is_same
 from .hub import HUB, folder_name, pull
 from .initial import PRETRAINED, check_forward, configure, find_weights, initial_net
 from .mark import is_marked
+
+IMAGENET = {"dataset": "imagenet", "classes": ()}
+"""Of the configuration of published weights, where they are for 1000 classes."""
 
 
 def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progress: Progress | None = None) -> Model:
@@ -92,6 +96,9 @@ def add_model(
     """
     given = find_weights(backbone, weights)
     config = configure(Backbone(name=backbone, options={"csc_stem": True} if csc_stem else {}), dataset, given)
+    is_file = given.revision.startswith("sha256 ")
+    if dataset and not is_file and not is_same(theirs := config.model_copy(update=IMAGENET), dataset):
+        raise ModelError(f"{backbone} is published for other classes", **differences(theirs, dataset))
     folder = run_folder(runs_dir, name or config.backbone.slug)
     net = initial_net(config, given, progress)
     if dataset:

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from ..backbones import External, Published, build, is_external, normalization, published, put_csc_stem
 from ..config import Backbone, ModelConfig
-from ..data import Dataset
+from ..data import Dataset, fixed_classes
 from ..errors import BenchError, UsageError, reason
 from ..progress import Progress
 from .checkpoint import build_net
@@ -43,10 +43,12 @@ def configure(backbone: Backbone, dataset: Dataset | None, given: Published | No
         what = f"nobody says how {backbone.name} normalises"
         raise UsageError(what, expected="--dataset, whose statistics are taken")
     options = {"mean": statistics[0], "std": statistics[1]} | (given.options if given else {}) | backbone.options
+    classes = dataset.classes if dataset else ()
     return ModelConfig(
         backbone=Backbone(name=backbone.name, options=options),
         num_classes=dataset.num_classes if dataset else IMAGENET_CLASSES,
         dataset=dataset.name if dataset else "imagenet",
+        classes=() if dataset and classes == fixed_classes(dataset.name) else classes,
     )
 
 

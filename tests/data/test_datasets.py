@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.datasets import CIFAR10
 
 from sdnet_bench.data import Dataset, datasets, open_dataset
 from sdnet_bench.data.datasets import Which, hold_out
@@ -110,11 +111,20 @@ def test_cifar_is_downloaded_where_it_is_missing(tmp_path: Path, monkeypatch: py
     assert (md5, folder, member) == ("c58f30108f718f92721af3b95e74349a", tmp_path, "cifar-10-batches-py")
 
 
+@pytest.mark.parametrize(("name", "count", "some"), [("digits", 10, {3: "3"}), ("cifar100", 100, {39: "keyboard"})])
+def test_a_fixed_data_set_names_its_classes(name: str, count: int, some: dict[int, str], tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-python").mkdir()
+    dataset = open_dataset(name, tmp_path)
+    assert len(dataset.classes) == dataset.num_classes == count
+    assert {label: dataset.classes[label] for label in some} == some
+
+
 @pytest.mark.cifar10
 @needs_cifar10
 def test_cifar10_has_its_sizes_its_balance_its_statistics_and_splits_that_share_nothing() -> None:
     """One test, as CIFAR-10 takes seconds to load."""
     cifar10 = open_dataset("cifar10", REAL)
+    assert list(cifar10.classes) == CIFAR10(REAL).classes
     train, held, test = (tensors(cifar10, which) for which in SPLITS)
     for split, size, imbalance in ((train, 45_000, 0.12), (held, 5_000, 0.12), (test, 10_000, 0)):
         assert split.images.shape == (size, 3, 32, 32)

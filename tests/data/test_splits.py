@@ -188,7 +188,7 @@ def shades(batches: Iterator[Batch]) -> list[tuple[int, int, int]]:
 
 def test_an_image_folder_has_its_images_with_class_and_index(folder: Path) -> None:
     dataset = open_dataset("imagefolder", folder)
-    assert dataset.num_classes == 2
+    assert (dataset.num_classes, dataset.classes) == (2, ("cat", "dog"))
     expected = [(3 * label + number, label, 100 * label + 5 * number) for label in (0, 1) for number in range(3)]
     assert shades(dataset.open("test").batches(100, CPU)) == expected
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from sdnet_bench.backbones import Published, count_parameters
@@ -414,3 +416,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     with pytest.raises(RecordError, match=r"cannot write .*Name another folder"):
         train_model(small, tmp_path / "file" / "runs", tmp_path, runtime, told)
     assert told.notes == []
+
+
+def test_a_finished_run_of_other_classes_is_not_the_one_that_is_wanted(
+    train: Any, small: Recipe, tmp_path: Path
+) -> None:
+    """The recipe is the same: it does not say which classes the folder holds."""
+    draw_colours(tmp_path / "data", "blue", "green")
+    recipe = small.replace(dataset="imagefolder", epochs=1, backbone={"name": "resnet18", "options": {"width": 16}})
+    assert train(recipe).model.config.classes == ("blue", "green")
+    assert train(recipe).store.path.parent == tmp_path / "runs" / "small"
+    draw_colours(tmp_path / "data", "aqua")
+    with pytest.raises(UsageError, match=r"trained on other classes, .*blue, green\), got 3 .*aqua, .*--overwrite"):
+        train(recipe)
+    assert train(recipe, overwrite=True).model.config.classes == ("aqua", "blue", "green")
+
+
+def draw_colours(root: Path, *names: str) -> None:
+    for part, name in itertools.product(("train", "val"), names):
+        (root / part / name).mkdir(parents=True)
+        for at in range(4):
+            Image.new("RGB", (64, 64), name).save(root / part / name / f"{at}.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,11 @@ def test_the_configuration_alone_says_how_it_is_built(shelf: Path, file: str) ->
     config = ModelConfig.read(folder)
     assert config.backbone == Backbone(name=NAME, options={"mean": [0.5] * 3, "std": [0.5] * 3})
     assert config.weights_sha256 == file_digest(folder / "model.safetensors")
+
+
+def test_published_weights_are_not_taken_for_a_thousand_other_classes(shelf: Path, fetches: list[str]) -> None:
+    names = tuple(f"bird{at:03}" for at in range(1000))
+    birds = replace(open_dataset("digits", shelf), name="birds", num_classes=1000, classes=names)
+    with pytest.raises(ModelError, match=r"for other classes, .*n01440764, .*from label 0: bird000"):
+        add_model(NAME, shelf, Progress(), dataset=birds)
+    assert (fetches, list(shelf.glob("*"))) == ([], [])
