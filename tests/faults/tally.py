@@ -1,0 +1,55 @@
+"""Counts rounds and what went wrong in them; one number scales all rounds, one seed repeats them.
+
+`FAULT_ROUNDS=3` takes three times as many rounds, `FAULT_SEED=7` draws others, `FAULT_ROUND=41` repeats one alone, and
+`FAULT_TABLE=FILE` adds a line of the table of docs/reliability.md to a file for each test.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+SCALE = float(os.environ.get("FAULT_ROUNDS", "1"))
+SEED = os.environ.get("FAULT_SEED", "0")
+HEAD = "| fault | on | rounds | lost | wrong |\n| --- | --- | ---: | ---: | ---: |\n"
+
+
+def rounds(plain: int, soak: int) -> pytest.MarkDecorator:
+    """Gives a test `count`: a few rounds in the plain suite, and many with `-m soak`; 0 leaves the plain ones out."""
+    many = pytest.param(round(soak * SCALE), marks=pytest.mark.soak, id="soak")
+    return pytest.mark.parametrize("count", [pytest.param(round(plain * SCALE), id="short"), many][plain == 0 :])
+
+
+class Tally:
+    """The rounds of one test. What is `lost` is not there when the command has run again; all else is `wrong`."""
+
+    def __init__(self, fault: str, on: str) -> None:
+        self.fault, self.on = fault, on
+        self.rounds = 0
+        self.lost: list[str] = []
+        self.wrong: list[str] = []
+
+    def draw(self, count: int) -> Iterator[random.Random]:
+        """Random numbers for each round."""
+        only = os.environ.get("FAULT_ROUND")
+        for self.rounds in range(1, count + 1):
+            if only in (None, str(self.rounds)):
+                yield random.Random(f"{SEED} {self.fault} {self.on} {self.rounds}")
+
+    def note(self, where: list[str], *found: str) -> None:
+        """Adds complaints about the round."""
+        where += [f"round {self.rounds} of seed {SEED}: {each}" for each in found]
+
+    def settle(self) -> None:
+        """Writes the line of the table; the test fails where something was lost or wrong."""
+        if table := os.environ.get("FAULT_TABLE"):
+            line = f"| {self.fault} | {self.on} | {self.rounds:,} | {len(self.lost)} | {len(self.wrong)} |\n"
+            with FileLock(f"{table}.lock"), Path(table).open("a", encoding="utf-8") as file:
+                file.write(line if file.tell() else HEAD + line)
+        found = [*(f"lost, {each}" for each in self.lost), *(f"wrong, {each}" for each in self.wrong)]
+        assert not found, f"{len(found)} in {self.rounds} rounds of {self.fault} on {self.on}\n" + "\n".join(found[:40])
