@@ -1,1 +1,1 @@
-"""The fault suite: commands that are killed, crowded, starved of disk, or given damaged files. See docs/reliability.md."""
+"""Commands that are killed, crowded, starved of disk, or given damaged files. See docs/reliability.md."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hub_server import Hub, running
 
 from .commands import REPO, Command, World, differences, fill_world, pulling, seen
-from .process import Ended, run
+from .process import Ended, Prepare, run
+from .tally import Tally
+from .writes import count_changes
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 
@@ -29,6 +33,10 @@ class Undisturbed:
 
     seen: dict[str, object]
     ended: Ended
+    changes: int
+    """How often it changes something on the disk."""
+    pages: int
+    """Pages of 4,096 bytes that it takes on the disk at most, or a few more."""
 
 
 Undisturb = Callable[[Command], Undisturbed]
@@ -41,10 +49,12 @@ def undisturbed(world: World) -> Undisturb:
 
     def run_once(command: Command) -> Undisturbed:
         if command.name not in known:
-            folder = world()
-            ended = run(command.words, folder, command.prepare)
+            folder, began = world(), time.time()
+            changes = folder.with_name("changes")
+            ended = run(command.words, folder, (*command.prepare, partial(count_changes, changes)))
             assert ended.complaints(0, 1) == []
-            known[command.name] = Undisturbed(seen(folder), ended)
+            pages = sum(path.stat().st_size // 4096 + 1 for path in folder.rglob("*") if path.stat().st_mtime >= began)
+            known[command.name] = Undisturbed(seen(folder), ended, int(changes.read_text("utf-8")), pages)
         return known[command.name]
 
     return run_once
@@ -62,12 +72,25 @@ def _published(hub: Hub, runs: Path) -> Command:
     return pulling(hub)
 
 
-def complete(command: Command, folder: Path, wanted: Undisturbed) -> list[str]:
-    """Runs a command again that was broken off; what differs then from the work of an undisturbed one.
+def disturb(
+    tally: Tally, command: Command, wanted: Undisturbed, folder: Path, fault: Prepare, how: str, status: int
+) -> None:
+    """A round: a command with a fault that lets it end with a status, and the same command again."""
+    ended = run(command.words, folder, (*command.prepare, fault))
+    judge(tally, command, wanted, folder, ended, how, status)
 
-    Where all is done already, the command need not say yes to a second run.
+
+def judge(
+    tally: Tally, command: Command, wanted: Undisturbed, folder: Path, ended: Ended, how: str, status: int
+) -> None:
+    """Judges how a command ended, types it again, and compares what there is then with the work of an undisturbed one.
+
+    Where all is done already, it is not typed again.
     """
-    if seen(folder) == wanted.seen:
-        return []
-    ended = run(command.again, folder, command.prepare)
-    return [*ended.complaints(wanted.ended.status or 0), *differences(seen(folder), wanted.seen)]
+    tally.note(tally.wrong, ended.complaints(wanted.ended.status or 0, status), how)
+    place = next((path for path in (folder.with_name("after"),) if path.exists()), folder)
+    if seen(place) != wanted.seen:
+        again = run(command.again, place, command.prepare)
+        complaints = again.complaints(wanted.ended.status or 0)
+        tally.note(tally.lost, [*complaints, *differences(seen(place), wanted.seen)], how)
+    shutil.rmtree(folder.parent)

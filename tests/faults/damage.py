@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 Edit = Callable[[random.Random, bytes], bytes]
-ODD: tuple[Any, ...] = (
-    None, True, "", "x", "\x1b[31m", "../../x", 0, -1, 10**12, 1e308, float("nan"), float("inf"), [], {}, [[]], "é" * 300,
-)  # fmt: skip
+NUMBERS = (0, -1, 10**12, 1e308, float("nan"), float("inf"))
+ODD: tuple[Any, ...] = (*NUMBERS, None, True, "", "x", "\x1b[31m", "../../x", "é" * 300, [], {}, [[]])
 """Values that a field does not expect."""
 
 

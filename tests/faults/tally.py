@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,17 @@ SEED = os.environ.get("FAULT_SEED", "0")
 HEAD = "| fault | on | rounds | lost | wrong |\n| --- | --- | ---: | ---: | ---: |\n"
 
 
-def rounds(plain: int, soak: int) -> pytest.MarkDecorator:
-    """Gives a test `count`: a few rounds in the plain suite, and many with `-m soak`; 0 leaves the plain ones out."""
-    many = pytest.param(round(soak * SCALE), marks=pytest.mark.soak, id="soak")
-    return pytest.mark.parametrize("count", [pytest.param(round(plain * SCALE), id="short"), many][plain == 0 :])
+def rounds(
+    name: str, values: Iterable[object], *, plain: int, soak: int, only: Collection[str] = ()
+) -> pytest.MarkDecorator:
+    """Gives a test each of the values by name, and `count`, its rounds: many with `-m soak`, a few in the plain suite.
+
+    The plain suite has `only` these values, where some are named.
+    """
+    known = list(values)
+    few = [pytest.param(each, round(plain * SCALE), id=f"{each}") for each in known if not only or str(each) in only]
+    many = [pytest.param(each, round(soak * SCALE), id=f"{each}-soak", marks=pytest.mark.soak) for each in known]
+    return pytest.mark.parametrize((name, "count"), [*few, *many])
 
 
 class Tally:
@@ -41,9 +48,14 @@ class Tally:
             if only in (None, str(self.rounds)):
                 yield random.Random(f"{SEED} {self.fault} {self.on} {self.rounds}")
 
-    def note(self, where: list[str], *found: str) -> None:
-        """Adds complaints about the round."""
-        where += [f"round {self.rounds} of seed {SEED}: {each}" for each in found]
+    def places(self, count: int, most: int) -> Iterator[int]:
+        """A place from 1 to `most` for each round: all of them, where there are rounds enough."""
+        for draw in self.draw(min(count, most)):
+            yield self.rounds if count >= most else draw.randint(1, most)
+
+    def note(self, where: list[str], found: Iterable[str], how: object) -> None:
+        """Adds complaints about the round; `how` says what was done in it."""
+        where += [f"round {self.rounds} of seed {SEED}, {how}: {each}" for each in found]
 
     def settle(self) -> None:
         """Writes the line of the table; the test fails where something was lost or wrong."""

@@ -45,6 +45,8 @@ LONGEST = 10.0
 """Seconds that a damaged file may take."""
 MEMORY = 4 << 30
 """Bytes of memory that a damaged file may take."""
+ADD = ("models", "add", "nets.py:plain", "--dataset", "digits", "--weights", "plain.safetensors")
+CONVERT = ("models", "convert", "authors.pth", "--as", "resnet18")
 CORRUPTED = (NET, "--corruption", "gaussian", "--severity", "1", *FEW)
 
 
@@ -157,13 +159,13 @@ TARGETS = (
     Target(
         "foreign weights",
         "plain.safetensors",
-        command("models", "add", "nets.py:plain", "--dataset", "digits", "--weights", "plain.safetensors"),
+        command(*ADD),
         figures=False,
     ),
     Target(
         "authors' checkpoint",
         "authors.pth",
-        command("models", "convert", "authors.pth", "--as", "resnet18"),
+        command(*CONVERT),
         figures=False,
     ),
     Target("PNG", "images/val/a/0.png", reader(_read_images), figures=False),
@@ -183,7 +185,7 @@ MADE_BY = (
     ("attack", NET, "--steps", "3", "--protocol", "matched", "--save", "--lambdas", "0.1", *FEW),
     ("data", "generate", "Digits-C", "--corruption", "gaussian", "--limit", "16"),
     ("evaluate", *CORRUPTED, "--archive"),
-    ("models", "add", "nets.py:plain", "--dataset", "digits", "--weights", "plain.safetensors", "--name", "added"),
+    (*ADD, "--name", "added"),
 )
 """Commands that make files."""
 
@@ -267,8 +269,7 @@ def judge(target: Target, path: Path, wanted: Answer, found: Answer, seconds: fl
     ]
 
 
-@rounds(1, 100)
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@rounds("target", TARGETS, plain=1, soak=100)
 def test_a_damaged_file(
     target: Target,
     count: int,
@@ -279,17 +280,11 @@ def test_a_damaged_file(
 ) -> None:
     register_archive()
     tally = Tally("random edits", target.name)
-    wanted = _ask(target, many_files, tmp_path / "whole", monkeypatch)[0]
+    _, wanted, _ = _ask(target, many_files, tmp_path / "whole", monkeypatch)
     assert (wanted.fault, bool(wanted.figures)) == (None, target.figures or bool(wanted.figures))
     for draw in tally.draw(count):
-        how: list[str] = []
-        found, seconds = _ask(
-            target, many_files, tmp_path / "world", monkeypatch, lambda path: how.append(damage(draw, path))
-        )
-        tally.note(
-            tally.wrong,
-            *(f"{how[0]}: {each}" for each in judge(target, _file(target, many_files), wanted, found, seconds)),
-        )
+        how, found, seconds = _ask(target, many_files, tmp_path / "world", monkeypatch, partial(damage, draw))
+        tally.note(tally.wrong, judge(target, _file(target, many_files), wanted, found, seconds), how)
     tally.settle()
 
 
@@ -302,15 +297,15 @@ def _ask(
     many_files: Path,
     world: Path,
     monkeypatch: pytest.MonkeyPatch,
-    damaged: Callable[[Path], object] = lambda path: None,
-) -> tuple[Answer, float]:
-    """The answer in a copy of the world with a damaged file, and the seconds that it took."""
+    harm: Callable[[Path], str] = str,
+) -> tuple[str, Answer, float]:
+    """How a file was damaged in a copy of the world, the answer there, and the seconds that it took."""
     shutil.copytree(many_files, world)
     monkeypatch.chdir(world)
-    damaged(_file(target, world))
+    how = harm(_file(target, world))
     began = time.perf_counter()
     answer = target.ask(world)
     seconds = time.perf_counter() - began
     monkeypatch.chdir(world.parent)
     shutil.rmtree(world)
-    return answer, seconds
+    return how, answer, seconds

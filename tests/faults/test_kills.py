@@ -2,86 +2,52 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from .commands import COMMANDS, Command, World
-from .conftest import Undisturb, complete
-from .process import Started, run
-from .tally import Tally, rounds
-from .writes import count_changes, die_at
+from .conftest import Undisturb, disturb, judge
+from .process import Started
+from .tally import SCALE, Tally, rounds
+from .writes import die_at
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
+"""The exit status of a process that gets them."""
 
 
-def kill_at_random(command: Command, count: int, world: World, undisturb: Undisturb) -> None:
-    tally, wanted = Tally("SIGKILL, SIGTERM, SIGINT at a random moment", command.name), undisturb(command)
+def kill_at_random(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
+    tally, wanted = Tally("SIGKILL, SIGTERM, SIGINT at a random moment", command.name), undisturbed(command)
     for draw in tally.draw(count):
-        folder, number = world(), draw.choice(SIGNALS)
+        folder, number, after = world(), draw.choice(list(SIGNALS)), draw.uniform(0, 1.1 * wanted.ended.seconds)
         started = Started(command.words, folder, command.prepare)
-        time.sleep(draw.uniform(0, 1.1 * wanted.ended.seconds))
+        time.sleep(after)
         started.send(number)
-        ended = started.ended()
-        tally.note(
-            tally.wrong, *ended.complaints(wanted.ended.status or 0, 130 if number == signal.SIGINT else -number)
-        )
-        tally.note(tally.lost, *complete(command, folder, wanted))
-        shutil.rmtree(folder.parent)
+        how = f"{number.name} after {after:.3f} s"
+        judge(tally, command, wanted, folder, started.ended(), how, SIGNALS[number])
     tally.settle()
 
 
-def kill_at_changes(command: Command, count: int, world: World, undisturb: Undisturb, into: Path) -> None:
-    tally, wanted = Tally("SIGKILL before a change of the disk", command.name), undisturb(command)
-    run(command.words, world(), (*command.prepare, partial(count_changes, into)))
-    changes = int(into.read_text("utf-8"))
-    for draw in tally.draw(min(count, changes)):
-        folder = world()
-        at = tally.rounds if count >= changes else draw.randint(1, changes)
-        ended = run(command.words, folder, (*command.prepare, partial(die_at, at)))
-        tally.note(tally.wrong, *ended.complaints(wanted.ended.status or 0, -signal.SIGKILL))
-        tally.note(tally.lost, *(f"killed before change {at}: {each}" for each in complete(command, folder, wanted)))
-        shutil.rmtree(folder.parent)
+def kill_at_changes(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
+    tally, wanted = Tally("SIGKILL before a change of the disk", command.name), undisturbed(command)
+    for at in tally.places(count, wanted.changes):
+        disturb(tally, command, wanted, world(), partial(die_at, at), f"before change {at}", -signal.SIGKILL)
     tally.settle()
 
 
-QUICK = [command for command in COMMANDS if command.name in ("train", "attack --save")]
-SLOW = [command for command in COMMANDS if command not in QUICK]
-
-
-@rounds(2, 100)
-@pytest.mark.parametrize("command", QUICK, ids=str)
+@rounds("command", COMMANDS, plain=2, soak=60, only=("train", "attack --save"))
 def test_killed_at_a_random_moment(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
     kill_at_random(command, count, world, undisturbed)
 
 
-@rounds(0, 60)
-@pytest.mark.parametrize("command", SLOW, ids=str)
-def test_killed_at_a_random_moment_as_well(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
-    kill_at_random(command, count, world, undisturbed)
+@rounds("command", COMMANDS, plain=2, soak=1000, only=("train", "attack --save"))
+def test_killed_before_a_change_of_the_disk(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
+    kill_at_changes(command, count, world, undisturbed)
 
 
-@rounds(2, 1000)
-@pytest.mark.parametrize("command", QUICK, ids=str)
-def test_killed_at_every_change_of_the_disk(
-    command: Command, count: int, world: World, undisturbed: Undisturb, tmp_path: Path
-) -> None:
-    kill_at_changes(command, count, world, undisturbed, tmp_path / "changes")
-
-
-@rounds(0, 1000)
-@pytest.mark.parametrize("command", SLOW, ids=str)
-def test_killed_at_every_change_of_the_disk_as_well(
-    command: Command, count: int, world: World, undisturbed: Undisturb, tmp_path: Path
-) -> None:
-    kill_at_changes(command, count, world, undisturbed, tmp_path / "changes")
-
-
-@rounds(0, 40)
-def test_a_pull_is_killed(pull: Command, count: int, world: World, undisturbed: Undisturb, tmp_path: Path) -> None:
-    kill_at_random(pull, count, world, undisturbed)
-    kill_at_changes(pull, 10 * count, world, undisturbed, tmp_path / "changes")
+@pytest.mark.soak
+def test_a_pull_is_killed(pull: Command, world: World, undisturbed: Undisturb) -> None:
+    kill_at_random(pull, round(60 * SCALE), world, undisturbed)
+    kill_at_changes(pull, round(1000 * SCALE), world, undisturbed)

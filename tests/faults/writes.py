@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -35,19 +35,43 @@ def no_room_from(number: int) -> None:
     _before_changes(refuse)
 
 
-def no_larger_than(size: int) -> None:
-    """Lets no file of this process grow beyond a size in bytes: a write ends early, and the next one fails."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+def on_small_disk(room: int) -> None:
+    """Goes on in a copy of this folder on a disk of its own, with so many bytes of room.
+
+    What becomes of it is copied to the folder `after` beside this one. Ends with NO_MOUNT where no disk can be mounted.
+    """
+    here, disk, after = Path.cwd(), Path.cwd().with_name("disk"), Path.cwd().with_name("after")
+    disk.mkdir()
+    try:
+        _call("unshare", CLONE_NEWNS)
+        _call("mount", b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
+        _mount(disk, 0, "100m")
+    except OSError:
+        sys.exit(NO_MOUNT)
+    shutil.copytree(here, disk / "world")
+    os.chdir(disk / "world")
+    state = os.statvfs(disk)
+    _mount(disk, MS_REMOUNT, str((state.f_blocks - state.f_bfree) * state.f_frsize + room))
+    if child := os.fork():
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        shutil.copytree(disk / "world", after, symlinks=True)
+        os._exit(status if status >= 0 else 128 - status)
 
 
-def on_small_disk(folder: Path, size: int) -> None:
-    """Puts a folder on a disk of its own, of a size in bytes. An `OSError` where this process may not mount one."""
-    libc, flags = ctypes.CDLL(None, use_errno=True), 0x20000  # CLONE_NEWNS
-    private = ctypes.c_ulong(0x4000 | 0x40000)  # MS_REC | MS_PRIVATE
-    done = libc.unshare(flags) or libc.mount(b"none", b"/", None, private, None)
-    place = str(folder).encode()
-    if done or libc.mount(b"tmpfs", place, b"tmpfs", ctypes.c_ulong(0), b"size=%d" % size):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+NO_MOUNT = 77
+"""Exit status of a process that may not have a disk of its own."""
+CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_REMOUNT = 0x20000, 0x4000, 0x40000, 0x20
+"""Constants of Linux."""
+
+
+def _mount(folder: Path, flags: int, size: str) -> None:
+    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(flags), f"size={size}".encode())
+
+
+def _call(name: str, *args: object) -> None:
+    """A function of the C library that returns 0 where it succeeds."""
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args):
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 def _before_changes(act: Callable[[int, str], object]) -> None:
