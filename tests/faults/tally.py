@@ -1,7 +1,7 @@
 """Counts rounds and what went wrong in them; one number scales all rounds, one seed repeats them.
 
 `FAULT_ROUNDS=3` takes three times as many rounds, `FAULT_SEED=7` draws others, `FAULT_ROUND=41` repeats one alone, and
-`FAULT_TABLE=FILE` adds a line of the table of docs/reliability.md to a file for each test.
+`FAULT_TABLE=FILE` adds up the table of docs/reliability.md in a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from filelock import FileLock
 
 SCALE = float(os.environ.get("FAULT_ROUNDS", "1"))
 SEED = os.environ.get("FAULT_SEED", "0")
-HEAD = "| fault | on | rounds | lost | wrong |\n| --- | --- | ---: | ---: | ---: |\n"
+HEAD = ("| fault | commands or files | rounds | lost | wrong |", "| --- | ---: | ---: | ---: | ---: |")
 
 
 def rounds(
@@ -58,10 +58,19 @@ class Tally:
         where += [f"round {self.rounds} of seed {SEED}, {how}: {each}" for each in found]
 
     def settle(self) -> None:
-        """Writes the line of the table; the test fails where something was lost or wrong."""
+        """Adds the rounds to the table; the test fails where something was lost or wrong."""
         if table := os.environ.get("FAULT_TABLE"):
-            line = f"| {self.fault} | {self.on} | {self.rounds:,} | {len(self.lost)} | {len(self.wrong)} |\n"
-            with FileLock(f"{table}.lock"), Path(table).open("a", encoding="utf-8") as file:
-                file.write(line if file.tell() else HEAD + line)
+            with FileLock(f"{table}.lock"):
+                _add(Path(table), self.fault, [1, self.rounds, len(self.lost), len(self.wrong)])
         found = [*(f"lost, {each}" for each in self.lost), *(f"wrong, {each}" for each in self.wrong)]
         assert not found, f"{len(found)} in {self.rounds} rounds of {self.fault} on {self.on}\n" + "\n".join(found[:40])
+
+
+def _add(table: Path, fault: str, counts: list[int]) -> None:
+    """Adds counts to the line of a fault in a table of Markdown."""
+    lines = table.read_text("utf-8").splitlines()[2:] if table.exists() else []
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    sums = {name: [int(count.replace(",", "")) for count in old] for name, *old in cells}
+    sums[fault] = [old + new for old, new in zip(sums.get(fault, [0] * 4), counts, strict=True)]
+    rows = [f"| {name} | {' | '.join(f'{count:,}' for count in row)} |" for name, row in sums.items()]
+    table.write_text("\n".join([*HEAD, *rows, ""]), encoding="utf-8")
