@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,8 @@ def plain(num_classes):
 FACTS = ("cell", "n", "outcomes", "lost_to", "metrics")
 """What of a record is the same at every run."""
 TIMED = {"images_per_second", "peak_memory", "seconds", "provenance", "times", "time"}
-LEFT = (".lock", ".done")
-"""Ends of names that may be there or not."""
+EXACT = {".safetensors", ".npy", ".toml", ".pt", ".png"}
+"""Files that are compared by the byte."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def fill_world(folder: Path, trained: Path) -> None:
 
 def seen(folder: Path) -> dict[str, object]:
     """What commands have made of a world: every path in it, and of each file what no clock decides."""
-    paths = (path for path in folder.rglob("*") if not path.name.endswith(LEFT))
+    paths = (path for path in folder.rglob("*") if path.suffix != ".lock")
     return {str(path.relative_to(folder)): _content(path) for path in paths}
 
 
@@ -127,35 +126,21 @@ def differences(found: dict[str, object], wanted: dict[str, object]) -> list[str
 def _content(path: Path) -> object:
     if path.is_dir():
         return None
-    if path.name in ("records.jsonl", "results.json"):
-        return sorted(map(_facts, _records(path)))
-    if path.suffix == ".json":
-        return _timeless(json.loads(path.read_bytes()))
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_timeless(row) for row in csv.DictReader(file)]
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix in EXACT else path.stat().st_size > 0
-
-
-EXACT = {".safetensors", ".npy", ".toml", ".pt", ".jsonl", ".png"}
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix == ".jsonl":
-        yield from map(json.loads, path.read_bytes().splitlines())
-    else:
-        yield from json.loads(path.read_bytes())
-
-
-def _facts(record: dict[str, Any]) -> str:
-    return json.dumps(_timeless({name: record[name] for name in FACTS}), sort_keys=True)
+    content = path.read_bytes()
+    try:
+        if path.name in ("records.jsonl", "results.json"):
+            records = map(json.loads, content.splitlines()) if path.suffix == ".jsonl" else json.loads(content)
+            return sorted(json.dumps([_timeless(record.get(name)) for name in FACTS]) for record in records)
+        if path.suffix == ".json":
+            return _timeless(json.loads(content))
+        if path.suffix == ".csv":
+            return [_timeless(row) for row in csv.DictReader(content.decode().splitlines())]
+    except ValueError:
+        return f"half a file of {len(content)} bytes"
+    return hashlib.sha256(content).hexdigest() if path.suffix in EXACT else bool(content)
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _timeless(each) for name, each in value.items() if name not in TIMED}
     return [_timeless(each) for each in value] if isinstance(value, list) else value
-
-
-World = Callable[[], Path]
-"""A fresh copy of the world."""

@@ -32,7 +32,7 @@ from sdnet_bench.zoo.hub.validate import check
 
 from .commands import FEW, GRID, NET, register_archive
 from .process import run
-from .writes import die_at
+from .writes import die_after
 
 ADD = ("models", "add", "nets.py:plain", "--dataset", "digits", "--weights", "plain.safetensors")
 CONVERT = ("models", "convert", "authors.pth", "--as", "resnet18")
@@ -179,8 +179,8 @@ def make_files(folder: Path, into: Path) -> None:
     for words in MADE_BY:
         assert run(words, folder, (register_archive,)).complaints(0) == []
     _write_recipe(folder)
-    _break_off(ATTACK_WORDS, folder, f"runs/{NET}/journal-*/0.jsonl")
-    _break_off(RESUME, folder, "runs/new/training.pt")
+    run(ATTACK_WORDS, folder, (partial(die_after, f"runs/{NET}/journal-*/0.jsonl"),))
+    run(RESUME, folder, (partial(die_after, "runs/new/training.pt"),))
     _copy_models(folder)
     _write_images(folder / "images")
     folder.rename(into / "world")
@@ -189,15 +189,6 @@ def make_files(folder: Path, into: Path) -> None:
 def _write_recipe(folder: Path) -> None:
     recipe = tomllib.loads((folder / "runs" / NET / "recipe.toml").read_text("utf-8"))
     (folder / "mine.toml").write_text(tomli_w.dumps(recipe | {"limit": 64}), encoding="utf-8")
-
-
-def _break_off(words: tuple[str, ...], folder: Path, until: str) -> None:
-    """Kills a command again and again, each time a little later, until a file is there."""
-    for at in range(1, 100):
-        run(words, folder, (partial(die_at, at),))
-        if any(path.stat().st_size for path in folder.glob(until)):
-            return
-    raise AssertionError(f"{words} leaves no {until}")
 
 
 def _copy_models(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -49,10 +50,13 @@ class Started:
     """A command that runs in a folder."""
 
     def __init__(self, words: tuple[str, ...], folder: Path, prepare: tuple[Prepare, ...] = ()) -> None:
-        self._talk, self._began = Path(mkdtemp(dir=folder.parent)), time.perf_counter()
+        self._talk = Path(mkdtemp(dir=folder.parent))
         _light_the_forge()
         self._process = FORGE.Process(target=_run, args=(words, folder, self._talk, prepare))
         self._process.start()
+        while not (self._talk / "2").exists() and self._process.is_alive():
+            time.sleep(0.001)  # a signal comes no earlier than the command
+        self._began = time.perf_counter()
 
     def send(self, number: int) -> None:
         """Sends a signal, unless it has ended already."""
@@ -66,7 +70,7 @@ class Started:
         if status is None:
             self._process.kill()
             self._process.join()
-        out, err = ((self._talk / name).read_text("utf-8") if (self._talk / name).exists() else "" for name in "12")
+        out, err = ((self._talk / name).read_text("utf-8") for name in "12")
         return Ended(status, out, err, time.perf_counter() - self._began)
 
 
@@ -79,6 +83,7 @@ def _run(words: tuple[str, ...], folder: Path, talk: Path, prepare: tuple[Prepar
     from sdnet_bench.cli.app import main
 
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `main` says what it does
     for number in (1, 2):
         os.dup2(os.open(talk / str(number), os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["sdnet-bench", *words]

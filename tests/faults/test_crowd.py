@@ -6,33 +6,29 @@ import shutil
 
 import pytest
 
-from .commands import COMMANDS, Command, World, differences, seen
-from .conftest import Undisturb
+from .commands import COMMANDS, Command, differences, seen
+from .conftest import Try
 from .process import Started
-from .tally import SCALE, Tally, rounds
+from .tally import SCALE, rounds
 
 
-def crowd(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
-    """Four and eight at once. Those that may not do their work say so, and at least one does it."""
-    tally, wanted = Tally("4 and 8 processes at once", command.name), undisturbed(command)
-    for draw in tally.draw(count):
-        folder, number = world(), draw.choice([4, 8])
+@rounds("command", COMMANDS, plain=1, soak=10, only=("evaluate",))
+def test_several_at_once(command: Command, count: int, trial: Try) -> None:
+    """Four and eight of them. Those that may not do the work say so, and at least one does it."""
+    each = trial("4 and 8 processes at once", command)
+    for draw in each.tally.draw(count):
+        folder, number = each.world(), draw.choice([4, 8])
         started = [Started(command.words, folder, command.prepare) for _ in range(number)]
-        ended = [each.ended() for each in started]
-        done = [each for each in ended if each.status == wanted.ended.status]
-        complaints = {told for each in ended for told in each.complaints(wanted.ended.status or 0, 1, 2)}
-        others = {f"another answer: {each.out[-400:]}" for each in done if each.out != wanted.ended.out}
-        tally.note(tally.wrong, [*complaints, *others, *([] if done else ["nobody does it"])], number)
-        tally.note(tally.lost, differences(seen(folder), wanted.seen), number)
+        ended = [one.ended() for one in started]
+        done = [one for one in ended if one.status == each.status]
+        complaints = {told for one in ended for told in one.complaints(each.status, 1, 2)}
+        others = {f"another answer: {one.out[-400:]}" for one in done if one.out != each.wanted.ended.out}
+        each.tally.note(each.tally.wrong, [*complaints, *others, *([] if done else ["nobody does it"])], number)
+        each.tally.note(each.tally.lost, differences(seen(folder), each.wanted.seen), number)
         shutil.rmtree(folder.parent)
-    tally.settle()
-
-
-@rounds("command", COMMANDS, plain=1, soak=10, only=("evaluate", "attack --save"))
-def test_several_at_once(command: Command, count: int, world: World, undisturbed: Undisturb) -> None:
-    crowd(command, count, world, undisturbed)
+    each.tally.settle()
 
 
 @pytest.mark.soak
-def test_several_pull_at_once(pull: Command, world: World, undisturbed: Undisturb) -> None:
-    crowd(pull, round(10 * SCALE), world, undisturbed)
+def test_several_pull_at_once(pull: Command, trial: Try) -> None:
+    test_several_at_once(pull, round(10 * SCALE), trial)

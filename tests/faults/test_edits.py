@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .commands import World, register_archive
-from .conftest import Once
+from .commands import register_archive
+from .conftest import Once, World
 from .damage import damage
 from .files import TARGETS, Answer, Target, make_files
 from .tally import Tally, rounds
@@ -61,7 +61,10 @@ def _agree(target: Target, found: str, wanted: str) -> bool:
     return target.own or found == wanted
 
 
-@rounds("target", TARGETS, plain=1, soak=100)
+IN_SHORT = ("config", "records in a report", "fits", "journal", "unfinished training", "digests")
+
+
+@rounds("target", TARGETS, plain=2, soak=100, only=IN_SHORT)
 def test_a_damaged_file(
     target: Target,
     count: int,

@@ -25,6 +25,11 @@ def die_at(number: int) -> None:
     _before_changes(lambda at, event: os.kill(os.getpid(), signal.SIGKILL) if at == number else None)
 
 
+def die_after(pattern: str) -> None:
+    """Lets this process kill itself before its next change of the disk after there is a file like this."""
+    _before_changes(lambda at, event: os.kill(os.getpid(), signal.SIGKILL) if any(Path.cwd().glob(pattern)) else None)
+
+
 def no_room_from(number: int) -> None:
     """From the n-th change of the disk on, nothing can be made on it any more; removing goes on."""
 
