@@ -26,8 +26,13 @@ def die_at(number: int) -> None:
 
 
 def die_after(pattern: str) -> None:
-    """Lets this process kill itself before its next change of the disk after there is a file like this."""
-    _before_changes(lambda at, event: os.kill(os.getpid(), signal.SIGKILL) if any(Path.cwd().glob(pattern)) else None)
+    """Lets this process kill itself before its next change of the disk after there is something in such a file."""
+
+    def look(at: int, event: str) -> None:
+        if any(path.stat().st_size for path in Path.cwd().glob(pattern)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _before_changes(look)
 
 
 def no_room_from(number: int) -> None:
