@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def _flip_bits(draw: random.Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-def _flip_a_bit_of_the_head(draw: random.Random, content: bytes) -> bytes:
+def _flip_bits_of_the_head(draw: random.Random, content: bytes) -> bytes:
     return _flip_bits(draw, content[:200]) + content[200:]
 
 
@@ -57,19 +57,11 @@ def _cut(draw: random.Random, content: bytes) -> bytes:
     return content[: draw.randrange(len(content))]
 
 
-def _insert(draw: random.Random, content: bytes) -> bytes:
-    at = draw.randrange(len(content) + 1)
-    return content[:at] + draw.randbytes(draw.choice([1, 1, 16, 5000])) + content[at:]
-
-
-def _zero(draw: random.Random, content: bytes) -> bytes:
-    at, length = draw.randrange(len(content)), draw.choice([1, 16, 512, 4096])
-    return content[:at] + bytes(min(length, len(content) - at)) + content[at + length :]
-
-
-def _drop_a_part(draw: random.Random, content: bytes) -> bytes:
-    at = draw.randrange(len(content))
-    return content[:at] + content[at + draw.choice([1, 16, 512]) :]
+def _replace_bytes(draw: random.Random, content: bytes) -> bytes:
+    """Other bytes, zeros, or none at all in the place of some, or before them."""
+    at, length = draw.randrange(len(content)), draw.choice([1, 1, 16, 512, 4096])
+    new = draw.choice([b"", bytes(length), draw.randbytes(length)])
+    return content[:at] + new + content[at + draw.choice([0, length]) :]
 
 
 def _append(draw: random.Random, content: bytes) -> bytes:
@@ -77,18 +69,13 @@ def _append(draw: random.Random, content: bytes) -> bytes:
 
 
 def _edit_lines(draw: random.Random, content: bytes) -> bytes:
+    """A line that is gone, there twice, or in the place of another; or an empty one."""
     lines = content.splitlines(keepends=True)
     at, other = draw.randrange(len(lines)), draw.randrange(len(lines))
-    match draw.choice(["delete", "double", "swap", "break"]):
-        case "delete":
-            del lines[at]
-        case "double":
-            lines.insert(at, lines[other])
-        case "swap":
-            lines[at], lines[other] = lines[other], lines[at]
-        case "break":
-            lines.insert(at, b"\n")
-    return b"".join(lines)
+    swapped = [*lines]
+    swapped[at], swapped[other] = lines[other], lines[at]
+    doubled, broken = [[*lines[:at], each, *lines[at:]] for each in (lines[other], b"\n")]
+    return b"".join(draw.choice([swapped, doubled, broken, [*lines[:at], *lines[at + 1 :]]]))
 
 
 def _edit_digits(draw: random.Random, content: bytes) -> bytes:
@@ -98,50 +85,40 @@ def _edit_digits(draw: random.Random, content: bytes) -> bytes:
     return content[:at] + draw.choice([b"7", b"0", b"9" * 20, b"1" * 5000]) + content[at + 1 :]
 
 
-def _edit_value(draw: random.Random, content: bytes) -> bytes:
-    return _edit_json(draw, content, lambda holder, key: draw.choice(ODD))
-
-
-def _swap_values(draw: random.Random, content: bytes) -> bytes:
-    return _edit_json(draw, content, lambda holder, key: holder[draw.choice(_keys(holder))])
-
-
-def _lengthen(draw: random.Random, content: bytes) -> bytes:
-    def longer(holder: Any, key: Any) -> Any:
-        value = holder[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return value * 1.5 + 1 if number else [value, value] if isinstance(value, dict) else value * 2 if value else 1
-
-    return _edit_json(draw, content, longer)
-
-
-def _remove_key(draw: random.Random, content: bytes) -> bytes:
-    return _edit_json(draw, content, None)
-
-
 def _nest(draw: random.Random, content: bytes) -> bytes:
     depth = draw.choice([200, 100_000])
     return draw.choice([b"[" * depth + content, b'{"a":' * depth + b"1" + b"}" * depth, b"[" * depth + b"]" * depth])
 
 
-def _edit_json(draw: random.Random, content: bytes, value: Callable[[Any, Any], Any] | None) -> bytes:
-    """Changes one value anywhere in JSON, or of JSON lines in one of them; without `value` its key is removed."""
+def _edit_json(draw: random.Random, content: bytes) -> bytes:
+    """Changes one value anywhere in JSON, or in one line of JSON lines, or removes it."""
     lines = content.split(b"\n")
     number = draw.choice([at for at, line in enumerate(lines) if line]) if _is_json(lines[0]) else None
     whole = json.loads(content if number is None else lines[number])
-    holders = list(_holders(whole))
-    if not holders:
-        return content + b"1"
-    holder = draw.choice(holders)
-    key = draw.choice(_keys(holder))
-    if value is None:
-        del holder[key]
-    else:
-        holder[key] = value(holder, key)
+    if holders := list(_holders(whole)):
+        _edit_value(draw, draw.choice(holders))
     if number is None:
         return json.dumps(whole, indent=1).encode()
     lines[number] = json.dumps(whole).encode()
     return b"\n".join(lines)
+
+
+def _edit_value(draw: random.Random, holder: Any) -> None:
+    """Puts an odd value, that of another key or a longer one in the place of one; or removes it."""
+    keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    key = draw.choice(keys)
+    value = holder[key]
+    match draw.choice(["odd", "swap", "longer", "remove"]):
+        case "odd":
+            holder[key] = draw.choice(ODD)
+        case "swap":
+            holder[key] = holder[draw.choice(keys)]
+        case "longer" if isinstance(value, int | float):
+            holder[key] = value * 1.5 + 1
+        case "longer":
+            holder[key] = [value, value] if isinstance(value, dict) or not value else value * 2
+        case "remove":
+            del holder[key]
 
 
 def _is_json(line: bytes) -> bool:
@@ -152,17 +129,14 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _holders(value: Any) -> list[Any]:
+def _holders(value: Any) -> Iterator[Any]:
     """All lists and objects in a value that hold something."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [*([value] if inner else []), *(each for part in inner for each in _holders(part))]
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if inner:
+        yield value
+    for part in inner:
+        yield from _holders(part)
 
 
-def _keys(holder: Any) -> list[Any]:
-    return list(holder) if isinstance(holder, dict) else list(range(len(holder)))
-
-
-ANY: list[Edit] = [
-    _flip_bits, _flip_a_bit_of_the_head, _cut, _insert, _zero, _drop_a_part, _append, _edit_lines, _edit_digits,
-]  # fmt: skip
-JSON: list[Edit] = [_edit_value, _swap_values, _lengthen, _remove_key, _nest]
+ANY: list[Edit] = [_flip_bits, _flip_bits_of_the_head, _cut, _replace_bytes, _append, _edit_lines, _edit_digits]
+JSON: list[Edit] = [_edit_json, _edit_json, _edit_json, _nest]

@@ -12,7 +12,7 @@ from .process import Started
 from .tally import SCALE, rounds
 
 
-@rounds("command", COMMANDS, plain=1, soak=10, only=("evaluate",))
+@rounds("command", COMMANDS, plain=1, soak=3, only=("evaluate",))
 def test_several_at_once(command: Command, count: int, trial: Try) -> None:
     """Four and eight of them. Those that may not do the work say so, and at least one does it."""
     each = trial("4 and 8 processes at once", command)
@@ -31,4 +31,4 @@ def test_several_at_once(command: Command, count: int, trial: Try) -> None:
 
 @pytest.mark.soak
 def test_several_pull_at_once(pull: Command, trial: Try) -> None:
-    test_several_at_once(pull, round(10 * SCALE), trial)
+    test_several_at_once(pull, round(3 * SCALE), trial)

@@ -18,7 +18,7 @@ SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, sig
 """The exit status of a process that gets them."""
 
 
-@rounds("command", COMMANDS, plain=1, soak=60, only=("evaluate",))
+@rounds("command", COMMANDS, plain=1, soak=20, only=("evaluate",))
 def test_killed_at_a_random_moment(command: Command, count: int, trial: Try) -> None:
     each = trial("SIGKILL, SIGTERM, SIGINT at a random moment", command)
     for draw in each.tally.draw(count):
@@ -31,7 +31,7 @@ def test_killed_at_a_random_moment(command: Command, count: int, trial: Try) -> 
     each.tally.settle()
 
 
-@rounds("command", COMMANDS, plain=2, soak=1000, only=("attack --save",))
+@rounds("command", COMMANDS, plain=2, soak=200, only=("attack --save",))
 def test_killed_before_a_change_of_the_disk(command: Command, count: int, trial: Try) -> None:
     each = trial("SIGKILL before a change of the disk", command)
     for at in each.tally.places(count, each.wanted.changes):
@@ -41,5 +41,5 @@ def test_killed_before_a_change_of_the_disk(command: Command, count: int, trial:
 
 @pytest.mark.soak
 def test_a_pull_is_killed(pull: Command, trial: Try) -> None:
-    test_killed_at_a_random_moment(pull, round(60 * SCALE), trial)
-    test_killed_before_a_change_of_the_disk(pull, round(1000 * SCALE), trial)
+    test_killed_at_a_random_moment(pull, round(20 * SCALE), trial)
+    test_killed_before_a_change_of_the_disk(pull, round(200 * SCALE), trial)
