@@ -47,7 +47,7 @@ class Undisturbed:
         """Runs a command to its end."""
         began, changes = time.time(), folder.with_name("changes")
         ended = run(command.words, folder, (*command.prepare, partial(count_changes, changes)))
-        assert ended.complaints(0, 1) == []
+        assert not ended.complaints(0, 1), ended
         files = [path.stat() for path in folder.rglob("*")]
         pages = sum(file.st_size // 4096 + 1 for file in files if file.st_mtime >= began)
         return cls(seen(folder), ended, int(changes.read_text("utf-8")), pages)

@@ -177,7 +177,8 @@ MADE_BY = (
 def make_files(folder: Path, into: Path) -> None:
     """Makes of a world one with a file of every kind that is read, in another folder."""
     for words in MADE_BY:
-        assert run(words, folder, (register_archive,)).complaints(0) == []
+        complaints = run(words, folder, (register_archive,)).complaints(0)
+        assert not complaints, f"{words}: {complaints}"
     _write_recipe(folder)
     run(ATTACK_WORDS, folder, (partial(die_after, f"runs/{NET}/journal-*/0.jsonl"),))
     run(RESUME, folder, (partial(die_after, "runs/new/training.pt"),))

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 FORGE = multiprocessing.get_context("forkserver")
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds after which a process hangs."""
 Prepare = Callable[[], None]
 """What a process does before its command."""
