@@ -110,7 +110,7 @@ def fill_world(folder: Path, trained: Path) -> None:
 
 def seen(folder: Path) -> dict[str, object]:
     """What commands have made of a world: every path in it, and of each file what no clock decides."""
-    paths = (path for path in folder.rglob("*") if path.suffix != ".lock" and path.name != ".digests.json")
+    paths = (path for path in folder.rglob("*") if path.suffix != ".lock")
     return {str(path.relative_to(folder)): _content(path) for path in paths}
 
 

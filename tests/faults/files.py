@@ -150,7 +150,6 @@ TARGETS = (
     Target("manifest, verified", "data/Digits-C/manifest.json", command("data", "verify", "Digits-C"), own=True),
     Target("archive", "data/Digits-C/gaussian_noise.npy", ARCHIVED),
     Target("labels of an archive", "data/Digits-C/labels.npy", ARCHIVED),
-    Target("digests", "data/Digits-C/.digests.json", ARCHIVED),
     Target("foreign weights", "plain.safetensors", command(*ADD), own=True),
     Target("authors' checkpoint", "authors.pth", command(*CONVERT), own=True),
     Target("PNG", "images/val/a/0.png", reader(_read_images), own=True),
