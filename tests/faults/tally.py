@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-SCALE = float(os.environ.get("FAULT_ROUNDS", "1"))
 SEED = os.environ.get("FAULT_SEED", "0")
 HEAD = ("| fault | commands or files | rounds | lost | wrong |", "| --- | ---: | ---: | ---: | ---: |")
 
@@ -27,9 +26,14 @@ def rounds(
     The plain suite has `only` these values, where some are named.
     """
     known = list(values)
-    few = [pytest.param(each, round(plain * SCALE), id=f"{each}") for each in known if not only or str(each) in only]
-    many = [pytest.param(each, round(soak * SCALE), id=f"{each}-soak", marks=pytest.mark.soak) for each in known]
+    few = [pytest.param(each, scaled(plain), id=f"{each}") for each in known if not only or str(each) in only]
+    many = [pytest.param(each, scaled(soak), id=f"{each}-soak", marks=pytest.mark.soak) for each in known]
     return pytest.mark.parametrize((name, "count"), [*few, *many])
+
+
+def scaled(count: int) -> int:
+    """A number of rounds times `FAULT_ROUNDS`, and at least one."""
+    return max(1, round(count * float(os.environ.get("FAULT_ROUNDS", "1"))))
 
 
 class Tally:

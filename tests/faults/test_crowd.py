@@ -9,7 +9,7 @@ import pytest
 from .commands import COMMANDS, Command, differences, seen
 from .conftest import Try
 from .process import Started
-from .tally import SCALE, rounds
+from .tally import rounds, scaled
 
 
 @rounds("command", COMMANDS, plain=1, soak=3, only=("evaluate",))
@@ -31,4 +31,4 @@ def test_several_at_once(command: Command, count: int, trial: Try) -> None:
 
 @pytest.mark.soak
 def test_several_pull_at_once(pull: Command, trial: Try) -> None:
-    test_several_at_once(pull, round(3 * SCALE), trial)
+    test_several_at_once(pull, scaled(3), trial)

@@ -11,7 +11,7 @@ import pytest
 from .commands import COMMANDS, Command
 from .conftest import Try
 from .process import Started
-from .tally import SCALE, rounds
+from .tally import rounds, scaled
 from .writes import die_at
 
 SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
@@ -41,5 +41,5 @@ def test_killed_before_a_change_of_the_disk(command: Command, count: int, trial:
 
 @pytest.mark.soak
 def test_a_pull_is_killed(pull: Command, trial: Try) -> None:
-    test_killed_at_a_random_moment(pull, round(20 * SCALE), trial)
-    test_killed_before_a_change_of_the_disk(pull, round(200 * SCALE), trial)
+    test_killed_at_a_random_moment(pull, scaled(20), trial)
+    test_killed_before_a_change_of_the_disk(pull, scaled(200), trial)
