@@ -23,7 +23,7 @@ def test_nothing_new_can_be_made(command: Command, count: int, trial: Try) -> No
     each.tally.settle()
 
 
-@rounds("command", COMMANDS, plain=1, soak=15, only=("train",))
+@rounds("command", COMMANDS, plain=1, soak=15, only=("data generate",))
 def test_the_disk_is_full(command: Command, count: int, trial: Try) -> None:
     each = trial("a full disk", command)
     if run(("--version",), each.world(), (partial(on_small_disk, 10 * PAGE),)).status == NO_MOUNT:
