@@ -1,0 +1,1 @@
+"""Commands that are killed, crowded, starved of disk, or given damaged files. See docs/reliability.md."""
