@@ -99,7 +99,7 @@ def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: 
         raise DataError(f"{folder} was made of other images", expected=f"those of this split, {len(clean):,}")
     cpu = torch.device("cpu")
     for ours, theirs in zip(adversarial.batches(BATCH_SIZE, cpu), clean.batches(BATCH_SIZE, cpu), strict=True):
-        pair = theirs.images.double() / 255, ours.images.double() / 255
+        pair = theirs.images.cpu().double() / 255, ours.images.cpu().double() / 255
         if not bool(allows(threat, *pair).all()):
             furthest = float(distance(threat, *pair).max())
             raise DataError(f"{folder} leaves its budget", expected=f"{threat.norm} <= {threat.eps:g}", got=furthest)

@@ -78,7 +78,7 @@ class Accumulator:
     def result(self, total: int, runtime: Runtime) -> EvalResult:
         """The result of all processes for a split of `total` images."""
         residual, lambda_ = (
-            None if parts is None else gather(parts, total, runtime).double().numpy()
+            None if parts is None else gather(parts, total, runtime).cpu().double().numpy()
             for parts in (self.residual, self.lambda_)
         )
         solved = None if self.convergence is None else _gather_convergence(self.convergence, total, runtime)

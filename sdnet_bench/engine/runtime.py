@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
@@ -85,11 +87,7 @@ class Runtime:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         peak = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text() if _STATUS.exists() else "")
-        if peak:
-            return int(peak[1]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak[1]) * 1024 if peak else _peak_resident()
 
     def provenance(self) -> dict[str, Any]:
         """The provenance of a record: versions, commit, device and time."""
@@ -101,6 +99,19 @@ class Runtime:
             "precision": self.precision,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+
+
+if sys.platform == "win32":
+
+    def _peak_resident() -> int:
+        return int(psutil.Process().memory_info().peak_wset)
+else:
+
+    def _peak_resident() -> int:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def seed_everything(seed: int) -> None:
