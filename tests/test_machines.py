@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import sdnet_bench
 
 MODELS = ("sdnet18-cifar10", "sdnet18-cifar10-small")
 PROCESSORS = ("Prescott", "Haswell", "SkylakeX")
@@ -32,3 +35,64 @@ def test_the_report_does_not_depend_on_the_processor(tmp_path: Path) -> None:
     found = {(row["model"], row["row"], row["column"]): row["ours"] for row in table4}
     robust = found["sdnet18-cifar10", "SDNet-18 (a lambda for each image, by Algorithm 1)", "linf 8/255 matched"]
     assert float(robust) >= 0  # the attack that looks through the choice
+
+
+def float64_off_the_cpu(source: str) -> list[int]:
+    """Lines that may make float64 on another device, which Apple's GPUs do not have.
+
+    Allowed: `x.cpu().double()`, and `dtype=torch.float64` without a device.
+    """
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if widens(call) and not is_on_the_cpu(call)]
+
+
+def widens(call: ast.Call) -> bool:
+    """Whether a call makes a tensor of float64."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    is_double = isinstance(call.func, ast.Attribute) and call.func.attr == "double"
+    return is_double or any(ast.unparse(each) == "torch.float64" for each in given)
+
+
+def is_on_the_cpu(call: ast.Call) -> bool:
+    """Whether the tensor was moved to the CPU just before, or is a new one without a device."""
+    receiver = call.func.value if isinstance(call.func, ast.Attribute) else call.func
+    is_moved = isinstance(receiver, ast.Call) and ast.unparse(receiver.func).endswith(".cpu")
+    is_new = ast.unparse(receiver) == "torch" and "device" not in [keyword.arg for keyword in call.keywords]
+    return is_moved or is_new
+
+
+def test_float64_stays_on_the_cpu() -> None:
+    assert float64_off_the_cpu("x.double()\nx.to(torch.float64)\ntorch.ones(3, dtype=torch.float64, device=d)") == [
+        1,
+        2,
+        3,
+    ]
+    assert float64_off_the_cpu("x.cpu().double()\ntorch.ones(3, dtype=torch.float64)") == []
+    package = Path(sdnet_bench.__file__).parent
+    found = {path.name: float64_off_the_cpu(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+WITHOUT_UNIX = """
+import sys, psutil, filelock  # which know each system themselves
+for name in ("resource", "pwd", "grp", "termios", "syslog"):
+    sys.modules[name] = None
+import os; del os.fork
+from sdnet_bench.cli.app import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train resnet18-digits --epochs 1 --limit 64 --width 2",
+        "bench sdnet18 --batch-size 2 --rounds 1 --scale 0.03",
+    ],
+)
+def test_what_linux_alone_has_is_not_needed(command: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_UNIX, *command.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -100,10 +100,10 @@ class CSCConv2d(nn.Module):
         self.settle()
 
     def forward(self, image: Tensor) -> Tensor:
-        problem = Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox)
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return _solve_twice(problem, self.steps)
-        return solve(replace(problem, correlation=self.correlate(image)), self.steps)
+        is_lean = self.gradient_checkpointing and torch.is_grad_enabled()
+        correlation = None if is_lean else self.correlate(image)
+        problem = Lasso(image, self.operator, self.lambda_.view(-1, 1, 1, 1), self.step_size, self.prox, correlation)
+        return _solve_twice(problem, self.steps) if is_lean else solve(problem, self.steps)
 
     def correlate(self, image: Tensor) -> Tensor:
         """t A* x, `(N, atoms, h, w)`: the share of the first step that does not depend on lambda."""
@@ -145,10 +145,10 @@ def _solve_twice(problem: Lasso, steps: int) -> Tensor:
 
     Lambda is copied: it may have been set anew in place by then.
     """
-    kept = replace(problem, lambda_=problem.lambda_.clone())
+    lambda_ = problem.lambda_.clone()
 
     def code(image: Tensor) -> Tensor:
-        return solve(replace(kept, image=image), steps)
+        return solve(Lasso(image, problem.dictionary, lambda_, problem.step_size, problem.prox), steps)
 
     found: Tensor = checkpoint(code, problem.image, use_reentrant=False, preserve_rng_state=False)
     return found

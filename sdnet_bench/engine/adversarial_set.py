@@ -123,7 +123,7 @@ def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSet
 def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: Threat) -> None:
     cpu = torch.device("cpu")
     for ours, theirs in zip(adversarial.batches(BATCH_SIZE, cpu), clean.batches(BATCH_SIZE, cpu), strict=True):
-        pair = theirs.images.double() / 255, ours.images.double() / 255
+        pair = theirs.images.cpu().double() / 255, ours.images.cpu().double() / 255
         if not bool(allows(threat, *pair).all()):
             furthest = float(distance(threat, *pair).max())
             expected = f"{threat.norm} <= {threat.eps:g}"

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -14,6 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
@@ -108,11 +110,7 @@ class Runtime:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         peak = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text() if _STATUS.exists() else "")
-        if peak:
-            return int(peak[1]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak[1]) * 1024 if peak else _peak_resident()
 
     def provenance(self) -> dict[str, Any]:
         """The provenance of a record: versions, commit, device and time."""
@@ -125,6 +123,19 @@ class Runtime:
             "ieee": True,  # what "float32" means; convolutions of earlier versions on CUDA were TF32
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+
+
+if sys.platform == "win32":
+
+    def _peak_resident() -> int:
+        return int(psutil.Process().memory_info().peak_wset)
+else:
+
+    def _peak_resident() -> int:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def seed_everything(seed: int) -> None:

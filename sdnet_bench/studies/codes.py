@@ -71,7 +71,7 @@ def find_atoms(bench: Workbench, layer: int = 1, *, most: int = 64) -> Atoms:
     side = min(_pixels(bench, [0]).shape[-2:])
     parts = torch.split(last.dictionary[:most], ATOMS_AT_ONCE)
     patches = torch.cat([_middle(carry(before, part), side) for part in parts])
-    return Atoms(layer, last.atoms, patches.double().cpu().numpy())
+    return Atoms(layer, last.atoms, patches.cpu().double().numpy())
 
 
 def _middle(patches: Tensor, side: int) -> Tensor:

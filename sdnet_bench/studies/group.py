@@ -128,7 +128,7 @@ def _attack(group: Group, task: Task) -> list[Record]:
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:
     """Metrics: the shares of solves for equilibria, and for their gradients, that did not converge in this process."""
     found = {"equilibrium_unconverged": solves.forward, "gradient_unconverged": solves.backward}
-    shares = {name: float(each.missed.double().mean()) for name, each in found.items() if each is not None}
+    shares = {name: float(each.missed.cpu().double().mean()) for name, each in found.items() if each is not None}
     if any(shares.values()):
         said = " and ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items())
         group.progress.note(f"under attack: {said}")

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import math
 import multiprocessing
+import platform
 import re
 import signal
 import statistics
@@ -343,6 +344,5 @@ def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: R
 
 def _free_at_once() -> None:
     """Makes glibc return large blocks when they are freed, so that the peak is the memory in use."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD of malloc.h
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD of malloc.h

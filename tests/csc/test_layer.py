@@ -319,7 +319,7 @@ class TestGradientCheckpointing:
         places: list[int] = []
 
         def pack(tensor: Tensor) -> Tensor:
-            places.append(tensor.data_ptr())
+            places.extend([tensor.data_ptr()] if tensor.numel() else [])
             return tensor
 
         with saved_tensors_hooks(pack, lambda tensor: tensor):

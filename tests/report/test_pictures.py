@@ -82,7 +82,7 @@ def test_atoms_stand_row_by_row_on_a_square(tmp_path: Path, drawn: list[Figure])
 
 def test_the_numbers_of_atoms_are_in_the_csv(tmp_path: Path) -> None:
     write_dictionary(atoms(), tmp_path, "net")
-    frame = pandas.read_csv(tmp_path / "net-dictionary.csv")
+    frame = pandas.read_csv(tmp_path / "net-dictionary.csv", float_precision="round_trip")
     assert list(frame) == ["atom", "channel", "row", "column", "value"]
     assert len(frame) == PATCHES.size
     at = tuple(frame[name] for name in ("atom", "channel", "row", "column"))

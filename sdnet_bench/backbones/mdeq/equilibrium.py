@@ -147,8 +147,8 @@ class Convergence(NamedTuple):
         """Means over the images, by the names of record metrics."""
         return {
             "equilibrium_residual": float(self.residual.mean()),
-            "equilibrium_steps": float(self.steps.double().mean()),
-            "equilibrium_unconverged": float(self.missed.double().mean()),
+            "equilibrium_steps": float(self.steps.cpu().double().mean()),
+            "equilibrium_unconverged": float(self.missed.cpu().double().mean()),
         }
 
 

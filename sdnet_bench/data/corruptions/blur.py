@@ -60,17 +60,18 @@ def _followed(source: NDArray[np.intp]) -> NDArray[np.intp]:
 def defocus_blur(pixels: Pixels, level: tuple[float, ...], _: np.random.Generator) -> Pixels:
     """Convolution with a disc, the image of a point out of focus; the border is mirrored.
 
-    Level: radius of the disc, standard deviation of the Gaussian that smooths its edge, both in pixels.
+    Level: radius of the disc, standard deviation of the Gaussian that smooths its edge, both in pixels. The sums, of
+    whole grey levels, are exact, because in flat areas their last bit decides the grey level.
     """
     from scipy import ndimage
 
-    blurred: Pixels = ndimage.correlate(pixels, disc(*level)[None], mode="mirror")
+    blurred: Pixels = ndimage.correlate(np.rint(pixels * 255), disc(*level)[None], mode="mirror") / 255
     return blurred
 
 
 @lru_cache
 def disc(radius: float, smoothing: float) -> Pixels:
-    """`(k, k)`: 17 x 17, or 2 radius + 1 for radii beyond 8.
+    """`(k, k)`, multiples of 2^-40: 17 x 17, or 2 radius + 1 for radii beyond 8.
 
     It sums to 1, but to 1.01 where the disc touches the border of the kernel (radii 8 and 10), because the smoothing
     mirrors values at the border. The archives' images are brighter by the same factor.
@@ -84,7 +85,9 @@ def disc(radius: float, smoothing: float) -> Pixels:
     edge = np.exp(-(np.arange(-taps, taps + 1) ** 2) / (2 * smoothing**2))
     for axis in (0, 1):
         kernel = ndimage.correlate1d(kernel, edge / edge.sum(), axis, mode="mirror")
-    return kernel
+    exact: Pixels = np.rint(kernel * 2**40) / 2**40
+    exact[reach, reach] += np.rint(kernel.sum() * 2**40) / 2**40 - exact.sum()
+    return exact
 
 
 def motion_blur(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:

@@ -109,10 +109,12 @@ def _affine(grid: Pixels, reach: int, shift: float, rng: np.random.Generator) ->
     """
     middle = np.array(grid.shape[1:]) // 2
     corners = middle + max(1, reach) * np.array([[1, 1], [-1, 1], [-1, -1]])
-    moved = corners + rng.uniform(-shift, shift, corners.shape)
-    matrix = np.linalg.solve(np.column_stack([moved, np.ones(3)]), corners)
-    sources: Pixels = np.tensordot(matrix[:2].T, grid, 1) + matrix[2][:, None, None]
-    return sources
+    first, second, third = corners + rng.uniform(-shift, shift, corners.shape)
+    (a, b), (c, d) = first - second, third - second  # no BLAS, whose last bits differ between processors
+    down, right = grid - second[:, None, None]
+    along, across = (down * d - right * c) / (a * d - b * c), (right * a - down * b) / (a * d - b * c)
+    to_first, to_third = corners[0] - corners[1], corners[2] - corners[1]
+    return np.stack([corners[1][axis] + along * to_first[axis] + across * to_third[axis] for axis in (0, 1)])
 
 
 def _sample(pixels: Pixels, at: Pixels, border: str) -> Pixels:
