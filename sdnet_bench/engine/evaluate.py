@@ -65,7 +65,9 @@ def _result(choice: Choice, parts: Parts, total: int, runtime: Runtime) -> EvalR
     """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
     at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
     found = {name: gather(each, total, runtime, f"{name}{at}") for name, each in parts.items()}
-    residual, lambda_ = (found[name].double().numpy() if name in found else None for name in ("residuals", "lambdas"))
+    residual, lambda_ = (
+        found[name].cpu().double().numpy() if name in found else None for name in ("residuals", "lambdas")
+    )
     solved = Convergence(found["equilibria"], found["steps"]) if "equilibria" in found else None
     return EvalResult(found["logits"].numpy().astype(bool), residual, lambda_, solved)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -74,20 +75,23 @@ class Training:
         self.scheduler.step()
 
     def save(self, folder: Path, recipe: Recipe) -> None:
-        """Writes `history.csv` and `training.pt`."""
+        """Writes `history.csv`, then `training.pt`; after a crash between them the epoch is trained again."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        with replacing(folder / STATE) as path:
-            content = BytesIO()  # torch hides why it cannot write to a file
-            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, content)
-            path.write_bytes(content.getbuffer())
         with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.history[0])
             writer.writeheader()
             writer.writerows(self.history)
+        with replacing(folder / STATE) as path:
+            content = BytesIO()  # torch hides why it cannot write to a file
+            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, content)
+            path.write_bytes(content.getbuffer())
 
     def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
         """Restores a saved state; a `ModelError` if it is damaged or belongs to another recipe."""
         with reading(path, ModelError, hint="Train anew with --overwrite."):
+            with ZipFile(path) as archive:
+                if damaged := archive.testzip():  # torch does not compare the checksums
+                    raise ValueError(f"the checksum of {damaged} differs")
             state = torch.load(path, map_location=device, weights_only=True)
             if state["recipe"] != recipe.model_dump_json():
                 hint = "Give the options of that run again, or train anew with --overwrite."

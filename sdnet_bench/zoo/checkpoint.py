@@ -56,7 +56,7 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
     digest = weights_digest(files)
     if config.weights_sha256 not in (None, digest):
         raise ModelError(f"{files[0]} is damaged or foreign", expected=f"sha256 {config.weights_sha256}", got=digest)
-    net, shapes = skeleton(config), shapes_in(files)
+    net, shapes = _described_by(config, folder), shapes_in(files)
     complaint = f"{files[0]} does not hold the weights of this {config.backbone.name}"
     require_fit(shapes, shapes_of(net, shapes), complaint)
     net = build_net(config) if any(tensor.is_meta for tensor in net.state_dict().values()) else net
@@ -64,6 +64,14 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
     _check_finite(net, files[0])
     trained_lambda = get_lambda(net) if csc_layers(net) else None
     return Model(folder.resolve().name, folder, config, net.eval(), digest, trained_lambda)
+
+
+def _described_by(config: ModelConfig, folder: Path) -> nn.Module:
+    """The `skeleton` of a configuration; a `ModelError` that names its file where it describes none."""
+    try:
+        return skeleton(config)
+    except UsageError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from None
 
 
 def _check_finite(net: nn.Module, where: Path) -> None:

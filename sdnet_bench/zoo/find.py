@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from filelock import FileLock
-
 from ..backbones import is_external
 from ..config import CONFIG, MODELS, Backbone, ModelConfig, Origin
 from ..csc import get_lambda
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
-from ..files import make_folder
+from ..files import holding, make_folder
 from ..progress import Progress
 from .checkpoint import Model, check_run_name, making_run, read_model, run_folder, write_model
 from .classes import differences, is_same
@@ -56,7 +54,7 @@ def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
     """The run of a model from the Hub or a library; the first process that asks for it makes it."""
     folder = runs_dir / check_run_name(folder_name(name) if name.startswith(HUB) else Backbone(name=name).slug)
     make_folder(runs_dir)
-    with FileLock(runs_dir / f".{folder.name}.lock"):
+    with holding(runs_dir / f".{folder.name}.lock", progress, f"makes {folder}"):
         if not (folder / CONFIG).exists():
             return pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
     if not _is_of(name, Origin.read(folder)):

@@ -86,7 +86,8 @@ def _reserve(path: Path, start: int, count: int) -> None:
     try:
         with path.open("r+b") as file:
             if hasattr(os, "posix_fallocate"):
-                return os.posix_fallocate(file.fileno(), start, count)
+                os.posix_fallocate(file.fileno(), start, count)
+                return
             file.seek(start)
             for done in range(0, count, CHUNK):
                 file.write(bytes(min(CHUNK, count - done)))

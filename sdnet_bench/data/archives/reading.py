@@ -56,13 +56,18 @@ def _open_arrays(archive: Archive, member: str, severity: int, data_dir: Path) -
 
 
 def _require_same_labels(folder: Path, split: Split, clean: Split) -> None:
-    """Raises a `DataError` where images of an archive have other classes, labels or places than the clean ones."""
-    is_alike = split.identity == clean.identity
-    if isinstance(split, FolderSplit) and isinstance(clean, FolderSplit):
-        is_alike &= list(split.classes) == list(clean.classes)
-    if not is_alike:
+    """Raises a `DataError` where images of an archive have other labels than the clean ones, or other classes."""
+    if _labels(split) != _labels(clean):
         hint = "Fetch or generate it again, or name the folder of its clean images with --data-dir."
         raise DataError(f"{folder} belongs to other images: its labels are not those of the test split", hint=hint)
+
+
+def _labels(split: Split) -> list[object]:
+    """The labels of the images, and the names of their classes where there are folders of them."""
+    if isinstance(split, FolderSplit):
+        return [*split.classes, *(label for _, label in split.files)]
+    cpu = torch.device("cpu")
+    return [label for batch in split.batches(1000, cpu) for label in batch.labels.tolist()]
 
 
 def _ways(archive: Archive, corruption: str) -> str:

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 
 from ...config import CONFIG, ORIGIN, Origin
 from ...errors import InterruptError, ModelError, UsageError, listed
-from ...files import make_folder
+from ...files import holding, make_folder
 from ...progress import Progress
 from ...records import RecordStore, read_results
 from ..weights import WEIGHTS
@@ -41,8 +41,13 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
         ModelError: there is no such repository, it cannot be reached, or it holds no valid model.
     """
     repo = repository(name)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    with holding(make_folder(folder.parent) / f".{folder.name}.pull.lock", progress, f"pulls {folder}"):
+        if folder.exists():
+            raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+        return _pull(repo, folder, progress, revision)
+
+
+def _pull(repo: str, folder: Path, progress: Progress, revision: str | None) -> Path:
     with asking(repo, progress):
         found = HfApi().model_info(repo, revision=revision, files_metadata=True)
         commit, sizes = str(found.sha), {file.rfilename: int(file.size or 0) for file in found.siblings or ()}
