@@ -22,6 +22,9 @@ from sdnet_bench.studies.training import train_model
 from sdnet_bench.studies.workbench import Workbench
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the workers, and the processes that tests start
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+for place in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):  # of the user, that tests leave alone
+    os.environ[place] = tempfile.mkdtemp(prefix="sdnet-bench-")
 torch.set_num_threads(1)
 
 

@@ -78,7 +78,7 @@ import sys, psutil, filelock  # which know each system themselves
 for name in ("resource", "pwd", "grp", "termios", "syslog"):
     sys.modules[name] = None
 import os; del os.fork
-from sdnet_bench.cli.app import main
+from sdnet_bench.__main__ import main
 main()
 """
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -84,7 +84,7 @@ class Journal:
     def close(self) -> None:
         """Removes the journal; call it when the measurement is on record."""
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove(self._folder)
 
 
 def remove_journals(run: Path, is_done: Callable[[Head], bool]) -> None:
@@ -93,8 +93,20 @@ def remove_journals(run: Path, is_done: Callable[[Head], bool]) -> None:
     What is done is on record, so no process goes on with it.
     """
     for folder in run.glob("journal-*"):
-        if not folder.name.startswith(f"journal-{REVISION}-") or ((head := _head(folder)) and is_done(head)):
-            shutil.rmtree(folder, ignore_errors=True)
+        head = _head(folder)
+        if not folder.name.startswith(f"journal-{REVISION}-") or (head and is_done(head)):
+            _remove(folder)
+        elif not head:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Removes a journal; the file that says of what it is goes last, so that a crash leaves one that is known."""
+    with suppress(OSError):  # another process removes it
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == HEAD):
+            path.unlink()
+        folder.rmdir()
 
 
 def _head(folder: Path) -> Head | None:

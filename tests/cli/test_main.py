@@ -153,7 +153,7 @@ def test_a_tilde_is_the_home_folder_in_options_and_in_the_environment(
     assert by_environment.stdout == shown.stdout
     written = CliRunner().invoke(app, ["report", "sdnet18-tiny", "--runs-dir", "~/runs", "--output", "~/tables"])
     assert written.exit_code == 0
-    assert (at / "tables" / "table1.md").exists()
+    assert (at / "tables").is_dir()
     nobody = CliRunner().invoke(app, ["report", "--output", "~nobody-of-that-name/tables"])
     assert str(nobody.exception).startswith("no home folder for ~nobody-of-that-name/tables")
 
@@ -161,12 +161,12 @@ def test_a_tilde_is_the_home_folder_in_options_and_in_the_environment(
 def test_one_broken_run_and_one_impossible_name_are_lines_beside_the_tables_of_the_others(at: Path) -> None:
     (at / "runs/resnet18-tiny/config.json").write_text("{", encoding="utf-8")
     done = shell(f"sdnet-bench report resnet18-tiny {'x' * 300} sdnet18-tiny", at)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "sdnet18-tiny" in done.stdout
     note, first, second = done.stderr.splitlines()
     assert note.endswith("files in report")
     assert first.startswith("error: cannot read runs/resnet18-tiny/config.json: ")
-    assert second == f"error: cannot read the model {'x' * 300}: File name too long"
+    assert second.startswith(f"error: unknown model '{'x' * 300}'. Known: ")
 
 
 def test_records_are_shown_where_the_card_cannot_be_written(at: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_card_is_shown_as_it_stands(at: Path) -> None:
     shown = call("show", "sdnet18-tiny").stdout
     assert shown.rstrip() == (at / "runs/sdnet18-tiny/README.md").read_text().rstrip()
     (at / "runs/sdnet18-tiny/README.md").unlink()
-    with pytest.raises(ModelError, match=r"has no card, .*`sdnet-bench evaluate sdnet18-tiny` writes one"):
+    with pytest.raises(ModelError, match=r"cannot read the card .*`sdnet-bench evaluate sdnet18-tiny` writes one"):
         call("show", "sdnet18-tiny")
 
 

@@ -134,7 +134,7 @@ class Locked(Good):
     [
         (lambda num_classes, *, mean, std: 3, "builds", "got int"),
         (lambda num_classes, *, mean, std: Normalize(mean, std), "builds", "got nothing to train"),
-        (lambda num_classes, *, mean, std: 1 / 0, "builds", "got ZeroDivisionError: division by zero"),
+        (lambda num_classes, *, mean, std: 1 / 0, "builds", "got the error: backbone 'candidate': division by zero"),
         (altered(after=lambda logits: logits[:, :3]), "logits", "got torch.float32 (4, 3)"),
         (altered(after=lambda logits: logits.argmax(1)), "logits", "got torch.int64 (4,)"),
         (altered(after=lambda logits: {"logits": logits}), "logits", "got dict"),

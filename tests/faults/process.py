@@ -80,7 +80,7 @@ def run(words: tuple[str, ...], folder: Path, prepare: tuple[Prepare, ...] = ())
 
 
 def _run(words: tuple[str, ...], folder: Path, talk: Path, prepare: tuple[Prepare, ...]) -> None:
-    from sdnet_bench.cli.app import main
+    from sdnet_bench.__main__ import main
 
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder.parent / "cache")

@@ -550,7 +550,7 @@ def test_autoattack_on_few_classes_is_on_record_as_what_it_is(
 ) -> None:
     images = resnet.images("test", 4)
     bench = wrapped(resnet, lambda images, logits: logits[:, :3])
-    bench.dataset = replace(bench.dataset, num_classes=3)
+    bench.dataset = replace(bench.dataset, num_classes=3, classes=())
     records = run(bench, attack_setting(Threat("linf", 0.3), 1, name="autoattack"), images)
     assert {attack_of(record).name for record in records} == {"autoattack-few"}
     assert "autoattack-few: apgd-t is not defined for 3 classes" in told.notes

@@ -47,7 +47,10 @@ def test_limited_images_are_the_same_places(archived: Workbench) -> None:
     assert read.n == 40
 
 
-def test_what_is_on_record_is_not_read_again(archived: Workbench, told: object) -> None:
+def test_what_is_on_record_is_not_read_again(
+    archived: Workbench, told: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdnet_bench.data.contents.SETTLED", 0)
     measure_corrupted(archived, archived.images("test"), ["gaussian"], [1], archived=True)
     seen = told.images  # type: ignore[attr-defined]
     measure_corrupted(archived, archived.images("test"), ["gaussian"], [1], archived=True)

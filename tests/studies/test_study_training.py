@@ -397,7 +397,7 @@ def test_another_network_gives_a_recipe_its_name_and_keeps_what_it_takes(
 
 def test_damaged_data_leave_nothing_behind(train: Any, small: Recipe, tmp_path: Path) -> None:
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
-    with pytest.raises(DataError, match="incomplete or damaged"):
+    with pytest.raises(DataError, match=r"cannot read .*cifar-10-batches-py"):
         train(small.replace(dataset="cifar10"))
     assert not (tmp_path / "runs" / "small").exists()
 

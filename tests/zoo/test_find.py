@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from sdnet_bench.backbones import External, Published, build
-from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
+from sdnet_bench.config import CONFIG, Backbone, ModelConfig, Origin
 from sdnet_bench.data import open_dataset
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.paper.results import Results
@@ -141,7 +141,7 @@ def test_a_network_that_cannot_take_the_images_is_not_added(shelf: Path, tmp_pat
 
 
 def test_a_name_that_is_a_path_or_taken_is_refused(shelf: Path, file: str) -> None:
-    with pytest.raises(UsageError, match=r"no name for a run, expected letters, .* got a/b"):
+    with pytest.raises(UsageError, match=r"no name for a run, expected at most 200 letters, .* got a/b"):
         added(shelf, file, name="a/b")
     added(shelf, file)
     with pytest.raises(UsageError, match=r"timm-test_resnet is there already\. Choose another name with --name"):
@@ -196,17 +196,21 @@ class TestCode:
         for name in ("nets-tiny", run):
             assert isinstance(load_model(name, runs_dir=shelf).net, External)
 
-    def test_a_folder_from_elsewhere_and_a_link_to_it_run_nothing(self, run: Path, shelf: Path, tmp_path: Path) -> None:
-        elsewhere = shutil.copytree(run, tmp_path / "downloads" / "nets-tiny")
-        (shelf / "linked").symlink_to(elsewhere)
-        for name in (elsewhere, "linked"):
-            with pytest.raises(ModelError, match=r"wants to run .*nets\.py:tiny, expected a backbone by name"):
+    def test_a_copy_is_still_made_here(self, run: Path, shelf: Path, tmp_path: Path) -> None:
+        assert load_model(shutil.copytree(run, tmp_path / "copies" / "nets-tiny"), runs_dir=shelf).weights
+
+    def test_what_another_user_made_runs_nothing_wherever_it_lies(
+        self, run: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "somebody"))
+        for name in (run, "nets-tiny"):
+            with pytest.raises(ModelError, match=r"wants to run .*nets\.py:tiny, but was not made here"):
                 load_model(name, runs_dir=shelf)
 
-    def test_a_run_from_the_hub_runs_nothing(self, run: Path, shelf: Path) -> None:
-        origin = Origin(source="hf:somebody/nets", revision="0" * 40)
-        (run / ORIGIN).write_text(origin.model_dump_json(), encoding="utf-8")
-        with pytest.raises(ModelError, match="wants to run"):
+    def test_a_mark_is_of_one_configuration(self, run: Path, shelf: Path) -> None:
+        content = (run / CONFIG).read_text(encoding="utf-8")
+        (run / CONFIG).write_text(content.replace("digits", "cifar10"), encoding="utf-8")
+        with pytest.raises(ModelError, match="was not made here"):
             load_model("nets-tiny", runs_dir=shelf)
 
     def test_without_weights_there_is_nothing_to_add(self, shelf: Path, nets: str) -> None:

@@ -134,7 +134,9 @@ def test_a_file_that_is_not_there_or_only_calls_itself_safetensors_is_refused(tm
 
 @pytest.mark.parametrize("name", ["resnet18", "nets.py:tiny"])
 def test_a_network_of_ones_own_has_no_published_weights(name: str) -> None:
-    with pytest.raises(UsageError, match=r"has no published weights, expected a \.safetensors file, got pretrained"):
+    with pytest.raises(
+        UsageError, match=r"no published weights, expected a \.safetensors file or \.pth, got pretrained"
+    ):
         start("pretrained", name)
 
 

@@ -32,8 +32,9 @@ PARTS: dict[Group, tuple[Apply, ...]] = {
     ),
 }
 EXTRA = {"speckle", "gaussian_blur", "spatter", "saturate"}
-REVISIONS = {"motion_blur": 2, "snow": 2}
-"""Versions of pixels, where they are not 1. 2: motion blur rounds down (`written`); in 1 it rounded to the nearest."""
+REVISIONS = {"defocus_blur": 2, "elastic_transform": 2, "motion_blur": 2, "snow": 2}
+"""Versions of pixels, where they are not 1. In 1, motion blur rounded to the nearest grey level, not down (`written`),
+and the grey levels of defocus blur and elastic transform depended on the processor and on the versions of libraries."""
 
 
 def _register(group: Group, apply: Apply, table: dict[str, Any]) -> None:
