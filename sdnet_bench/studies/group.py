@@ -13,6 +13,7 @@ from ..attacks import INPUT_TRANSFORMS
 from ..backbones import ConvergenceMeter, convergence
 from ..csc import tuning, using_steps
 from ..data import Batch, Dataset, Noise, Split, stream_of
+from ..data.corruptions import library_versions
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
 from ..engine.robust import RobustEval, Scorer, robust_evaluate
@@ -67,7 +68,8 @@ def measure_group(group: Group, task: Task) -> list[Record]:
         under = f" under {first.attack.name} {first.attack.threat}" if first.attack else ""
         raise ModelError(f"{group.model.name} on {_named(first.images)}{under}: {error}") from None
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
-    provenance = group.runtime.provenance() | {"precision": first.inference.precision, "seconds": seconds}
+    made_here = library_versions() if first.images.corruption and not first.images.archive else {}
+    provenance = group.runtime.provenance() | made_here | {"precision": first.inference.precision, "seconds": seconds}
     return [record.model_copy(update={"provenance": provenance}) for record in records]
 
 

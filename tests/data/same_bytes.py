@@ -45,7 +45,8 @@ def compare(paths: Sequence[Path]) -> list[str]:
     found = {name: [difference(first[name], other[name]) for other in others] for name in first.files}
     differing = {name: texts for name, texts in found.items() if any(text != "same" for text in texts)}
     rows = [f"| `{name}` | {' | '.join(texts)} |" for name, texts in differing.items()]
-    return [*rows, f"| the other {len(found) - len(differing)} |{' same |' * len(others)}"]
+    left = f"the other {len(found) - len(differing)}" if differing else f"all {len(found)}"
+    return [*rows, f"| {left} |{' same |' * len(others)}"]
 
 
 def difference(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> str:

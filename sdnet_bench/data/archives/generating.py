@@ -7,9 +7,8 @@ interruptions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ...files import holding
 from ...progress import Progress, Task
 from ...version import __version__
 from ..contents import digests, files_in, remembered, visible
-from ..corruptions import CORRUPTIONS, SEVERITIES, Level, revision_of
+from ..corruptions import CORRUPTIONS, SEVERITIES, Level, library_versions, revision_of
 from ..corruptions.batches import CorruptionPool, pool_of
 from ..datasets import open_dataset
 from ..download import require_room, writing
@@ -33,7 +32,6 @@ from .manifest import MANIFEST, GeneratedMember, Manifest
 from .table import LABELS, Archive, find_archive
 
 CPU = torch.device("cpu")
-LIBRARIES = ("numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless")
 """Libraries whose versions may change the result; they are recorded in the manifest."""
 
 
@@ -144,7 +142,7 @@ class _Job:
         """Everything that decides the corrupted images, for comparison with interrupted work."""
         seed, digest = self.manifest.seed, self.manifest.digest
         made = {"corruption": corruption, "levels": levels, "revision": revision_of(corruption)}
-        return {**made, "seed": seed, "digest": digest, "versions": _versions()}
+        return {**made, "seed": seed, "digest": digest, "versions": library_versions() | {"sdnet-bench": __version__}}
 
     def task(self, member: str) -> AbstractContextManager[Task]:
         return self.progress.task(f"generate {member}", len(SEVERITIES) * len(self.split))
@@ -177,7 +175,7 @@ class _Job:
             levels=tuple(levels),
             sha256=digests(scratch, files_in(scratch), self.progress).sha256,
             n=len(SEVERITIES) * len(self.split),
-            versions=_versions(),
+            versions=library_versions() | {"sdnet-bench": __version__},
             jpeg_quality=JPEG_QUALITY if self.archive.layout == "folders" else None,
             revision=revision_of(corruption),
         )
@@ -185,15 +183,6 @@ class _Job:
         self.manifest = self.manifest.model_copy(update={"members": members})
         self.manifest.write(self.folder)
         scratch.rename(self.archive.path(self.data_dir, member))
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the installed LIBRARIES."""
-    found = {}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found | {"sdnet-bench": __version__}
 
 
 def _refuse_foreign(archive: Archive, folder: Path, known: Manifest | None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -85,6 +87,16 @@ def check_corruption(part: object) -> None:
 CORRUPTIONS: Registry[Corruption] = Registry(
     "corruption", check_corruption, reserved=("none", "all", "unknown", *get_args(Group))
 )
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of those installed libraries that decide the pixels of corrupted images, by name."""
+    names = ("numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless")
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def revision_of(name: str | None) -> int:
