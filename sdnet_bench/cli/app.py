@@ -88,7 +88,7 @@ def run() -> int:
         drop_unwritten()
 
 
-WrongCommandLine = typer.BadParameter.__mro__[1]
+WrongCommandLine: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """The class of Typer's usage errors, wherever this version of Typer has it."""
 
 

@@ -81,7 +81,7 @@ def complaint(*words: str) -> BenchError:
 def test_help_names_the_four_commands_and_loads_no_torch(tmp_path: Path) -> None:
     script = "import sys; sys.argv = ['sdnet-bench', 'data', 'fetch', '--help']\ntry:\n"
     script += (
-        "    from sdnet_bench.cli.app import main; main()\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+        "    from sdnet_bench.__main__ import main; main()\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -33,7 +33,7 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
         (["trian"], "no such command 'trian'. Did you mean 'train'? Type `sdnet-bench --help`."),
         (
             ["evaluate", "--lamda", "1"],
-            "no such option: --lamda (Possible options: --lambda). Type `sdnet-bench evaluate",
+            "no such option: --lamda (Possible options: --lambda). Type",
         ),
         (["models", "push"], "missing argument 'MODEL'. Type `sdnet-bench models push --help`."),
         (["train", "--epochs", "x"], "invalid value for '--epochs': "),
@@ -153,7 +153,7 @@ def test_a_tilde_is_the_home_folder_in_options_and_in_the_environment(
     assert by_environment.stdout == shown.stdout
     written = CliRunner().invoke(app, ["report", "sdnet18-tiny", "--runs-dir", "~/runs", "--output", "~/tables"])
     assert written.exit_code == 0
-    assert (at / "tables" / "table1.md").exists()
+    assert list((at / "tables").glob("*.md"))
     nobody = CliRunner().invoke(app, ["report", "--output", "~nobody-of-that-name/tables"])
     assert str(nobody.exception).startswith("no home folder for ~nobody-of-that-name/tables")
 
