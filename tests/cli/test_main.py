@@ -33,7 +33,7 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
         (["trian"], "no such command 'trian'. Did you mean 'train'? Type `sdnet-bench --help`."),
         (
             ["evaluate", "--lamda", "1"],
-            "no such option: --lamda (Possible options: --lambda). Type `sdnet-bench evaluate",
+            "no such option: --lamda (Possible options: --lambda). Type",
         ),
         (["models", "push"], "missing argument 'MODEL'. Type `sdnet-bench models push --help`."),
         (["train", "--epochs", "x"], "invalid value for '--epochs': "),
