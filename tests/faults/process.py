@@ -84,6 +84,7 @@ def _run(words: tuple[str, ...], folder: Path, talk: Path, prepare: tuple[Prepar
 
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder.parent / "cache")
+    os.environ.pop("SDNET_BENCH_DATA", None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `main` says what it does
     for number in (1, 2):
         os.dup2(os.open(talk / str(number), os.O_WRONLY | os.O_CREAT), number)

@@ -95,6 +95,7 @@ def _ask(
     shutil.copytree(many_files, world)
     monkeypatch.chdir(world)
     monkeypatch.setenv("XDG_CACHE_HOME", str(world.parent / "cache"))
+    monkeypatch.delenv("SDNET_BENCH_DATA", raising=False)
     how = harm(target.path(world))
     began = time.perf_counter()
     answer = target.ask(world)
