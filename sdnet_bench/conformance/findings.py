@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from ..config import Frozen, Verdict
-from ..errors import BenchError, InterruptError
+from ..errors import BenchError
 
 Subject = TypeVar("Subject")
 
@@ -75,8 +75,6 @@ QUIET = Check[io.StringIO](
 def _found(find: Callable[[Subject], str | None], subject: Subject) -> str | None:
     try:
         return find(subject)
-    except InterruptError:
-        raise
     except BenchError as error:
         return f"the error: {error}"
     except SystemExit as error:

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import InterruptError, UnknownNameError, UsageError
+from ...errors import UnknownNameError, UsageError
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
@@ -69,8 +69,6 @@ def _run(path: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except InterruptError:
-        raise
     except (Exception, SystemExit) as error:
         raise UsageError(f"{path} does not load: {type(error).__name__}: {error}") from error
     return module

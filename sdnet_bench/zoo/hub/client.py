@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, tqdm
 
-from ...errors import InterruptError, ModelError
+from ...errors import ModelError
 from ...progress import Progress, Task
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
@@ -49,8 +49,6 @@ def asking(repo: str, progress: Progress) -> Iterator[None]:
     try:
         with _speaking_through(progress):
             yield
-    except InterruptError:
-        raise
     except Exception as error:
         cause = _cause(error)
         what, hint = next((what, hint) for kind, what, hint in COMPLAINTS if isinstance(cause, kind))

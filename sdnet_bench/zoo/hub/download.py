@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ...config import CONFIG, ORIGIN, Origin
-from ...errors import InterruptError, ModelError, UsageError, listed
+from ...errors import ModelError, UsageError, listed
 from ...files import holding, make_folder
 from ...progress import Progress
 from ...records import RecordStore, read_results
@@ -90,8 +90,6 @@ def _admitting(repo: str, scratch: Path) -> Iterator[None]:
     """On an error inside the block, removes the downloaded files and raises a `ModelError` of one line."""
     try:
         yield
-    except InterruptError:
-        raise
     except Exception as error:
         shutil.rmtree(scratch)
         _tidy(scratch.parent)
