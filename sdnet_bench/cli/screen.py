@@ -52,6 +52,9 @@ class Screen(Progress):
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
+        if not (talk.is_terminal and IS_FIRST):
+            yield Task()
+            return
         columns = (
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
@@ -59,7 +62,7 @@ class Screen(Progress):
             Speed(unit),
             bars.TimeRemainingColumn(),
         )
-        with bars.Progress(*columns, console=talk, transient=True, disable=not (talk.is_terminal and IS_FIRST)) as bar:
+        with bars.Progress(*columns, console=talk, transient=True) as bar:
             yield Bar(bar, bar.add_task(printable(title), total=total or None))
 
 
