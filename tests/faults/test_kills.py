@@ -14,7 +14,7 @@ from .process import Started
 from .tally import rounds, scaled
 from .writes import die_at
 
-SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
+SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 """The exit status of a process that gets them."""
 
 
