@@ -70,6 +70,19 @@ Verdict = Literal["pass", "warn", "fail", "not applicable"]
 """Outcome of a check, of an audit or of a plugin."""
 
 
+def _values(options: object) -> Iterator[object]:
+    """All keys and values of nested dicts and lists."""
+    left = [options]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        else:
+            yield value
+
+
 class Backbone(Frozen):
     """A network architecture by name, with the options of its builder."""
 
@@ -118,19 +131,6 @@ MOST = 1e30
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
-
-
-def _values(options: object) -> Iterator[object]:
-    """All keys and values of nested dicts and lists."""
-    left = [options]
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            left += [*value, *value.values()]
-        elif isinstance(value, list | tuple):
-            left += value
-        else:
-            yield value
 
 
 class SGD(Frozen):

@@ -31,7 +31,8 @@ def plain(num_classes):
 """
 FACTS = ("cell", "n", "outcomes", "lost_to", "metrics")
 """What of a record is the same at every run."""
-TIMED = {"images_per_second", "peak_memory", "seconds", "provenance", "times", "time"}
+TIMED = {"images_per_second", "peak_memory", "seconds", "provenance", "times", "time", "checksum"}
+"""What a clock decides: times, and the checksum of content that has times in it."""
 EXACT = {".safetensors", ".npy", ".toml", ".pt", ".png"}
 """Files that are compared by the byte."""
 

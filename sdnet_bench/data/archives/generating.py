@@ -32,7 +32,6 @@ from .manifest import MANIFEST, GeneratedMember, Manifest
 from .table import LABELS, Archive, find_archive
 
 CPU = torch.device("cpu")
-"""Libraries whose versions may change the result; they are recorded in the manifest."""
 
 
 def generate(
