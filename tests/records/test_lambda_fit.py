@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from together import run_together
 
 from sdnet_bench.data import Batch, stream_of
 from sdnet_bench.errors import ModelError, UsageError
@@ -346,21 +345,7 @@ for steps in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
 
 
 def test_fits_that_are_saved_at_once_are_all_there(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SAVER, str(tmp_path)]
-    savers = [
-        subprocess.Popen([*command, str(first)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for first in (100, 200)
-    ]
-    for saver in savers:
-        assert saver.stdout
-        assert saver.stdout.readline() == "ready\n"
-    for saver in savers:
-        assert saver.stdin
-        saver.stdin.write("go\n")
-        saver.stdin.flush()
-    for saver in savers:
-        saver.communicate()
-        assert saver.returncode == 0
+    run_together(SAVER, tmp_path, 100, 200)
     assert {fit.steps for fit in read_fits([tmp_path], "w").values()} == {*range(100, 120), *range(200, 220)}
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 

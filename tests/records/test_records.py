@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from together import run_together
 
 from sdnet_bench.errors import RecordError
 from sdnet_bench.records import (
@@ -369,25 +368,7 @@ def test_appending_waits_for_whoever_holds_the_lock(store: RecordStore) -> None:
 
 
 def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPENDER, str(tmp_path), str(first)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for first in (0, 1000)
-    ]
-    for process in processes:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate()
-        assert process.returncode == 0
+    run_together(APPENDER, tmp_path, 0, 1000)
     assert {record.images.seed for record in RecordStore(tmp_path)} == {*range(50), *range(1000, 1050)}
     assert [path.name for path in tmp_path.iterdir()] == [RecordStore.FILE]
 

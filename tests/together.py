@@ -1,0 +1,27 @@
+"""Processes that do the same thing at the same moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from found import there
+
+
+def run_together(script: str, folder: Path, *each: int) -> None:
+    """Runs a script in a process for each number, with folder and number as arguments, to their good end.
+
+    A script prints a line when it is ready, and waits for one on stdin: all go on when all are ready.
+    """
+    commands = [[sys.executable, "-c", script, str(folder), str(number)] for number in each]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, text=True, **pipes) for command in commands]
+    for process in processes:
+        assert there(process.stdout).readline() == "ready\n"
+    for process in processes:
+        there(process.stdin).write("go\n")
+        there(process.stdin).flush()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
