@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -111,11 +112,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    """Removes scratch files of processes of this machine that are no longer there."""
+    """Removes scratch files and folders of processes of this machine that are no longer there."""
     for path in folder.iterdir():
         owner = path.name.removeprefix(prefix)
         if owner != path.name and owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yields an empty hidden folder in another one, and removes it when the block ends.
+
+    Those that killed processes left are removed. A `RecordError` where the other folder cannot be made or written to.
+    """
+    prefix = f".scratch.{platform.node()}."
+    scratch = make_folder(parent) / f"{prefix}{os.getpid()}"
+    _remove_abandoned(parent, prefix)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def drop_torn_line(path: Path) -> int:

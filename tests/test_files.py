@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdnet_bench.errors import DataError, RecordError, UsageError
-from sdnet_bench.files import drop_torn_line, holding, reading, remove_free_locks, replacing
+from sdnet_bench.files import drop_torn_line, holding, reading, remove_free_locks, replacing, scratch_folder
 from sdnet_bench.progress import Progress
 
 
@@ -56,6 +56,17 @@ def test_a_lock_that_is_not_waited_for_is_one_line(tmp_path: Path) -> None:
             raise AssertionError("held twice")
     with holding(lock, Progress(), "trains tiny", waits=False):
         pass
+
+
+def test_scratch_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, living = (tmp_path / f".scratch.{platform.node()}.{number}" for number in (int(child.stdout), 1))
+    for folder in (dead, living):
+        (folder / "run").mkdir(parents=True)
+    with scratch_folder(tmp_path) as scratch:
+        assert [*scratch.iterdir()] == []
+        assert not dead.exists()
+    assert [*tmp_path.iterdir()] == [living]
 
 
 def test_a_lock_that_another_process_holds_is_waited_for_and_said(tmp_path: Path) -> None:

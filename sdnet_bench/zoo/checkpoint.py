@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import tomli_w
 import torch
@@ -16,8 +15,8 @@ from torch import nn
 from ..backbones import build, is_code
 from ..config import CONFIG, ORIGIN, RECIPE, RUN_NAME, ModelConfig, Origin, Recipe
 from ..csc import csc_layers, get_lambda
-from ..errors import ModelError, UsageError, listed
-from ..files import make_folder, replacing
+from ..errors import ModelError, UsageError, listed, reason
+from ..files import replacing, scratch_folder
 from .fitting import require_fit, shapes_in, shapes_of
 from .mark import mark
 from .weights import WEIGHTS, load_weights, read_weights, weight_files, weights_digest, write_shards, write_weights
@@ -101,13 +100,14 @@ def check_run_name(name: str) -> str:
 @contextmanager
 def making_run(folder: Path) -> Iterator[Path]:
     """Yields a scratch folder, which becomes the run when the block ends without an error and is removed otherwise."""
-    with TemporaryDirectory(dir=make_folder(folder.parent), prefix=f".{folder.name}.") as scratch:
-        made = Path(scratch) / folder.name
-        yield made
+    with scratch_folder(folder.parent) as scratch:
+        yield scratch
         try:
-            made.rename(folder)
+            scratch.rename(folder)
         except OSError as error:  # another process made it first
-            raise UsageError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
+            raise UsageError(
+                f"cannot make {folder}: {reason(error)}", hint="Choose another name with --name."
+            ) from None
 
 
 def build_net(config: ModelConfig) -> nn.Module:

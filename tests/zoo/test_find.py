@@ -156,7 +156,6 @@ def test_weights_of_other_classes_are_refused_and_leave_nothing(shelf: Path, fil
 
 def test_an_interrupted_adding_leaves_nothing(shelf: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def torn(folder: Path, *_: object) -> None:
-        folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
