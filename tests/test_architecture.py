@@ -22,7 +22,7 @@ STORIES = [
     {"studies"},
     {"engine"},
     {"zoo"},
-    {"attacks", "data", "backbones"},
+    {"adaptations", "attacks", "data", "backbones"},
     {"csc"},
     {"config", "records", "registry", "errors", "files", "progress", "splicing", "version"},
 ]

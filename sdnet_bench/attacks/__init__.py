@@ -3,6 +3,5 @@
 from .adapter import ATTACKS, TARGETED, Attack
 from .craft import Adversarials, AttackRun, craft
 from .surrogates import surrogate
-from .transforms import INPUT_TRANSFORMS
 
-__all__ = ["ATTACKS", "INPUT_TRANSFORMS", "TARGETED", "Adversarials", "Attack", "AttackRun", "craft", "surrogate"]
+__all__ = ["ATTACKS", "TARGETED", "Adversarials", "Attack", "AttackRun", "craft", "surrogate"]

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ..attacks import INPUT_TRANSFORMS, AttackRun, craft
+from ..adaptations import PLACEBOS
+from ..attacks import AttackRun, craft
 from ..config import LAMBDAS
 from ..csc import csc_layers
 from ..data import Batch, Split
@@ -105,7 +106,7 @@ class Scope:
     def defences(self) -> dict[str, str]:
         """Placebos and other networks: values of `Inference.defence` by description."""
         nets = {f"the network {name}": f"{OTHER}{weights}" for name, weights in (self.others or {}).items()}
-        return {name: name for name in INPUT_TRANSFORMS} | nets
+        return {name: name for name in PLACEBOS} | nets
 
     @cached_property
     def _transfer_cells(self) -> list[Cell]:

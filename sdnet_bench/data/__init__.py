@@ -2,6 +2,7 @@
 
 from .corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 from .datasets import DATASETS, Dataset, fixed_classes, open_dataset
+from .folders import labels_of
 from .splits import Augmentation, Batch, Split, TensorSplit, limited
 from .stream import Noise, Stream, stream_of
 
@@ -19,6 +20,7 @@ __all__ = [
     "TensorSplit",
     "corrupt",
     "fixed_classes",
+    "labels_of",
     "limited",
     "open_dataset",
     "stream_of",

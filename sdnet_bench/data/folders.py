@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..files import reading
 from ..progress import Progress
 from .contents import files_in, remembered, visible
-from .splits import Batch
+from .splits import Batch, Split, TensorSplit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -118,6 +118,14 @@ class FolderSplit:
                 raise found
             index, images, labels = found
             yield Batch(index, images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin))
+
+
+def labels_of(split: Split) -> list[int]:
+    """The labels of the images of a split; images are read only for those of a plugin's own kind of split."""
+    if isinstance(split, FolderSplit):
+        return [label for _, label in split.files]
+    parts = [split] if isinstance(split, TensorSplit) else split.batches(1000, torch.device("cpu"))
+    return [label for part in parts for label in part.labels.tolist()]
 
 
 Item = tuple[int, Tensor, int] | DataError

@@ -20,6 +20,8 @@ from ..errors import UnknownNameError, UsageError
 Layers = Literal["all", "stem"]
 Severity = int | Literal["mixed"]
 Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
+Order = Literal["shuffled", "sorted"]
+"""Order of a stream: as the seed shuffles it, or by label, and as shuffled within a label."""
 
 CLEAN = "misclassified"
 """Name in `Record.lost_to` of the images that are misclassified without an attack."""
@@ -157,6 +159,22 @@ class Images(Frozen):
         return self.archive.partition(":")[0] if self.archive else None
 
 
+class AdaptationSetting(Frozen):
+    """Adaptations to a stream of test images, with all that decides their outcome."""
+
+    name: str
+    """The adaptations with all their settings, in the order in which an image passes them: "median,bn:prior=16"."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Images of a batch, the last of a stream may be smaller; None where no image depends on the others."""
+    order: Order | None = None
+    """Order of the stream; None where no image depends on the others."""
+
+    def __str__(self) -> str:
+        """The setting in words, such as "bn:prior=0 in batches of 200" or "... of 200, sorted"."""
+        order = ", sorted by label" if self.order == "sorted" else ""
+        return self.name if self.batch_size is None else f"{self.name} in batches of {self.batch_size}{order}"
+
+
 class Inference(Frozen):
     """How the images of a cell are classified: by the network at a lambda, or with a lambda chosen by a rule."""
 
@@ -174,6 +192,8 @@ class Inference(Frozen):
     precision: str = "float32"
     classes: str | None = None
     """Which of the model's classes are compared (`Model.selected`); None, not in JSON, for all."""
+    adaptation: AdaptationSetting | None = None
+    """The adaptation to the test images besides lambda; None, not in JSON, for none."""
 
     @property
     def choice(self) -> InferenceChoice:
@@ -243,6 +263,7 @@ class Cell(Frozen):
         } | {
             **({} if images.revision == 1 else {"revision": images.revision}),
             **({} if inference.classes is None else {"classes": inference.classes}),
+            **({} if inference.adaptation is None else {"adaptation": inference.adaptation}),
         }
 
     @property

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..attacks import INPUT_TRANSFORMS
+from ..adaptations import PLACEBOS
 from ..backbones import ConvergenceMeter, convergence
 from ..csc import tuning, using_steps
 from ..data import Batch, Dataset, Noise, Split, stream_of
 from ..data.corruptions import library_versions
+from ..engine.adapt import evaluate_adapted
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
 from ..engine.robust import RobustEval, Scorer, robust_evaluate
@@ -76,11 +78,29 @@ def measure_group(group: Group, task: Task) -> list[Record]:
 def _evaluate(group: Group, task: Task) -> list[Record]:
     """The records of cells without attack."""
     choices = [group.choice(cell) for cell in group.cells]
-    transform = _corruption(group.cells[0].images, group.dataset.family)
-    found = evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
+    found = (_adapted if group.cells[0].inference.adaptation else _plain)(group, choices, task)
     _note_missed(group, found[choices[0]])
     results = zip(group.cells, (found[choice] for choice in choices), strict=True)
     return [Record.of(group.model.name, cell, result.correct, _metrics(result)) for cell, result in results]
+
+
+def _plain(group: Group, choices: Sequence[Choice], task: Task) -> dict[Choice, EvalResult]:
+    """The results of the network as it is, for all choices in one pass."""
+    transform = _corruption(group.cells[0].images, group.dataset.family)
+    return evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
+
+
+def _adapted(group: Group, choices: Sequence[Choice], task: Task) -> dict[Choice, EvalResult]:
+    """The results of the adapted network, in one pass for each choice."""
+    first = group.cells[0]
+    setting, seed, transform = (
+        first.inference.adaptation,
+        first.images.seed,
+        _corruption(first.images, group.dataset.family),
+    )
+    assert setting
+    measure = partial(evaluate_adapted, group.model.net, group.split, group.runtime, setting)
+    return {choice: measure(choice=choice, seed=seed, transform=transform, task=task) for choice in choices}
 
 
 def _note_missed(group: Group, result: EvalResult) -> None:
@@ -159,7 +179,7 @@ def _scorer(group: Group, cell: Cell) -> Scorer:
     choice, runtime = group.choice(cell), replace(group.runtime, precision=cell.inference.precision)
     defence = cell.inference.defence or ""
     other = group.others[defence.removeprefix(OTHER)] if defence.startswith(OTHER) else None
-    net, transform = other or group.model.net, INPUT_TRANSFORMS[defence] if defence and not other else None
+    net, transform = other or group.model.net, PLACEBOS[defence] if defence and not other else None
 
     def score(pixels: Tensor, batch: Batch) -> Tensor:
         seen = transform(pixels) if transform else pixels

@@ -23,7 +23,19 @@ from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..files import holding, make_folder, remove_free_locks
 from ..progress import Progress, Task
-from ..records import MIXED, UNKNOWN, AttackSetting, Cell, Images, Inference, Layers, Record, RecordStore, Severity
+from ..records import (
+    MIXED,
+    UNKNOWN,
+    AdaptationSetting,
+    AttackSetting,
+    Cell,
+    Images,
+    Inference,
+    Layers,
+    Record,
+    RecordStore,
+    Severity,
+)
 from ..records.journal import Head, Journal, remove_journals
 from ..zoo.checkpoint import Model
 from ..zoo.classes import of_classes
@@ -140,6 +152,7 @@ class Workbench:
         steps: int | None = None,
         rule: str | None = None,
         defence: str | None = None,
+        adaptation: AdaptationSetting | None = None,
     ) -> Inference:
         """An inference of the model, by default with lambda and FISTA iterations of training.
 
@@ -157,6 +170,7 @@ class Workbench:
             defence=defence,
             precision=self.runtime.precision,
             classes=self.model.selected,
+            adaptation=adaptation,
         )
 
     def cell(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...errors import DataError, UsageError
 from ...files import reading
 from ..corruptions import SEVERITIES
-from ..folders import FolderSplit, class_names, labelled
+from ..folders import FolderSplit, class_names, labelled, labels_of
 from ..splits import Augmentation, Split, TensorSplit, limited
 from .manifest import Manifest
 from .table import LABELS, Archive, find_archive
@@ -57,20 +57,12 @@ def _open_arrays(archive: Archive, member: str, severity: int, data_dir: Path) -
 
 def _require_same_labels(folder: Path, split: Split, clean: Split) -> None:
     """Raises a `DataError` where images of an archive have other labels than the clean ones, or other classes."""
-    is_alike = _labels(split) == _labels(clean)
+    is_alike = labels_of(split) == labels_of(clean)
     if isinstance(split, FolderSplit) and isinstance(clean, FolderSplit):
         is_alike &= list(split.classes) == list(clean.classes)
     if not is_alike:
         hint = "Fetch or generate it again, or name the folder of its clean images with --data-dir."
         raise DataError(f"{folder} belongs to other images: its labels are not those of the test split", hint=hint)
-
-
-def _labels(split: Split) -> list[int]:
-    """The labels of the images; images are read only for those of a split of others."""
-    if isinstance(split, FolderSplit):
-        return [label for _, label in split.files]
-    parts = [split] if isinstance(split, TensorSplit) else split.batches(1000, torch.device("cpu"))
-    return [label for part in parts for label in part.labels.tolist()]
 
 
 def _ways(archive: Archive, corruption: str) -> str:
