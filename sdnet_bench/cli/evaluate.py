@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +13,27 @@ from . import options
 from .setup import Setup, measuring
 
 if TYPE_CHECKING:
-    from ..records import Record, Severity
+    from ..records import AdaptationSetting, Record, Severity
     from ..studies.algorithm1 import Per
     from ..studies.workbench import Workbench
+
+STREAMS = ("shuffled", "sorted", "mixed", "unknown")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure; no names of corruptions for clean images."""
+
+    names: Sequence[str]
+    severities: Sequence[Severity]
+    lambda_: float | None
+    is_adaptive: bool
+    """Whether Algorithm 1 chooses lambda."""
+    per: Per
+    steps: int | None
+    adaptation: AdaptationSetting | None
+    limit: int | None
+    archived: bool
 
 
 @measuring()
@@ -26,8 +45,15 @@ def evaluate(
     severity: Annotated[str, typer.Option(help="1 to 5, all, or mixed: each image has its own.")] = "all",
     lambda_: Annotated[str | None, typer.Option("--lambda", help="A number, or adaptive (Algorithm 1).")] = None,
     per: Annotated[str, typer.Option(help="An adaptive lambda for the whole set, or for each image.")] = "set",
+    adapt: options.Adapt = None,
+    batch_size: options.BatchSize = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="Of an adaptation: shuffled, sorted by label, mixed severities, or unknown types as well."),
+    ] = None,
     study: Annotated[
-        str | None, typer.Option(help="All of table1 to table6, figure2, figure3, inference or corruptions instead.")
+        str | None,
+        typer.Option(help="All of table1 to table6, figure2, figure3, inference, corruptions or adaptation instead."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a study has to measure, and stop.")] = False,
     inference_steps: options.InferenceSteps = None,
@@ -40,35 +66,54 @@ def evaluate(
     from .shared import publish
     from .show import show_records
 
-    wanted: dict[str, Any] = {
-        "names": [] if corruption == "none" else options.corruption_names(corruption, streams=True),
-        "severities": options.severity_levels(severity, streams=True),
-        "lambda_": lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
-        "per": options.one_of(per, "unit of an adaptive lambda", ("set", "image")),
-    }
-    is_about_lambda = lambda_ is not None or inference_steps is not None or per == "image"
-    if study and (wanted["names"] or severity != "all" or is_about_lambda):
+    given = [corruption != "none", severity != "all", lambda_, per != "set", adapt, batch_size, stream, inference_steps]
+    if study and any(value not in (None, False) for value in given):
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
-    if not study:
-        _check_measurement(wanted, severity, dry_run)
+    if not study and dry_run:
+        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
+    corruption, severity = _streamed(stream, corruption, severity)
+    setting, is_adaptive = options.parse_adaptation(adapt, batch_size, "sorted" if stream == "sorted" else None)
+    wanted = Wanted(
+        names=[] if corruption == "none" else options.corruption_names(corruption, streams=True),
+        severities=options.severity_levels(severity, streams=True),
+        lambda_=None if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
+        is_adaptive=is_adaptive or lambda_ == "adaptive",
+        per=options.one_of(per, "unit of an adaptive lambda", ("set", "image")),
+        steps=inference_steps,
+        adaptation=setting,
+        limit=limit,
+        archived=archive,
+    )
+    _check(wanted, severity)
     bench = setup.open()
     if study:
         records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=setup.json)
     else:
-        records = _measure(bench, **wanted, limit=limit, steps=inference_steps, archived=archive)
+        records = _measure(bench, wanted)
     if records:
         publish(bench)
         show_records(records, as_json=setup.json)
 
 
-def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> None:
+def _streamed(stream: str | None, corruption: str, severity: str) -> tuple[str, str]:
+    """Corruption and severity of a stream: "mixed" has all severities, "unknown" all types of noise as well."""
+    if stream is None or options.one_of(stream, "stream", STREAMS) in ("shuffled", "sorted"):
+        return corruption, severity
+    is_unknown = stream == "unknown"
+    if severity not in ("all", "mixed") or (is_unknown and corruption not in ("none", "unknown")):
+        what = "no --corruption and no --severity" if is_unknown else "no --severity"
+        raise UsageError(f"a stream of {stream} noise says itself what it holds", expected=f"{what} beside --stream")
+    return "unknown" if is_unknown else corruption, "mixed"
+
+
+def _check(wanted: Wanted, severity: str) -> None:
     """Raises a `UsageError` for options that have no effect in this combination."""
-    if dry_run:
-        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
-    if severity != "all" and not wanted["names"]:
+    if severity != "all" and not wanted.names:
         raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
-    if wanted["per"] == "image" and wanted["lambda_"] != "adaptive":
+    if wanted.per == "image" and not wanted.is_adaptive:
         raise UsageError("only an adaptive lambda is chosen per image", expected="--lambda adaptive beside --per image")
+    if wanted.is_adaptive and wanted.lambda_ is not None:
+        raise UsageError("two choices of lambda", expected="--lambda, or lambda in --adapt", got=wanted.lambda_)
 
 
 def _run_study(
@@ -84,26 +129,20 @@ def _run_study(
     return [] if dry_run else run(steps)
 
 
-def _measure(
-    bench: Workbench,
-    names: Sequence[str],
-    severities: Sequence[Severity],
-    lambda_: float | Literal["adaptive"] | None,
-    per: Per,
-    limit: int | None,
-    steps: int | None,
-    archived: bool,
-) -> list[Record]:
+def _measure(bench: Workbench, wanted: Wanted) -> list[Record]:
+    """The records of everything that is wanted."""
     from ..studies.accuracy import measure_clean, measure_corrupted
     from ..studies.algorithm1 import measure_adaptive, require_fits
 
-    images = bench.images("test", limit)
-    inference = bench.inference(None if lambda_ == "adaptive" else lambda_, steps=steps)
-    if lambda_ == "adaptive":
-        if not names:
+    images = bench.images("test", wanted.limit)
+    inference = bench.inference(wanted.lambda_, steps=wanted.steps, adaptation=wanted.adaptation)
+    if wanted.is_adaptive:
+        if not wanted.names:
             raise UsageError("an adaptive lambda needs a type of noise", hint="Add --corruption gaussian, or all.")
-        fits = require_fits(bench, names, inference)
-        return measure_adaptive(bench, images, fits, severities, per=per, archived=archived)
-    if names:
-        return measure_corrupted(bench, images, names, severities, inference, archived=archived)
+        fits = require_fits(bench, wanted.names, inference)
+        return measure_adaptive(
+            bench, images, fits, wanted.severities, per=wanted.per, archived=wanted.archived, inference=inference
+        )
+    if wanted.names:
+        return measure_corrupted(bench, images, wanted.names, wanted.severities, inference, archived=wanted.archived)
     return [measure_clean(bench, images, inference)]

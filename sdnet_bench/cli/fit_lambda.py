@@ -29,6 +29,8 @@ def fit_lambda(
     tolerance: Annotated[float, typer.Option(help="Of a race, in points of accuracy.")] = 1.0,
     residual: Annotated[str, typer.Option(help="norm or squared.")] = "norm",
     inference_steps: options.InferenceSteps = None,
+    adapt: options.Adapt = None,
+    batch_size: options.BatchSize = None,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
     from ..records.lambda_fit import RESIDUALS
@@ -44,17 +46,19 @@ def fit_lambda(
     rules = Rules(confidence, tolerance / 100)
     measure = options.one_of(residual, "residual", RESIDUALS)
     names = options.corruption_names(corruption)
+    adaptation, _ = options.parse_adaptation(adapt, batch_size)
     if wanted_levels and len(names) > 1:
         raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = setup.open()
     images = bench.images("train", limit if is_race else limit or IMAGES)
-    inference, race = bench.inference(steps=inference_steps), rules if is_race else None
+    inference, race = bench.inference(steps=inference_steps, adaptation=adaptation), rules if is_race else None
     fits = [
         fit(bench, images, name, grid, levels=wanted_levels, search=race, residual=measure, inference=inference)
         for name in names
     ]
     publish(bench)
     show_fits(fits, as_json=setup.json)
-    steps = f" --inference-steps {inference_steps}" if inference_steps else ""
+    given = {"inference-steps": inference_steps, "adapt": adapt, "batch-size": batch_size}
+    same = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
     name = bench.model.name
-    bench.progress.note(f"next: sdnet-bench evaluate {name} --corruption {corruption} --lambda adaptive{steps}")
+    bench.progress.note(f"next: sdnet-bench evaluate {name} --corruption {corruption} --lambda adaptive{same}")

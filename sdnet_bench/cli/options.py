@@ -35,13 +35,17 @@ Eps = Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
 Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
+Adapt = Annotated[
+    str | None, typer.Option(help="Adaptations, with commas: bn, bn:prior=16, bn-running, tent, median, ...; see docs.")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images of a batch that is adapted to; 200 by default.")]
 Output = Annotated[Path, typer.Option(help="Where the tables go.", callback=at_home)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 
 Choice = TypeVar("Choice", bound=str)
 
 if TYPE_CHECKING:
-    from ..records import Protocol
+    from ..records import AdaptationSetting, Order, Protocol
     from ..records import Severity as SeverityLevel
 
 OUTPUT = Path("report")
@@ -92,6 +96,21 @@ def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
     if text not in map(str, SEVERITIES):
         raise UsageError("severity out of range", expected=f"1 to 5, all{' or mixed' * streams}", got=text)
     return [int(text)]
+
+
+def parse_adaptation(
+    text: str | None, batch_size: int | None, order: Order | None = None
+) -> tuple[AdaptationSetting | None, bool]:
+    """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
+    from ..adaptations import BATCH_SIZE, setting_of
+
+    names = text.split(",") if text is not None else []
+    others = [name for name in names if name != "lambda"]
+    setting = setting_of(",".join(others), batch_size or BATCH_SIZE, order or "shuffled") if others else None
+    if (batch_size or order) and (setting is None or setting.batch_size is None):
+        what = "no image depends on its batch" if others else "a stream for what?"
+        raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=text)
+    return setting, "lambda" in names
 
 
 def check_protocols(text: str) -> list[Protocol]:

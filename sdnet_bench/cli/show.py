@@ -43,6 +43,8 @@ def _row(record: Record) -> dict[str, Any]:
     cell, value = record.cell, percent([record])
     noise = {"corruption": cell.images.corruption or "none", "severity": cell.images.severity}
     row: dict[str, Any] = {**(_attack(record, cell.attack) if cell.attack else noise), "lambda": _lambda(record)}
+    if cell.inference.adaptation:
+        row["adaptation"] = str(cell.inference.adaptation)
     if cell.attack:
         row["clean %"] = round(_attacked(record)["clean"], 2)
     row["accuracy %"] = value and round(value.value, 2)

@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, FiniteFloat
 
 from ..errors import ModelError, RecordError, UsageError
 from ..files import holding, reading, replacing
 from ..progress import Progress
-from .cell import NOISES, UNKNOWN
+from .cell import NOISES, UNKNOWN, AdaptationSetting
 from .record import Record
 from .sealed import Sealed
 
@@ -45,13 +45,19 @@ class Point(NamedTuple):
     """Accuracy at lambda_c, in [0, 1]."""
 
 
-def fit_name(corruption: str, steps: int | None) -> str:
-    """The name that a fit is saved under; `steps` are the FISTA iterations at inference, None for those of training."""
-    return corruption if steps is None else f"{corruption}, {steps} steps"
+def fit_name(corruption: str, steps: int | None, adaptation: AdaptationSetting | None = None) -> str:
+    """The name that a fit is saved under.
+
+    `steps` are the FISTA iterations at inference, None for those of training; `adaptation` is what it was fitted under.
+    """
+    parts = [corruption, "" if steps is None else f"{steps} steps", "" if adaptation is None else str(adaptation)]
+    return ", ".join(filter(None, parts))
 
 
 class LambdaFit(Sealed):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
+
+    LATER: ClassVar = ("adaptation",)
 
     corruption: str
     """Name of the corruption; "unknown" where the points of several types are pooled."""
@@ -68,6 +74,8 @@ class LambdaFit(Sealed):
     points: Annotated[tuple[Point, ...], Field(min_length=2)]
     found: str | None = None
     """Number of images, seed and search of the fit, in words."""
+    adaptation: AdaptationSetting | None = None
+    """The adaptation under which residuals and accuracies were measured; None for none."""
 
     def __call__(self, residual: float) -> float:
         """lambda(r) for a mean residual r, at least 0, rounded to 1e-4."""
@@ -81,12 +89,13 @@ class LambdaFit(Sealed):
     @property
     def name(self) -> str:
         """The name that the fit is saved under."""
-        return fit_name(self.corruption, self.steps)
+        return fit_name(self.corruption, self.steps, self.adaptation)
 
     @property
     def rule(self) -> str:
         """Name in records of the choice of one lambda per test set; it contains a digest of the fitted points."""
-        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights]))
+        under = [str(self.adaptation)] if self.adaptation else []
+        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights, *under]))
 
     def former_rules(self) -> Iterator[str]:
         """The possible values of `rule` in records of earlier versions: a digest of the exact slope and intercept.
@@ -189,6 +198,7 @@ def fit_line(
     residual: Residual = "norm",
     steps: int | None = None,
     found: str | None = None,
+    adaptation: AdaptationSetting | None = None,
 ) -> LambdaFit:
     """Step 12 of Algorithm 1: least squares of lambda_c on r_c; a `UsageError` where all residuals are equal."""
     if len({point.residual for point in points}) < 2:
@@ -205,6 +215,7 @@ def fit_line(
         r_squared=r_squared,
         points=tuple(points),
         found=found,
+        adaptation=adaptation,
     )
 
 
@@ -224,7 +235,7 @@ def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]
 def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
     """One line through the points of several corruptions, for images whose corruption is unknown.
 
-    A `UsageError` where the fits differ in the kind of residual or in FISTA iterations.
+    A `UsageError` where the fits differ in the kind of residual, in FISTA iterations or in the adaptation.
     """
     first = fits[0]
     if not can_pool(fits):
@@ -232,12 +243,12 @@ def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
         raise UsageError("fits to different residuals cannot be pooled", expected="one kind of residual", hint=hint)
     points = [point for fit in fits for point in fit.points]
     found = "; ".join(f"{fit.corruption}: {fit.found}" for fit in fits)
-    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found)
+    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found, first.adaptation)
 
 
 def can_pool(fits: Iterable[LambdaFit]) -> bool:
-    """Whether the fits agree in the kind of residual and in FISTA iterations."""
-    return len({(fit.residual, fit.steps) for fit in fits}) == 1
+    """Whether the fits agree in the kind of residual, in FISTA iterations and in the adaptation."""
+    return len({(fit.residual, fit.steps, fit.adaptation) for fit in fits}) == 1
 
 
 def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -35,9 +35,13 @@ def _checksum(content: dict[str, Any]) -> str:
 class Sealed(Frozen):
     """A model whose JSON carries a checksum of all its fields, and which refuses content that was changed."""
 
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Fields that earlier versions had not: left out where they are None."""
+
     @model_serializer(mode="wrap")
     def _seal(self, fields: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        return seal(fields(self), info)
+        content = {name: value for name, value in fields(self).items() if value is not None or name not in self.LATER}
+        return seal(content, info)
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from ..config import LAMBDAS
 from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES, Batch, Stream, stream_of
 from ..errors import ModelError, UsageError
-from ..records import MIXED, NOISES, UNKNOWN, Cell, Images, Inference, Record, Severity
+from ..records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Images, Inference, Record, Severity
 from ..records.lambda_fit import (
     LambdaFit,
     Residual,
@@ -61,7 +61,7 @@ def fit_lambda(
         levels: the set C, by default the corruption's `fit_levels`.
         search: None measures every lambda on every image; with rules a race is run.
         residual: "norm" for the mean of |x - A z|_2, "squared" for the mean of its square.
-        inference: inference at lambda_0, by default with the FISTA iterations of training.
+        inference: inference at lambda_0, by default with the FISTA iterations of training and no adaptation.
     """
     cells = level_cells(bench, images, corruption, levels, inference)
     grid = full_grid(bench, lambdas)
@@ -72,7 +72,8 @@ def fit_lambda(
     points = find_points(records, bench.trained_lambda, residual)
     how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
     found = f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
-    fit = fit_line(corruption, bench.model.weights, points, residual, cells[0].inference.steps, found)
+    by = cells[0].inference
+    fit = fit_line(corruption, bench.model.weights, points, residual, by.steps, found, by.adaptation)
     if fit.slope < 0:
         what = f"warning: lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
         bench.progress.note(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
@@ -117,16 +118,18 @@ def measure_adaptive(
     *,
     per: Per = "set",
     archived: bool = False,
+    inference: Inference | None = None,
 ) -> list[Record]:
     """Steps 13 and 14 for every severity of each fit's corruption; "mixed" is one stream of all severities.
 
     `images` are the clean ones, `archived` is that of `measure_corrupted`, and `per` that of `choose_and_measure`.
+    `inference` is that at lambda_0, by default as in the fit.
     """
     severities, records = list(severities), []
     for fit in fits:
-        inference = bench.inference(steps=fit.steps)
+        by = inference or bench.inference(steps=fit.steps, adaptation=fit.adaptation)
         corrupted = corrupted_images(bench, images, fit.corruption, severities, archived=archived)
-        records += choose_and_measure(bench, fit, [bench.cell(each, inference) for each in corrupted], per)
+        records += choose_and_measure(bench, fit, [bench.cell(each, by) for each in corrupted], per)
     return records
 
 
@@ -174,14 +177,15 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:
-    """The saved fits of these corruptions, with the FISTA iterations of `inference`, by default those of training.
+    """The saved fits of these corruptions for `inference`, by default that of training; of "unknown" the pooled one.
 
-    The fit of "unknown" noise pools the fits of the four noises. A `ModelError` where one is missing.
+    They agree with it in FISTA iterations and, but for the order of the stream, in the adaptation. A `ModelError` where
+    one is missing.
     """
     require_csc_layers(bench.model.net)
-    fits, steps = saved_fits(bench), inference.steps if inference else None
+    fits, by = saved_fits(bench), inference or bench.inference()
     return [
-        pool(_each(bench, fits, NOISES, steps)) if name == UNKNOWN else _each(bench, fits, [name], steps)[0]
+        pool(_each(bench, fits, NOISES, by)) if name == UNKNOWN else _each(bench, fits, [name], by)[0]
         for name in corruptions
     ]
 
@@ -191,13 +195,23 @@ def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
     return read_fits([bench.model.folder, bench.folder], bench.model.weights)
 
 
+def fitted_under(inference: Inference) -> AdaptationSetting | None:
+    """The adaptation of the fits for an inference: a fit is made on a shuffled stream, whatever the order here."""
+    adaptation = inference.adaptation
+    is_sorted = adaptation is not None and adaptation.order == "sorted"
+    return adaptation.model_copy(update={"order": "shuffled"}) if adaptation and is_sorted else adaptation
+
+
 def _each(
-    bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], steps: int | None
+    bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], inference: Inference
 ) -> list[LambdaFit]:
-    names = {name: fit_name(name, steps) for name in corruptions}
+    steps, under = inference.steps, fitted_under(inference)
+    names = {name: fit_name(name, steps, under) for name in corruptions}
     for name, saved in names.items():
         if saved not in fits:
             extra = "" if steps is None else f" --inference-steps {steps}"
+            extra += "" if under is None else f" --adapt {under.name}"
+            extra += "" if under is None or under.batch_size is None else f" --batch-size {under.batch_size}"
             hint = f"Fit it with `sdnet-bench fit-lambda {bench.model.name} --corruption {name}{extra}`."
             raise ModelError(f"no fit of lambda for {saved} noise on {bench.model.name}", hint=hint)
     return [fits[saved] for saved in names.values()]
