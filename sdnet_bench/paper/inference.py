@@ -46,11 +46,11 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
     corruption, severity = (None, None) if is_clean else (noise, MIXED)
     if row.rule is None:
         return percent([model.given(corruption, severity, beside=model.given(noise, MIXED))])
-    rule = _rule(model, row.rule, noise)
+    rule = rule_of(model, row.rule, noise)
     return percent([model.chosen(rule, corruption, severity)]) if rule else None
 
 
-def _rule(model: Results, kind: str, noise: str) -> str | None:
+def rule_of(model: Results, kind: str, noise: str) -> str | None:
     """The rule of a row kind: "set" or "image" for a known type of noise, "unknown set" or "unknown image"."""
     knowledge, _, per = kind.rpartition(" ")
     if noise == UNKNOWN and not knowledge:

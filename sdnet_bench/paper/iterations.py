@@ -21,9 +21,9 @@ def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps: clean and noisy test images with 2, 4 and 8 FISTA iterations at inference."""
     tested = bench.images("test", size.tested)
     for steps in STEPS:
-        cell = bench.cell(tested, bench.inference(steps=steps))
-        yield measuring_step(bench, f"clean test images, {steps} iterations", [cell])
-        yield from fit_steps(bench, CORRUPTED, size, steps)
+        inference = bench.inference(steps=steps)
+        yield measuring_step(bench, f"clean test images, {steps} iterations", [bench.cell(tested, inference)])
+        yield from fit_steps(bench, CORRUPTED, size, inference)
         yield adaptive_step(bench, CORRUPTED, size, steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import fmean
 
@@ -38,7 +38,8 @@ def _plan_noise(corruptions: Sequence[str], bench: Workbench, size: StudySize) -
 
 def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
     """Accuracy (%) under Gaussian noise of the column's severity, or in the row of lambda the chosen lambda."""
-    find = model.adaptive if row.rule == "adaptive" else model.given
+    adapted = model.under(row.adaptation())
+    find = adapted.adaptive if row.rule == "adaptive" else adapted.given
     record = find("gaussian", int(column))
     if row.shows == "lambda":
         return Value(float(record.inference.lambda_ or 0)) if record else None
@@ -47,11 +48,21 @@ def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 def _table3_value(model: Results, row: PaperRow, column: str) -> Value | None:
     """Mean accuracy (%) over all severities of the column's noise."""
-    return model.mean(column, adaptive=row.rule == "adaptive")
+    return model.under(row.adaptation()).mean(column, adaptive=row.rule == "adaptive")
 
 
-TABLE2 = TableStudy("table2", partial(_plan_noise, ["gaussian"]), value=_table2_value, on_archives=True)
-TABLE3 = TableStudy("table3", partial(_plan_noise, NOISES), value=_table3_value, on_archives=True)
+def _command(name: str, model: Results, row: PaperRow, column: str) -> str | None:
+    """The command of the table's study; of the study of adaptations for their rows."""
+    return study_command("adaptation" if row.adapt else name, model)
+
+
+def _noise_table(name: str, corruptions: Sequence[str], value: Callable[..., Value | None]) -> TableStudy:
+    plan = partial(_plan_noise, corruptions)
+    return TableStudy(name, plan, value=value, command=partial(_command, name), on_archives=True)
+
+
+TABLE2 = _noise_table("table2", ["gaussian"], _table2_value)
+TABLE3 = _noise_table("table3", NOISES, _table3_value)
 
 
 def _plan_sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from ..csc import require_csc_layers
 from ..data import SEVERITIES, stream_of
 from ..engine.evaluate import BATCH_SIZE, evaluate
-from ..records import MIXED, NOISES, Cell, Record
-from ..records.lambda_fit import fit_name
+from ..records import MIXED, NOISES, Cell, Inference, Record
+from ..records.lambda_fit import fit_name, fitted_under
 from ..records.statistics import Value
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import (
@@ -177,18 +177,18 @@ def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanS
 
 
 def fit_steps(
-    bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None
+    bench: Workbench, corruptions: Sequence[str], size: StudySize, inference: Inference | None = None
 ) -> Iterator[PlanStep]:
-    """The steps of Algorithm 1 on training images, for corruptions without a fit."""
+    """The steps of Algorithm 1 on training images, for corruptions without a fit for `inference`."""
+    by = inference or bench.inference()
     for name in corruptions:
-        if size.refit or not _is_fitted(bench, name, steps):
-            yield _fit_step(bench, name, size, steps)
+        if size.refit or not _is_fitted(bench, name, by):
+            yield _fit_step(bench, name, size, by)
 
 
-def _fit_step(bench: Workbench, corruption: str, size: StudySize, steps: int | None) -> PlanStep:
+def _fit_step(bench: Workbench, corruption: str, size: StudySize, inference: Inference) -> PlanStep:
     """The step of one fit. For a race the cells of the whole grid are an upper bound."""
-    images, inference = bench.images("train", size.training_images), bench.inference(steps=steps)
-    rules = Rules() if size.training_images is None else None
+    images, rules = bench.images("train", size.training_images), Rules() if size.training_images is None else None
 
     def run() -> Sequence[Record]:
         fit_lambda(bench, images, corruption, size.lambdas, search=rules, inference=inference)
@@ -200,8 +200,8 @@ def _fit_step(bench: Workbench, corruption: str, size: StudySize, steps: int | N
     return PlanStep(title, [], run, bench.work(grid)) if rules else PlanStep(title, grid, run)
 
 
-def _is_fitted(bench: Workbench, corruption: str, steps: int | None) -> bool:
-    return fit_name(corruption, bench.inference(steps=steps).steps) in saved_fits(bench)
+def _is_fitted(bench: Workbench, corruption: str, inference: Inference) -> bool:
+    return fit_name(corruption, inference.steps, fitted_under(inference.adaptation)) in saved_fits(bench)
 
 
 def adaptive_step(bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None) -> PlanStep:
@@ -218,7 +218,8 @@ def adaptive_step(bench: Workbench, corruptions: Sequence[str], size: StudySize,
 
 def _later(bench: Workbench, corruptions: Sequence[str], given: Sequence[Cell], steps: int | None) -> Sequence[Cell]:
     """The missing cells at the lambdas that the residuals of `given` decide; all cells while these are unknown."""
-    if bench.missing(given) or not all(_is_fitted(bench, name, steps) for name in corruptions):
+    inference = bench.inference(steps=steps)
+    if bench.missing(given) or not all(_is_fitted(bench, name, inference) for name in corruptions):
         return given
-    fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, bench.inference(steps=steps))}
+    fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, inference)}
     return bench.missing(by_residual(bench.store[cell], fits[str(cell.images.corruption)]) for cell in given)

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..adaptations import BATCH_SIZE, setting_of
 from ..config import Frozen
+from ..records import AdaptationSetting, Order
 
 
 class PaperRow(Frozen):
@@ -29,6 +31,19 @@ class PaperRow(Frozen):
     """FISTA iterations of this row."""
     against: str | None = None
     """Name of the row that this row is compared with."""
+    adapt: str | None = None
+    """The adaptations of this row by name, as in `evaluate --adapt`."""
+    batch_size: int = BATCH_SIZE
+    """Images of a batch that is adapted to."""
+
+    @property
+    def plain(self) -> PaperRow:
+        """This row at lambda_0 without adaptation."""
+        return self.model_copy(update={"adapt": None, "rule": None})
+
+    def adaptation(self, batch_size: int | None = None, order: Order = "shuffled") -> AdaptationSetting | None:
+        """The adaptation of this row, by default in batches of its size."""
+        return setting_of(self.adapt, batch_size or self.batch_size, order) if self.adapt else None
 
     def of(self, backbone: str, names: Mapping[str, str]) -> PaperRow:
         """The row for another architecture, without the paper's values; `names` maps row names to new ones."""

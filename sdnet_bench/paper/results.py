@@ -17,11 +17,26 @@ from ..data.corruptions import revision_of
 from ..errors import BenchError, ModelError
 from ..files import reading
 from ..progress import Progress
-from ..records import NOISES, REVISION, Cell, Images, InferenceChoice, Layers, Record, RecordStore, Severity, Threat
-from ..records.lambda_fit import LambdaFit, can_pool, fit_name, pool, read_fits
+from ..records import (
+    NOISES,
+    REVISION,
+    AdaptationSetting,
+    Cell,
+    Images,
+    InferenceChoice,
+    Layers,
+    Record,
+    RecordStore,
+    Severity,
+    Threat,
+)
+from ..records.lambda_fit import LambdaFit, can_pool, fit_name, fitted_under, pool, read_fits
 from ..records.statistics import Value, percent
 from ..zoo.find import find_model
 from .robustness import THREATS, Robustness
+
+Place = tuple[str | None, Severity | None]
+"""A corruption and a severity; None and None for clean images."""
 
 
 class Curve(NamedTuple):
@@ -49,6 +64,8 @@ class Results:
     origin: str | None = None
     """Origin of corrupted images: "official", "generated" or "unknown" for images of a -C archive; None for images made
     here. Origins are never mixed."""
+    adaptation: AdaptationSetting | None = None
+    """The adaptation under which the images are classified."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -121,18 +138,28 @@ class Results:
         fit = self.fit(corruption, steps) if adaptive else None
         if adaptive and fit is None:
             return None
-        choice = fit.rule if fit else self.trained_lambda
-        return percent(_together([self._plain(corruption, severity, choice, steps) for severity in SEVERITIES]))
+        places = [(corruption, severity) for severity in SEVERITIES]
+        return self.over(places, fit.rule if fit else self.trained_lambda, steps)
+
+    def over(
+        self, places: Sequence[Place], choice: InferenceChoice, steps: int | None = None, digest: str | None = None
+    ) -> Value | None:
+        """Mean accuracy (%) over corruptions and severities at a lambda, or by a rule; None unless all are on record.
+
+        All are of the same images, those of `digest` where it is given.
+        """
+        found = [self._plain(*place, choice, steps) for place in places]
+        return percent(_together([[each for each in some if digest in (None, each.images.digest)] for some in found]))
 
     def error(self, corruptions: Sequence[str]) -> Value | None:
         """Mean error (%) at lambda_0 over all severities of these corruptions; None unless all are on record."""
         places = [(name, severity) for name in corruptions for severity in SEVERITIES]
-        accuracy = percent(_together([self._plain(*place, self.trained_lambda) for place in places]))
+        accuracy = self.over(places, self.trained_lambda)
         return accuracy.complement if accuracy else None
 
     def fit(self, corruption: str, steps: int | None = None) -> LambdaFit | None:
-        """The fit of Algorithm 1 for one corruption."""
-        return self.fits.get(fit_name(corruption, steps))
+        """The fit of Algorithm 1 for one corruption, under the adaptation of these results."""
+        return self.fits.get(fit_name(corruption, steps, fitted_under(self.adaptation)))
 
     @cached_property
     def pooled(self) -> LambdaFit | None:
@@ -188,11 +215,12 @@ class Results:
 
     @cached_property
     def _by_images(self) -> dict[tuple[object, ...], list[Record]]:
-        """Records of test images without attack by corruption, severity and origin."""
+        """Records of test images without attack and under this adaptation, by corruption, severity and origin."""
         found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
         for record in self.records:
             cell, of = record.cell, record.images
-            if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
+            is_plain = cell.kind == "accuracy" and cell.attack is None and of.split == "test"
+            if is_plain and cell.inference.adaptation == self.adaptation:
                 found[of.corruption, of.severity, of.origin].append(record)
         return found
 
@@ -210,6 +238,23 @@ class Results:
         """The results of the model on images of archives, one per origin on record."""
         origins = sorted({origin for record in self.records if (origin := record.images.origin)})
         return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
+
+    def under(self, adaptation: AdaptationSetting | None) -> Results:
+        """The results of the model under an adaptation; without one for None."""
+        if adaptation not in self._views:
+            self._views[adaptation] = replace(self, adaptation=adaptation)
+        return self._views[adaptation]
+
+    @cached_property
+    def _views(self) -> dict[AdaptationSetting | None, Results]:
+        return {self.adaptation: self}
+
+    @cached_property
+    def adapted(self) -> dict[Place, Record]:
+        """By corruption and severity, the record with the most test images under any adaptation."""
+        found = [each for each in self.records if each.inference.adaptation and each.images.split == "test"]
+        widest = sorted(found, key=lambda record: record.n)
+        return {(record.images.corruption, record.images.severity): record for record in widest}
 
 
 def _widest(records: Sequence[Record], beside: Record | None = None) -> Record | None:

@@ -84,10 +84,12 @@ def _build(study: TableStudy, dataset: str, results: Sequence[Results]) -> Table
     models = [result for result in results if result.config.dataset == dataset]
     if study.on_archives:  # one line per model and origin
         models += [archived for model in models for archived in model.on_archives()]
-    found = [entry for row in rows for entry in _entries(study, row, dataset, models)]
-    for row in () if study.fixed else _added_rows(rows, models):
-        added = list(_entries(study, row, dataset, models))
-        found += added if any(entry.ours for entry in added) else []
+    added = [] if study.fixed else list(_added_rows(rows, models))
+    found: list[Entry] = []
+    for row in (*rows, *added):
+        new = list(_entries(study, row, dataset, models))
+        is_extra = row in added or (row.adapt and not study.optional)  # shown only where it was measured
+        found += new if not is_extra or any(entry.ours for entry in new) else []
     entries = tuple(_compared(found, {model.name: model.config.backbone for model in models}))
     notes = tuple(_notes(study, models, entries))
     return Table(study.name, study.published.title, dataset, rows[0].dataset, entries, notes)

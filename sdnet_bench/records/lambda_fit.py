@@ -54,6 +54,12 @@ def fit_name(corruption: str, steps: int | None, adaptation: AdaptationSetting |
     return ", ".join(filter(None, parts))
 
 
+def fitted_under(adaptation: AdaptationSetting | None) -> AdaptationSetting | None:
+    """The adaptation of the fits for this one: they are made on a shuffled stream, as nobody knows the order of one."""
+    is_sorted = adaptation is not None and adaptation.order == "sorted"
+    return adaptation.model_copy(update={"order": "shuffled"}) if adaptation and is_sorted else adaptation
+
+
 class LambdaFit(Sealed):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
 

@@ -19,13 +19,14 @@ from ..config import LAMBDAS
 from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES, Batch, Stream, stream_of
 from ..errors import ModelError, UsageError
-from ..records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Images, Inference, Record, Severity
+from ..records import MIXED, NOISES, UNKNOWN, Cell, Images, Inference, Record, Severity
 from ..records.lambda_fit import (
     LambdaFit,
     Residual,
     find_points,
     fit_line,
     fit_name,
+    fitted_under,
     known_types_rule,
     mean_residual,
     pool,
@@ -195,17 +196,10 @@ def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
     return read_fits([bench.model.folder, bench.folder], bench.model.weights)
 
 
-def fitted_under(inference: Inference) -> AdaptationSetting | None:
-    """The adaptation of the fits for an inference: a fit is made on a shuffled stream, whatever the order here."""
-    adaptation = inference.adaptation
-    is_sorted = adaptation is not None and adaptation.order == "sorted"
-    return adaptation.model_copy(update={"order": "shuffled"}) if adaptation and is_sorted else adaptation
-
-
 def _each(
     bench: Workbench, fits: dict[str, LambdaFit], corruptions: Iterable[str], inference: Inference
 ) -> list[LambdaFit]:
-    steps, under = inference.steps, fitted_under(inference)
+    steps, under = inference.steps, fitted_under(inference.adaptation)
     names = {name: fit_name(name, steps, under) for name in corruptions}
     for name, saved in names.items():
         if saved not in fits:
