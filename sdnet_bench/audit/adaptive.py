@@ -1,16 +1,19 @@
-"""Attacks on robust inference, in which the residual decides lambda: C4 and C6."""
+"""Inference that adapts to its images: lambda from the residual (C4 and C6), and statistics of a batch (C13)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..adaptations import Chain, chain_of
+from ..attacks.finite import logits_of
 from ..csc import residuals
 from ..engine.evaluate import BATCH_SIZE, is_correct
-from ..records import UNKNOWN, Record
+from ..records import UNKNOWN, AdaptationSetting, Record
 from ..records.lambda_fit import LambdaFit
 from ..records.statistics import accuracy, in_percent, unbroken
 from ..studies.adversarial import adaptive_cells
@@ -32,8 +35,13 @@ BATCHES = Check(
     f"Warns where accuracy on the adversarial images depends on their company by more than {GAP:g} points.",
     needs="fits",
 )
+STATISTICS = Check(
+    "C13",
+    "Adaptation to a batch",
+    f"Warns where accuracy on the adversarial images depends on their company by more than {GAP:g} points.",
+)
 WINDOW = 32
-"""Number of images of a batch with a common mean residual."""
+"""Number of images of a batch that decides lambda, or that is adapted to."""
 
 
 def check_pipeline(scope: Scope) -> CheckResult:
@@ -95,6 +103,47 @@ def judge_batches(accuracies: Mapping[str, float], lambdas: Mapping[str, float],
     figures = {f"accuracy {name}": value for name, value in accuracies.items()}
     figures |= {f"lambda {name}": value for name, value in lambdas.items()} | {"spread": spread, "images": n}
     return BATCHES.answer("warn" if exceeds(spread, GAP, n) else "pass", says, figures)
+
+
+def check_statistics(scope: Scope) -> CheckResult:
+    """C13: adaptations to batches under which the network was evaluated; measured without records."""
+    settings = (record.inference.adaptation for record in scope.bench.store)
+    names = sorted({setting.name for setting in settings if setting and setting.batch_size})
+    if not names:
+        return STATISTICS.not_applicable("This network was not evaluated under an adaptation to batches.")
+    batches = list(scope.split.batches(WINDOW, scope.runtime.device))
+    pairs = [(scope.attacked(batch), scope.runtime.to_pixels(batch.images), batch.labels) for batch in batches]
+    kept = {name: _kept(scope, chain_of(AdaptationSetting(name=name)), pairs) for name in names}
+    return judge_statistics(kept, len(scope.split))
+
+
+def judge_statistics(kept: Mapping[str, Mapping[str, float]], n: int) -> CheckResult:
+    """The result of C13 from accuracy (%) on n adversarial images, by adaptation and company."""
+    spreads = {name: max(by.values()) - min(by.values()) for name, by in kept.items()}
+    found = "; ".join(
+        f"{name} keeps {', '.join(f'{value:.1f} % {company}' for company, value in by.items())}"
+        for name, by in kept.items()
+    )
+    spread = max(spreads.values())
+    says = (
+        f"Of images made on the network as trained {found}: who else is in the batch makes a difference of "
+        f"{spread:.1f} points. An adaptation is no defence: the attack did not go through it."
+    )
+    figures = {f"{name} {company}": value for name, by in kept.items() for company, value in by.items()}
+    figures |= {"spread": spread, "images": n}
+    return STATISTICS.answer("warn" if exceeds(spread, GAP, n) else "pass", says, figures)
+
+
+@torch.no_grad()
+def _kept(scope: Scope, adapt: Chain, pairs: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+    """Accuracy (%) on adversarial images, among themselves and beside their clean originals."""
+    net, kept = scope.bench.model.net, {}
+    for company, is_mixed in ((f"in batches of {WINDOW}", False), ("among as many clean ones", True)):
+        with adapt(net, partial(logits_of, net)) as classify:
+            seen = [classify(torch.cat([images, clean]) if is_mixed else images) for images, clean, _ in pairs]
+        right = [logits[: len(labels)].argmax(1) == labels for logits, (_, _, labels) in zip(seen, pairs, strict=True)]
+        kept[company] = in_percent(torch.cat(right).cpu().numpy())
+    return kept
 
 
 def mean_residuals(measured: MeasuredResiduals) -> dict[str, Tensor]:

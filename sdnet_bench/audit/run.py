@@ -26,6 +26,7 @@ CHECKS: tuple[tuple[Check, Callable[[Scope], CheckResult]], ...] = (
     (power.POWER, power.check_power),
     (determinism.STATE, determinism.check_state),
     (transfer.COST, transfer.check_cost),
+    (adaptive.STATISTICS, adaptive.check_statistics),
 )
 
 

@@ -28,7 +28,7 @@ class CheckResult(Frozen):
     """The result of one check."""
 
     id: str
-    """Number of the check, "C1" to "C12"."""
+    """Number of the check, "C1" to "C13"."""
     title: str
     verdict: Verdict
     says: str

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..adaptations import BATCH_SIZE
 from ..audit import Audit
 from ..backbones import is_external, published
 from ..config import LAMBDAS, MODELS, RECIPE, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
-from ..records import MIXED, NOISES, PROTOCOLS, AttackSetting, Images, Protocol, Record, usual_budget, usual_protocols
+from ..records import (
+    MIXED,
+    NOISES,
+    PROTOCOLS,
+    AdaptationSetting,
+    AttackSetting,
+    Cell,
+    Images,
+    Protocol,
+    Record,
+    usual_budget,
+    usual_protocols,
+)
 from ..records.lambda_fit import LambdaFit
 from ..zoo.hub import HUB
 
@@ -72,9 +85,11 @@ def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:
 
 
 def _fits(results: Results) -> Iterator[str]:
-    """The commands of Algorithm 1, those for the FISTA iterations of training first."""
-    for steps in sorted({fit.steps for fit in results.fits.values()}, key=lambda steps: steps or 0):
-        fits = [fit for fit in results.fits.values() if fit.steps == steps]
+    """The commands of Algorithm 1, those for the FISTA iterations of training and without adaptation first."""
+    among: dict[tuple[str, int], list[LambdaFit]] = {}
+    for fit in results.fits.values():
+        among.setdefault((str(fit.adaptation or ""), fit.steps or 0), []).append(fit)
+    for _, fits in sorted(among.items()):
         yield from _for_noises(
             f"fit-lambda {results.name}", {fit.corruption: _fit_options(results, fit) for fit in fits}
         )
@@ -103,10 +118,13 @@ def _option(name: str, value: str | int | None, *, usual: str | int | None = Non
 
 def _fit_options(results: Results, fit: LambdaFit) -> str:
     """The options of Algorithm 1, derived from its cells, with the fit's description as a comment."""
-    wanted = ("train", fit.corruption, fit.steps)
-    cells = [record.cell for record in results.records]
-    cells = [each for each in cells if (each.images.split, each.images.corruption, each.inference.steps) == wanted]
+    wanted = ("train", fit.corruption, fit.steps, fit.adaptation)
+    cells = [cell for record in results.records if (cell := record.cell) and _fitted_on(cell) == wanted]
     options = _option("residual", fit.residual, usual="norm") + _option("inference-steps", fit.steps)
+    if fit.adaptation:
+        options += f" --adapt {fit.adaptation.name}" + _option(
+            "batch-size", fit.adaptation.batch_size, usual=BATCH_SIZE
+        )
     if cells:
         known = CORRUPTIONS.get(fit.corruption)
         options += " --search race" if cells[0].images.block else ""
@@ -116,6 +134,11 @@ def _fit_options(results: Results, fit: LambdaFit) -> str:
     return f"{options}  # {fit.found}" if fit.found else options
 
 
+def _fitted_on(cell: Cell) -> tuple[str, str | None, int | None, AdaptationSetting | None]:
+    images, inference = cell.images, cell.inference
+    return images.split, images.corruption, inference.steps, inference.adaptation
+
+
 def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) -> str:
     """The option with these values; empty for default values."""
     values = sorted(value for value in found if isinstance(value, float))
@@ -123,11 +146,13 @@ def _grid(name: str, found: Iterable[object], usual: Iterable[Sequence[float]]) 
 
 
 def _studies(results: Results) -> Iterator[str]:
-    """The studies that are on record: robust inference, and Table 5."""
-    tested = [record for record in results.records if record.images.split == "test"]
+    """The studies that are on record: robust inference, Table 5 and adaptations."""
+    every = [record for record in results.records if record.images.split == "test"]
+    tested = [record for record in every if record.inference.adaptation is None]
     found = {
         "inference": [record.images for record in tested if record.images.severity == MIXED],
         "table5": [record.images for record in tested if record.inference.steps and record.inference.rule],
+        "adaptation": [record.images for record in every if record.inference.adaptation],
     }
     yield from (f"evaluate {results.name} --study {study}{_of(images[0])}" for study, images in found.items() if images)
 

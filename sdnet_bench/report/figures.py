@@ -31,9 +31,9 @@ STYLE: dict[Any, Any] = {
 
 
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """Writes `<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda` and `-robust-eps`, if there are records.
+    """Writes `<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda`, `-robust-eps` and `-adaptation`.
 
-    Returns the paths.
+    Each is written if there are records for it. Returns the paths.
     """
     return [path for result in results for path in _write(result, folder / result.name)]
 
@@ -51,6 +51,8 @@ def _write(result: Results, path: Path) -> Iterator[Path]:
     yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")
     yield from _draw(path, "robust-lambda", by_lambda, _robust_lambda, f"{name}: accuracy under attack, by lambda")
     yield from _draw(path, "robust-eps", by_eps, _robust_eps, f"{name}: accuracy under attack, by its radius")
+    by_batch = {"gaussian noise, severity 3": batch_curves(result, "gaussian", 3)}
+    yield from _draw(path, "adaptation", by_batch, _adaptation, f"{name}: adaptation, by the batch")
 
 
 Panel = TypeVar("Panel")
@@ -184,4 +186,45 @@ def _robust_eps(axes: Axes, panel: EpsPanel) -> None:
     axes.set(
         xlabel=unit, xlim=(-0.3 * radii[1], 1.2 * radii[-1]), ylabel=f"accuracy (%), n = {panel.n:,}", ylim=(-2, 100)
     )
+    axes.legend(frameon=False, fontsize=7)
+
+
+Curves = dict[str, list[tuple[float, Value]]]
+"""Points (batch size, accuracy) by the name of a method."""
+
+
+def batch_curves(result: Results, corruption: str, severity: int) -> Curves | None:
+    """Accuracy against the batch size by adaptation, shuffled; None where there are not two sizes of any.
+
+    The network as trained and adaptations of single images stand at every size. All are of the same images.
+    """
+    beside = result.adapted.get((corruption, severity))
+    if beside is None:
+        return None
+    settings = dict.fromkeys(record.inference.adaptation for record in result.records if record.inference.adaptation)
+    asked = [each for each in settings if each and each.order != "sorted"]
+    sizes = sorted({each.batch_size for each in asked if each.batch_size})
+    curves: Curves = {}
+    for setting in (None, *asked):
+        view = result.under(setting)
+        value = view.over([(corruption, severity)], view.trained_lambda, digest=beside.images.digest)
+        at = [setting.batch_size] if setting and setting.batch_size else sizes
+        points = [(float(size), value) for size in at if value]
+        curves.setdefault(setting.name if setting else "as trained", []).extend(points)
+    found = {name: sorted(points) for name, points in curves.items() if points}
+    return found if len(sizes) > 1 else None
+
+
+def _adaptation(axes: Axes, curves: Curves) -> None:
+    """Accuracy against the batch size, a line per method."""
+    colors = ["0.5", "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"]
+    for place, (name, points) in enumerate(curves.items()):
+        style = {"color": colors[place % len(colors)], "marker": "os^vDPX"[place % 7]}
+        _line(axes, points, name, style)
+    sizes = sorted({size for points in curves.values() for size, _ in points})
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.set_xticks([], minor=True)
+    n = next(iter(curves.values()))[0][1].n
+    axes.set(xlabel="images of a batch", ylabel=f"accuracy (%), n = {n:,}", ylim=(0, 100))
     axes.legend(frameon=False, fontsize=7)

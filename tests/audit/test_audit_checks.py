@@ -15,8 +15,17 @@ from audits import an_audit, changed
 from found import there
 from torch import Tensor, nn
 
+from sdnet_bench.adaptations import setting_of
 from sdnet_bench.audit import CHECKS, FEWEST, QUICK, Audit, CheckResult, run_audit
-from sdnet_bench.audit.adaptive import MeasuredResiduals, judge_batches, judge_pipeline, mean_residuals
+from sdnet_bench.audit.adaptive import (
+    STATISTICS,
+    MeasuredResiduals,
+    check_statistics,
+    judge_batches,
+    judge_pipeline,
+    judge_statistics,
+    mean_residuals,
+)
 from sdnet_bench.audit.determinism import Behaviour, check_state, judge_state
 from sdnet_bench.audit.evidence import exceeds, on_same_network
 from sdnet_bench.audit.gradients import (
@@ -403,8 +412,8 @@ def test_an_audit_rests_on_records(sdnet: Workbench, told: Any) -> None:
     with_lines(sdnet)
     audit = run_audit(sdnet, THREAT, TINY)
     check = {check.id: check for check in audit.checks}
-    assert list(check) == [f"C{number}" for number in range(1, 13)]
-    assert ids(audit, "not applicable") <= {"C9"}
+    assert list(check) == [f"C{number}" for number in range(1, 14)]
+    assert ids(audit, "not applicable") <= {"C9", "C13"}
     assert Audit.model_validate_json(audit.model_dump_json()) == audit
 
     setting = attack_setting(THREAT).model_copy(update={"crafted_at": audit.tuned_lambda})
@@ -432,9 +441,27 @@ def test_without_fits_an_audit_names_the_command(sdnet: Workbench) -> None:
 
 def test_a_network_without_lambda_is_asked_what_applies(resnet: Workbench) -> None:
     audit = run_audit(resnet, THREAT, TINY)
-    assert ids(audit, "not applicable") == {"C1", "C3", "C4", "C5", "C6", "C8", "C9", "C12"}
+    assert ids(audit, "not applicable") == {"C1", "C3", "C4", "C5", "C6", "C8", "C9", "C12", "C13"}
     assert (audit.tuned_lambda, audit.accuracies.transfer) == (None, None)
     assert "the network sdnet18-tiny" in next(check for check in audit.checks if check.id == "C9").figures
+
+
+def test_c13_asks_for_the_company_of_adaptations_on_record(resnet: Workbench) -> None:
+    images = resnet.images("test", 24)
+    for name in ("bn", "median"):  # a filter minds no company
+        resnet.measure([resnet.cell(images, resnet.inference(adaptation=setting_of(name, 8)))], "adapted")
+    check = ask(Scope.open(resnet, THREAT, TINY), STATISTICS, check_statistics)
+    alone, mixed = (
+        check.figures[f"bn:prior=0 {company}"] for company in ("in batches of 32", "among as many clean ones")
+    )
+    assert check.figures["spread"] == pytest.approx(abs(alone - mixed), abs=1e-3)
+    assert "no defence" in check.says
+    assert "median" not in check.says
+
+
+@pytest.mark.parametrize(("mixed", "verdict"), [(40.0, "warn"), (30.0, "pass")])
+def test_c13_warns_where_company_matters(mixed: float, verdict: str) -> None:
+    assert judge_statistics({"bn": {"in batches": 30.0, "mixed": mixed}}, 1000).verdict == verdict
 
 
 def test_autoattack_is_run_where_the_budget_allows_it_and_used_where_it_is_known(resnet: Workbench) -> None:
