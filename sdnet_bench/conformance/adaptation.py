@@ -233,28 +233,15 @@ def _minds_missing_batch_norm(subject: AdaptationSubject) -> str | None:
 
 
 ADAPTATION_CHECKS = (
-    Check(
-        "properties",
-        "is_per_image and is_online, True or False, of the default settings",
-        _says_what_it_depends_on,
-        "stop",
-    ),
+    Check("properties", "is_per_image and is_online, each True or False", _says_what_it_depends_on, "stop"),
     Check("logits", "finite logits (N, classes) of images (N, 3, H, W) in [0, 1]", _gives_logits, "stop"),
     Check("determinism", "the same logits, bit for bit, from the same stream and seed", _repeats),
-    Check(
-        "company", "if is_per_image, the logits of an image independent of all other images", _minds_each_image_alone
-    ),
-    Check(
-        "earlier batch",
-        "unless is_online, the logits of a batch independent of the batches before",
-        _forgets_each_batch,
-    ),
+    Check("company", "if is_per_image, logits of an image independent of all others", _minds_each_image_alone),
+    Check("earlier batch", "unless is_online, logits of a batch independent of those before", _forgets_each_batch),
     Check("classifier", "the network run by the classifier that it is given alone", _classifies_as_told),
     Check("traces", "network and random states left as they were", _leaves_no_trace),
-    Check("exception", "network and random states left as they were by an exception too", _leaves_no_trace_of_a_fault),
+    Check("exception", "the same after an exception in the block", _leaves_no_trace_of_a_fault),
     Check("one image", "finite logits of a batch of one image", _takes_one_image, "warn"),
     Check("CSC-layer", "a network with a CSC-layer adapted too", _takes_codes, "warn"),
-    Check(
-        "no batch norm", "a network without batch norm adapted, or refused by a UsageError", _minds_missing_batch_norm
-    ),
+    Check("no batch norm", "one without batch norm adapted, or refused by a UsageError", _minds_missing_batch_norm),
 )
