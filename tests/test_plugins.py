@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sysconfig
@@ -14,12 +15,16 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import sdnet_bench
+from sdnet_bench.adaptations import ADAPTATIONS, setting_of
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.backbones import BACKBONES
 from sdnet_bench.cli.options import corruption_names
+from sdnet_bench.conformance.adaptation import ADAPTATION_CHECKS
 from sdnet_bench.conformance.attack import ATTACK_CHECKS
 from sdnet_bench.conformance.backbone import BACKBONE_CHECKS
 from sdnet_bench.conformance.corruption import CORRUPTION_CHECKS
@@ -29,9 +34,10 @@ from sdnet_bench.data.archives import ARCHIVES
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import NOISES
 from sdnet_bench.registry import PluginWarning, Registry
+from sdnet_bench.studies.workbench import Workbench
 
 PYTHON = Path("Scripts" if os.name == "nt" else "bin", "python")
-KINDS = ("backbone", "corruption", "attack", "dataset")
+KINDS = ("backbone", "corruption", "attack", "adaptation", "dataset")
 EXAMPLE = Path(__file__).parent / "example_plugin"
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 RECIPE = """
@@ -45,6 +51,20 @@ name = "tinycsc"
 [schedule]
 name = "onecycle"
 """
+MEASURE = """
+import json
+from pathlib import Path
+from sdnet_bench.adaptations import setting_of
+from sdnet_bench.engine.runtime import Runtime
+from sdnet_bench.progress import Progress
+from sdnet_bench.studies.workbench import Workbench
+
+bench = Workbench.open("example", Path("runs"), Path("data"), Runtime.create("cpu", "float32"), Progress())
+adapted = [bench.inference(adaptation=setting_of(text)) for text in ("flip", "median,flip:share=0.25")]
+cells = [bench.cell(bench.images("test"), inference) for inference in (bench.inference(), *adapted)]
+print(json.dumps([record.accuracy for record in bench.measure(cells, "adapted")]))
+"""
+"""Measures the example's model as trained and adapted; prints the accuracies."""
 LOUD = """
 print("hello")
 from sdnet_bench.data import Corruption
@@ -56,6 +76,10 @@ HOSTILE = {
     "breaker": ("datasets", "breaker", "raise RuntimeError('no\\nluck')\n"),
     "narrow": ("attacks", "narrow", "def narrow(images): return images\n"),
     "stranger": ("corruptions", "stranger", "stranger = 3\n"),
+    "wordy": ("adaptations", "wordy", "def wordy(window='large'): return None\n"),
+    "needy": ("adaptations", "needy", "def needy(strength): return None\n"),
+    "restater": ("adaptations", "bn", "def bn(): return None\n"),
+    "retuner": ("adaptations", "lambda", "retune = None\n"),
     "thief": ("backbones", "sdnet18", "def sdnet18(num_classes, **options): return None\n"),
     "twin_a": ("attacks", "twin", "def twin(victim, images, labels, setting, restart): return images\n"),
     "twin_b": ("attacks", "twin", "def twin(victim, images, labels, setting, restart): return images\n"),
@@ -64,11 +88,16 @@ HOSTILE = {
 STATES = {
     "breaker": "does not load: RuntimeError: no luck",
     "leaver": "does not load: SystemExit: 3",
+    "needy": "does not load: TypeError: expected a bool, int or float as default of strength, "
+    "got <class 'inspect._empty'>",
     "narrow": "does not load: TypeError: expected a function (victim, images, labels, setting, restart), got (images): "
     "too many positional arguments",
     "stranger": "does not load: TypeError: expected a sdnet_bench.data.Corruption, got 3",
+    "restater": "the name is taken by sdnet-bench",
+    "retuner": "the name is taken by sdnet-bench",
     "thief": "the name is taken by sdnet-bench",
     "twin_b": "the name is taken by twin_a",
+    "wordy": "does not load: TypeError: expected a bool, int or float as default of window, got 'large'",
 }
 """Of those that cannot be used."""
 TAKEN = [
@@ -130,7 +159,7 @@ def test_the_list_says_of_every_plugin_how_it_is(python: Path, tmp_path: Path) -
         assert (part["kind"] + "s", part["version"]) == (group, "0.1")
         assert part["state"] == STATES.get(distribution, "ok")
     theirs = {name: part["state"] for (distribution, name), part in listed.items() if "example" in distribution}
-    assert theirs == dict.fromkeys(["dead_columns", "fgsm", "gratings", "tinycsc"], "ok")
+    assert theirs == dict.fromkeys(["dead_columns", "fgsm", "flip", "gratings", "tinycsc"], "ok")
     assert listed["sdnet-bench", "sdnet18"]["state"] == "ok"
     said, *warned = sorted(done.stderr.splitlines(), key=lambda line: line != "hello")
     assert said == "hello"
@@ -161,6 +190,14 @@ def test_the_example_is_trained_swept_corrupted_attacked_and_reported(python: Pa
     assert {row["attack"]["name"] for row in attacked} == {"fgsm"}
     assert all(row["accuracy"] <= row["clean"] for row in attacked)
 
+    measured = subprocess.run(
+        [python, "-c", MEASURE], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert measured.returncode == 0, measured.stderr
+    as_trained, flipped, filtered = json.loads(measured.stdout)
+    assert as_trained == pytest.approx(trained["accuracy"])
+    assert {flipped, filtered} != {as_trained}
+
     reported = run(python, tmp_path, "report")
     assert reported.returncode == 0, reported.stderr
     with (tmp_path / "report" / "gratings-table1.csv").open(encoding="utf-8") as file:
@@ -170,6 +207,31 @@ def test_the_example_is_trained_swept_corrupted_attacked_and_reported(python: Pa
     cells = [json.loads(line)["cell"] for line in lines]
     assert {cell["corruption"] for cell in cells} == {None, "dead_columns"}
     assert {cell["attack"]["name"] for cell in cells if cell["attack"] and cell["split"] == "test"} == {"fgsm"}
+    adaptations = [cell["adaptation"] for cell in cells if "adaptation" in cell]
+    assert [each["name"] for each in adaptations] == ["flip:share=0.5", "median,flip:share=0.25"]
+
+
+def test_the_example_averages_an_image_and_its_mirror_image(sdnet: Workbench, register_part: Any) -> None:
+    part = runpy.run_path(str(EXAMPLE / "sdnet_bench_example" / "adaptation.py"))["Flip"]
+    register_part(ADAPTATIONS, "flip", part)
+    settings = [setting_of(text) for text in ("flip", "flip:share=0", "flip:share=1")]
+    cells = [sdnet.cell(sdnet.images("test", 128), sdnet.inference(adaptation=setting)) for setting in settings]
+    mean, image, mirror = (record.correct for record in sdnet.measure(cells, "adapted"))
+
+    (batch,) = sdnet.split("test", 128).batches(128, torch.device("cpu"))
+    pixels = batch.images / 255
+    with torch.no_grad():
+        straight, mirrored = (sdnet.model.net(each) for each in (pixels, pixels.flip(3)))
+    for correct, logits in ((mean, straight + mirrored), (image, straight), (mirror, mirrored)):
+        assert np.array_equal(correct, (logits.argmax(1) == batch.labels).numpy())
+    assert not np.array_equal(mean, image)
+
+
+def test_settings_that_the_example_does_not_have_are_refused(register_part: Any) -> None:
+    part = runpy.run_path(str(EXAMPLE / "sdnet_bench_example" / "adaptation.py"))["Flip"]
+    register_part(ADAPTATIONS, "flip", part)
+    with pytest.raises(UsageError, match=r"flip has no such setting, expected flip:share=0\.5, got half=1"):
+        setting_of("flip:half=1")
 
 
 @pytest.fixture
@@ -218,6 +280,8 @@ def test_a_corruption_that_does_not_load_is_an_unknown_name() -> None:
         ),
         (CORRUPTIONS, Corruption("other", lambda pixels, *_: pixels, {}), "expected 'odd' as its own name too, got"),
         (BACKBONES, lambda num_classes: None, "mean"),
+        (ADAPTATIONS, lambda window="large": None, "expected a bool, int or float as default of window, got 'large'"),
+        (ADAPTATIONS, 3, "3 is not a callable object"),
     ],
 )
 def test_what_is_no_such_part_is_refused_with_what_was_expected(
@@ -237,10 +301,11 @@ def test_the_page_about_plugins_shows_the_example_as_it_is(file: str) -> None:
 
 def test_the_page_names_every_group_and_every_check() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    checks = [*BACKBONE_CHECKS, *CORRUPTION_CHECKS, *ATTACK_CHECKS, *DATASET_CHECKS]
+    checks = [*BACKBONE_CHECKS, *CORRUPTION_CHECKS, *ATTACK_CHECKS, *ADAPTATION_CHECKS, *DATASET_CHECKS]
     assert [check.name for check in checks if f"| {check.name} |" not in text] == []
     assert [kind for kind in KINDS if f"`sdnet_bench.{kind}s`" not in text] == []
 
 
-def test_a_backbone_is_twenty_lines_at_most() -> None:
-    assert len((EXAMPLE / "sdnet_bench_example" / "backbone.py").read_text(encoding="utf-8").splitlines()) <= 20
+@pytest.mark.parametrize("kind", ["backbone", "adaptation"])
+def test_a_backbone_or_an_adaptation_is_twenty_lines_at_most(kind: str) -> None:
+    assert len((EXAMPLE / "sdnet_bench_example" / f"{kind}.py").read_text(encoding="utf-8").splitlines()) <= 20

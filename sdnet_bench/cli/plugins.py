@@ -9,7 +9,7 @@ import typer
 from ..errors import BenchError
 from .setup import Setup, sharing
 
-app = typer.Typer(help="Backbones, corruptions, attacks and data sets: list them, or check one.")
+app = typer.Typer(help="Backbones, corruptions, attacks, adaptations and data sets: list them, or check one.")
 
 
 @app.callback(invoke_without_command=True)

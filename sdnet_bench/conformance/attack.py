@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,7 @@ from ..csc import CSCConv2d
 from ..errors import UsageError
 from ..records import Threat
 from ..studies.adversarial import attack_setting
+from .comparing import changed, traces
 from .findings import Check
 
 IMAGES, SIDE, CLASSES, STEPS = 16, 8, 5, 20
@@ -133,11 +132,10 @@ def _minds_each_image_alone(subject: AttackSubject) -> str | None:
 
 def _leaves_no_trace(subject: AttackSubject) -> str | None:
     for target in subject.usable:
-        before = _traces(target.net.train())
+        before = traces(target.net.train())
         target.attacked(subject.name)
-        changed = [what for what, trace in _traces(target.net).items() if not _same(trace, before[what])]
-        if changed:
-            return f"other {changed[0]} afterwards, {target.where}"
+        if trace := changed(before, traces(target.net)):
+            return f"other {trace} afterwards, {target.where}"
     return None
 
 
@@ -147,25 +145,6 @@ def _is_stronger_than_noise(subject: AttackSubject) -> str | None:
         if fallen < by_noise:
             return f"{fallen} against {by_noise} of {IMAGES}, {target.where}"
     return None
-
-
-def _traces(net: nn.Module) -> dict[str, object]:
-    """State of the network and of the process that an attack could change."""
-    return {
-        "weights": copy.deepcopy(net.state_dict()),
-        "modes": [module.training for module in net.modules()],
-        "requires_grad": [parameter.requires_grad for parameter in net.parameters()],
-        "gradients": [parameter.grad is None for parameter in net.parameters()],
-        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules()],
-        "torch random state": torch.get_rng_state(),
-        "numpy random state": str(np.random.get_state()),
-    }
-
-
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return all(_same(one[name], other[name]) for name in one)
-    return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
 
 
 def _differing(one: Tensor, other: Tensor) -> str:

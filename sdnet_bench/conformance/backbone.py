@@ -15,12 +15,11 @@ from torch.optim.swa_utils import update_bn
 
 from ..backbones import build
 from ..zoo.weights import load_weights, read_weights, weight_files, write_weights
+from .comparing import apart
 from .findings import Check
 
 CLASSES = 7
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
-CLOSE = 1e-4
-"""Largest difference of equal logits, relative to the largest logit; above rounding errors of float32."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _logits(subject: BackboneSubject) -> str | None:
 def _normalizes(subject: BackboneSubject) -> str | None:
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (MEAN, STD))
     plain = subject.build((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return _apart(subject.build()(subject.images), plain((subject.images - mean) / std))
+    return apart(subject.build()(subject.images), plain((subject.images - mean) / std))
 
 
 @torch.no_grad()
@@ -101,7 +100,7 @@ def _leaves_no_trace(subject: BackboneSubject) -> str | None:
 @torch.no_grad()
 def _is_alone_in_a_batch(subject: BackboneSubject) -> str | None:
     net = subject.build()
-    return _apart(net(subject.images), torch.cat([net(image[None]) for image in subject.images]))
+    return apart(net(subject.images), torch.cat([net(image[None]) for image in subject.images]))
 
 
 def _passes_gradients(subject: BackboneSubject) -> str | None:
@@ -133,12 +132,6 @@ def _keeps_its_weights(subject: BackboneSubject) -> str | None:
 def _can_be_copied(subject: BackboneSubject) -> str | None:
     net = subject.build()
     return None if torch.equal(net(subject.images), copy.deepcopy(net)(subject.images)) else "other logits of the copy"
-
-
-def _apart(logits: Tensor, others: Tensor) -> str | None:
-    """The difference of logits as text, where it is above CLOSE; None otherwise."""
-    apart = float((logits - others).abs().max() / logits.abs().max().clamp(min=torch.finfo(logits.dtype).tiny))
-    return None if apart <= CLOSE else f"logits that differ by {apart:.1g} of the largest"
 
 
 def _fault_of(gradient: Tensor | None) -> str | None:

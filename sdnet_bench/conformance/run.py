@@ -7,18 +7,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..adaptations import ADAPTATIONS
 from ..attacks import ATTACKS
 from ..backbones import BACKBONES, is_external
 from ..data import CORRUPTIONS, DATASETS
 from ..errors import UnknownNameError
 from ..registry import Part, Registry
+from .adaptation import ADAPTATION_CHECKS, AdaptationSubject
 from .attack import ATTACK_CHECKS, AttackSubject
 from .backbone import BACKBONE_CHECKS, BackboneSubject
 from .corruption import CORRUPTION_CHECKS, CorruptionSubject
 from .dataset import DATASET_CHECKS, DatasetSubject
 from .findings import Finding, make_checks
 
-REGISTRIES: tuple[Registry[Any], ...] = (ATTACKS, BACKBONES, CORRUPTIONS, DATASETS)
+REGISTRIES: tuple[Registry[Any], ...] = (ADAPTATIONS, ATTACKS, BACKBONES, CORRUPTIONS, DATASETS)
 
 
 def all_parts() -> list[Part]:
@@ -56,6 +58,8 @@ def _findings(kind: str, name: str, side: int, data_dir: Path) -> Iterator[Findi
         return make_checks(kind, CORRUPTION_CHECKS, CorruptionSubject(CORRUPTIONS[name]))
     if kind == "attack":
         return make_checks(kind, ATTACK_CHECKS, AttackSubject(name))
+    if kind == "adaptation":
+        return make_checks(kind, ADAPTATION_CHECKS, AdaptationSubject(name))
     return make_checks(kind, DATASET_CHECKS, DatasetSubject(name, data_dir))
 
 

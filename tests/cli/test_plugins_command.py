@@ -22,7 +22,7 @@ def run(*words: str) -> Result:
 
 def test_the_list_is_a_table_or_json() -> None:
     parts = json.loads(run("--json").stdout)
-    assert {part["kind"] for part in parts} == {"attack", "backbone", "corruption", "dataset"}
+    assert {part["kind"] for part in parts} == {"adaptation", "attack", "backbone", "corruption", "dataset"}
     (gaussian,) = [part for part in parts if part["name"] == "gaussian"]
     assert (gaussian["distribution"], gaussian["version"], gaussian["state"]) == ("sdnet-bench", __version__, "ok")
     head, *lines = run().stdout.splitlines()

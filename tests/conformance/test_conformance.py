@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import random
 import runpy
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sdnet_bench.adaptations import ADAPTATIONS
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.backbones import BACKBONES
 from sdnet_bench.backbones.normalize import Normalize
 from sdnet_bench.conformance import Finding, all_parts, check_part
+from sdnet_bench.csc import CSCConv2d
 from sdnet_bench.data import CORRUPTIONS, DATASETS, Corruption, Dataset, open_dataset
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.engine.robust import SUITES
@@ -27,7 +32,13 @@ from sdnet_bench.errors import DataError, UnknownNameError, UsageError
 from sdnet_bench.registry import Part
 
 EXAMPLE = Path(__file__).parents[1] / "example_plugin" / "sdnet_bench_example"
-REGISTRIES = {"backbone": BACKBONES, "corruption": CORRUPTIONS, "attack": ATTACKS, "dataset": DATASETS}
+REGISTRIES = {
+    "backbone": BACKBONES,
+    "corruption": CORRUPTIONS,
+    "attack": ATTACKS,
+    "adaptation": ADAPTATIONS,
+    "dataset": DATASETS,
+}
 
 Judge = Callable[[str, Any], dict[str, Finding]]
 
@@ -48,11 +59,17 @@ def verdicts(found: dict[str, Finding]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [("backbone", "tinycsc"), ("corruption", "dead_columns"), ("attack", "fgsm"), ("dataset", "gratings")],
+    ("kind", "name", "attribute"),
+    [
+        ("backbone", "tinycsc", "tinycsc"),
+        ("corruption", "dead_columns", "dead_columns"),
+        ("attack", "fgsm", "fgsm"),
+        ("adaptation", "flip", "Flip"),
+        ("dataset", "gratings", "gratings"),
+    ],
 )
-def test_the_example_keeps_its_contract(kind: str, name: str, register_part: Any) -> None:
-    part = runpy.run_path(str(EXAMPLE / f"{kind}.py"))[name]
+def test_the_example_keeps_its_contract(kind: str, name: str, attribute: str, register_part: Any) -> None:
+    part = runpy.run_path(str(EXAMPLE / f"{kind}.py"))[attribute]
     register_part(REGISTRIES[kind], name, part)
     found = list(check_part(name))
     assert {finding.kind for finding in found} == {kind}
@@ -284,6 +301,195 @@ def test_no_attack_has_the_name_of_a_suite() -> None:
     assert {*ATTACKS.reserved} == {*SUITES}
 
 
+# adaptations
+
+Adapt = Callable[[nn.Module, Callable[[Tensor], Tensor]], Any]
+
+
+@contextmanager
+def brighten(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Brightens each image by itself, and leaves the network alone."""
+    yield lambda images: classify((1.5 * images).clamp(max=1))
+
+
+def adaptation(adapt: Adapt = brighten, *, is_per_image: Any = False, is_online: Any = False) -> Callable[[], Any]:
+    """A maker of an adaptation."""
+
+    class Made:
+        def __call__(self, net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Any:
+            return adapt(net, classify)
+
+    Made.is_per_image, Made.is_online = is_per_image, is_online  # type: ignore[attr-defined]
+    return Made
+
+
+def yielding(answer: Callable[[nn.Module, Any, Tensor], Any], **properties: Any) -> Callable[[], Any]:
+    """An adaptation whose classifier gives `answer(net, classify, images)`."""
+
+    @contextmanager
+    def adapt(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+        yield lambda images: answer(net, classify, images)
+
+    return adaptation(adapt, **properties)
+
+
+def leaving(change: Callable[[Any], object], *, only_after_a_fault: bool = False) -> Callable[[], Any]:
+    """An adaptation that changes the network, and does not change it back."""
+
+    @contextmanager
+    def adapt(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        change(net)
+        yield classify
+        if only_after_a_fault:
+            net.load_state_dict(before)
+
+    return adaptation(adapt)
+
+
+@contextmanager
+def suppressing(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+    with suppress(RuntimeError):
+        yield classify
+
+
+@contextmanager
+def counting_batches(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+    """The n-th batch gets logits that are n times as large."""
+    numbers = itertools.count(1)
+    yield lambda images: next(numbers) * classify(images)
+
+
+def refusing(kind: type[nn.Module], error: type[Exception] = UsageError) -> Callable[[], Any]:
+    """An adaptation that cannot do with layers of a kind."""
+
+    @contextmanager
+    def adapt(net: nn.Module, classify: Callable[[Tensor], Tensor]) -> Iterator[Any]:
+        if any(isinstance(module, kind) for module in net.modules()):
+            raise error(f"no {kind.__name__}, please")
+        yield classify
+
+    return adaptation(adapt)
+
+
+def forget_training(net: Any) -> None:
+    norm_of(net).running_mean = norm_of(net).running_var = None
+
+
+def norm_of(net: Any) -> Any:
+    """The batch norm of a network; its layer norm where there is none."""
+    return next(module for module in net.modules() if isinstance(module, nn.BatchNorm2d | nn.LayerNorm))
+
+
+BROKEN_ADAPTATIONS: list[tuple[Any, str, str, str]] = [
+    (lambda: 3, "properties", "fail", "got AttributeError: 'int' object has no attribute 'is_per_image'"),
+    (adaptation(is_online="no"), "properties", "fail", "got 'no' as is_online"),
+    (adaptation(lambda net, classify: classify), "logits", "fail", "does not support the context manager protocol"),
+    (yielding(lambda net, classify, images: classify(images).argmax(1)), "logits", "fail", "got torch.int64 (4,)"),
+    (yielding(lambda net, classify, images: classify(images)[:2]), "logits", "fail", "got torch.float32 (2, 5)"),
+    (yielding(lambda net, classify, images: classify(images) / 0), "logits", "fail", "got logits that are not finite"),
+    (yielding(lambda net, classify, images: None), "logits", "fail", "got NoneType"),
+    (refusing(nn.Module), "logits", "fail", "got the error: no Module, please"),
+    (
+        yielding(lambda net, classify, images: classify(images) * (1 + restless.random())),
+        "determinism",
+        "fail",
+        "got other logits the second time, of a plain network",
+    ),
+    (
+        yielding(lambda net, classify, images: classify(images - images.mean(0)), is_per_image=True),
+        "company",
+        "fail",
+        "of the largest, of a plain network",
+    ),
+    (adaptation(counting_batches, is_per_image=True, is_online=True), "company", "fail", "got logits that differ by"),
+    (adaptation(counting_batches), "earlier batch", "fail", "got other logits after another batch, of a plain network"),
+    (
+        yielding(lambda net, classify, images: classify(images + torch.rand(1))),
+        "earlier batch",
+        "fail",
+        "got other logits after another batch, of a plain network",
+    ),
+    (
+        yielding(lambda net, classify, images: net(images)),
+        "classifier",
+        "fail",
+        "got 2 forward passes in 0 calls, of a plain network",
+    ),
+    (
+        yielding(lambda net, classify, images: torch.zeros(len(images), 5)),
+        "classifier",
+        "fail",
+        "got 0 forward passes in 0 calls",
+    ),
+    (leaving(lambda net: norm_of(net).weight.data.mul_(1 + 1e-6)), "traces", "fail", "got other weights afterwards"),
+    (leaving(forget_training), "traces", "fail", "got other weights afterwards"),
+    (leaving(lambda net: setattr(norm_of(net), "eps", 1e-4)), "traces", "fail", "got other attributes afterwards"),
+    (leaving(lambda net: net.dropout.train()), "traces", "fail", "got other modes afterwards"),
+    (leaving(lambda net: net.requires_grad_(True)), "traces", "fail", "got other requires_grad afterwards"),
+    (leaving(lambda net: net.zero_grad()), "traces", "fail", "got other gradients afterwards"),
+    (leaving(lambda net: net.last.weight.grad.zero_()), "traces", "fail", "got other gradients afterwards"),
+    (
+        leaving(lambda net: net.register_full_backward_hook(lambda *_: None)),
+        "traces",
+        "fail",
+        "got other hooks afterwards",
+    ),
+    (
+        leaving(lambda net: setattr(net, "norm", copy.deepcopy(net.norm))),
+        "traces",
+        "fail",
+        "got other modules afterwards",
+    ),
+    (
+        leaving(lambda net: setattr(net.last, "bias", nn.Parameter(net.last.bias.detach(), requires_grad=False))),
+        "traces",
+        "fail",
+        "got other parameters afterwards",
+    ),
+    (leaving(lambda net: np.random.rand()), "traces", "fail", "got other numpy random state afterwards"),
+    (leaving(lambda net: random.random()), "traces", "fail", "got other python random state afterwards"),
+    (
+        leaving(lambda net: norm_of(net).weight.data.mul_(2), only_after_a_fault=True),
+        "exception",
+        "fail",
+        "got other weights afterwards, of a plain network",
+    ),
+    (adaptation(suppressing), "exception", "fail", "got an exception that is suppressed, of a plain network"),
+    (
+        yielding(lambda net, classify, images: classify(images) / (len(images) - 1)),
+        "one image",
+        "warn",
+        "got logits that are not finite, of a plain network",
+    ),
+    (refusing(CSCConv2d), "CSC-layer", "warn", "got no CSCConv2d, please"),
+    (refusing(nn.LayerNorm, TypeError), "no batch norm", "fail", "got TypeError: no LayerNorm, please"),
+]
+
+
+@pytest.mark.parametrize("kind", [CSCConv2d, nn.LayerNorm, nn.BatchNorm2d])
+def test_an_adaptation_may_refuse_some_networks(judge: Judge, kind: type[nn.Module]) -> None:
+    found = judge("adaptation", refusing(kind))
+    warned = {check for check, finding in found.items() if finding.verdict != "pass"}
+    assert warned == (set() if kind is nn.LayerNorm else {"CSC-layer"})
+
+
+def test_restoring_after_the_block_alone_is_told_from_never_restoring(judge: Judge) -> None:
+    found = judge("adaptation", leaving(lambda net: norm_of(net).weight.data.mul_(2), only_after_a_fault=True))
+    assert {check for check, finding in found.items() if finding.verdict == "fail"} == {"exception"}
+
+
+def test_an_adaptation_that_is_online_may_count_batches_and_draw(judge: Judge) -> None:
+    drawing = yielding(lambda net, classify, images: classify(images + torch.rand(1)), is_online=True)
+    for part in (adaptation(counting_batches, is_online=True), drawing):
+        assert verdicts(judge("adaptation", part)) == {"pass"}
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTATIONS.ours))
+def test_our_own_adaptations_pass(name: str) -> None:
+    assert [found for found in check_part(name) if found.verdict != "pass"] == []
+
+
 # data sets
 
 
@@ -373,7 +579,14 @@ BROKEN_DATASETS: list[tuple[Any, str, str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "part"), [("backbone", Good), ("corruption", corruption()), ("attack", ascend), ("dataset", opener())]
+    ("kind", "part"),
+    [
+        ("backbone", Good),
+        ("corruption", corruption()),
+        ("attack", ascend),
+        ("adaptation", adaptation(is_per_image=True)),
+        ("dataset", opener()),
+    ],
 )
 def test_a_good_part_passes(judge: Judge, kind: str, part: Any) -> None:
     assert verdicts(judge(kind, part)) == {"pass"}
@@ -384,6 +597,7 @@ def test_a_good_part_passes(judge: Judge, kind: str, part: Any) -> None:
     [
         *(("corruption", *case) for case in BROKEN_CORRUPTIONS),
         *(("attack", *case) for case in BROKEN_ATTACKS),
+        *(("adaptation", *case) for case in BROKEN_ADAPTATIONS),
         *(("dataset", *case) for case in BROKEN_DATASETS),
     ],
 )

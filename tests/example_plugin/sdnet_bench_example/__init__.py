@@ -1,1 +1,1 @@
-"""One part of each kind: a backbone, a corruption, an attack and a data set."""
+"""One part of each kind: a backbone, a corruption, an attack, an adaptation and a data set."""
