@@ -137,7 +137,7 @@ def _read(value: str, default: bool | int | float, text: str) -> bool | int | fl
 
 def _written(value: bool | int | float) -> str:
     """A setting as text that is read back as the same value: "true", "200", "0.001"."""
-    if isinstance(value, bool):
+    if isinstance(value, int):
         return str(value).lower()
     short = f"{value:g}"
     return short if float(short) == value else repr(value)

@@ -108,7 +108,7 @@ class TensorSplit:
         return hashlib.sha256(self.labels.numpy().tobytes() + self.index.numpy().tobytes()).hexdigest()
 
     def subset(self, places: Sequence[int]) -> TensorSplit:
-        at = torch.as_tensor(places)
+        at = torch.as_tensor(places, dtype=torch.int64)
         return TensorSplit(self.images[at], self.labels[at], self.index[at], self.augmentation)
 
     def batches(self, batch_size: int, device: torch.device) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import chain
@@ -45,7 +44,8 @@ def evaluate_adapted(
     if adapt.is_online and count > 1:
         raise UsageError(f"{setting.name} follows one stream of batches", expected="one process", got=count)
     places = own_places(split, setting, seed, runtime)
-    inner, found = _AtChoice(net.eval(), choice, runtime), defaultdict[str, list[Tensor]](list)
+    inner = _AtChoice(net.eval(), choice, runtime)
+    found: dict[str, list[Tensor]] = {name: [] for name in ("logits", *inner.measured)}
     with torch.random.fork_rng(), adapt(net, inner) as classify:
         torch.manual_seed(seed)
         for batch in split.subset(places).batches(setting.batch_size or BATCH_SIZE, runtime.device):
@@ -91,6 +91,11 @@ class _AtChoice:
         self._net, self._choice, self._runtime = net, choice, runtime
         self._is_own = bool(csc_layers(net)) and choice in (None, get_lambda(net))
         self.values: dict[str, Tensor] = {}
+
+    @property
+    def measured(self) -> list[str]:
+        """The names in `values`, the same in a process without batches."""
+        return ["residuals"] * self._is_own + ["lambdas"] * callable(self._choice)
 
     def turn_to(self, batch: Batch) -> None:
         """Makes this batch the one that calls are for."""
