@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
-from ..files import holding, reading
+from ..files import holding, reading, scratch_folder
 from ..progress import Progress
 from .download import download, require_room, writing
 
@@ -29,25 +27,13 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
             return
         archive = folder / url.rsplit("/", 1)[-1]
         download([url], archive, md5, None, progress)
-        with scratch_at(folder / f".{member}.incoming") as scratch:
+        with scratch_folder(folder) as scratch:
             unpack(archive, scratch, lambda name: name, progress)
             if not (scratch / member).is_dir():
                 archive.unlink()
                 raise DataError("the archive is not what it should be", expected=f"a folder {member}")
             (scratch / member).rename(folder / member)
         archive.unlink()
-
-
-@contextmanager
-def scratch_at(scratch: Path) -> Iterator[Path]:
-    """Yields an empty folder and removes it when the block ends; leftovers of a killed process are removed first."""
-    with writing(scratch.parent):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> None:

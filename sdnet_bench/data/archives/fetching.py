@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
-from ...files import holding
+from ...files import holding, scratch_folder
 from ...progress import Progress
 from ..download import download, require_room, writing
-from ..tarballs import scratch_at, unpack
+from ..tarballs import unpack
 from .checking import Member, check_member
 from .manifest import Manifest
 from .table import Archive, TarFile, find_archive
@@ -109,7 +109,7 @@ def _require_space(tar: Path, file: TarFile, members: int) -> None:
 
 def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
     """Unpacks members to a scratch folder, checks them, and moves them to their place."""
-    with scratch_at(archive.folder(data_dir) / ".incoming") as scratch:
+    with scratch_folder(archive.folder(data_dir)) as scratch:
         place = partial(_below, {archive.file_name(member) for member in members})
         unpack(tar, scratch / archive.name, place, progress)
         for member in members:
