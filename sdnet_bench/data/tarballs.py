@@ -45,8 +45,12 @@ def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> Non
     """
     with reading(archive, DataError, f"Remove {archive} to download it again."), tarfile.open(archive) as tar:
         wanted = _wanted(tar, place)
-        require_room(archive.parent, sum(member.size for member in wanted), archive.name)
-        _extract(tar, wanted, folder, f"unpack {archive.name}", progress)
+        size = sum(member.size for member in wanted)
+        require_room(archive.parent, size, archive.name)
+        with writing(folder), progress.task(f"unpack {archive.name}", size, "bytes") as task:
+            for member in wanted:
+                tar.extract(member, folder, filter="data")
+                task.advance(member.size)
 
 
 def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:
@@ -62,12 +66,3 @@ def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:
         if target is not None:
             wanted.append(member.replace(name=str(target), deep=False))
     return wanted
-
-
-def _extract(
-    tar: tarfile.TarFile, members: list[tarfile.TarInfo], folder: Path, title: str, progress: Progress
-) -> None:
-    with writing(folder), progress.task(title, sum(member.size for member in members), "bytes") as task:
-        for member in members:
-            tar.extract(member, folder, filter="data")
-            task.advance(member.size)

@@ -116,7 +116,10 @@ def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: P
             _require_published(archive, check_member(archive, member, scratch, progress, fresh=True), tar)
         with writing(archive.folder(data_dir)):
             for member in members:
-                _replace(archive.path(scratch, member), archive.path(data_dir, member))
+                target = archive.path(data_dir, member)
+                if target.is_dir():  # a damaged one
+                    shutil.rmtree(target)
+                archive.path(scratch, member).replace(target)
 
 
 def _require_published(archive: Archive, found: Member, tar: Path) -> None:
@@ -131,10 +134,3 @@ def _below(wanted: set[str], name: PurePosixPath) -> PurePosixPath | None:
     """The part of a path from the first of the `wanted` names on; None where it has none of them."""
     found = next((depth for depth, part in enumerate(name.parts) if part in wanted), None)
     return None if found is None else PurePosixPath(*name.parts[found:])
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Replaces a damaged file or folder by another."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    source.replace(target)
