@@ -9,15 +9,23 @@ after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone 
 
 from __future__ import annotations
 
-from .assembly import BACKBONES, Builder, HasAfterStep, accepted, build, count_parameters, defaults, normalization
-from .csc_stem import csc_stem_options, put_csc_stem
+from .assembly import (
+    BACKBONES,
+    HasAfterStep,
+    accepted,
+    build,
+    count_parameters,
+    csc_stem_options,
+    defaults,
+    normalization,
+    put_csc_stem,
+)
 from .external import External, Published, is_code, is_external, parse, published
 from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
 from .normalize import Normalize
 
 __all__ = [
     "BACKBONES",
-    "Builder",
     "Convergence",
     "ConvergenceMeter",
     "External",

@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from ..csc import CSCConv2d, csc_layers, replace_convs
 from ..errors import BenchError, UsageError, reason
 from ..registry import Registry, check_call
-from .csc_stem import put_csc_stem
-from .external import build_external, is_external, published
+from .external import External, build_external, is_external, published
 from .mdeq import mdeq, mdeq_tiny
 from .resnet import DEPTHS, ResNet
 from .scn import SCN, scn18
@@ -66,6 +66,32 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
         raise UsageError(f"backbone {name!r}: {reason(error)}") from None
 
 
+def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module:
+    """Replaces the first convolution by a CSC-layer in place, and returns the network; unchanged for `options` False.
+
+    A `UsageError` unless the first convolution is the only one with three input channels.
+    """
+    if options is False:
+        return net
+    convs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    seeing = [conv for conv in convs if conv.in_channels == 3]
+    if csc_layers(net) or len(seeing) != 1 or seeing[0] is not convs[0]:
+        got = f"{type(net.net if isinstance(net, External) else net).__name__} with {len(seeing)} of three channels"
+        raise UsageError("no place for a CSC stem", expected="one convolution that sees the image, the first", got=got)
+    try:
+        return replace_convs(net, "first", **({} if options is True else options))
+    except TypeError as error:
+        raise UsageError(f"csc_stem: {error}", expected="true, or options of a CSC-layer") from None
+
+
+def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the CSC-layer given as `csc_stem` in a network's options; empty where there are none."""
+    wanted = options.get("csc_stem", False)
+    if wanted is False:
+        return {}
+    return _defaults_of(CSCConv2d) | ({} if wanted is True else dict(wanted))
+
+
 def find_builder(name: str) -> Builder:
     """The builder of a backbone."""
     return partial(build_external, name) if is_external(name) else BACKBONES[name]
@@ -81,7 +107,11 @@ def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
 
 def defaults(name: str) -> dict[str, Any]:
     """The options of a backbone's builder with their default values."""
-    parameters = inspect.signature(find_builder(name)).parameters.values()
+    return _defaults_of(find_builder(name))
+
+
+def _defaults_of(function: Callable[..., object]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 

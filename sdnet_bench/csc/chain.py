@@ -26,11 +26,9 @@ def chain_to(path: Sequence[nn.Module], number: int) -> list[nn.Module]:
     """
     ends = [place for place, link in enumerate(path, start=1) if isinstance(link, CSCConv2d)]
     if not 1 <= number <= len(ends):
-        raise UsageError(
-            f"no chain of CSC-layers leads from layer {number} back to the pixels",
-            expected=f"a layer from 1 to {len(ends)}" if ends else "a network that begins with a CSC-layer",
-            got=number,
-        )
+        what = f"no chain of CSC-layers leads from layer {number} back to the pixels"
+        expected = f"a layer from 1 to {len(ends)}" if ends else "a network that begins with a CSC-layer"
+        raise UsageError(what, expected=expected, got=number)
     return list(path[: ends[number - 1]])
 
 

@@ -22,10 +22,8 @@ def require_csc_layers(net: nn.Module) -> list[CSCConv2d]:
     """The CSC-layers of a network, in the order of its modules; a `UsageError` where there are none."""
     layers = csc_layers(net)
     if not layers:
-        raise UsageError(
-            "this network has no CSC-layer, so it has no lambda",
-            hint="Take an SDNet, such as sdnet18-digits.",
-        )
+        hint = "Take an SDNet, such as sdnet18-digits."
+        raise UsageError("this network has no CSC-layer, so it has no lambda", hint=hint)
     return layers
 
 

@@ -1,15 +1,13 @@
-"""ISTA and FISTA for the lasso over a convolutional dictionary (paper, equations 4, 6 and 8).
+"""FISTA for the lasso over a convolutional dictionary (paper, equations 4, 6 and 8).
 
-    z* = argmin_z  lambda |z|_1 + 1/2 |x - A z|^2        optionally subject to z >= 0
-
-A solver is a function from one state to the next; `solve` iterates it.
+z* = argmin_z  lambda |z|_1 + 1/2 |x - A z|^2        optionally subject to z >= 0
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -77,40 +75,17 @@ class Lasso:
         return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))
 
 
-class Iterate(NamedTuple):
-    """The state of a solver between steps."""
+def solve(problem: Problem, steps: int) -> Tensor:
+    """The code after `steps >= 1` iterations of FISTA from z = 0, `(N, C, h, w)`, differentiable by unrolling.
 
-    code: Tensor
-    """The present code z, `(N, C, h, w)`."""
-    previous: Tensor
-    """The code of the step before, `(N, C, h, w)`."""
-    momentum: float
-    """m of equation (6)."""
-
-
-Step = Callable[[Problem, Iterate], Iterate]
-
-
-def ista_step(problem: Problem, at: Iterate) -> Iterate:
-    """One ISTA step: the gradient is taken at the present code."""
-    return Iterate(problem.descend(at.code), at.code, at.momentum)
-
-
-def fista_step(problem: Problem, at: Iterate) -> Iterate:
-    """One FISTA step, equation (6): the gradient is taken at the extrapolated point y."""
-    momentum = (1 + (1 + 4 * at.momentum**2) ** 0.5) / 2
-    beta = (at.momentum - 1) / momentum
-    point = torch.lerp(at.previous, at.code, 1 + beta) if beta else at.code
-    return Iterate(problem.descend(point), at.code, momentum)
-
-
-def solve(problem: Problem, steps: int, step: Step = fista_step) -> Tensor:
-    """The code after `steps >= 1` iterations from z = 0, `(N, C, h, w)`, differentiable by unrolling.
-
-    The second step has no momentum yet: m_1 = 1, so y_2 = z_1 for both solvers.
+    Equation (6): each gradient is taken at the extrapolated point y. The second step has no momentum yet: m_1 = 1, so
+    y_2 = z_1.
     """
-    code = problem.descend_from_zero()
-    iterate = Iterate(code, code, 1.0)
+    previous = code = problem.descend_from_zero()
+    momentum = 1.0
     for _ in range(steps - 1):
-        iterate = step(problem, iterate)
-    return iterate.code
+        before, momentum = momentum, (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        beta = (before - 1) / momentum
+        point = torch.lerp(previous, code, 1 + beta) if beta else code
+        previous, code = code, problem.descend(point)
+    return code

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records import MIXED, NOISES, UNKNOWN, Severity
-from .corruptions import CORRUPTIONS, SEVERITIES, Level
-from .corruptions.batches import corrupt_batch
+from .corruptions import CORRUPTIONS, SEVERITIES, Level, corrupt
 from .splits import Batch
+
+CHUNK = 16
+"""Number of images that a process takes at a time."""
+Image = NDArray[np.uint8]
+Work = tuple[str, Level, Image, int, int]
+"""Name and level of a corruption, the image, the seed and the image's index."""
+Spread = Callable[[Callable[[Work], Image], Sequence[Work]], Iterable[Image]]
+"""Python's `map`, or that of a pool of processes."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +37,9 @@ class Noise:
     level: Level
     seed: int = 0
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, spread: Spread = map) -> Tensor:
         """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
-        return corrupt_batch(batch, lambda index: (self.name, self.level), self.seed)
+        return _corrupted(batch, lambda index: (self.name, self.level), self.seed, spread)
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Stream:
 
     def __call__(self, batch: Batch) -> Tensor:
         """The corrupted images of a batch, `(N, 3, H, W)` uint8 on the device of the batch."""
-        return corrupt_batch(batch, self._level, self.seed)
+        return _corrupted(batch, self._level, self.seed)
 
     def draw(self, index: int) -> tuple[str, int]:
         """The corruption and the severity of the image at `index` of its split."""
@@ -56,3 +71,27 @@ def stream_of(corruption: str, severity: Severity, family: str, seed: int) -> St
     """The stream of the corruption "unknown", the severity "mixed", or both."""
     names = NOISES if corruption == UNKNOWN else (CORRUPTIONS[corruption].name,)
     return Stream(names, SEVERITIES if severity == MIXED else (severity,), family, seed)
+
+
+@contextmanager
+def spread_over(processes: int) -> Iterator[Spread]:
+    """Yields the `map` of a pool of processes for the length of a block; for one process Python's own."""
+    if processes == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    with ProcessPoolExecutor(processes, context, initializer=signal.signal, initargs=ignore) as pool:
+        yield partial(pool.map, chunksize=CHUNK)
+
+
+def _corrupted(batch: Batch, of: Callable[[int], tuple[str, Level]], seed: int, spread: Spread = map) -> Tensor:
+    """`of` gives the corruption and the level of an image by its index."""
+    pairs = zip(batch.images.cpu().numpy(), batch.index.tolist(), strict=True)
+    images = spread(_corrupt, [(*of(index), image, seed, index) for image, index in pairs])
+    return torch.from_numpy(np.stack(list(images))).to(batch.images.device)
+
+
+def _corrupt(work: Work) -> Image:
+    name, level, image, seed, index = work
+    return corrupt(name, image, level=level, seed=seed, index=index)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
-from ..files import holding, reading
+from ..files import holding, reading, scratch_folder
 from ..progress import Progress
 from .download import download, require_room, writing
 
@@ -29,25 +27,13 @@ def fetch_tar(url: str, md5: str, folder: Path, member: str, progress: Progress)
             return
         archive = folder / url.rsplit("/", 1)[-1]
         download([url], archive, md5, None, progress)
-        with scratch_at(folder / f".{member}.incoming") as scratch:
+        with scratch_folder(folder) as scratch:
             unpack(archive, scratch, lambda name: name, progress)
             if not (scratch / member).is_dir():
                 archive.unlink()
                 raise DataError("the archive is not what it should be", expected=f"a folder {member}")
             (scratch / member).rename(folder / member)
         archive.unlink()
-
-
-@contextmanager
-def scratch_at(scratch: Path) -> Iterator[Path]:
-    """Yields an empty folder and removes it when the block ends; leftovers of a killed process are removed first."""
-    with writing(scratch.parent):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> None:
@@ -59,8 +45,12 @@ def unpack(archive: Path, folder: Path, place: Place, progress: Progress) -> Non
     """
     with reading(archive, DataError, f"Remove {archive} to download it again."), tarfile.open(archive) as tar:
         wanted = _wanted(tar, place)
-        require_room(archive.parent, sum(member.size for member in wanted), archive.name)
-        _extract(tar, wanted, folder, f"unpack {archive.name}", progress)
+        size = sum(member.size for member in wanted)
+        require_room(archive.parent, size, archive.name)
+        with writing(folder), progress.task(f"unpack {archive.name}", size, "bytes") as task:
+            for member in wanted:
+                tar.extract(member, folder, filter="data")
+                task.advance(member.size)
 
 
 def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:
@@ -76,12 +66,3 @@ def _wanted(tar: tarfile.TarFile, place: Place) -> list[tarfile.TarInfo]:
         if target is not None:
             wanted.append(member.replace(name=str(target), deep=False))
     return wanted
-
-
-def _extract(
-    tar: tarfile.TarFile, members: list[tarfile.TarInfo], folder: Path, title: str, progress: Progress
-) -> None:
-    with writing(folder), progress.task(title, sum(member.size for member in members), "bytes") as task:
-        for member in members:
-            tar.extract(member, folder, filter="data")
-            task.advance(member.size)

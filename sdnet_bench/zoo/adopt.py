@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..config import RECIPE, Recipe
@@ -27,17 +26,12 @@ def adopt(folder: Path, root: Path) -> Path:
         if Recipe.read(written) != Recipe.read(folder / RECIPE):
             raise UsageError(f"{written} is another recipe than that of {folder}", hint="Train the one that is there.")
         files = tuple(path for path in files if path.name != RECIPE)
-    _replace(make_folder(target), files)
-    return target
-
-
-def _replace(target: Path, files: Iterable[Path]) -> None:
-    """Copies files to a model folder and removes those of the earlier model."""
-    kept = {RECIPE}
+    make_folder(target)
     for path in files:
         with replacing(target / path.name) as scratch:
             shutil.copyfile(path, scratch)
-        kept.add(path.name)
+    kept = {RECIPE, *(path.name for path in files)}
     for path in target.iterdir():
         if is_published(path.name) and path.name not in kept:
             path.unlink()
+    return target

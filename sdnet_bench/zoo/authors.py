@@ -86,7 +86,9 @@ def convert(
     _fill(net, state, names)
     with making_run(folder) as made:
         write_model(made, Origin(source=path.name, revision=file_digest(path)), config, net)
-    _tell(net, config, progress)
+    progress.note(f"{config.dataset}: pixels are normalised as the release's loader does")
+    if csc_layers(net):
+        progress.note(f"lambda {get_lambda(net):g}, which is not in the file: the release trains with 0.1")
     return folder
 
 
@@ -169,9 +171,3 @@ def _fill(net: nn.Module, state: State, names: Mapping[str, str]) -> None:
         places[ours].copy_(state[theirs])
     for layer in csc_layers(net):
         layer.dictionary.copy_(project_to_unit_norm(layer.dictionary))
-
-
-def _tell(net: nn.Module, config: ModelConfig, progress: Progress) -> None:
-    progress.note(f"{config.dataset}: pixels are normalised as the release's loader does")
-    if csc_layers(net):
-        progress.note(f"lambda {get_lambda(net):g}, which is not in the file: the release trains with 0.1")

@@ -21,6 +21,8 @@ from .fitting import require_fit, shapes_in, shapes_of
 from .mark import mark
 from .weights import WEIGHTS, load_weights, read_weights, weight_files, weights_digest, write_shards, write_weights
 
+OTHER_NAME = "Choose another name with --name."
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -84,9 +86,14 @@ def _check_finite(net: nn.Module, where: Path) -> None:
 def run_folder(runs_dir: Path, name: str) -> Path:
     """The folder of a new run; a `UsageError` where it exists already or the name is not valid."""
     folder = runs_dir / check_run_name(name)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+    require_new(folder)
     return folder
+
+
+def require_new(folder: Path) -> None:
+    """Raises a `UsageError` where the folder of a new run exists already."""
+    if folder.exists():
+        raise UsageError(f"{folder} is there already", hint=OTHER_NAME)
 
 
 def check_run_name(name: str) -> str:
@@ -102,12 +109,15 @@ def making_run(folder: Path) -> Iterator[Path]:
     """Yields a scratch folder, which becomes the run when the block ends without an error and is removed otherwise."""
     with scratch_folder(folder.parent) as scratch:
         yield scratch
-        try:
-            scratch.rename(folder)
-        except OSError as error:  # another process made it first
-            raise UsageError(
-                f"cannot make {folder}: {reason(error)}", hint="Choose another name with --name."
-            ) from None
+        become_run(scratch, folder)
+
+
+def become_run(scratch: Path, folder: Path) -> None:
+    """Moves a finished scratch folder to that of a run; a `UsageError` where another process made it first."""
+    try:
+        scratch.rename(folder)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {reason(error)}", hint=OTHER_NAME) from None
 
 
 def build_net(config: ModelConfig) -> nn.Module:

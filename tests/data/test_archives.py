@@ -526,7 +526,7 @@ def test_work_that_was_broken_off_goes_on_to_the_same_end(
 
 def corrupt_calls(work: Callable[[], Any]) -> int:
     """How many images are corrupted while `work` is done."""
-    from sdnet_bench.data.corruptions import batches
+    from sdnet_bench.data import stream
 
     calls = 0
 
@@ -536,7 +536,7 @@ def corrupt_calls(work: Callable[[], Any]) -> int:
         return corrupt(*words, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "corrupt", counted)
+        patch.setattr(stream, "corrupt", counted)
         work()
     return calls
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import ModelError, UnknownNameError, UsageError
-from .source import Published, Weights
+from ...errors import ModelError, UnknownNameError, UsageError, reason
+from .network import Published, Weights
 
 REFUSED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
 """Options that are refused: with them timm would read files or return something other than logits."""
@@ -37,9 +37,8 @@ def _fetch(name: str) -> Weights:
     try:
         state: Weights = _timm(name).create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         hint = "Name a safetensors file that is here with --weights."
-        raise ModelError(f"cannot fetch the weights of timm:{name}: {reason}", hint=hint) from None
+        raise ModelError(f"cannot fetch the weights of timm:{name}: {reason(error)}", hint=hint) from None
     return state
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import ModelError, UnknownNameError, UsageError
-from .source import Published, Weights
+from .network import Published, Weights
 
 INCEPTION = ("googlenet", "inception_v3")
 USUAL = {"transform_input": True, "aux_logits": False, "init_weights": True}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +18,10 @@ from torch.autograd.function import once_differentiable
 
 from ...errors import UsageError
 from .solvers import TOLERANCE, Broyden, Map, Repeated, Solution
+from .transform import BoundTransform, Transform
 
 GRADIENTS = ("implicit", "phantom")
 WARMUP_APPLICATIONS = 10
-
-
-class Bound(Protocol):
-    """The function f(., u) for a fixed u."""
-
-    def __call__(self, state: Tensor) -> Tensor:
-        """Maps states `(N, D)` to states `(N, D)`."""
-
-    def start(self) -> Tensor:
-        """The initial state of a solve, `(N, D)`."""
-
-    def split(self, state: Tensor) -> list[Tensor]:
-        """A state `(N, D)` as features of each resolution."""
 
 
 class Equilibrium(nn.Module):
@@ -43,7 +31,7 @@ class Equilibrium(nn.Module):
     output is f applied ten times from zero, with ordinary back-propagation; eval mode always solves.
 
     Args:
-        transform: f, a module with a method `bind` from u to f(., u), a `Bound`.
+        transform: f; its method `bind` maps u to f(., u).
         steps: largest number of steps of a solve.
         backward_steps: largest number of steps of the solve for the gradient.
         warmup: steps of the optimiser before training solves.
@@ -56,7 +44,7 @@ class Equilibrium(nn.Module):
     """0-dim int64: number of steps of the optimiser until training solves."""
 
     def __init__(
-        self, transform: nn.Module, *, steps: int, backward_steps: int, warmup: int, gradient: str = "implicit"
+        self, transform: Transform, *, steps: int, backward_steps: int, warmup: int, gradient: str = "implicit"
     ) -> None:
         super().__init__()
         if gradient not in GRADIENTS:
@@ -70,10 +58,10 @@ class Equilibrium(nn.Module):
     def forward(self, injection: Tensor) -> list[Tensor]:
         with torch.autocast(injection.device.type, enabled=False):
             dtype = next(self.parameters()).dtype
-            function: Bound = self.transform.bind(injection.to(dtype))  # type: ignore[operator]
+            function = self.transform.bind(injection.to(dtype))
             return function.split(self._state(function))
 
-    def _state(self, function: Bound) -> Tensor:
+    def _state(self, function: BoundTransform) -> Tensor:
         if self.training and self.warmup > 0:
             return self.unrolled(function, function.start()).state  # type: ignore[no-any-return]
         found = self.solver(function, function.start()).state

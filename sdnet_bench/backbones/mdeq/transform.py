@@ -164,13 +164,11 @@ class Transform(nn.Module):
 
     def bind(self, injection: Tensor) -> BoundTransform:
         """The function f(., u) for u `(N, channels[0], H, W)`; draws the dropout masks."""
+        height, width = injection.shape[-2:]
         injections = [injection, *(injection.new_zeros(len(injection), count, 1, 1) for count in self.channels[1:])]
         return BoundTransform(
             injection,
             [block.bind(u) for block, u in zip(self.blocks, injections, strict=True)],  # type: ignore[operator]
             [leave.bind() for leave in self.exits],  # type: ignore[operator]
-            self._shapes(*injection.shape[-2:]),
+            [(count, -(-height >> i), -(-width >> i)) for i, count in enumerate(self.channels)],
         )
-
-    def _shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return [(count, -(-height >> i), -(-width >> i)) for i, count in enumerate(self.channels)]

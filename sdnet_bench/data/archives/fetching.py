@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
-from ...files import holding
+from ...files import holding, scratch_folder
 from ...progress import Progress
 from ..download import download, require_room, writing
-from ..tarballs import scratch_at, unpack
+from ..tarballs import unpack
 from .checking import Member, check_member
 from .manifest import Manifest
 from .table import Archive, TarFile, find_archive
@@ -109,14 +109,17 @@ def _require_space(tar: Path, file: TarFile, members: int) -> None:
 
 def _unpack_members(archive: Archive, tar: Path, members: list[str], data_dir: Path, progress: Progress) -> None:
     """Unpacks members to a scratch folder, checks them, and moves them to their place."""
-    with scratch_at(archive.folder(data_dir) / ".incoming") as scratch:
+    with scratch_folder(archive.folder(data_dir)) as scratch:
         place = partial(_below, {archive.file_name(member) for member in members})
         unpack(tar, scratch / archive.name, place, progress)
         for member in members:
             _require_published(archive, check_member(archive, member, scratch, progress, fresh=True), tar)
         with writing(archive.folder(data_dir)):
             for member in members:
-                _replace(archive.path(scratch, member), archive.path(data_dir, member))
+                target = archive.path(data_dir, member)
+                if target.is_dir():  # a damaged one
+                    shutil.rmtree(target)
+                archive.path(scratch, member).replace(target)
 
 
 def _require_published(archive: Archive, found: Member, tar: Path) -> None:
@@ -131,10 +134,3 @@ def _below(wanted: set[str], name: PurePosixPath) -> PurePosixPath | None:
     """The part of a path from the first of the `wanted` names on; None where it has none of them."""
     found = next((depth for depth, part in enumerate(name.parts) if part in wanted), None)
     return None if found is None else PurePosixPath(*name.parts[found:])
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Replaces a damaged file or folder by another."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    source.replace(target)

@@ -7,7 +7,7 @@ interruptions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
 from ...files import holding
-from ...progress import Progress, Task
+from ...progress import Progress
 from ...version import __version__
 from ..contents import digests, files_in, remembered, visible
 from ..corruptions import CORRUPTIONS, SEVERITIES, Level, library_versions, revision_of
-from ..corruptions.batches import CorruptionPool, pool_of
 from ..datasets import open_dataset
 from ..download import require_room, writing
 from ..folders import FolderSplit
 from ..splits import Split, limited
+from ..stream import Noise, Spread, spread_over
 from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
 from .manifest import MANIFEST, GeneratedMember, Manifest
 from .table import LABELS, Archive, find_archive
@@ -68,10 +68,10 @@ def generate(
         job = _Job.open(archive, data_dir, seed, limit, progress)
         progress.note(f"{', '.join(wanted)}: 5 severities of {len(job.split):,} images each, in {job.folder}")
         _require_room(job, wanted)
-        with job.ready(), pool_of(processes) as pool:
+        with job.ready(), spread_over(processes) as spread:
             _make_labels(job)
             for corruption in wanted:
-                _make(job, corruption, batch_size, pool)
+                _make(job, corruption, batch_size, spread)
     return [archive.path(data_dir, archive.member(corruption)) for corruption in wanted]
 
 
@@ -142,9 +142,6 @@ class _Job:
         seed, digest = self.manifest.seed, self.manifest.digest
         made = {"corruption": corruption, "levels": levels, "revision": revision_of(corruption)}
         return {**made, "seed": seed, "digest": digest, "versions": library_versions() | {"sdnet-bench": __version__}}
-
-    def task(self, member: str) -> AbstractContextManager[Task]:
-        return self.progress.task(f"generate {member}", len(SEVERITIES) * len(self.split))
 
     def writer(self, scratch: Path, *, resume: bool) -> Writer:
         """The writer of the archive's layout."""
@@ -220,7 +217,7 @@ def _make_labels(job: _Job) -> None:
     job.finish(LABELS, scratch, None, ())
 
 
-def _make(job: _Job, corruption: str, batch_size: int, pool: CorruptionPool) -> None:
+def _make(job: _Job, corruption: str, batch_size: int, spread: Spread) -> None:
     """Writes one corruption at its five severities."""
     member = job.archive.member(corruption)
     if job.has(member):
@@ -229,9 +226,10 @@ def _make(job: _Job, corruption: str, batch_size: int, pool: CorruptionPool) -> 
     levels = [CORRUPTIONS[corruption].level(job.family, severity) for severity in SEVERITIES]
     scratch = job.making / job.archive.file_name(member)
     state = State(job.making / f"{member}.json", job.request(corruption, levels), scratch)
-    with job.writer(scratch, resume=state.done > 0) as writer, job.task(member) as task:
+    writer = job.writer(scratch, resume=state.done > 0)
+    with job.progress.task(f"generate {member}", len(SEVERITIES) * len(job.split)) as task:
         task.advance(state.done)
-        for images in _images(job, corruption, levels, state.done, batch_size, pool):
+        for images in _images(job, corruption, levels, state.done, batch_size, spread):
             writer.write(state.done, images)
             state.save(state.done + len(images))
             task.advance(len(images))
@@ -240,12 +238,13 @@ def _make(job: _Job, corruption: str, batch_size: int, pool: CorruptionPool) -> 
 
 
 def _images(
-    job: _Job, corruption: str, levels: Sequence[Level], done: int, batch_size: int, pool: CorruptionPool
+    job: _Job, corruption: str, levels: Sequence[Level], done: int, batch_size: int, spread: Spread
 ) -> Iterator[NDArray[np.uint8]]:
     """Batches of corrupted images `(N, 3, H, W)`, severity 1 first, without the first `done` images."""
     count = len(job.split)
     for severity, level in enumerate(levels):
         rest = range(max(0, done - severity * count), count)
+        noise = Noise(corruption, level, job.manifest.seed)
         if rest:
             for batch in job.split.subset(rest).batches(batch_size, CPU):
-                yield pool.corrupt(corruption, batch, level, job.manifest.seed)
+                yield noise(batch, spread).numpy()

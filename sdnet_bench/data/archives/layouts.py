@@ -54,31 +54,21 @@ class Writer(Protocol):
     def write(self, done: int, images: NDArray[np.uint8]) -> None:
         """Writes images `(n, 3, H, W)` after the first `done` images."""
 
-    def __enter__(self) -> Writer: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
 
 class ArrayWriter:
     """An .npy file of `shape` (N, H, W, 3), uint8, mapped into memory; its room on the disk is reserved."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], *, resume: bool) -> None:
-        self._path, self._shape, self._resume = path, shape, resume
-
-    def __enter__(self) -> ArrayWriter:
-        if not self._resume:
-            rows = np.lib.format.open_memmap(self._path, mode="w+", dtype=np.uint8, shape=self._shape)
-            _reserve(self._path, rows.offset, rows.nbytes)
-        with reading(self._path, DataError, f"Remove {self._path}."):
-            self._rows = np.lib.format.open_memmap(self._path, mode="r+")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._rows
+        self._path = path
+        if not resume:
+            rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+            _reserve(path, rows.offset, rows.nbytes)
 
     def write(self, done: int, images: NDArray[np.uint8]) -> None:
-        self._rows[done : done + len(images)] = images.transpose(0, 2, 3, 1)
-        self._rows.flush()
+        with reading(self._path, DataError, f"Remove {self._path}."):
+            rows = np.lib.format.open_memmap(self._path, mode="r+")
+        rows[done : done + len(images)] = images.transpose(0, 2, 3, 1)
+        rows.flush()
 
 
 def _reserve(path: Path, start: int, count: int) -> None:
@@ -100,19 +90,12 @@ class FolderWriter:
     """Files `<severity>/<class>/<image>.JPEG` with the names of the clean images; every class gets a folder."""
 
     def __init__(self, path: Path, clean: FolderSplit, *, resume: bool) -> None:
-        self._path, self._clean, self._resume = path, clean, resume
-        self._names = _names(clean)
-
-    def __enter__(self) -> FolderWriter:
-        if not self._resume:
-            shutil.rmtree(self._path, ignore_errors=True)
+        self._path, self._names = path, _names(clean)
+        if not resume:
+            shutil.rmtree(path, ignore_errors=True)
         for severity in SEVERITIES:
-            for name in self._clean.classes:
-                (self._path / str(severity) / name).mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Does nothing: every file is closed after it is written."""
+            for name in clean.classes:
+                (path / str(severity) / name).mkdir(parents=True, exist_ok=True)
 
     def write(self, done: int, images: NDArray[np.uint8]) -> None:
         from PIL import Image

@@ -108,10 +108,6 @@ def find_archive(name: str) -> Archive:
     raise UnknownNameError("archive", name, ARCHIVES)
 
 
-def _archive(name: str, content: dict[str, Any]) -> Archive:
-    return Archive(name, files=tuple(map(_file, content.pop("files"))), **content)
-
-
 def _file(content: dict[str, Any]) -> TarFile:
     members, urls = content.pop("members"), content.pop("urls")
     known = members if isinstance(members, dict) else dict.fromkeys(members)
@@ -119,4 +115,4 @@ def _file(content: dict[str, Any]) -> TarFile:
 
 
 for name, content in tomllib.loads(Path(__file__).with_name("archives.toml").read_text(encoding="utf-8")).items():
-    ARCHIVES.register(name)(_archive(name, content))
+    ARCHIVES.register(name)(Archive(name, files=tuple(map(_file, content.pop("files"))), **content))

@@ -90,10 +90,8 @@ def frost_folder() -> Path:
     for place in (spec and spec.submodule_search_locations) or ():
         if (folder := Path(place) / "frost").is_dir():
             return folder
-    raise DataError(
-        "the photographs of frost are not installed",
-        hint="Install them with `pip install --no-deps imagecorruptions-imaug`.",
-    )
+    hint = "Install them with `pip install --no-deps imagecorruptions-imaug`."
+    raise DataError("the photographs of frost are not installed", hint=hint)
 
 
 def snow(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) -> Pixels:
@@ -120,13 +118,10 @@ def spatter(pixels: Pixels, level: tuple[float, ...], rng: np.random.Generator) 
     drawn = gaussian_blur(rng.normal(mean, deviation, (1, *pixels.shape[-2:])), sigma, rng)
     if is_mud:
         mud = gaussian_blur((drawn > threshold).astype(np.float64), strength, rng)
-        return _overlay(pixels, np.where(mud < 0.8, 0, mud), BROWN)
+        opacity: Pixels = np.where(mud < 0.8, 0, mud)
+        return pixels * (1 - opacity) + opacity * BROWN[:, None, None]
     water = _drops(floored(np.where(drawn < threshold, 0, drawn))[0])
     return pixels + strength * water * TURQUOISE[:, None, None]
-
-
-def _overlay(pixels: Pixels, opacity: Pixels, colour: Pixels) -> Pixels:
-    return pixels * (1 - opacity) + opacity * colour[:, None, None]
 
 
 def _drops(liquid: Pixels) -> Pixels:

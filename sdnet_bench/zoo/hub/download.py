@@ -11,10 +11,11 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ...config import CONFIG, ORIGIN, Origin
-from ...errors import ModelError, UsageError, listed
+from ...errors import ModelError, listed
 from ...files import holding, make_folder
 from ...progress import Progress
 from ...records import RecordStore, read_results
+from ..checkpoint import become_run, require_new
 from ..weights import WEIGHTS
 from .client import asking, bar
 from .layout import HUB, WEIGHT_FILES, is_published, repository
@@ -42,8 +43,7 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
     """
     repo = repository(name)
     with holding(make_folder(folder.parent) / f".{folder.name}.pull.lock", progress, f"pulls {folder}"):
-        if folder.exists():
-            raise UsageError(f"{folder} is there already", hint="Choose another name with --name.")
+        require_new(folder)
         return _pull(repo, folder, progress, revision)
 
 
@@ -63,7 +63,9 @@ def _pull(repo: str, folder: Path, progress: Progress, revision: str | None) -> 
     with _admitting(repo, scratch):
         check(scratch)
         _make_run(scratch, Origin(source=f"{HUB}{repo}", revision=commit))
-    return _settle(scratch, folder)
+    become_run(scratch, folder)
+    _tidy(scratch.parent)
+    return folder
 
 
 def _wanted(repo: str, sizes: dict[str, int]) -> dict[str, int]:
@@ -103,16 +105,6 @@ def _make_run(folder: Path, origin: Origin) -> None:
     (folder / ORIGIN).write_text(origin.model_dump_json(indent=2) + "\n", encoding="utf-8")
     lines = [f"{record.model_dump_json()}\n" for record in read_results(folder)]
     (folder / RecordStore.FILE).write_text("".join(lines), encoding="utf-8")
-
-
-def _settle(scratch: Path, folder: Path) -> Path:
-    """Moves a checked model to the folder of its run."""
-    try:
-        scratch.rename(folder)
-    except OSError as error:
-        raise ModelError(f"cannot make {folder}: {error}", hint="Choose another name with --name.") from None
-    _tidy(scratch.parent)
-    return folder
 
 
 def _tidy(pulls: Path) -> None:
