@@ -84,7 +84,7 @@ def differences(config: ModelConfig, dataset: Dataset) -> dict[str, str]:
 
 
 def first_difference(names: Sequence[str], count: int, dataset: Dataset) -> dict[str, str]:
-    """The number of classes that is expected and of those of a data set, and both their names from where they differ."""
+    """The number of classes that is expected, that of a data set, and the names of both from where they differ."""
     wanted = dataset.classes
     first = next((at for at, (one, other) in enumerate(zip(names, wanted, strict=False)) if one != other), None)
     at = min(len(names), len(wanted)) if first is None else first

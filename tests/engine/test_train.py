@@ -145,7 +145,9 @@ def test_the_state_of_other_classes_is_refused(run: Run, recipe: Recipe, digits:
     with pytest.raises(InterruptError):
         run(recipe, CtrlC(1, within=False))
     run.dataset = replace(digits, classes=(*digits.classes[:8], "eighty", "ninety"))
-    message = r"left by a training on other classes, .* 8: 8, 9\), got 10 .* 8: eighty, ninety\)\. .*--data-dir, .*--overw"
+    message = (
+        r"left by a training on other classes, .* 8: 8, 9\), got 10 .* 8: eighty, ninety\)\. .*--data-dir, .*--overw"
+    )
     with pytest.raises(ModelError, match=message):
         run(recipe, resume=True)
     without = saved(lambda state: state.pop("classes"))  # as earlier versions wrote it
