@@ -50,7 +50,7 @@ def evaluate(
     if study and (wanted["names"] or severity != "all" or is_about_lambda):
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
     if not study:
-        _check_measurement(wanted, severity, dry_run)
+        _check_measurement(wanted, severity, archive, dry_run)
     bench = setup.open()
     if study:
         records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=setup.json)
@@ -61,10 +61,12 @@ def evaluate(
         show_records(records, as_json=setup.json)
 
 
-def _check_measurement(wanted: dict[str, Any], severity: str, dry_run: bool) -> None:
+def _check_measurement(wanted: dict[str, Any], severity: str, archived: bool, dry_run: bool) -> None:
     """Raises a `UsageError` for options that have no effect in this combination."""
     if dry_run:
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
+    if archived and not wanted["names"]:
+        raise UsageError("an archive of what?", expected="--corruption gaussian, ... beside --archive")
     if severity != "all" and not wanted["names"]:
         raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
     if wanted["per"] == "image" and wanted["lambda_"] != "adaptive":

@@ -25,7 +25,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from ..backbones import HasAfterStep, convergence
-from ..config import MultiStep, OneCycle, Recipe
+from ..config import STATE, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
 from ..errors import ModelError, TrainingError, listed
@@ -36,7 +36,6 @@ from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
-STATE = "training.pt"
 COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
 """What a row of the history has at least."""
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdnet_bench.config import Cosine, MultiStep, OneCycle, Recipe, Schedule
+from sdnet_bench.config import STATE, Cosine, MultiStep, OneCycle, Recipe, Schedule
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.data import Dataset, open_dataset
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import STATE, Training, train
+from sdnet_bench.engine.train import Training, train
 from sdnet_bench.errors import InterruptError, ModelError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
