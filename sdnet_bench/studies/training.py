@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from ..backbones import Published, accepted, count_parameters
-from ..config import CONFIG, MODELS, ORIGIN, RECIPE, STATE, Backbone, ModelConfig, Recipe
+from ..config import CONFIG, MODELS, ORIGIN, RECIPE, STATE, ModelConfig, Recipe
 from ..data import Dataset, open_dataset
 from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import Training, images_per_step, train

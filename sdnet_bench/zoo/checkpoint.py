@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import tomli_w
@@ -119,7 +120,7 @@ def build_net(config: ModelConfig) -> nn.Module:
 def skeleton(config: ModelConfig) -> nn.Module:
     """Builds the network without memory, on the meta device; some networks of others need their values to be built."""
     if config.backbone.name.startswith("timm:"):
-        import torch._dynamo  # timm 1.0.20 needs it, and torch 2.6 cannot load it in a device context
+        import_module("torch._dynamo")  # timm 1.0.20 needs it, and torch 2.6 cannot load it in a device context
     if not is_code(config.backbone.name):
         with suppress(UsageError), torch.device("meta"):
             return build_net(config)

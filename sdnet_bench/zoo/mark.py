@@ -1,7 +1,7 @@
 """The mark of models that this user has made: only these may name a Python file that builds their network.
 
-It is a keyed hash (HMAC) of `config.json` and of the content of that file, and its key lies outside of all model folders.
-So a folder that comes from elsewhere cannot bring it, and one that was moved or copied keeps it.
+It is a keyed hash (HMAC) of `config.json` and of the content of that file, and its key lies outside of all model
+folders. So a folder that comes from elsewhere cannot bring it, and one that was moved or copied keeps it.
 """
 
 from __future__ import annotations
