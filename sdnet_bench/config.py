@@ -38,6 +38,8 @@ MODELS = next(
 
 CONFIG, CARD, RECIPE, RESULTS, ORIGIN = "config.json", "README.md", "recipe.toml", "results.json", "origin.json"
 """Files of a model folder beside its weights. Of recipe and origin it holds exactly one."""
+STATE = "training.pt"
+"""File of a run that is trained, from its first epoch until its training is recorded."""
 
 NOTES = "NOTES.md"
 """Optional file of a model folder: its author's remarks, as paragraphs for the card."""
@@ -187,10 +189,16 @@ class OneCycle(Frozen):
 Schedule = Annotated[Cosine | MultiStep | OneCycle, Field(discriminator="name")]
 
 
+def _as_run_name(name: str) -> str:
+    if not re.fullmatch(RUN_NAME, name):
+        raise ValueError("at most 200 letters, digits, dots, dashes and underscores, first a letter or digit")
+    return name
+
+
 class Recipe(Frozen):
     """Everything needed to train one model. `name` is the name of the model and of its run folder."""
 
-    name: Annotated[str, Field(pattern=RUN_NAME)]
+    name: Annotated[str, AfterValidator(_as_run_name)]
     dataset: str
     backbone: Backbone
     epochs: Count

@@ -71,7 +71,7 @@ class BenchError(Exception):
         if expected is not None:
             parts.append(f"expected {expected}")
         if got is not None:
-            parts.append(f"got {got}")
+            parts.append(f"got {got}" if got != "" else "got ''")
         message = printable(" ".join(", ".join(_cut(part, LONGEST_PART) for part in parts).split()))
         super().__init__(f"{message}. {hint}" if hint else message)
         self.hint = hint

@@ -154,7 +154,7 @@ def test_the_optimizer_is_chosen_by_name_and_is_sgd_without_one(
         (GOOD + '[schedule]\nname = "cosin"', "schedule: .*'cosin'"),
         (GOOD + '[schedule]\nname = "multistep"', "schedule.multistep.milestones: field required"),
         (GOOD + '[schedule]\nname = "onecycle"\nwarmup = 1.5', "schedule.onecycle.warmup: "),
-        ('name = "../up"' + GOOD, "name: string should match pattern"),
+        ('name = "../up"' + GOOD, "name: at most 200 letters, digits, dots"),
         ("seed = -1" + GOOD, "seed: input should be greater than or equal to 0"),
         ("limit = 0" + GOOD, "limit: input should be greater than 0"),
         (GOOD + "[optimizer]\nlr = inf", "optimizer.sgd.lr: input should be a finite number, got inf"),

@@ -6,6 +6,8 @@ import re
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -78,6 +80,7 @@ def run() -> int:
     """
     warnings.showwarning = _show_warning
     try:
+        _refuse_empty_words(sys.argv[1:])
         return app(standalone_mode=False) or 0
     except InterruptError as stop:
         fail(str(stop))
@@ -86,6 +89,15 @@ def run() -> int:
         return _report(error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error)
     finally:
         drop_unwritten()
+
+
+def _refuse_empty_words(words: Sequence[str]) -> None:
+    """Raises a `UsageError` for a word or a value without a character: nothing has an empty name."""
+    for before, word in pairwise(["sdnet-bench", *words]):
+        if word == "" or re.fullmatch("--[a-z-]+=", word):
+            raise UsageError(
+                f"nothing after {before if word == '' else word}", hint="Is a variable of the shell not set?"
+            )
 
 
 WrongCommandLine: type[typer.BadParameter] = typer.BadParameter.__mro__[1]

@@ -43,7 +43,7 @@ def attack(
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
     from ..records import Threat
-    from ..studies.adversarial import attack_setting, run_attack, sweep_eps, warn_of_masking
+    from ..studies.adversarial import attack_setting, run_attack, sweep_eps
     from .shared import publish
     from .show import show_records
 
@@ -55,7 +55,6 @@ def attack(
     setting = attack_setting(threat, steps, restarts, name=name)
     bench = setup.open()
     images = bench.images("test", limit)
-    warn_of_masking(bench, limit)
     if by_eps:
         records = sweep_eps(bench, setting, images, grid)
     else:

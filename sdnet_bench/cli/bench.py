@@ -23,7 +23,7 @@ def bench(
         ),
     ] = None,
     scale: Annotated[float, typer.Option(help="Times the width that a network has in its paper.")] = 0.25,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, max=2**16)] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="In each of which every network takes its turn.")] = 5,
 ) -> None:
     """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""

@@ -84,7 +84,8 @@ def evaluate(
         limit=limit,
         archived=archive,
     )
-    _check(wanted, severity)
+    if not study:
+        _check(wanted, severity)
     bench = setup.open()
     if study:
         records = _run_study(bench, study, limit, archive, dry_run=dry_run, as_json=setup.json)
@@ -108,6 +109,8 @@ def _streamed(stream: str | None, corruption: str, severity: str) -> tuple[str, 
 
 def _check(wanted: Wanted, severity: str) -> None:
     """Raises a `UsageError` for options that have no effect in this combination."""
+    if wanted.archived and not wanted.names:
+        raise UsageError("an archive of what?", expected="--corruption gaussian, ... beside --archive")
     if severity != "all" and not wanted.names:
         raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
     if wanted.per == "image" and not wanted.is_adaptive:

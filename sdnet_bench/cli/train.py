@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options
 from .setup import Setup, sharing
 
@@ -29,7 +30,7 @@ def train(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Start from these: pretrained, a name of published ones, or a .safetensors file.",
+            help="Start from these: pretrained, a name of published ones, a .safetensors file or a checkpoint.",
             callback=options.at_home,
         ),
     ] = None,
@@ -48,6 +49,8 @@ def train(
     from .shared import publish
     from .show import show_records
 
+    if resume and overwrite:
+        raise UsageError("a run is either gone on with or replaced", expected="one of --resume and --overwrite")
     chosen = with_backbone(find_recipe(recipe), backbone, width, csc_stem=csc_stem)
     chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
     bench = train_model(

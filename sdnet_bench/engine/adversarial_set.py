@@ -1,11 +1,12 @@
 """Adversarial images on disk: uint8 files in the layout of the -C archives, inside the ball after rounding.
 
 images.npy   (n, H, W, 3) uint8    labels.npy   (n,) int64    index.npy   (n,) int64: index in the split
-attack.json  the setting, written last: a set without it is unfinished
+attack.json  the setting and the sha256 of images.npy, written last: a set without it is unfinished
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,13 @@ from .evaluate import BATCH_SIZE
 ARRAYS = ("images", "labels", "index")
 SEAL = "attack.json"
 AGAIN = "Remove the folder, and make the set with `attack --save`."
+
+
+class Seal(AttackSetting):
+    """The content of `attack.json`."""
+
+    images_sha256: str | None = None
+    """Of images.npy; None in sets of earlier versions."""
 
 
 class AdversarialWriter:
@@ -55,8 +63,9 @@ class AdversarialWriter:
 
     def seal(self) -> None:
         """Marks the set as finished."""
+        seal = Seal(**dict(self.setting), images_sha256=_images_sha256(self.folder))
         with replacing(self.folder / SEAL) as path:
-            path.write_text(self.setting.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            path.write_text(seal.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _copy(split: Split, folder: Path) -> None:
@@ -100,24 +109,33 @@ def _load(folder: Path, clean: Split) -> TensorSplit:
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder holds a finished adversarial set, with arrays of the sizes that their headers say."""
-    return _is_read(lambda: [_setting(folder), *(_array(folder, name) for name in ARRAYS)])
+    return _is_read(lambda: [_seal(folder), *(_array(folder, name) for name in ARRAYS)])
 
 
-def _setting(folder: Path) -> AttackSetting:
-    return AttackSetting.model_validate_json((folder / SEAL).read_bytes())
+def _seal(folder: Path) -> Seal:
+    return Seal.model_validate_json((folder / SEAL).read_bytes())
+
+
+def _images_sha256(folder: Path) -> str:
+    with (folder / "images.npy").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_adversarial(folder: Path, clean: Split) -> tuple[TensorSplit, AttackSetting]:
     """An adversarial set and its attack, checked against the clean images.
 
     Raises:
-        DataError: the set is missing, unfinished or damaged, was made of other images, or has images outside the ball.
+        DataError: the set is missing, unfinished, damaged or changed, was made of other images, or has images outside
+            the ball.
     """
     with reading(f"an adversarial set in {folder}", DataError, hint=AGAIN):
-        setting, mapped = _setting(folder), _load(folder, clean)
+        seal, mapped = _seal(folder), _load(folder, clean)
         adversarial = replace(mapped, images=mapped.images.contiguous())
-    _check_budget(folder, adversarial, clean, setting.threat)
-    return adversarial, setting
+        _check_budget(folder, adversarial, clean, seal.threat)
+        if seal.images_sha256 not in (None, got := _images_sha256(folder)):
+            what = f"the images in {folder} were changed"
+            raise DataError(what, expected=f"sha256 {seal.images_sha256}", got=got, hint=AGAIN)
+    return adversarial, AttackSetting(**seal.model_dump(exclude={"images_sha256"}))
 
 
 def _check_budget(folder: Path, adversarial: TensorSplit, clean: Split, threat: Threat) -> None:

@@ -25,17 +25,17 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from ..backbones import HasAfterStep, convergence
-from ..config import MultiStep, OneCycle, Recipe
+from ..config import STATE, MultiStep, OneCycle, Recipe
 from ..csc import DictionaryProjection
 from ..data import Batch, Dataset, Split, limited
 from ..errors import ModelError, TrainingError, listed
 from ..files import reading, replacing
 from ..progress import Progress, Task
+from ..zoo.classes import first_difference
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
-STATE = "training.pt"
 COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
 """What a row of the history has at least."""
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
@@ -74,7 +74,7 @@ class Training:
             act()
         self.scheduler.step()
 
-    def save(self, folder: Path, recipe: Recipe) -> None:
+    def save(self, folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> None:
         """Writes `history.csv`, then `training.pt`; after a crash between them the epoch is trained again."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
@@ -83,11 +83,12 @@ class Training:
             writer.writerows(self.history)
         with replacing(folder / STATE) as path:
             content = BytesIO()  # torch hides why it cannot write to a file
-            torch.save(parts | {"history": self.history, "recipe": recipe.model_dump_json()}, content)
+            made_of = {"recipe": recipe.model_dump_json(), "classes": classes}
+            torch.save(parts | made_of | {"history": self.history}, content)
             path.write_bytes(content.getbuffer())
 
-    def restore(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        """Restores a saved state; a `ModelError` if it is damaged or belongs to another recipe."""
+    def restore(self, path: Path, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
+        """Restores a saved state; a `ModelError` if it is damaged or belongs to another recipe or to other classes."""
         with reading(path, ModelError, hint="Train anew with --overwrite."):
             with ZipFile(path) as archive:
                 if damaged := archive.testzip():  # torch does not compare the checksums
@@ -96,6 +97,11 @@ class Training:
             if state["recipe"] != recipe.model_dump_json():
                 hint = "Give the options of that run again, or train anew with --overwrite."
                 raise ModelError(f"{path} was left by another recipe", hint=hint)
+            classes = tuple(state.get("classes", dataset.classes))  # earlier versions kept none
+            if classes != dataset.classes:
+                hint = "Name the folder of its own data with --data-dir, or train anew with --overwrite."
+                faults = first_difference(classes, len(classes), dataset)
+                raise ModelError(f"{path} was left by a training on other classes", **faults, hint=hint)
             for name in self._PARTS:
                 part = getattr(self, name)
                 if _form(state[name] | {"state": None}) != _form(part.state_dict() | {"state": None}):
@@ -134,7 +140,7 @@ def train(
     training = Training.start(recipe, net, max(1, len(images) // batch_size))
     finite = _finite(net)
     if resume and (folder / STATE).exists():
-        training.restore(folder / STATE, recipe, runtime.device)
+        training.restore(folder / STATE, recipe, dataset, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
     forward = DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
     for epoch in range(len(training.history), recipe.epochs):
@@ -151,7 +157,7 @@ def train(
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
         if runtime.processes.is_main_process:
-            training.save(folder, recipe)
+            training.save(folder, recipe, dataset.classes)
         progress.note(_line(training.history[-1], recipe.epochs))
     training.projection.settle()
     net.eval()

@@ -11,17 +11,17 @@ Lambda "after tuning" is the lambda of the best accuracy on transferred adversar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attacks import ATTACKS
 from ..attacks.finite import finite, logits_of
 from ..csc import csc_layers, using_lambda
-from ..engine.evaluate import BATCH_SIZE
+from ..engine.evaluate import BATCH_SIZE, LambdaRule
 from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError, check_size
 from ..records import (
@@ -37,6 +37,7 @@ from ..records import (
     usual_protocols,
 )
 from ..records.statistics import best_lambda
+from ..zoo.checkpoint import Model
 from .algorithm1 import PerImage, full_grid, require_fits
 from .codes import watching
 from .workbench import Workbench
@@ -95,7 +96,7 @@ def run_attack(
     if not csc_layers(bench.model.net):
         if set(protocols) != {"matched"}:
             bench.progress.note(f"{bench.model.name} has no lambda: matched is the only protocol")
-        return bench.measure(matched_cells(bench, setting, images, [None]), title, save=save)
+        return _measure(bench, matched_cells(bench, setting, images, [None]), title, save=save)
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
@@ -104,8 +105,23 @@ def run_attack(
     records: list[Record] = []
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
-        records += bench.measure(cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
+        records += _measure(bench, cells, f"{title}, {protocol}", adaptive_rules(bench), save=save)
     return list({record.cell.key: record for record in records}.values())  # at lambda_0 transfer and matched are one
+
+
+def _measure(
+    bench: Workbench,
+    cells: Sequence[Cell],
+    title: str,
+    rules: Mapping[str, LambdaRule] | None = None,
+    *,
+    save: bool = False,
+) -> list[Record]:
+    """The records of attacks; before the first one that is made, gradients are looked at."""
+    if not bench.is_probed and bench.missing(cells):
+        bench.is_probed = True
+        warn_of_masking(bench, cells[0].images.limit or BATCH_SIZE)
+    return bench.measure(cells, title, rules, save=save)
 
 
 def for_classes(bench: Workbench, setting: AttackSetting) -> AttackSetting:
@@ -138,8 +154,8 @@ def probe(bench: Workbench, images: Images, lambda_: float | None = None) -> Hea
     layers = dict(enumerate(csc_layers(net)))
     with using_lambda(net, lambda_), watching(layers, lambda _, code: codes.append((code == 0).float().mean())):
         for batch in bench.split_of(images).batches(BATCH_SIZE, runtime.device):
-            gradient, logits = _gradient(net, runtime.to_pixels(batch.images), batch.labels)
-            lost.append(finite(gradient.abs().flatten(1).amax(1), "gradients") == 0)
+            gradient, logits = _gradient(bench.model, runtime.to_pixels(batch.images), batch.labels)
+            lost.append(finite(gradient.abs().flatten(1).amax(1), f"{bench.model.name}: gradients") == 0)
             scales.append(logits.amax(1) - logits.mean(1))
             certain.append((logits.amin(1) >= 0) & ((logits.sum(1) - 1).abs() < 1e-3))
     no_gradient, scale, no_logits = (float(torch.cat(parts).float().mean()) for parts in (lost, scales, certain))
@@ -147,11 +163,11 @@ def probe(bench: Workbench, images: Images, lambda_: float | None = None) -> Hea
     return Health(lambda_, 100 * no_gradient, zeros, scale, 100 * no_logits)
 
 
-def _gradient(net: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _gradient(model: Model, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of each image's cross-entropy, `(N, 3, H, W)`, and the logits."""
     pixels = pixels.requires_grad_(True)
-    logits = logits_of(net, pixels)
-    finite(logits[:, 0].detach(), "logits")
+    logits = logits_of(model.net, pixels)
+    finite(logits[:, 0].detach(), f"{model.name}: logits")
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), pixels)
     return gradient, logits.detach()
 
@@ -179,7 +195,7 @@ def sweep_eps(
         at = sorted({bench.trained_lambda, tuned})
     settings = [within(setting, threat) for threat in widening(setting.threat)]
     cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
-    return bench.measure(cells, f"{setting.name} {setting.norm} attack, by eps")
+    return _measure(bench, cells, f"{setting.name} {setting.norm} attack, by eps")
 
 
 def widening(threat: Threat) -> list[Threat]:
@@ -254,7 +270,7 @@ def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
 def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: Sequence[float]) -> float:
     """The lambda of an ascending grid with the best accuracy under transferred PGD on validation images."""
     pgd = setting if setting.name == "pgd" else attack_setting(setting.threat)
-    tuned = best_lambda(bench.measure(transfer_cells(bench, pgd, images, grid), "tuning lambda"))
+    tuned = best_lambda(_measure(bench, transfer_cells(bench, pgd, images, grid), "tuning lambda"))
     edge = ", the last of the grid: beyond it may be a better one" if tuned == grid[-1] else ""
     bench.progress.note(f"lambda tuned on validation images: {tuned:g}{edge}")
     return tuned

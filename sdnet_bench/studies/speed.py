@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from ..backbones import build, count_parameters, defaults
@@ -30,7 +31,7 @@ from ..config import SGD, Backbone, MultiStep, Recipe
 from ..data import Batch
 from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import Training, loss_of
-from ..errors import TrainingError, UsageError
+from ..errors import TrainingError, UsageError, first_fault
 from ..progress import Progress
 
 MEASURE = "resnet18"
@@ -82,6 +83,10 @@ class Network:
             options.setdefault("width", max(1, round(scale * usual["width"])))
         if "warmup" in usual:
             options.setdefault("warmup", 0)
+        try:
+            Backbone(name=name, options={"given": options})
+        except ValidationError as error:
+            raise UsageError(f"{title}: {first_fault(error)}") from None
         network = cls(title, name, options)
         return replace(network, parameters=count_parameters(network.build()))
 

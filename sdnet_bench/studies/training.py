@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from ..backbones import Published, accepted, count_parameters
-from ..config import CONFIG, MODELS, ORIGIN, RECIPE, Backbone, ModelConfig, Recipe
+from ..config import CONFIG, MODELS, ORIGIN, RECIPE, STATE, ModelConfig, Recipe
 from ..data import Dataset, open_dataset
 from ..engine.runtime import Runtime, seed_everything
-from ..engine.train import STATE, Training, images_per_step, train
+from ..engine.train import Training, images_per_step, train
 from ..errors import UnknownNameError, UsageError
 from ..files import holding, make_folder
 from ..progress import Progress
@@ -46,8 +46,8 @@ def with_backbone(recipe: Recipe, name: str | None, width: int | None = None, *,
     old = recipe.backbone
     kept = old.options if name in (None, old.name) else accepted(name, old.options)
     changes = ({"width": width} if width else {}) | ({"csc_stem": True} if csc_stem else {})
-    new = Backbone(name=name or old.name, options=kept | changes)
-    return recipe.replace(backbone=new.model_dump(), name=recipe.name.replace(old.slug, new.slug))
+    changed = recipe.replace(backbone={"name": old.name if name is None else name, "options": kept | changes})
+    return changed.replace(name=recipe.name.replace(old.slug, changed.backbone.slug))
 
 
 def train_model(
@@ -67,7 +67,7 @@ def train_model(
     trains.
     """
     folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
-    given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights else None
+    given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights is not None else None
     config = configure(recipe.backbone, dataset, given)
     seed_everything(recipe.seed)
     net = initial_net(config, given, progress, new_head=True)

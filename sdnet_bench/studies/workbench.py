@@ -70,6 +70,8 @@ class Workbench:
         self.store = RecordStore.of_model(self.model.folder, self.folder, self.progress)
         self.others: dict[str, nn.Module] = {}
         """Other networks by the sha256 of their weights, for cells that they classify."""
+        self.is_probed = False
+        """Whether the gradients of its network were looked at before an attack."""
         self.runtime.place(self.model.net)
         self._splits: dict[tuple[Which, int | None, Block | None], Split] = {}
         self._archived: dict[tuple[str, int, int | None], Split] = {}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import tomli_w
@@ -48,8 +49,9 @@ def read_model(folder: Path, *, run_code: bool = False) -> Model:
     """
     config, files = ModelConfig.read(folder), weight_files(folder)
     if is_code(config.backbone.name) and not run_code:
-        hint = f"If both are yours, add it: `sdnet-bench models add FILE.py:FUNCTION --weights {folder / WEIGHTS}`."
-        what = f"{folder} wants to run {config.backbone.name}, but was not made here"
+        options = f"--dataset {config.dataset} --weights {folder / WEIGHTS}"
+        hint = f"If both are yours, add it: `sdnet-bench models add FILE.py:FUNCTION {options}`."
+        what = f"{folder} wants to run {config.backbone.name}, but was not made here, or the file was changed since"
         raise ModelError(what, expected="a backbone by name", hint=hint)
     if not files:
         hint = f"Train it with `sdnet-bench train {folder.name}`."
@@ -127,6 +129,8 @@ def build_net(config: ModelConfig) -> nn.Module:
 
 def skeleton(config: ModelConfig) -> nn.Module:
     """Builds the network without memory, on the meta device; some networks of others need their values to be built."""
+    if config.backbone.name.startswith("timm:"):
+        import_module("torch._dynamo")  # timm 1.0.20 needs it, and torch 2.6 cannot load it in a device context
     if not is_code(config.backbone.name):
         with suppress(UsageError), torch.device("meta"):
             return build_net(config)

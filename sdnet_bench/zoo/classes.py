@@ -78,15 +78,17 @@ def is_same(config: ModelConfig, dataset: Dataset) -> bool:
 
 
 def differences(config: ModelConfig, dataset: Dataset) -> dict[str, str]:
-    """What an error says of classes that are not the same: their numbers, and the first names that differ."""
-    names, wanted = class_names(config), dataset.classes
+    """What an error says of classes that are not the same: their numbers, the first names that differ, and a way."""
+    hint = "Name the folder of its own data with --data-dir, or train a model on these."
+    return first_difference(class_names(config), config.num_classes, dataset) | {"hint": hint}
+
+
+def first_difference(names: Sequence[str], count: int, dataset: Dataset) -> dict[str, str]:
+    """The number of classes that is expected, that of a data set, and the names of both from where they differ."""
+    wanted = dataset.classes
     first = next((at for at, (one, other) in enumerate(zip(names, wanted, strict=False)) if one != other), None)
     at = min(len(names), len(wanted)) if first is None else first
-    return {
-        "expected": _from(at, config.num_classes, names),
-        "got": _from(at, dataset.num_classes, wanted),
-        "hint": "Name the folder of its own data with --data-dir, or train a model on these.",
-    }
+    return {"expected": _from(at, count, names), "got": _from(at, dataset.num_classes, wanted)}
 
 
 def _from(first: int, count: int, names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..backbones import is_external
-from ..config import CONFIG, MODELS, Backbone, ModelConfig, Origin
+from ..config import CONFIG, MODELS, STATE, Backbone, ModelConfig, Origin
 from ..csc import get_lambda
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
@@ -38,8 +38,11 @@ def load_model(path_or_name: str | Path, *, runs_dir: Path | str = "runs", progr
 
 
 def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | None = None) -> Path:
-    """The folder of a model, by path or name."""
-    for folder in (Path(path_or_name), runs_dir / path_or_name, MODELS / path_or_name):
+    """The folder of a model, by path or name; a run that another process makes is waited for."""
+    run = runs_dir / path_or_name
+    for folder in (Path(path_or_name), run, MODELS / path_or_name):
+        if folder == run:
+            _await(run, progress or Progress())
         if os.path.exists(folder / CONFIG):  # False for a name that no file can have
             return folder
     if is_external(str(path_or_name)):
@@ -48,6 +51,16 @@ def find_model(path_or_name: str | Path, runs_dir: Path, progress: Progress | No
         raise ModelError(f"{path_or_name} is no model folder", expected="config.json in it")
     known = {path.parent.name for root in (runs_dir, MODELS) for path in root.glob("*/model*.safetensors")}
     raise UnknownNameError("model", str(path_or_name), known, hint="Train one with `sdnet-bench train`.")
+
+
+def _await(run: Path, progress: Progress) -> None:
+    """Waits while another process makes a run; a `ModelError` where it is unfinished: no other model has its name."""
+    lock = run.parent / f".{run.name}.lock"
+    if not os.path.exists(run / CONFIG) and os.path.exists(lock):
+        with holding(lock, progress, f"makes {run}"):
+            pass
+    if not os.path.exists(run / CONFIG) and os.path.exists(run / STATE):
+        raise ModelError(f"{run} is unfinished", hint="Go on with `sdnet-bench train --resume`, or remove it.")
 
 
 def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:

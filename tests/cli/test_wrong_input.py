@@ -48,6 +48,11 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     ([*TRAIN, "--backbone", "sdnet19"], r"unknown backbone 'sdnet19'\. Did you mean 'sdnet18'\?"),
     ([*TRAIN, "--name", "../up"], r"options: name: "),
     ([*TRAIN, "--name", "big", "--seed", str(2**32)], r"options: seed: input should be less than 4294967296"),
+    ([*TRAIN, "--width", "70000"], r"options: backbone\.options: a size is at most 65536, got "),
+    ([*TRAIN, "--name", "-x"], r"name: at most 200 letters, digits, .*, first a letter or digit, got '-x'"),
+    ([*TRAIN, "--weights", ""], r"sdnet18 has no published weights, expected a \.safetensors file or \.pth, got ''"),
+    ([*TRAIN, "--resume", "--overwrite"], r"either gone on with or replaced, expected one of --resume and --overwrite"),
+    ([*TRAIN, "--device", ""], r"unknown device, expected auto, cpu, cuda, mps, got ''"),
     ([*TRAIN, "--device", "tpu"], r"unknown device, expected auto, cpu, cuda, mps, got tpu"),
     ([*TRAIN, "--precision", "float8"], r"unknown precision, expected auto, float32, tf32, bfloat16, got float8"),
     ([*TRAIN, "--device", "cpu", "--precision", "tf32"], r"cpu has no tf32, expected a CUDA device"),
@@ -69,6 +74,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["evaluate", "--study", "table2", "--corruption", "shot"], r"a study says itself what is measured"),
     (["evaluate", "--study", "table2", "--per", "image"], r"a study says itself what is measured"),
     (["evaluate", "--severity", "3"], r"a severity of what\?"),
+    (["evaluate", "--archive"], r"an archive of what\?, expected --corruption gaussian, \.\.\. beside --archive"),
     (["fit-lambda", "--corruption", "all", "--levels", "0.1,0.2"], r"levels mean another thing for each corruption"),
     (["evaluate", "--study", "figure2", "--archive"], r"figure2 is no study of an archive"),
     (["evaluate", "--per", "image", "--lambda", "0.3"], r"only an adaptive lambda is chosen per image"),
@@ -127,6 +133,8 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["bench", "resnet19"], r"unknown backbone 'resnet19'\. Did you mean 'resnet18'\?"),
     (["bench", "sdnet18,steps"], r"not a network, expected name or name,option=value,\.\.\., got sdnet18,steps"),
     (["bench", "sdnet18,steps=0"], r"FISTA iterations out of range, expected 1 to 10,000, got 0"),
+    (["bench", "sdnet18,width=99999999"], r"sdnet18,width=99999999: options: a size is at most 65536, got "),
+    (["bench", "sdnet18", "--scale", "1e5"], r"a size is at most 65536, got "),
     (["bench", "--scale", "-1"], r"scale out of range, expected a finite number > 0, got -1\.0"),
     (["bench", "--device", "tpu"], r"unknown device"),
 ]
@@ -209,6 +217,7 @@ def test_harmed_weights_are_one_line(at: Path, command: str, harm: Callable[[Pat
         ["visualize", "pictures"],
         ["bench", "--rounds", "0"],
         ["bench", "--batch-size", "0"],
+        ["bench", "--batch-size", "99999999999"],
         ["bench", "--scale", "wide"],
     ],
     ids=" ".join,
@@ -230,6 +239,9 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (["attack", "--norm", "linff"], 2, "error: unknown norm 'linff'. Did you mean 'linf'?\n"),
         (["report", "--output", "file/report"], 1, "error: cannot write "),
+        (["report", ""], 2, "error: nothing after report. Is a variable of the shell not set?\n"),
+        (["train", "--runs-dir", ""], 2, "error: nothing after --runs-dir. Is a variable of the shell not set?\n"),
+        (["train", "--runs-dir="], 2, "error: nothing after --runs-dir=. Is a variable of the shell not set?\n"),
     ],
 )
 def test_what_a_person_sees_is_one_line_on_stderr(at: Path, words: list[str], status: int, line: str) -> None:

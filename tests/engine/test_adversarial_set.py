@@ -173,6 +173,10 @@ def header(folder: Path, name: str, shape: str) -> None:
         (lambda folder: spoil(folder, "labels", np.array(["a"] * LIMIT)), "cannot read an adversarial set"),
         (lambda folder: spoil(folder, "labels", np.int64(3)), "cannot read an adversarial set"),
         (lambda folder: spoil(folder, "index", np.array([{}] * LIMIT)), "cannot read an adversarial set"),
+        (
+            lambda folder: spoil(folder, "images", np.load(folder / "images.npy").clip(1, 254)),
+            "were changed, expected sha256",
+        ),
         (lambda folder: spoil(folder, "images", 255 - np.load(folder / "images.npy")), "leaves its budget"),
     ],
 )
@@ -181,6 +185,14 @@ def test_a_set_that_is_not_whole_is_refused(sdnet: Workbench, damage: Any, messa
     damage(folder)
     with pytest.raises(DataError, match=rf"{message}.* Remove the folder, and make the set with `attack --save`\."):
         open_adversarial(folder, sdnet.split("test", LIMIT))
+
+
+def test_a_set_of_an_earlier_version_is_read(sdnet: Workbench) -> None:
+    """It has no checksum."""
+    _, folder = save(sdnet, "linf")
+    (folder / "attack.json").write_text(SETTINGS["linf"].model_dump_json(indent=1) + "\n", encoding="utf-8")
+    saved, setting = open_adversarial(folder, sdnet.split("test", LIMIT))
+    assert (len(saved), setting) == (LIMIT, SETTINGS["linf"])
 
 
 def test_a_set_whose_files_are_damaged_is_made_again(sdnet: Workbench) -> None:

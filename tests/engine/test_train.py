@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdnet_bench.config import Cosine, MultiStep, OneCycle, Recipe, Schedule
+from sdnet_bench.config import STATE, Cosine, MultiStep, OneCycle, Recipe, Schedule
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.data import Dataset, open_dataset
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import STATE, Training, train
+from sdnet_bench.engine.train import Training, train
 from sdnet_bench.errors import InterruptError, ModelError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
@@ -140,6 +141,21 @@ def test_the_state_of_another_recipe_is_refused(run: Run, recipe: Recipe, change
         run(recipe.replace(**change), resume=True)
 
 
+def test_the_state_of_other_classes_is_refused(run: Run, recipe: Recipe, digits: Dataset, finished: Training) -> None:
+    with pytest.raises(InterruptError):
+        run(recipe, CtrlC(1, within=False))
+    run.dataset = replace(digits, classes=(*digits.classes[:8], "eighty", "ninety"))
+    message = (
+        r"left by a training on other classes, .* 8: 8, 9\), got 10 .* 8: eighty, ninety\)\. .*--data-dir, .*--overw"
+    )
+    with pytest.raises(ModelError, match=message):
+        run(recipe, resume=True)
+    without = saved(lambda state: state.pop("classes"))  # as earlier versions wrote it
+    (run.folder / STATE).write_bytes(without((run.folder / STATE).read_bytes()))
+    run.dataset = digits
+    assert weights(run(recipe, resume=True)) == weights(finished)
+
+
 def saved(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
     """A damage that leaves a file that torch can read."""
 
@@ -159,6 +175,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda content: content[:-1000],
     "flipped": lambda content: content[:5000] + bytes(255 - byte for byte in content[5000:5100]) + content[5100:],
     "no recipe": saved(lambda state: state.pop("recipe")),
+    "a number for classes": saved(lambda state: state.update(classes=7)),
     "no net": saved(lambda state: state.pop("net")),
     "a list as net": saved(lambda state: state.update(net=[1])),
     "a weight less": saved(lambda state: state["net"].popitem()),
@@ -224,12 +241,12 @@ folder = Path(sys.argv[1])
 recipe = Recipe(name="r", dataset="digits", backbone={"name": "resnet18"}, epochs=1, batch_size=8)
 training = Training.start(recipe, torch.nn.Linear(100, 1000), 5)
 training.history = [{"epoch": 1}]
-training.save(folder, recipe)
+training.save(folder, recipe, ())
 before = (folder / "training.pt").read_bytes()
 for most in (0, 1, 1000, 200_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
     try:
-        training.save(folder, recipe)
+        training.save(folder, recipe, ())
     except Exception as error:
         print(f"{type(error).__name__}: {error}")
 assert (folder / "training.pt").read_bytes() == before

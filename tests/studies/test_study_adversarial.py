@@ -519,6 +519,22 @@ def test_the_share_of_images_without_a_gradient_is_told(resnet: Workbench, told:
     assert note.startswith(f"warning: {100 * dark / 40:.1f} % of 40 test images have no gradient")
 
 
+def test_gradients_are_looked_at_once_and_only_before_an_attack(resnet: Workbench, told: Any) -> None:
+    seen: list[int] = []
+
+    def change(images: Tensor, logits: Tensor) -> Tensor:
+        seen.append(len(images))
+        return without_gradient_where_dark(images, logits)
+
+    setting, images = attack_setting(Threat("linf", 0.1), 1), resnet.images("test", 40)
+    first = run_attack(wrapped(resnet, change), setting, images)
+    assert sum("have no gradient" in note for note in told.notes) == 1
+    told.notes.clear()
+    seen.clear()
+    assert run_attack(wrapped(resnet, change), setting, images) == first
+    assert (told.notes, seen) == ([], [])
+
+
 def test_probabilities_in_the_place_of_logits_are_told(resnet: Workbench, told: Any) -> None:
     warn_of_masking(wrapped(resnet, lambda images, logits: logits.softmax(1)), 40)
     (note,) = told.notes
@@ -540,7 +556,7 @@ def rooted(images: Tensor, logits: Tensor) -> Tensor:
 def test_what_is_not_finite_is_neither_zero_nor_a_probability(
     resnet: Workbench, change: Callable[[Tensor, Tensor], Tensor], what: str
 ) -> None:
-    with pytest.raises(ModelError, match=f"^{what} of 40 of 40 images are not finite"):
+    with pytest.raises(ModelError, match=f"^resnet18-tiny: {what} of 40 of 40 images are not finite"):
         warn_of_masking(wrapped(resnet, change), 40)
 
 

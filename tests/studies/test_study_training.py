@@ -13,10 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from sdnet_bench.backbones import Published, count_parameters
-from sdnet_bench.config import ORIGIN, Origin, Recipe
+from sdnet_bench.config import ORIGIN, STATE, Origin, Recipe
 from sdnet_bench.data import open_dataset
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import STATE
 from sdnet_bench.engine.train import train as engine_train
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +12,18 @@ from typing import Any
 import pytest
 import timm
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from sdnet_bench.backbones import External, Published, build
-from sdnet_bench.config import CONFIG, Backbone, ModelConfig, Origin
+from sdnet_bench.config import CONFIG, MODELS, STATE, Backbone, ModelConfig, Origin
 from sdnet_bench.data import open_dataset
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
 from sdnet_bench.zoo import find
 from sdnet_bench.zoo.find import add_model, find_model, load_model
+from sdnet_bench.zoo.mark import MARK
 from sdnet_bench.zoo.weights import file_digest
 
 NAME = "timm:test_resnet"
@@ -64,6 +68,31 @@ def file(tmp_path: Path) -> str:
 def added(shelf: Path, file: str, name: str | None = None, **options: Any) -> Path:
     digits = open_dataset("digits", shelf)
     return add_model(NAME, shelf, Progress(), dataset=digits, weights=file, name=name, **options)
+
+
+def test_a_run_that_is_made_anew_is_waited_for_not_mistaken_for_a_shipped_model(shelf: Path, file: str) -> None:
+    lock, name = shelf / ".sdnet18-cifar10.lock", "sdnet18-cifar10"
+    assert find_model(name, shelf) == MODELS / name
+
+    class Finishes(Progress):
+        def note(self, text: str) -> None:
+            assert text == f"another process makes {shelf / name}: waiting for it"
+            (shelf / name).mkdir()
+            (shelf / name / CONFIG).touch()
+            held.release()
+
+    shelf.mkdir()
+    with FileLock(lock) as held:
+        assert find_model(name, shelf, Finishes()) == shelf / name
+
+
+def test_an_unfinished_run_is_not_mistaken_for_a_shipped_model(shelf: Path) -> None:
+    (shelf / "sdnet18-cifar10").mkdir(parents=True)
+    (shelf / "sdnet18-cifar10" / STATE).touch()
+    with pytest.raises(
+        ModelError, match=r"runs/sdnet18-cifar10 is unfinished\. Go on with `sdnet-bench train --resume`"
+    ):
+        find_model("sdnet18-cifar10", shelf)
 
 
 def test_a_network_by_name_becomes_a_run_with_its_published_weights(shelf: Path, fetches: list[str]) -> None:
@@ -211,6 +240,25 @@ class TestCode:
         (run / CONFIG).write_text(content.replace("digits", "cifar10"), encoding="utf-8")
         with pytest.raises(ModelError, match="was not made here"):
             load_model("nets-tiny", runs_dir=shelf)
+
+    def test_a_mark_is_of_one_file(
+        self, run: Path, shelf: Path, nets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "nets.py").write_text(CODE.replace("3, 4, 3)", "3, 4, 3, padding=1)"), encoding="utf-8")
+        with pytest.raises(ModelError, match=r"or the file was changed since, .* --dataset digits --weights "):
+            load_model("nets-tiny", runs_dir=shelf)
+        (tmp_path / "nets.py").unlink()
+        with pytest.raises(ModelError, match=r"no file .*nets\.py here, .*type the command in the folder"):
+            load_model("nets-tiny", runs_dir=shelf)
+
+    def test_a_mark_of_an_earlier_version_is_of_the_configuration_alone(
+        self, run: Path, shelf: Path, tmp_path: Path
+    ) -> None:
+        (key,) = Path(os.environ["XDG_STATE_HOME"]).rglob("key")
+        earlier = hmac.digest(key.read_bytes(), (run / CONFIG).read_bytes(), "sha256").hex()
+        (run / MARK).write_text(earlier, encoding="utf-8")
+        (tmp_path / "nets.py").write_text(f"{CODE}\n", encoding="utf-8")
+        assert load_model("nets-tiny", runs_dir=shelf).weights
 
     def test_without_weights_there_is_nothing_to_add(self, shelf: Path, nets: str) -> None:
         with pytest.raises(UsageError, match=r"has no published weights, expected a \.safetensors file"):
