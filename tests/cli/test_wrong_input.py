@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faults.process import run
 from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app
@@ -220,11 +219,6 @@ def test_a_wrong_command_line_has_status_2(at: Path, words: list[str]) -> None:
     assert everything(at) == files
 
 
-def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sdnet_bench", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
@@ -233,14 +227,14 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_what_a_person_sees_is_one_line_on_stderr(at: Path, words: list[str], status: int, line: str) -> None:
-    done = shell(*words, cwd=at)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.startswith(line)
-    assert done.stderr.count("\n") == 1
+    done = run(tuple(words), at)
+    assert (done.status, done.out) == (status, "")
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(at: Path) -> None:
-    done = shell("--debug", "attack", "--norm", "linff", cwd=at)
-    assert done.returncode == 2
-    assert "Traceback (most recent call last)" in done.stderr
-    assert "UnknownNameError" in done.stderr
+    done = run(("--debug", "attack", "--norm", "linff"), at)
+    assert done.status == 2
+    assert "Traceback (most recent call last)" in done.err
+    assert "UnknownNameError" in done.err

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.process import Started
 
 from sdnet_bench.engine.adversarial_set import is_whole, open_adversarial
 from sdnet_bench.engine.evaluate import evaluate
@@ -21,16 +22,12 @@ NAME = "sdnet18-tiny"
 SETTING = attack_setting(Threat("linf", 16 / 255), steps=4, restarts=2)
 
 
-def at_once(runs: Path, count: int, *arguments: str) -> list[str]:
+def at_once(runs: Path, count: int, *words: str) -> list[str]:
     """The outputs of equal commands that run side by side; all end well."""
-    command = [sys.executable, "-m", "sdnet_bench", *arguments, "--runs-dir", str(runs), "--device", "cpu"]
-    command += ["--data-dir", str(runs / "data"), "--json"]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(count)
-    ]
-    outputs = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0] * count, outputs
-    return [stdout for stdout, _ in outputs]
+    words = (*words, "--runs-dir", str(runs), "--data-dir", str(runs / "data"), "--device", "cpu", "--json")
+    ended = [one.ended() for one in [Started(words, runs.parent) for _ in range(count)]]
+    assert [one.status for one in ended] == [0] * count, ended
+    return [one.out for one in ended]
 
 
 def left_behind(runs: Path) -> list[str]:
