@@ -16,6 +16,7 @@ from typing import Any
 import pandas
 import pytest
 from faults.process import Started, run
+from together import IN_TURN, read_rows
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
@@ -261,24 +262,16 @@ def test_a_launcher_sets_all_of_its_variables(monkeypatch: pytest.MonkeyPatch, m
     assert not is_launched()
 
 
-LAUNCHED = """
-import json, sys
-from sdnet_bench.cli.app import app
-for words in json.loads(sys.argv[1]):
-    app(words, standalone_mode=False)
-"""
-
-
 def launch(*commands: list[str], cwd: Path) -> list[Any]:
     """The JSON of commands in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = dict(zip(LAUNCHER, ("0", "0", "2", "127.0.0.1", str(server.getsockname()[1])), strict=True))
-    words = ("-c", LAUNCHED, json.dumps(commands))
+    words = ("-c", IN_TURN, json.dumps(commands))
     both = [start(*words, cwd=cwd, **(where | {"RANK": rank, "LOCAL_RANK": rank})) for rank in "01"]
     (out, err), (silence, other) = (process.communicate() for process in both)
     assert [process.returncode for process in both] == [0, 0], err + other
     assert silence == ""
-    return json.loads("[" + out.replace("\n]\n[", "\n],\n[") + "]")  # type: ignore[no-any-return]
+    return read_rows(out)  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow

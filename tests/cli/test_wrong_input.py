@@ -106,6 +106,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--attack", "autoatack"], r"unknown attack 'autoatack'\. Did you mean 'autoattack'\?"),
     (["audit", "--norm", "l1"], r"unknown norm 'l1'"),
     (["audit", "--other", "nobody"], r"unknown model 'nobody'"),
+    (["audit", "--eps", "much"], r"eps is no number, expected a number or a fraction, such as 8/255, got much"),
     (["attack", "--protocol", "transfer,mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),

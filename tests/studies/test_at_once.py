@@ -44,20 +44,8 @@ def test_equal_evaluations_measure_every_cell_once(runs: Path) -> None:
 
 
 def test_equal_attacks_that_save_leave_one_set_as_strong_as_its_record(runs: Path, sdnet: Workbench) -> None:
-    options = [
-        "--protocol",
-        "matched",
-        "--lambdas",
-        "0.1",
-        "--steps",
-        "4",
-        "--limit",
-        "30",
-        "--eps",
-        "16/255",
-        "--save",
-    ]
-    one, other = at_once(runs, 2, "attack", NAME, *options)
+    options = ["--lambdas", "0.1", "--steps", "4", "--limit", "30", "--eps", "16/255", "--save"]
+    one, other = at_once(runs, 2, "attack", NAME, "--protocol", "matched", *options)
     assert one == other
     assert left_behind(runs) == []
     (folder,) = (runs / NAME / "adversarial").iterdir()
