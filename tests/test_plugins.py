@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from together import IN_TURN, read_rows
 
 import sdnet_bench
 from sdnet_bench.adaptations import ADAPTATIONS, setting_of
@@ -136,22 +137,21 @@ def environment() -> dict[str, str]:
 
 
 def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [python, "-m", "sdnet_bench", *words]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    return subprocess.run([python, *words], cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
-def rows(python: Path, folder: Path, *words: str) -> list[dict[str, Any]]:
-    """What a command prints with --json beside all those plugins, none of which it needs."""
-    done = run(python, folder, *words, "--json", "--device", "cpu")
+def rows(python: Path, folder: Path, *commands: list[str]) -> list[list[dict[str, Any]]]:
+    """What commands print with --json beside all those plugins, none of which they need."""
+    done = run(python, folder, "-c", IN_TURN, json.dumps([[*words, "--json", "--device", "cpu"] for words in commands]))
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.splitlines() if "warning" in line.lower() or line == "hello"]
     assert len(warned) == len({*warned})
     assert {*warned} <= {*TAKEN}
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    return read_rows(done.stdout)  # type: ignore[no-any-return]
 
 
 def test_the_list_says_of_every_plugin_how_it_is(python: Path, tmp_path: Path) -> None:
-    done = run(python, tmp_path, "plugins", "--json")
+    done = run(python, tmp_path, "-m", "sdnet_bench", "plugins", "--json")
     assert done.returncode == 0, done.stderr
     listed = {(part["distribution"], part["name"]): part for part in json.loads(done.stdout)}
     for distribution, (group, name, _) in HOSTILE.items():
@@ -170,35 +170,37 @@ def test_the_list_says_of_every_plugin_how_it_is(python: Path, tmp_path: Path) -
 
 
 def test_help_loads_no_plugin(python: Path, tmp_path: Path) -> None:
-    done = run(python, tmp_path, "--help")
+    done = run(python, tmp_path, "-m", "sdnet_bench", "--help")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
 def test_the_example_is_trained_swept_corrupted_attacked_and_reported(python: Path, tmp_path: Path) -> None:
     (tmp_path / "example.toml").write_text(RECIPE, encoding="utf-8")
-    (trained,) = rows(python, tmp_path, "train", "example.toml")
-    assert (trained["dataset"], trained["n"], trained["lambda_"]) == ("gratings", 200, 0.1)
     noise = ["--corruption", "dead_columns"]
-    swept = rows(python, tmp_path, "sweep-lambda", *noise, "--severity", "3", "--lambdas", "0.05,0.2")
+    (trained,), swept, corrupted, attacked = rows(
+        python,
+        tmp_path,
+        ["train", "example.toml"],
+        ["sweep-lambda", *noise, "--severity", "3", "--lambdas", "0.05,0.2"],
+        ["evaluate", *noise],
+        ["attack", "--attack", "fgsm", "--limit", "32", "--lambdas", "0.1"],
+    )
+    assert (trained["dataset"], trained["n"], trained["lambda_"]) == ("gratings", 200, 0.1)
     assert {row["lambda_"] for row in swept} >= {0.05, 0.2}
     assert {(row["corruption"], row["level"]) for row in swept} == {("dead_columns", 0.2)}
-    corrupted = rows(python, tmp_path, "evaluate", *noise)
     assert [row["level"] for row in corrupted] == [0.05, 0.1, 0.2, 0.3, 0.4]
     assert corrupted[-1]["accuracy"] < trained["accuracy"]
-    attacked = rows(python, tmp_path, "attack", "--attack", "fgsm", "--limit", "32", "--lambdas", "0.1")
     assert {row["attack"]["name"] for row in attacked} == {"fgsm"}
     assert all(row["accuracy"] <= row["clean"] for row in attacked)
 
-    measured = subprocess.run(
-        [python, "-c", MEASURE], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-    )
+    measured = run(python, tmp_path, "-c", MEASURE)
     assert measured.returncode == 0, measured.stderr
     as_trained, flipped, filtered = json.loads(measured.stdout)
     assert as_trained == pytest.approx(trained["accuracy"])
     assert {flipped, filtered} != {as_trained}
 
-    reported = run(python, tmp_path, "report")
+    reported = run(python, tmp_path, "-m", "sdnet_bench", "report")
     assert reported.returncode == 0, reported.stderr
     with (tmp_path / "report" / "gratings-table1.csv").open(encoding="utf-8") as file:
         (row,) = [row for row in csv.DictReader(file) if row["row"] == "tinycsc" and row["column"] == "Top-1 Acc (%)"]

@@ -1,12 +1,31 @@
-"""Processes that do the same thing at the same moment."""
+"""Processes that do the same thing at the same moment, and processes that do several things in turn."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from found import there
+
+IN_TURN = """
+import json, sys
+from sdnet_bench.__main__ import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["sdnet-bench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0
+"""
+"""A script that runs commands, JSON on its own command line, one after the other."""
+
+
+def read_rows(out: str) -> Any:
+    """What each of several commands has printed with --json."""
+    return json.loads("[" + out.replace("\n]\n[", "\n],\n[") + "]")
 
 
 def run_together(script: str, folder: Path, *each: int) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,11 +15,13 @@ from typing import Any
 
 import pandas
 import pytest
-from found import there
+from faults.process import Started, run
+from together import IN_TURN, read_rows
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import ModelConfig
+from sdnet_bench.progress import LAUNCHER, is_launched
 from sdnet_bench.records import RecordStore
 
 SMALL = ["--epochs", "2", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
@@ -26,17 +29,10 @@ CPU = ["--device", "cpu"]
 COMMANDS = ("train", "evaluate", "sweep-lambda", "fit-lambda", "attack", "audit", "report", "demo")
 
 
-def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SDNET_BENCH_")}
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def sdnet_bench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    process = start("-m", "sdnet_bench", *words, cwd=cwd)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+def start(*words: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SDNET_BENCH_")} | more
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *words], cwd=cwd, env=environment, text=True, **pipes)
 
 
 def call(*words: str) -> Result:
@@ -52,18 +48,27 @@ def rows(*words: str) -> list[dict[str, Any]]:
     return json.loads(call(*words, "--json", *CPU).stdout)  # type: ignore[no-any-return]
 
 
+HELP = """
+import sys
+from sdnet_bench.__main__ import main
+for words in (["--help"], ["data", "fetch", "--help"]):
+    sys.argv = ["sdnet-bench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0
+sys.exit("torch" in sys.modules)
+"""
+
+
 def test_help_imports_no_torch_and_answers_at_once(tmp_path: Path) -> None:
-    script = (
-        "import sys; sys.argv = ['sdnet-bench', '--help']\ntry:\n    from sdnet_bench.__main__ import main; main()\n"
-    )
-    script += "except SystemExit:\n    sys.exit('torch' in sys.modules)"
     started = time.perf_counter()
-    process = start("-c", script, cwd=tmp_path)
+    process = start("-c", HELP, cwd=tmp_path)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert time.perf_counter() - started < 2
-    for command in (*COMMANDS, "bench", "visualize"):
-        assert command in out
+    for word in (*COMMANDS, "bench", "visualize", "--offline"):
+        assert word in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -153,7 +158,7 @@ def test_fit_lambda_then_evaluate_adaptively(at: Path) -> None:
         assert chosen["lambda_"] == pytest.approx(wanted, abs=2e-4)
 
 
-ATTACK = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "20", "--lambdas", "0.1,0.5"]
+ATTACK = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "10", "--lambdas", "0.1,0.5"]
 
 
 def test_attack_goes_through_all_protocols(at: Path) -> None:
@@ -168,8 +173,8 @@ def test_attack_goes_through_all_protocols(at: Path) -> None:
 
 def test_attack_looks_through_the_choice_of_lambda_where_it_is_fitted(at: Path) -> None:
     assert "no adaptive attack: sdnet18-tiny has no fits" in call(*ATTACK, "--protocol", "all", *CPU).stderr
-    call("fit-lambda", "sdnet18-tiny", "--corruption", "all", "--limit", "30", "--lambdas", "0.1,0.5", *CPU)
-    found = rows(*ATTACK, "--protocol", "adaptive")
+    call("fit-lambda", "sdnet18-tiny", "--corruption", "all", "--limit", "8", "--lambdas", "0.1,0.5", *CPU)
+    found = rows(*ATTACK, "--protocol", "adaptive", "--limit", "8")
     assert [row["attack"]["through"] for row in found] == ["detached", "attached"]
 
 
@@ -180,13 +185,12 @@ def test_attack_keeps_its_images(at: Path) -> None:
 
 
 def test_attack_sweeps_eps(at: Path) -> None:
-    found = rows(*ATTACK, "--sweep-eps")
+    found = rows(*ATTACK, "--sweep-eps", "--limit", "5")
     assert sorted({row["attack"]["eps"] for row in found}) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
 
 
 def test_autoattack_is_matched_at_lambda_0_and_at_the_tuned_lambda(at: Path) -> None:
-    words = [word if word != "2" else "4" for word in ATTACK]
-    found = rows(*words, "--attack", "autoattack", "--protocol", "matched")
+    found = rows(*ATTACK, "--attack", "autoattack", "--protocol", "matched", "--steps", "4", "--limit", "4")
     assert {row["protocol"] for row in found} == {"matched"}
     assert {row["lambda_"] for row in found} <= {0.1, 0.5}
 
@@ -220,54 +224,54 @@ def test_folders_come_from_the_environment(at: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_stdout_is_data_and_stderr_is_talk(at: Path) -> None:
-    done = sdnet_bench("evaluate", "sdnet18-tiny", "--corruption", "shot", "--limit", "20", "--json", *CPU, cwd=at)
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 5
-    assert "corrupted test images: 5 of 5 cells to measure, 100 images to classify" in done.stderr
-    assert "\x1b" not in done.stdout + done.stderr
+    done = run(("evaluate", "sdnet18-tiny", "--corruption", "shot", "--limit", "20", "--json", *CPU), at)
+    assert done.status == 0, done.err
+    assert len(json.loads(done.out)) == 5
+    assert "corrupted test images: 5 of 5 cells to measure, 100 images to classify" in done.err
+    assert "\x1b" not in done.out + done.err
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) -> None:
-    words = ["-m", "sdnet_bench", "train", "--name", "stopped", *SMALL, "--epochs", "12"]
-    process = start(*words, cwd=at)
-    assert there(process.stderr).readline().startswith("epoch 1/12 ")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 130
-    assert out == ""
-    *notes, last = err.splitlines()
+    words = ("train", "--name", "stopped", *SMALL, "--epochs", "12")
+    process = Started(words, at)
+    while "epoch 1/12 " not in process.err:
+        assert process.is_alive
+    process.send(signal.SIGINT)
+    done = process.ended()
+    assert (done.status, done.out) == (130, "")
+    *notes, last = done.err.splitlines()
     assert all(note.startswith("epoch ") for note in notes)
     assert last.startswith("error: interrupted. ")
     assert "--resume" in last
-    assert call(*words[2:], "--resume").stderr.startswith("resuming after epoch ")
+    assert call(*words, "--resume").stderr.startswith("resuming after epoch ")
     assert (at / "runs/stopped/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("stray", ["RANK=1", "RANK=1 WORLD_SIZE=2", "PMI_SIZE=2"])
-def test_variables_that_another_launcher_left_silence_nothing(at: Path, stray: str) -> None:
-    environment = os.environ | dict(each.split("=") for each in stray.split())
-    words = [sys.executable, "-m", "sdnet_bench", "evaluate", "--limit", "8", "--json", *CPU]
-    done = subprocess.run(words, cwd=at, env=environment, capture_output=True, text=True, timeout=60)
-    assert [row["n"] for row in json.loads(done.stdout)] == [8], done.stderr
+def test_variables_that_another_launcher_left_silence_nothing(at: Path) -> None:
+    process = start("-m", "sdnet_bench", "evaluate", "--limit", "8", "--json", *CPU, cwd=at, RANK="1", PMI_SIZE="2")
+    out, err = process.communicate()
+    assert [row["n"] for row in json.loads(out)] == [8], err
 
 
-LAUNCHED = """
-import json, sys
-from sdnet_bench.cli.app import app
-for words in json.loads(sys.argv[1]):
-    app(words, standalone_mode=False)
-"""
+@pytest.mark.parametrize("missing", LAUNCHER)
+def test_a_launcher_sets_all_of_its_variables(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in LAUNCHER:
+        monkeypatch.setenv(name, "1")
+    assert is_launched()
+    monkeypatch.delenv(missing)
+    assert not is_launched()
 
 
 def launch(*commands: list[str], cwd: Path) -> list[Any]:
     """The JSON of commands in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
-    (cwd / "launched.py").write_text(LAUNCHED, encoding="utf-8")
-    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "launched.py", json.dumps(commands)]
-    process = start(*words, cwd=cwd)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return json.loads("[" + out.replace("\n]\n[", "\n],\n[") + "]")  # type: ignore[no-any-return]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = dict(zip(LAUNCHER, ("0", "0", "2", "127.0.0.1", str(server.getsockname()[1])), strict=True))
+    words = ("-c", IN_TURN, json.dumps(commands))
+    both = [start(*words, cwd=cwd, **(where | {"RANK": rank, "LOCAL_RANK": rank})) for rank in "01"]
+    (out, err), (silence, other) = (process.communicate() for process in both)
+    assert [process.returncode for process in both] == [0, 0], err + other
+    assert silence == ""
+    return read_rows(out)  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow

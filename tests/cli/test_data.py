@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -78,14 +76,7 @@ def complaint(*words: str) -> BenchError:
     return error
 
 
-def test_help_names_the_four_commands_and_loads_no_torch(tmp_path: Path) -> None:
-    script = "import sys; sys.argv = ['sdnet-bench', 'data', 'fetch', '--help']\ntry:\n"
-    script += (
-        "    from sdnet_bench.__main__ import main; main()\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--offline" in done.stdout
+def test_help_names_the_four_commands() -> None:
     text = call("--help")
     assert all(command in text for command in ("list", "fetch", "verify", "generate"))
 

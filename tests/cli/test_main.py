@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from faults.process import run as fork
 from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app, explain, run
@@ -107,9 +108,9 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
     ("words", "encoding", "status", "out", "err"),
     [
         ("data list", "ascii", 0, "CIFAR-10-C", ""),
-        ("models list | head -1", "utf-8", 0, "name", ""),
-        ("models list > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
-        ("models list >&-", "utf-8", 0, "", ""),
+        ("data list | head -1", "utf-8", 0, "name", ""),
+        ("data list > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
+        ("data list >&-", "utf-8", 0, "", ""),
         ("--help > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
         ("data list 2>&-", "utf-8", 0, "CIFAR-10-C", ""),
     ],
@@ -158,10 +159,10 @@ def test_a_tilde_is_the_home_folder_in_options_and_in_the_environment(
 
 def test_one_broken_run_and_one_impossible_name_are_lines_beside_the_tables_of_the_others(at: Path) -> None:
     (at / "runs/resnet18-tiny/config.json").write_text("{", encoding="utf-8")
-    done = shell(f"sdnet-bench report resnet18-tiny {'x' * 300} sdnet18-tiny", at)
-    assert done.returncode == 2
-    assert "sdnet18-tiny" in done.stdout
-    note, first, second = done.stderr.splitlines()
+    done = fork(("report", "resnet18-tiny", "x" * 300, "sdnet18-tiny"), at)
+    assert done.status == 2
+    assert "sdnet18-tiny" in done.out
+    note, first, second = done.err.splitlines()
     assert note.endswith("files in report")
     assert first.startswith("error: cannot read runs/resnet18-tiny/config.json: ")
     assert second.startswith(f"error: unknown model '{'x' * 300}'. Known: ")

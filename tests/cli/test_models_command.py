@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from faults.commands import point_to
+from faults.process import Ended, run
 from found import there
 from hub_server import TOKEN, Hub, running
 from torch import nn
@@ -47,35 +48,35 @@ def call(*words: str) -> Result:
     return result
 
 
-def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> subprocess.CompletedProcess[str]:
-    """A command of its own, that finds this Hub where its library looks for one."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SDNET_BENCH_", "HF_"))}
-    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(cwd / "hf"), "HF_TOKEN": token}
-    environment |= {"HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-m", "sdnet_bench", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+def at_the_hub(hub: Hub, *words: str, cwd: Path, token: str = "") -> Ended:
+    """A process of its own, in which the library of the Hub talks to this one."""
+    return run(words, cwd, (partial(point_to, hub.endpoint), partial(log_in, token)))
+
+
+def log_in(token: str) -> None:
+    os.environ["HF_TOKEN"] = token
 
 
 def test_push_and_pull_and_use(at: Path, hub: Hub) -> None:
     pushed = at_the_hub(hub, "models", "push", "sdnet18-tiny", "me/tiny", cwd=at, token=TOKEN)
-    assert (pushed.returncode, pushed.stdout) == (0, f"{hub.endpoint}/me/tiny/commit/{hub.repos['me/tiny'].head}\n")
-    assert pushed.stderr.startswith("push to me/tiny (public): 6 files, 0.")
-    assert "model.safetensors:" not in pushed.stderr  # the library's own bar
+    assert (pushed.status, pushed.out) == (0, f"{hub.endpoint}/me/tiny/commit/{hub.repos['me/tiny'].head}\n")
+    assert pushed.err.startswith("push to me/tiny (public): 6 files, 0.")
+    assert "model.safetensors:" not in pushed.err  # the library's own bar
     words = ("evaluate", "hf:me/tiny", "--corruption", "none", "--device", "cpu", "--precision", "float32", "--json")
     used = at_the_hub(hub, *words, "--runs-dir", "others", cwd=at)
-    assert used.returncode == 0, used.stderr
-    (row,) = json.loads(used.stdout)
+    assert used.status == 0, used.err
+    (row,) = json.loads(used.out)
     assert row["accuracy"] == Results.read(at / "runs/sdnet18-tiny", at / "runs").clean().value  # type: ignore[union-attr]
-    assert used.stderr.startswith("me/tiny at ")
-    assert "to measure" not in used.stderr  # what its author measured is on record
+    assert used.err.startswith("me/tiny at ")
+    assert "to measure" not in used.err  # what its author measured is on record
     assert Origin.read(at / "others/tiny") == Origin(source="hf:me/tiny", revision=hub.repos["me/tiny"].head)
 
 
 def test_a_pull_that_fails_is_one_line_on_stderr(at: Path, hub: Hub) -> None:
     failed = at_the_hub(hub, "models", "pull", "me/nothing", cwd=at)
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("error: the Hub shows no me/nothing. Is the name right?")
-    assert len(failed.stderr.splitlines()) == 1
+    assert (failed.status, failed.out) == (1, "")
+    assert failed.err.startswith("error: the Hub shows no me/nothing. Is the name right?")
+    assert len(failed.err.splitlines()) == 1
     assert not (at / "runs/nothing").exists()
 
 
@@ -85,12 +86,8 @@ def test_a_dry_run_shows_what_would_go_and_sends_nothing(at: Path, monkeypatch: 
     result = call("push", "sdnet18-tiny", "me/tiny", "--private", "--dry-run", "--json")
     sizes = {row["file"]: row["bytes"] for row in json.loads(result.stdout)}
     assert sizes["figure2.png"] == 5
-    assert sizes.keys() == {
-        "README.md",
-        "config.json",
-        "figure2.png",
-        *("history.csv", "model.safetensors", "recipe.toml", "results.json"),
-    }
+    weights = ("config.json", "model.safetensors")
+    assert sizes.keys() == {"README.md", *weights, "figure2.png", "history.csv", "recipe.toml", "results.json"}
     assert "this would go to me/tiny (private): 7 files, 0." in result.stderr
     assert "nothing was sent" in result.stderr
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faults.process import run
 from typer.testing import CliRunner
 
 from sdnet_bench.cli.app import app
@@ -113,6 +112,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["attack", "--attack", "autoatack"], r"unknown attack 'autoatack'\. Did you mean 'autoattack'\?"),
     (["audit", "--norm", "l1"], r"unknown norm 'l1'"),
     (["audit", "--other", "nobody"], r"unknown model 'nobody'"),
+    (["audit", "--eps", "much"], r"eps is no number, expected a number or a fraction, such as 8/255, got much"),
     (["attack", "--protocol", "transfer,mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["attack", "--protocol", "mached"], r"unknown protocol 'mached'\. Did you mean 'matched'\?"),
     (["report", "--format", "cvs"], r"unknown format 'cvs'\. Did you mean 'csv'\?"),
@@ -229,11 +229,6 @@ def test_a_wrong_command_line_has_status_2(at: Path, words: list[str]) -> None:
     assert everything(at) == files
 
 
-def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sdnet_bench", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
@@ -245,14 +240,14 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_what_a_person_sees_is_one_line_on_stderr(at: Path, words: list[str], status: int, line: str) -> None:
-    done = shell(*words, cwd=at)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.startswith(line)
-    assert done.stderr.count("\n") == 1
+    done = run(tuple(words), at)
+    assert (done.status, done.out) == (status, "")
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(at: Path) -> None:
-    done = shell("--debug", "attack", "--norm", "linff", cwd=at)
-    assert done.returncode == 2
-    assert "Traceback (most recent call last)" in done.stderr
-    assert "UnknownNameError" in done.stderr
+    done = run(("--debug", "attack", "--norm", "linff"), at)
+    assert done.status == 2
+    assert "Traceback (most recent call last)" in done.err
+    assert "UnknownNameError" in done.err

@@ -175,14 +175,6 @@ def test_a_block_leaves_nothing_behind_after_an_exception(net: nn.Sequential, bl
     assert lambdas_of(net) == [0.7, 0.7]
 
 
-def test_each_layer_gets_its_own_lambda_back(net: nn.Sequential) -> None:
-    set_lambda(net[2], torch.tensor([0.3, 0.4]))
-    with using_lambda(net, 0.5):
-        pass
-    assert float(net[0].lambda_) == pytest.approx(0.1)
-    assert net[2].lambda_.tolist() == pytest.approx([0.3, 0.4])
-
-
 @pytest.mark.parametrize("count", [1, 4])
 def test_fed_lambdas_are_those_of_the_images(net: nn.Sequential, images: Tensor, count: int) -> None:
     lambdas = torch.tensor([0.0, 0.1, 0.4, 1.5])[:count]

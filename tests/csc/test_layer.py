@@ -58,12 +58,6 @@ def test_input_gradients_in_eval_mode_are_those_of_train_mode(nonnegative: bool)
     assert torch.equal(in_train_mode, in_eval_mode)
 
 
-def test_gradients_reach_the_dictionary() -> None:
-    layer = CSCConv2d(3, 8)
-    layer(torch.randn(2, 3, 7, 9)).sum().backward()
-    assert there(layer.dictionary.grad).any()
-
-
 @pytest.mark.parametrize("size", [(1, 1), (5, 64), (7, 9), (32, 32)])
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @STRIDES

@@ -268,12 +268,7 @@ def three(split: Split) -> Tensor:
 
 @pytest.mark.parametrize("batch_size", [20, 250])
 def test_logits_that_are_not_finite_are_no_class(
-    resnet: Workbench,
-    split: Split,
-    three: Tensor,
-    runtime: Runtime,
-    monkeypatch: pytest.MonkeyPatch,
-    batch_size: int,
+    resnet: Workbench, split: Split, three: Tensor, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
     with pytest.raises(ModelError, match=r"^logits of 3 of 60 images are not finite\. Look for"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.data import Dataset, open_dataset
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import Training, train
-from sdnet_bench.errors import InterruptError, ModelError, TrainingError
+from sdnet_bench.errors import InterruptError, ModelError, RecordError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
 from sdnet_bench.zoo.checkpoint import build_net
@@ -229,41 +228,33 @@ def test_weights_that_the_last_step_of_an_epoch_spoilt_are_not_saved(run: Run, r
     assert not (run.folder / STATE).exists()
 
 
-FULL = """
-import resource, sys
-from pathlib import Path
-import torch
-from sdnet_bench.config import Recipe
-from sdnet_bench.engine.train import Training
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """No file grows beyond so many bytes."""
+    import resource
 
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-recipe = Recipe(name="r", dataset="digits", backbone={"name": "resnet18"}, epochs=1, batch_size=8)
-training = Training.start(recipe, torch.nn.Linear(100, 1000), 5)
-training.history = [{"epoch": 1}]
-training.save(folder, recipe, ())
-before = (folder / "training.pt").read_bytes()
-for most in (0, 1, 1000, 200_000):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
     try:
-        training.save(folder, recipe, ())
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}")
-assert (folder / "training.pt").read_bytes() == before
-assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "training.pt"]
-"""
-
-
-FILES = ("history.csv", STATE)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of resources")
-def test_a_full_disk_is_one_line_and_leaves_the_earlier_state(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = [f"RecordError: cannot write {tmp_path / name}: File too large. Name another folder." for name in FILES]
-    assert len(done.stdout.splitlines()) == 4
-    assert {*done.stdout.splitlines()} == {*lines}
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_state(tmp_path: Path, recipe: Recipe) -> None:
+    training, said = Training.start(recipe, nn.Linear(100, 1000), 5), set()
+    training.history = [{"epoch": 1}]
+    training.save(tmp_path, recipe, ())
+    before = (tmp_path / STATE).read_bytes()
+    for most in (0, 1, 1000, 200_000):
+        with small_files(most), pytest.raises(RecordError) as caught:
+            training.save(tmp_path, recipe, ())
+        said.add(str(caught.value))
+    files = ("history.csv", STATE)
+    assert said == {f"cannot write {tmp_path / name}: File too large. Name another folder." for name in files}
+    assert (tmp_path / STATE).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", STATE]
 
 
 def test_atoms_end_with_unit_norm_and_their_own_step_size(finished: Training) -> None:

@@ -58,9 +58,18 @@ class Started:
             time.sleep(0.001)  # a signal comes no earlier than the command
         self._began = time.perf_counter()
 
+    @property
+    def err(self) -> str:
+        """What it has written on stderr so far."""
+        return (self._talk / "2").read_text("utf-8")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def send(self, number: int) -> None:
         """Sends a signal, unless it has ended already."""
-        if self._process.is_alive() and self._process.pid:
+        if self.is_alive and self._process.pid:
             os.kill(self._process.pid, number)
 
     def ended(self) -> Ended:

@@ -66,12 +66,7 @@ IN_SHORT = ("config", "records in a report", "fits", "journal", "unfinished trai
 
 @rounds("target", TARGETS, plain=2, soak=100, only=IN_SHORT)
 def test_a_damaged_file(
-    target: Target,
-    count: int,
-    many_files: Path,
-    tmp_path: Path,
-    careful: None,
-    monkeypatch: pytest.MonkeyPatch,
+    target: Target, count: int, many_files: Path, tmp_path: Path, careful: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register_archive()
     tally = Tally("random edits", target.name)
@@ -85,11 +80,7 @@ def test_a_damaged_file(
 
 
 def _ask(
-    target: Target,
-    many_files: Path,
-    world: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    harm: Callable[[Path], str] = str,
+    target: Target, many_files: Path, world: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], str] = str
 ) -> tuple[str, Answer, float]:
     """How a file was damaged in a copy of the world, the answer there, and the seconds that it took."""
     shutil.copytree(many_files, world)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.process import Started
 
 from sdnet_bench.engine.adversarial_set import is_whole, open_adversarial
 from sdnet_bench.engine.evaluate import evaluate
@@ -21,16 +22,12 @@ NAME = "sdnet18-tiny"
 SETTING = attack_setting(Threat("linf", 16 / 255), steps=4, restarts=2)
 
 
-def at_once(runs: Path, count: int, *arguments: str) -> list[str]:
+def at_once(runs: Path, count: int, *words: str) -> list[str]:
     """The outputs of equal commands that run side by side; all end well."""
-    command = [sys.executable, "-m", "sdnet_bench", *arguments, "--runs-dir", str(runs), "--device", "cpu"]
-    command += ["--data-dir", str(runs / "data"), "--json"]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(count)
-    ]
-    outputs = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0] * count, outputs
-    return [stdout for stdout, _ in outputs]
+    words = (*words, "--runs-dir", str(runs), "--data-dir", str(runs / "data"), "--device", "cpu", "--json")
+    ended = [one.ended() for one in [Started(words, runs.parent) for _ in range(count)]]
+    assert [one.status for one in ended] == [0] * count, ended
+    return [one.out for one in ended]
 
 
 def left_behind(runs: Path) -> list[str]:
@@ -47,20 +44,8 @@ def test_equal_evaluations_measure_every_cell_once(runs: Path) -> None:
 
 
 def test_equal_attacks_that_save_leave_one_set_as_strong_as_its_record(runs: Path, sdnet: Workbench) -> None:
-    options = [
-        "--protocol",
-        "matched",
-        "--lambdas",
-        "0.1",
-        "--steps",
-        "4",
-        "--limit",
-        "30",
-        "--eps",
-        "16/255",
-        "--save",
-    ]
-    one, other = at_once(runs, 2, "attack", NAME, *options)
+    options = ["--lambdas", "0.1", "--steps", "4", "--limit", "30", "--eps", "16/255", "--save"]
+    one, other = at_once(runs, 2, "attack", NAME, "--protocol", "matched", *options)
     assert one == other
     assert left_behind(runs) == []
     (folder,) = (runs / NAME / "adversarial").iterdir()

@@ -66,10 +66,6 @@ def test_training_leaves_two_records(sdnet: Workbench, tiny_recipes: dict[str, R
     assert training.provenance["seed"] == 0
 
 
-def test_a_finished_run_keeps_no_state(train: Any, small: Recipe) -> None:
-    assert not (train(small).folder / STATE).exists()
-
-
 def test_an_unfinished_run_is_not_touched_unless_asked(train: Any, small: Recipe) -> None:
     with pytest.raises(InterruptError):
         train(small, CtrlC())
