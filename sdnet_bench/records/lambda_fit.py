@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from ..errors import ModelError, RecordError, UsageError
 from ..files import holding, reading, replacing
 from ..progress import Progress
 from .cell import NOISES, UNKNOWN
 from .record import Record
-from .sealed import Sealed
+from .sealed import Sealed, seal
 
 FILE = "lambda_fit.json"
 Residual = Literal["norm", "squared"]
@@ -46,7 +46,8 @@ class Point(NamedTuple):
 
 
 def fit_name(corruption: str, steps: int | None) -> str:
-    """The name that a fit is saved under; `steps` are the FISTA iterations at inference, None for those of training."""
+    """The name of a fit among those for the same classes; `steps` are the FISTA iterations at inference, None for
+    those of training."""
     return corruption if steps is None else f"{corruption}, {steps} steps"
 
 
@@ -68,6 +69,15 @@ class LambdaFit(Sealed):
     points: Annotated[tuple[Point, ...], Field(min_length=2)]
     found: str | None = None
     """Number of images, seed and search of the fit, in words."""
+    classes: str | None = None
+    """Which of the model's classes were compared (`Inference.classes`); None, not in JSON, for all."""
+
+    @model_serializer(mode="wrap")
+    def _seal(self, fields: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        content = fields(self)
+        if self.classes is None:
+            del content["classes"]
+        return seal(content, info)
 
     def __call__(self, residual: float) -> float:
         """lambda(r) for a mean residual r, at least 0, rounded to 1e-4."""
@@ -80,13 +90,15 @@ class LambdaFit(Sealed):
 
     @property
     def name(self) -> str:
-        """The name that the fit is saved under."""
-        return fit_name(self.corruption, self.steps)
+        """The name that the fit is saved under; that for a part of the classes names them too."""
+        usual = fit_name(self.corruption, self.steps)
+        return usual if self.classes is None else f"{usual}, {self.classes}"
 
     @property
     def rule(self) -> str:
         """Name in records of the choice of one lambda per test set; it contains a digest of the fitted points."""
-        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights]))
+        part = [] if self.classes is None else [self.classes]
+        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights, *part]))
 
     def former_rules(self) -> Iterator[str]:
         """The possible values of `rule` in records of earlier versions: a digest of the exact slope and intercept.
@@ -189,6 +201,7 @@ def fit_line(
     residual: Residual = "norm",
     steps: int | None = None,
     found: str | None = None,
+    classes: str | None = None,
 ) -> LambdaFit:
     """Step 12 of Algorithm 1: least squares of lambda_c on r_c; a `UsageError` where all residuals are equal."""
     if len({point.residual for point in points}) < 2:
@@ -205,6 +218,7 @@ def fit_line(
         r_squared=r_squared,
         points=tuple(points),
         found=found,
+        classes=classes,
     )
 
 
@@ -224,7 +238,7 @@ def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]
 def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
     """One line through the points of several corruptions, for images whose corruption is unknown.
 
-    A `UsageError` where the fits differ in the kind of residual or in FISTA iterations.
+    A `UsageError` where the fits differ in the kind of residual, in FISTA iterations or in the classes compared.
     """
     first = fits[0]
     if not can_pool(fits):
@@ -232,23 +246,26 @@ def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
         raise UsageError("fits to different residuals cannot be pooled", expected="one kind of residual", hint=hint)
     points = [point for fit in fits for point in fit.points]
     found = "; ".join(f"{fit.corruption}: {fit.found}" for fit in fits)
-    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found)
+    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found, first.classes)
 
 
 def can_pool(fits: Iterable[LambdaFit]) -> bool:
-    """Whether the fits agree in the kind of residual and in FISTA iterations."""
-    return len({(fit.residual, fit.steps) for fit in fits}) == 1
+    """Whether the fits agree in the kind of residual, in FISTA iterations and in the classes compared."""
+    return len({(fit.residual, fit.steps, fit.classes) for fit in fits}) == 1
 
 
-def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
-    """The saved fits by name; later folders override earlier ones. A fit for other weights raises a `ModelError`."""
+def read_fits(folders: Iterable[Path], weights: str, classes: str | None = None) -> dict[str, LambdaFit]:
+    """The saved fits for these classes (`Inference.classes`) by `fit_name`; later folders override earlier ones.
+
+    A fit for other weights raises a `ModelError`.
+    """
     fits: dict[str, LambdaFit] = {}
     for folder in folders:
         fits |= saved_fits([folder])
         if any(fit.weights != weights for fit in fits.values()):
             hint = "Remove it, or fit anew with fit-lambda."
             raise ModelError(f"{folder / FILE} belongs to another model", hint=hint)
-    return fits
+    return {fit_name(fit.corruption, fit.steps): fit for fit in fits.values() if fit.classes == classes}
 
 
 def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
