@@ -74,10 +74,13 @@ class Results:
         config = ModelConfig.read(folder)
         store = RecordStore.of_model(folder, runs_dir / name, progress)
         weights = config.weights_sha256
-        fits = read_fits([folder, runs_dir / name], weights) if weights else {}
-        found = (record for record in store if record.cell.weights == weights and _is_current(record.cell))
+        found = tuple(record for record in store if record.cell.weights == weights and _is_current(record.cell))
+        parts = sorted({part for record in found if (part := record.inference.classes)})
+        fits: dict[str, LambdaFit] = {}
+        for classes in (*parts, None):  # those for all classes come last, and count first
+            fits |= read_fits([folder, runs_dir / name], weights, classes) if weights else {}
         origin = Origin.read(folder)
-        return cls(name, config, tuple(found), fits, origin.source if origin else None)
+        return cls(name, config, found, fits, origin.source if origin else None)
 
     @cached_property
     def _training(self) -> Record | None:

@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
 
 def fit_name(corruption: str, steps: int | None, adaptation: AdaptationSetting | None = None) -> str:
-    """The name that a fit is saved under.
+    """The name of a fit among those for the same classes.
 
     `steps` are the FISTA iterations at inference, None for those of training; `adaptation` is what it was fitted under.
     """
@@ -63,7 +63,7 @@ def fitted_under(adaptation: AdaptationSetting | None) -> AdaptationSetting | No
 class LambdaFit(Sealed):
     """lambda(r) = slope r + intercept for one type of corruption and one model."""
 
-    LATER: ClassVar = ("adaptation",)
+    LATER: ClassVar = ("adaptation", "classes")
 
     corruption: str
     """Name of the corruption; "unknown" where the points of several types are pooled."""
@@ -82,6 +82,8 @@ class LambdaFit(Sealed):
     """Number of images, seed and search of the fit, in words."""
     adaptation: AdaptationSetting | None = None
     """The adaptation under which residuals and accuracies were measured; None for none."""
+    classes: str | None = None
+    """Which of the model's classes were compared (`Inference.classes`); None for all."""
 
     def __call__(self, residual: float) -> float:
         """lambda(r) for a mean residual r, at least 0, rounded to 1e-4."""
@@ -94,14 +96,16 @@ class LambdaFit(Sealed):
 
     @property
     def name(self) -> str:
-        """The name that the fit is saved under."""
-        return fit_name(self.corruption, self.steps, self.adaptation)
+        """The name that the fit is saved under; that for a part of the classes names them too."""
+        usual = fit_name(self.corruption, self.steps, self.adaptation)
+        return usual if self.classes is None else f"{usual}, {self.classes}"
 
     @property
     def rule(self) -> str:
         """Name in records of the choice of one lambda per test set; it contains a digest of the fitted points."""
-        under = [str(self.adaptation)] if self.adaptation else []
-        return self._named(json.dumps([self.points, self.residual, self.steps, self.weights, *under]))
+        content = [self.points, self.residual, self.steps, self.weights]
+        later = [str(part) for part in (self.adaptation, self.classes) if part is not None]
+        return self._named(json.dumps([*content, *later]))
 
     def former_rules(self) -> Iterator[str]:
         """The possible values of `rule` in records of earlier versions: a digest of the exact slope and intercept.
@@ -205,6 +209,7 @@ def fit_line(
     steps: int | None = None,
     found: str | None = None,
     adaptation: AdaptationSetting | None = None,
+    classes: str | None = None,
 ) -> LambdaFit:
     """Step 12 of Algorithm 1: least squares of lambda_c on r_c; a `UsageError` where all residuals are equal."""
     if len({point.residual for point in points}) < 2:
@@ -222,6 +227,7 @@ def fit_line(
         points=tuple(points),
         found=found,
         adaptation=adaptation,
+        classes=classes,
     )
 
 
@@ -241,7 +247,7 @@ def _least_squares(points: Sequence[Point]) -> tuple[float, float, float | None]
 def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
     """One line through the points of several corruptions, for images whose corruption is unknown.
 
-    A `UsageError` where the fits differ in the kind of residual, in FISTA iterations or in the adaptation.
+    A `UsageError` where the fits differ in more than the corruption, its points and how they were found.
     """
     first = fits[0]
     if not can_pool(fits):
@@ -249,23 +255,26 @@ def pool(fits: Sequence[LambdaFit]) -> LambdaFit:
         raise UsageError("fits to different residuals cannot be pooled", expected="one kind of residual", hint=hint)
     points = [point for fit in fits for point in fit.points]
     found = "; ".join(f"{fit.corruption}: {fit.found}" for fit in fits)
-    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found, first.adaptation)
+    return fit_line(UNKNOWN, first.weights, points, first.residual, first.steps, found, first.adaptation, first.classes)
 
 
 def can_pool(fits: Iterable[LambdaFit]) -> bool:
-    """Whether the fits agree in the kind of residual, in FISTA iterations and in the adaptation."""
-    return len({(fit.residual, fit.steps, fit.adaptation) for fit in fits}) == 1
+    """Whether the fits agree in the kind of residual, FISTA iterations, the adaptation and the classes compared."""
+    return len({(fit.residual, fit.steps, fit.adaptation, fit.classes) for fit in fits}) == 1
 
 
-def read_fits(folders: Iterable[Path], weights: str) -> dict[str, LambdaFit]:
-    """The saved fits by name; later folders override earlier ones. A fit for other weights raises a `ModelError`."""
+def read_fits(folders: Iterable[Path], weights: str, classes: str | None = None) -> dict[str, LambdaFit]:
+    """The saved fits for these classes (`Inference.classes`) by `fit_name`; later folders override earlier ones.
+
+    A fit for other weights raises a `ModelError`.
+    """
     fits: dict[str, LambdaFit] = {}
     for folder in folders:
         fits |= saved_fits([folder])
         if any(fit.weights != weights for fit in fits.values()):
             hint = "Remove it, or fit anew with fit-lambda."
             raise ModelError(f"{folder / FILE} belongs to another model", hint=hint)
-    return fits
+    return {fit_name(fit.corruption, fit.steps): fit for fit in fits.values() if fit.classes == classes}
 
 
 def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:

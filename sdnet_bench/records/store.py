@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,8 +56,7 @@ class RecordStore:
         rules = {record.inference.rule for record in self if record.inference.rule}
         names = present_rules(rules, saved_fits(folders)) if rules else {}
         if names:
-            found = (_by_rule(record, names.get(str(record.inference.rule))) for record in self)
-            self._records = {record.cell.key: record for record in found}
+            self._records = dict(_renamed(key, record, names) for key, record in self._records.items())
 
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self._records
@@ -72,8 +72,9 @@ class RecordStore:
 
     def refresh(self) -> None:
         """Reads the records that other processes appended since the last reading."""
-        for record in self._lines.read():
-            self.keep(record)
+        with _without_collections():
+            for record in self._lines.read():
+                self.keep(record)
 
     def append(self, record: Record) -> None:
         """Appends one record and flushes it to the disk; a `RecordError` where that fails."""
@@ -86,12 +87,25 @@ class RecordStore:
         self._records[record.cell.key] = record
 
 
-def _by_rule(record: Record, rule: str | None) -> Record:
-    """The record with another name of its rule; unchanged where `rule` is None."""
-    if rule is None:
-        return record
-    inference = record.inference.by(rule, record.inference.lambda_)
-    return record.model_copy(update={"cell": record.cell.with_inference(inference)})
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """A block without garbage collections: each would look at all records that were made so far."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _renamed(key: str, record: Record, names: Mapping[str, str]) -> tuple[str, Record]:
+    """A record and its key with the present name of its rule; unchanged where `names` has no other one."""
+    by = record.inference
+    if by.rule is None or by.rule not in names:
+        return key, record
+    cell = record.cell.with_inference(by.by(names[by.rule], by.lambda_))
+    return cell.key, record.model_copy(update={"cell": cell})
 
 
 def read_results(folder: Path) -> list[Record]:
@@ -102,7 +116,7 @@ def read_results(folder: Path) -> list[Record]:
 
 def read_records(path: Path) -> list[Record]:
     """The records in a file written by `write_results`; a `RecordError` where it cannot be read."""
-    with reading(path, RecordError):
+    with reading(path, RecordError), _without_collections():
         return TypeAdapter(list[Record]).validate_json(path.read_bytes())
 
 

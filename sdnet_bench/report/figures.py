@@ -44,8 +44,7 @@ def _write(result: Results, path: Path) -> Iterator[Path]:
     in_stem = {noise: result.sweep(noise, "stem") for noise in NOISES}
     fits = {noise: result.fit(noise) for noise in NOISES}
     by_lambda = {str(threat): each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
-    chance = 100 / result.config.num_classes
-    by_eps = {threat.norm: _eps_panel(each, chance) for threat, each in robust.items()}
+    by_eps = {threat.norm: _eps_panel(each, result.config.num_classes) for threat, each in robust.items()}
     yield from _draw(path, "figure2", sweeps, _figure2, f"{name}: Figure 2")
     yield from _draw(path, "figure2-stem", in_stem, _figure2, f"{name}: lambda in the stem alone")
     yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")
@@ -159,15 +158,17 @@ class EpsPanel(NamedTuple):
     """Accuracy (%) of random guessing."""
 
 
-def _eps_panel(robustness: Robustness, chance: float) -> EpsPanel | None:
-    """The panel of one threat; None where there are fewer than three radii."""
+def _eps_panel(robustness: Robustness, num_classes: int) -> EpsPanel | None:
+    """The panel of one threat; None where there are fewer than three radii. The model has `num_classes`."""
     lines = {
         "matched" if at is None else f"lambda {at:g}, {choice}": robustness.against_eps(at)
         for choice, at in robustness.classifiers.items()
         if choice in ("trained", "tuned")
     }
     radii = {eps for line in lines.values() for eps, _ in line if eps}
-    return EpsPanel(robustness.attack.norm, lines, robustness.records[0].n, chance) if len(radii) >= 3 else None
+    first = robustness.records[0]
+    compared = int(first.inference.classes.partition(" ")[0]) if first.inference.classes else num_classes
+    return EpsPanel(robustness.attack.norm, lines, first.n, 100 / compared) if len(radii) >= 3 else None
 
 
 EPS_LINES = ({"color": "tab:red", "ls": "-", "marker": "o"}, {"color": "tab:blue", "ls": "--", "marker": "s"})

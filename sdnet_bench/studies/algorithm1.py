@@ -74,7 +74,7 @@ def fit_lambda(
     how = f"race at confidence {search.confidence:g}, tolerance {search.tolerance:g}" if search else "grid"
     found = f"{how} on {len(bench.split_of(images)):,} training images, seed {images.seed}"
     by = cells[0].inference
-    fit = fit_line(corruption, bench.model.weights, points, residual, by.steps, found, by.adaptation)
+    fit = fit_line(corruption, bench.model.weights, points, residual, by.steps, found, by.adaptation, by.classes)
     if fit.slope < 0:
         what = f"warning: lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
         bench.progress.note(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
@@ -192,8 +192,8 @@ def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Infere
 
 
 def saved_fits(bench: Workbench) -> dict[str, LambdaFit]:
-    """The saved fits by name: those of the run override those published with the model."""
-    return read_fits([bench.model.folder, bench.folder], bench.model.weights)
+    """The saved fits for the classes compared, by name: those of the run override those published with the model."""
+    return read_fits([bench.model.folder, bench.folder], bench.model.weights, bench.model.selected)
 
 
 def _each(

@@ -29,6 +29,7 @@ from sdnet_bench.records.lambda_fit import (
     present_rules,
     read_fits,
     save_fit,
+    saved_fits,
 )
 from sdnet_bench.studies.algorithm1 import PerImage, PerImageOfType
 
@@ -320,6 +321,21 @@ def test_a_fit_of_no_line_is_refused_also_where_it_has_no_checksum(
     (tmp_path / FILE).write_text(json.dumps({"shot": line().model_dump() | {field: value}}), encoding="utf-8")
     with pytest.raises(ModelError, match=rf"cannot read .*{FILE}: .*{complaint}.*Remove it, and fit anew"):
         read_fits([tmp_path], "w")
+
+
+def test_fits_to_a_part_of_the_classes_and_to_all_are_told_apart(tmp_path: Path) -> None:
+    part = "3 of 1000: ab"
+    whole, few = line(), line(classes=part)
+    for fit in (whole, few):
+        save_fit(tmp_path, fit)
+    assert read_fits([tmp_path], "w") == {"shot": whole}
+    assert read_fits([tmp_path], "w", part) == {"shot": few}
+    assert [*saved_fits([tmp_path])] == ["shot", "shot, 3 of 1000: ab"]
+    assert whole.rule != few.rule
+    assert "classes" not in whole.model_dump(mode="json")
+    assert pool([few, few]).classes == part
+    with pytest.raises(UsageError, match="cannot be pooled"):
+        pool([whole, few])
 
 
 def test_a_changed_digit_of_a_saved_fit_is_refused(tmp_path: Path) -> None:

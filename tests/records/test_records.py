@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import threading
@@ -341,6 +342,23 @@ def test_appending_takes_constant_time(tmp_path: Path) -> None:
             store.append(record(seed))
         times.append(time.perf_counter() - started)
     assert times[1] < 5 * times[0]
+
+
+def test_records_are_read_without_garbage_collections(store: RecordStore) -> None:
+    """Each would look at all records that were read so far."""
+    store.path.write_bytes(b"".join(record(seed).model_dump_json().encode() + b"\n" for seed in range(5_000)))
+    collected: list[dict[str, int]] = []
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        collected.append(info)
+
+    gc.callbacks.append(count)
+    try:
+        again = RecordStore(store.path.parent)
+        seen = len(collected)
+    finally:
+        gc.callbacks.remove(count)
+    assert (len(again), seen, gc.isenabled()) == (5_000, 0, True)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_the_record_is_not_in_the_store(tmp_path: Path) -> None:

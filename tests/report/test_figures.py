@@ -180,6 +180,12 @@ def test_a_network_without_lambda_has_one_line_against_eps(monkeypatch: pytest.M
     (axes,) = drawn(monkeypatch, tmp_path, *plain, without_lambda=True)
     assert {path.stem for path in tmp_path.iterdir()} == {"net-robust-eps"}
     assert set(lines(axes)) == {"matched", "chance: 10"}
+
+
+def test_chance_is_that_among_the_classes_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    few = [attacked(1, None, None, eps / 255, classes="4 of 10: ab") for eps in (4, 8, 16)]
+    (axes,) = drawn(monkeypatch, tmp_path, *few, without_lambda=True)
+    assert set(lines(axes)) == {"matched", "chance: 25"}
     assert lines(axes)["matched"] == [(0, 100), (4, 50), (8, 30), (16, 0)]
 
 
