@@ -1,4 +1,4 @@
-"""An audit of a network's robust accuracy by twelve checks."""
+"""An audit of a network's robust accuracy by thirteen checks."""
 
 from .run import CHECKS, run_audit
 from .verdict import FEWEST, FULL, QUICK, Accuracies, Audit, Budget, CheckResult

@@ -28,7 +28,7 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Check what a robust accuracy is worth: twelve checks; exit status 1 where one fails."""
+    """Check what a robust accuracy is worth: thirteen checks; exit status 1 where one fails."""
     from ..audit import FULL, QUICK, run_audit
     from ..audit.render import to_markdown, write_audit
     from ..records import Threat
