@@ -80,10 +80,11 @@ class Chain:
 def setting_of(text: str, batch_size: int = BATCH_SIZE, order: Order = "shuffled") -> AdaptationSetting:
     """The setting of adaptations by name, such as "median,bn:prior=16", with the defaults of all that is not named.
 
-    A `UsageError` where two of them adapt to whole batches, and for settings that there are not. Batch size and order
-    are left out where they do not change the outcome of any image.
+    Those that look at one image, the filters, come first. A `UsageError` where two of them adapt to whole batches, and
+    for settings that there are not. Batch size and order are left out where they change the outcome of no image.
     """
-    names = ",".join(_canonical(part) for part in text.split(","))
+    parts = sorted(map(_canonical, text.split(",")), key=lambda part: not _made(part).is_per_image)
+    names = ",".join(parts)
     chain = chain_of(AdaptationSetting(name=names))
     if sum(not part.is_per_image for part in chain.parts) > 1:
         raise UsageError("two adaptations of one network", expected="filters, and one of the others", got=text)
@@ -129,7 +130,7 @@ def _read(value: str, default: bool | int | float, text: str) -> bool | int | fl
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[value]
-        return type(default)(value)
+        return type(default)(value) + 0  # not -0
     except (KeyError, ValueError):
         kind = "true or false" if isinstance(default, bool) else "a number"
         raise UsageError("a setting cannot be read", expected=kind, got=text) from None
