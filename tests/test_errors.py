@@ -49,13 +49,8 @@ def test_a_hint_follows_the_suggestion() -> None:
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("BenchError", 1),
-        ("DataError", 1),
-        ("ModelError", 1),
-        ("RecordError", 1),
-        ("TrainingError", 1),
-        ("UsageError", 2),
-        ("UnknownNameError", 2),
+        *((name, 1) for name in ("BenchError", "DataError", "ModelError", "RecordError", "TrainingError")),
+        *((name, 2) for name in ("UsageError", "UnknownNameError")),
     ],
 )
 def test_a_wrong_request_exits_with_two_and_a_failed_job_with_one(name: str, status: int) -> None:

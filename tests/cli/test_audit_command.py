@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audits import an_audit
 from typer.testing import CliRunner, Result
 
 from sdnet_bench import audit as studies
-from sdnet_bench.audit import Accuracies, Audit, Budget, CheckResult
+from sdnet_bench.audit import Audit, Budget, CheckResult
 from sdnet_bench.audit.render import read_audit, to_markdown
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Verdict
@@ -59,24 +60,8 @@ def given(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> dict[str, Any]:
     def run(bench: Workbench, threat: Threat, budget: Budget, others: Sequence[str] = ()) -> Audit:
         asked.update(threat=threat, budget=budget, others=others)
         check = CheckResult(id="C12", title="t", verdict=verdict, says="s", threshold="t")
-        known = Accuracies(clean=80, transfer=None, pgd=0, autoattack=None, lowest=0, attacks=9)
-        return Audit(
-            model=bench.model.name,
-            architecture="resnet18",
-            weights=bench.model.weights,
-            dataset="digits",
-            norm=threat.norm,
-            eps=threat.eps,
-            images=20,
-            seed=bench.seed,
-            trained_lambda=None,
-            tuned_lambda=None,
-            usable_lambdas=(),
-            budget=budget,
-            accuracies=known,
-            checks=(check,),
-            provenance={},
-        )
+        known = {"model": bench.model.name, "weights": bench.model.weights, "budget": budget}
+        return an_audit(check, norm=threat.norm, eps=threat.eps, **known)
 
     monkeypatch.setattr(studies, "run_audit", run)
     return asked

@@ -66,13 +66,8 @@ def test_the_grid_that_is_shown_is_the_one_that_is_meant() -> None:
 @pytest.mark.parametrize(
     ("text", "norm", "eps"),
     [
-        ("8/255", "linf", 8 / 255),
-        ("0.031", "linf", 0.031),
-        ("1", "l2", 1.0),
-        (" 1 / 4 ", "l2", 0.25),
-        ("1e-3", "l2", 0.001),
-        (None, "linf", 8 / 255),
-        (None, "l2", 0.5),
+        *(("8/255", "linf", 8 / 255), ("0.031", "linf", 0.031), (None, "linf", 8 / 255)),
+        *(("1", "l2", 1.0), (" 1 / 4 ", "l2", 0.25), ("1e-3", "l2", 0.001), (None, "l2", 0.5)),
     ],
 )
 def test_a_budget_is_a_number_or_a_fraction(text: str | None, norm: str, eps: float) -> None:
