@@ -107,8 +107,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RecordError(f"cannot write {path}: {reason(error)}", hint="Name another folder.") from None
     finally:
-        if path.parent.is_dir():
-            scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # there is no folder, or it is on storage that is read only
+            scratch.unlink()
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config import CONFIG, RECIPE, Origin, Recipe
+from ..config import CONFIG, ORIGIN, RECIPE, Origin, Recipe
 from ..errors import UsageError
-from ..zoo.checkpoint import write_model
+from ..zoo.checkpoint import check_run_name, write_model
 from ..zoo.classes import whole
 from .accuracy import measure_clean
 from .workbench import Workbench
@@ -18,10 +18,14 @@ SHARD = "16MB"
 def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     """Copies a model with its parameters in bfloat16, in files of at most `shard`, and returns the copy.
 
-    An existing folder must hold an export of the same recipe. The record of training is copied; other records belong to
+    An existing folder is empty, or holds an export of the same recipe. The record of training is copied; other records belong to
     the old weights. Clean test accuracy is measured anew and noted beside the old one.
     """
     made = _how_it_was_made(bench.model.folder)
+    check_run_name(folder.resolve().name)
+    begun = any((folder / name).exists() for name in (RECIPE, ORIGIN))
+    if folder.is_dir() and any(folder.glob("[!.]*")) and not begun:
+        raise UsageError(f"{folder} holds other files", hint="Name another folder.")
     if folder.resolve() == bench.model.folder.resolve():
         raise UsageError(f"{folder} is the model itself", hint="Name another folder.")
     if (folder / CONFIG).exists() and _how_it_was_made(folder) != made:

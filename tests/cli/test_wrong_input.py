@@ -130,6 +130,8 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["visualize", "sparsity", "--lambda", "nan"], r"lambda out of range"),
     (["visualize", "sparsity", "resnet18-tiny"], r"this network has no CSC-layer"),
     (["visualize", "sparsity", "sdnet18-tinny"], r"unknown model 'sdnet18-tinny'\. Did you mean 'sdnet18-tiny'\?"),
+    (["models", "export", "sdnet18-tiny", "a b"], r"no name for a run, expected at most 200 letters, .* got a b"),
+    (["models", "export", "sdnet18-tiny", "."], r"\. holds other files\. Name another folder"),
     (["bench", "resnet19"], r"unknown backbone 'resnet19'\. Did you mean 'resnet18'\?"),
     (["bench", "sdnet18,steps"], r"not a network, expected name or name,option=value,\.\.\., got sdnet18,steps"),
     (["bench", "sdnet18,steps=0"], r"FISTA iterations out of range, expected 1 to 10,000, got 0"),
