@@ -97,8 +97,12 @@ class LambdaFit(Sealed):
     @property
     def name(self) -> str:
         """The name that the fit is saved under; that for a part of the classes names them too."""
-        usual = fit_name(self.corruption, self.steps, self.adaptation)
-        return usual if self.classes is None else f"{usual}, {self.classes}"
+        return self.title if self.classes is None else f"{self.title}, {self.classes}"
+
+    @property
+    def title(self) -> str:
+        """The `fit_name`, by which a fit is found among those for the same classes."""
+        return fit_name(self.corruption, self.steps, self.adaptation)
 
     @property
     def rule(self) -> str:
@@ -274,7 +278,7 @@ def read_fits(folders: Iterable[Path], weights: str, classes: str | None = None)
         if any(fit.weights != weights for fit in fits.values()):
             hint = "Remove it, or fit anew with fit-lambda."
             raise ModelError(f"{folder / FILE} belongs to another model", hint=hint)
-    return {fit_name(fit.corruption, fit.steps): fit for fit in fits.values() if fit.classes == classes}
+    return {fit.title: fit for fit in fits.values() if fit.classes == classes}
 
 
 def saved_fits(folders: Iterable[Path]) -> dict[str, LambdaFit]:
