@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import chain
 
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptations import chain_of
-from ..attacks.finite import finite, logits_of
+from ..attacks.finite import logits_of
 from ..csc import csc_layers, get_lambda, residuals, using_lambda
 from ..data import Batch, Split, labels_of
 from ..errors import UsageError
 from ..progress import Task
 from ..records import AdaptationSetting
-from .evaluate import BATCH_SIZE, Choice, EvalResult, Transform, choose, clean
+from .evaluate import BATCH_SIZE, Choice, EvalResult, Transform, choose, clean, gather, hits
 from .runtime import Runtime
 
 
@@ -51,17 +50,12 @@ def evaluate_adapted(
         for batch in split.subset(places).batches(setting.batch_size or BATCH_SIZE, runtime.device):
             inner.turn_to(batch)
             logits = classify(runtime.to_pixels(transform(batch)))
-            for name, part in {"logits": _correctness(logits, batch.labels), **inner.values}.items():
+            for name, part in {"logits": hits(logits, batch.labels), **inner.values}.items():
                 found[name].append(part)
             (task or Task()).advance(len(batch.labels))
-    values = {name: _in_order(parts, places, len(split), runtime, name) for name, parts in found.items()}
+    values = {name: gather(parts, len(split), runtime, name, places) for name, parts in found.items()}
     residual, lambda_ = (values[name].double().numpy() if name in values else None for name in ("residuals", "lambdas"))
     return EvalResult(values["logits"].numpy().astype(bool), residual, lambda_)
-
-
-def _correctness(logits: Tensor, labels: Tensor) -> Tensor:
-    """`(N,)`: 1 for correct images, 0 for others, NaN where logits are not finite."""
-    return (logits.argmax(1) == labels).float().where(logits[:, 0].isfinite(), torch.nan)
 
 
 def own_places(split: Split, setting: AdaptationSetting, seed: int, runtime: Runtime) -> list[int]:
@@ -112,11 +106,3 @@ class _AtChoice:
         if isinstance(lambda_, Tensor):
             self.values.setdefault("lambdas", lambda_)
         return logits
-
-
-def _in_order(parts: Sequence[Tensor], places: Sequence[int], total: int, runtime: Runtime, what: str) -> Tensor:
-    """The values of all processes, `(total,)` float32 on the CPU, in the order of the split; all are finite."""
-    values = torch.zeros(total)
-    if parts:
-        values[torch.tensor(places)] = torch.cat(list(parts)).float().cpu()
-    return finite(runtime.sum(values), what)

@@ -144,7 +144,11 @@ def correctness(
     NaN where its logits are not finite; nothing waits for the device.
     """
     with using_lambda(net, lambda_), runtime.autocast():
-        logits = logits_of(net, pixels)
+        return hits(logits_of(net, pixels), labels)
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """`(N,)`: 1 for images that `logits_of` them classify correctly, 0 for others, NaN where logits are not finite."""
     return (logits.argmax(1) == labels).float().where(logits[:, 0].isfinite(), torch.nan)
 
 
@@ -164,10 +168,16 @@ def shard(split: Split, runtime: Runtime) -> Split:
     return split if count == 1 else split.subset(range(rank, len(split), count))
 
 
-def gather(parts: Sequence[Tensor], total: int, runtime: Runtime, what: str) -> Tensor:
-    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split; all are finite."""
+def gather(
+    parts: Sequence[Tensor], total: int, runtime: Runtime, what: str, places: Sequence[int] | None = None
+) -> Tensor:
+    """The results of all processes, `(total,)` float32 on the CPU, in the order of the split; all are finite.
+
+    `places` are those of this process's results in the split, by default those of its `shard`.
+    """
     rank, count = runtime.processes.process_index, runtime.processes.num_processes
     values = torch.zeros(total)
     if parts:
-        values[rank::count] = torch.cat(list(parts)).float().cpu()
+        at = slice(rank, None, count) if places is None else torch.tensor(places)
+        values[at] = torch.cat(list(parts)).float().cpu()
     return finite(runtime.sum(values), what)

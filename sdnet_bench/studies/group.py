@@ -70,7 +70,8 @@ def measure_group(group: Group, task: Task) -> list[Record]:
         under = f" under {first.attack.name} {first.attack.threat}" if first.attack else ""
         raise ModelError(f"{group.model.name} on {_named(first.images)}{under}: {error}") from None
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
-    made_here = library_versions() if first.images.corruption and not first.images.archive else {}
+    is_made_here = first.inference.adaptation or (first.images.corruption and not first.images.archive)
+    made_here = library_versions() if is_made_here else {}
     provenance = group.runtime.provenance() | made_here | {"precision": first.inference.precision, "seconds": seconds}
     return [record.model_copy(update={"provenance": provenance}) for record in records]
 
