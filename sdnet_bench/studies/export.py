@@ -18,8 +18,8 @@ SHARD = "16MB"
 def export(bench: Workbench, folder: Path, shard: str = SHARD) -> Workbench:
     """Copies a model with its parameters in bfloat16, in files of at most `shard`, and returns the copy.
 
-    An existing folder is empty, or holds an export of the same recipe. The record of training is copied; other records belong to
-    the old weights. Clean test accuracy is measured anew and noted beside the old one.
+    An existing folder is empty, or holds an export of the same recipe. The record of training is copied; other records
+    belong to the old weights. Clean test accuracy is measured anew and noted beside the old one.
     """
     made = _how_it_was_made(bench.model.folder)
     check_run_name(folder.resolve().name)
