@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import subprocess
@@ -46,6 +47,19 @@ def test_scratch_files_of_dead_processes_are_removed_and_those_of_living_ones_ke
     with replacing(tmp_path / "a.json") as scratch:
         scratch.write_text("{}")
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", foreign.name, living.name}
+
+
+def test_a_file_on_read_only_storage_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There even the removal of a file that is not there is refused."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("unlink", "write_text"):
+        monkeypatch.setattr(Path, name, refused)
+    expected = r"^cannot write .*a\.json: Read-only file system\. Name another folder\.$"
+    with pytest.raises(RecordError, match=expected), replacing(tmp_path / "a.json") as scratch:
+        scratch.write_text("{}")
 
 
 def test_a_lock_that_is_not_waited_for_is_one_line(tmp_path: Path) -> None:

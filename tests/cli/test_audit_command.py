@@ -40,7 +40,7 @@ def test_an_sdnet_is_audited_and_leaves_its_files(at: Path) -> None:
     folder = at / "sdnet18-tiny"
     audit = read_audit(folder / "audit-l2-quick.json")
     assert result.stdout == to_markdown(audit) == (folder / "audit-l2-quick.md").read_text(encoding="utf-8")
-    assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 12, 12)
+    assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 12, 13)
     assert json.loads((folder / "robustbench-l2-quick.json").read_text(encoding="utf-8"))["dataset"] == "digits"
     assert bool(result.exception) is bool(audit.failed)
     assert (folder / "results.json").exists()  # published, like all that is measured

@@ -186,7 +186,7 @@ def test_chance_is_that_among_the_classes_compared(monkeypatch: pytest.MonkeyPat
     few = [attacked(1, None, None, eps / 255, classes="4 of 10: ab") for eps in (4, 8, 16)]
     (axes,) = drawn(monkeypatch, tmp_path, *few, without_lambda=True)
     assert set(lines(axes)) == {"matched", "chance: 25"}
-    assert lines(axes)["matched"] == [(0, 100), (4, 50), (8, 30), (16, 0)]
+    assert lines(axes)["matched"] == [(0, 100), (4, 10), (8, 10), (16, 10)]
 
 
 def test_two_radii_are_no_curve(tmp_path: Path) -> None:

