@@ -54,7 +54,9 @@ def evaluate_adapted(
                 found[name].append(part)
             (task or Task()).advance(len(batch.labels))
     values = {name: gather(parts, len(split), runtime, name, places) for name, parts in found.items()}
-    residual, lambda_ = (values[name].cpu().double().numpy() if name in values else None for name in ("residuals", "lambdas"))
+    residual, lambda_ = (
+        values[name].cpu().double().numpy() if name in values else None for name in ("residuals", "lambdas")
+    )
     return EvalResult(values["logits"].numpy().astype(bool), residual, lambda_)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.cli.options import check_protocols
+from sdnet_bench.data import TensorSplit
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.errors import ModelError, RecordError, UsageError
