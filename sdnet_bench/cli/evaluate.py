@@ -13,7 +13,7 @@ from . import options
 from .setup import Setup, measuring
 
 if TYPE_CHECKING:
-    from ..records import AdaptationSetting, Record, Severity
+    from ..records import AdaptationSetting, Order, Record, Severity
     from ..studies.algorithm1 import Per
     from ..studies.workbench import Workbench
 
@@ -72,7 +72,8 @@ def evaluate(
     if not study and dry_run:
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
     corruption, severity = _streamed(stream, corruption, severity)
-    setting, is_adaptive = options.parse_adaptation(adapt, batch_size, "sorted" if stream == "sorted" else None)
+    orders: dict[str | None, Order] = {"shuffled": "shuffled", "sorted": "sorted"}
+    setting, is_adaptive = options.parse_adaptation(adapt, batch_size, orders.get(stream))
     wanted = Wanted(
         names=[] if corruption == "none" else options.corruption_names(corruption, streams=True),
         severities=options.severity_levels(severity, streams=True),

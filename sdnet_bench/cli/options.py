@@ -104,7 +104,7 @@ def parse_adaptation(
     """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
     from ..adaptations import BATCH_SIZE, setting_of
 
-    names = text.split(",") if text is not None else []
+    names = [name.strip() for name in text.split(",")] if text is not None else []
     others = [name for name in names if name != "lambda"]
     setting = setting_of(",".join(others), batch_size or BATCH_SIZE, order or "shuffled") if others else None
     if (batch_size or order) and (setting is None or setting.batch_size is None):

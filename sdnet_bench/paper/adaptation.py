@@ -132,7 +132,7 @@ def _time(model: Results, row: PaperRow) -> Value | None:
     if found is None or plain is None:
         return None
     one, other = found.records[0].provenance, plain.records[0].provenance
-    is_alike = one.get("device") == other.get("device") and other.get("seconds")
+    is_alike = one.get("device") == other.get("device") and "seconds" in one and other.get("seconds")
     return Value(one["seconds"] / other["seconds"]) if is_alike else None
 
 

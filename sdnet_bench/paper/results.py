@@ -254,8 +254,9 @@ class Results:
 
     @cached_property
     def adapted(self) -> dict[Place, Record]:
-        """By corruption and severity, the record with the most test images under any adaptation."""
-        found = [each for each in self.records if each.inference.adaptation and each.images.split == "test"]
+        """By corruption and severity, the record with the most test images of this origin under any adaptation."""
+        tested = [each for each in self.records if each.inference.adaptation and each.images.split == "test"]
+        found = [each for each in tested if each.images.origin == (self.origin if each.images.corruption else None)]
         widest = sorted(found, key=lambda record: record.n)
         return {(record.images.corruption, record.images.severity): record for record in widest}
 

@@ -16,6 +16,7 @@ from ..records import (
     MIXED,
     NOISES,
     PROTOCOLS,
+    UNKNOWN,
     AdaptationSetting,
     AttackSetting,
     Cell,
@@ -149,10 +150,13 @@ def _studies(results: Results) -> Iterator[str]:
     """The studies that are on record: robust inference, Table 5 and adaptations."""
     every = [record for record in results.records if record.images.split == "test"]
     tested = [record for record in every if record.inference.adaptation is None]
+    adapted = [each.images for each in every if each.inference.adaptation and each.images.archive is None]
+    mixed = [record.images for record in tested if record.images.severity == MIXED]
+    shared = ("gaussian", UNKNOWN) if adapted else ()  # streams that the study of adaptations measures too
     found = {
-        "inference": [record.images for record in tested if record.images.severity == MIXED],
+        "inference": [] if results.trained_lambda is None else [each for each in mixed if each.corruption not in shared],
         "table5": [record.images for record in tested if record.inference.steps and record.inference.rule],
-        "adaptation": [record.images for record in every if record.inference.adaptation],
+        "adaptation": adapted,
     }
     yield from (f"evaluate {results.name} --study {study}{_of(images[0])}" for study, images in found.items() if images)
 

@@ -202,7 +202,9 @@ def batch_curves(result: Results, corruption: str, severity: int) -> Curves | No
     beside = result.adapted.get((corruption, severity))
     if beside is None:
         return None
-    settings = dict.fromkeys(record.inference.adaptation for record in result.records if record.inference.adaptation)
+    here = [each for each in result.records if each.images.digest == beside.images.digest]
+    at_place = [each for each in here if (each.images.corruption, each.images.severity) == (corruption, severity)]
+    settings = dict.fromkeys(each.inference.adaptation for each in at_place)
     asked = [each for each in settings if each and each.order != "sorted"]
     sizes = sorted({each.batch_size for each in asked if each.batch_size})
     curves: Curves = {}
