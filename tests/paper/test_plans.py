@@ -22,7 +22,7 @@ N = 12
 """Images of each split."""
 GRID = (0.1, 0.8)
 BRIEF = StudySize(lambdas=GRID)
-NOISE_STUDIES = [name for name in STUDIES if name != "corruptions"]
+NOISE_STUDIES = [name for name in STUDIES if name not in ("corruptions", "adaptation")]
 
 
 def shrink(bench: Workbench) -> Workbench:
