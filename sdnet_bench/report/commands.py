@@ -154,7 +154,9 @@ def _studies(results: Results) -> Iterator[str]:
     mixed = [record.images for record in tested if record.images.severity == MIXED]
     shared = ("gaussian", UNKNOWN) if adapted else ()  # streams that the study of adaptations measures too
     found = {
-        "inference": [] if results.trained_lambda is None else [each for each in mixed if each.corruption not in shared],
+        "inference": []
+        if results.trained_lambda is None
+        else [each for each in mixed if each.corruption not in shared],
         "table5": [record.images for record in tested if record.inference.steps and record.inference.rule],
         "adaptation": adapted,
     }

@@ -168,9 +168,7 @@ def test_algorithm_1_is_an_adaptation_too_and_streams_have_names(at: Path) -> No
     shot = ["--corruption", "shot", "--severity", "3"]
     known = made(*shot, "--lambda", "adaptive")
     assert made(*shot, "--adapt", "lambda") == known
-    known = made("--corruption", "shot", "--severity", "mixed") | made(
-        "--corruption", "unknown", "--severity", "mixed"
-    )
+    known = made("--corruption", "shot", "--severity", "mixed") | made("--corruption", "unknown", "--severity", "mixed")
     assert made("--corruption", "shot", "--stream", "mixed") | made("--stream", "unknown") == known
     (under,) = rows(*fit, "--adapt", "bn", "--batch-size", "5")
     assert under["corruption"] == "shot"

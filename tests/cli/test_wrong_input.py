@@ -91,7 +91,10 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["evaluate", "--adapt", "median", "--stream", "sorted"], r"no image depends on its batch, .* got median"),
     (["evaluate", "--adapt", "bn", "--stream", "sortd"], r"unknown stream 'sortd'\. Did you mean 'sorted'\?"),
     (["evaluate", "--stream", "mixed"], r"a severity of what\?"),
-    (["evaluate", "--stream", "mixed", "--corruption", "shot", "--severity", "3"], r"mixed noise says itself what it holds"),
+    (
+        ["evaluate", "--stream", "mixed", "--corruption", "shot", "--severity", "3"],
+        r"mixed noise says itself what it holds",
+    ),
     (["evaluate", "--stream", "unknown", "--corruption", "shot"], r"unknown noise says itself what it holds"),
     (["evaluate", "--study", "adaptation", "--adapt", "bn"], r"a study says itself what is measured"),
     (["evaluate", "--study", "adaptation", "--stream", "sorted"], r"a study says itself what is measured"),

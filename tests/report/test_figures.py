@@ -200,7 +200,7 @@ def test_accuracy_is_drawn_against_the_batch(tmp_path: Path) -> None:
 
     made = [
         record(4, severity=3, lambda_=0.1),
-        record(1, n=50, severity=3, lambda_=0.1),
+        record(1, n=50, images="more", severity=3, lambda_=0.1),
         *(under(right, "bn", size) for size, right in ((200, 9), (1, 2), (8, 6))),
         under(7, "tent", 64),
         under(5, "median"),
