@@ -158,6 +158,28 @@ def test_fit_lambda_then_evaluate_adaptively(at: Path) -> None:
         assert chosen["lambda_"] == pytest.approx(wanted, abs=2e-4)
 
 
+def test_algorithm_1_is_an_adaptation_too_and_streams_have_names(at: Path) -> None:
+    def made(*words: str) -> set[str]:
+        call("evaluate", "sdnet18-tiny", "--limit", "12", *words, *CPU)
+        return {record.cell.key for record in RecordStore(at / "runs/sdnet18-tiny")}
+
+    fit = ["fit-lambda", "sdnet18-tiny", "--corruption", "shot", "--lambdas", "0.1,0.5", "--limit", "10"]
+    call(*fit, *CPU)
+    shot = ["--corruption", "shot", "--severity", "3"]
+    known = made(*shot, "--lambda", "adaptive")
+    assert made(*shot, "--adapt", "lambda") == known
+    known = made("--corruption", "shot", "--severity", "mixed") | made("--corruption", "unknown", "--severity", "mixed")
+    assert made("--corruption", "shot", "--stream", "mixed") | made("--stream", "unknown") == known
+    (under,) = rows(*fit, "--adapt", "bn", "--batch-size", "5")
+    assert under["corruption"] == "shot"
+    assert made(*shot, "--adapt", "bn, lambda", "--batch-size", "5", "--stream", "sorted") > known
+    settings = {record.inference.adaptation for record in RecordStore(at / "runs/sdnet18-tiny")}
+    assert {(each.name, each.batch_size, each.order) for each in settings if each} == {
+        ("bn:prior=0", 5, "shuffled"),
+        ("bn:prior=0", 5, "sorted"),
+    }
+
+
 ATTACK = ["attack", "sdnet18-tiny", "--norm", "l2", "--steps", "2", "--limit", "10", "--lambdas", "0.1,0.5"]
 
 

@@ -14,6 +14,7 @@ from sdnet_bench.adaptations import setting_of
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES, limited
 from sdnet_bench.paper.adaptation import ADAPTATION
+from sdnet_bench.paper.noise import TABLE2, TABLE3
 from sdnet_bench.paper.plan import StudySize, run
 from sdnet_bench.paper.registry import plan
 from sdnet_bench.paper.results import Results
@@ -62,7 +63,7 @@ def results(*records: Record, fits: Sequence[LambdaFit] = (), backbone: str = "s
 
 
 def table(model: Results, name: str = "adaptation") -> Table:
-    (found,) = (each for each in build_tables([model]) if each.name == name)
+    (found,) = build_tables([model], [{"adaptation": ADAPTATION, "table2": TABLE2, "table3": TABLE3}[name]])
     return found
 
 

@@ -12,11 +12,12 @@ from found import there
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sdnet_bench.adaptations import setting_of
 from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import AttackSetting, Cell, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
-from sdnet_bench.report.figures import LINES, write_figures
+from sdnet_bench.report.figures import LINES, batch_curves, write_figures
 
 LAMBDAS = (0.1, 0.5, 0.9)
 
@@ -193,3 +194,37 @@ def test_two_radii_are_no_curve(tmp_path: Path) -> None:
     two = [record for record in widened() if record.cell.attack and record.cell.attack.eps < 8 / 255]
     names = {path.stem for path in write_figures([results(*besieged(), *two)], tmp_path)}
     assert names == {"net-robust-lambda"}
+
+
+def test_accuracy_is_drawn_against_the_batch(tmp_path: Path) -> None:
+    """Sorted streams, fits, and records of other images are no points."""
+
+    def under(right: int, adaptation: str, size: int = 200, order: Any = "shuffled", **rest: Any) -> Record:
+        return record(
+            right, **{"severity": 3, "lambda_": 0.1, "adaptation": setting_of(adaptation, size, order)} | rest
+        )
+
+    made = [
+        record(4, severity=3, lambda_=0.1),
+        record(1, n=50, images="more", severity=3, lambda_=0.1),
+        *(under(right, "bn", size) for size, right in ((200, 9), (1, 2), (8, 6))),
+        under(7, "tent", 64),
+        under(5, "median"),
+        under(1, "bn", 64, "sorted"),
+        under(1, "bn", 32, split="train"),
+        under(1, "bn", 16, severity=2),
+        under(1, "bn", 4, lambda_=0.5),
+    ]
+    curves = there(batch_curves(results(*made), "gaussian", 3))
+    found = {name.partition(":")[0]: [(x, y.value) for x, y in points] for name, points in curves.items()}
+    assert found["bn"] == [(1, 20), (8, 60), (200, 90)]
+    assert found["tent"] == [(64, 70)]
+    assert {y for _, y in found["as trained"]} == {40}
+    assert {y for _, y in found["median"]} == {50}
+    assert {x for x, _ in found["median"]} >= {1, 8, 64, 200}
+    assert batch_curves(results(made[0], made[2]), "gaussian", 3) is None
+    assert batch_curves(results(made[0]), "gaussian", 3) is None
+    assert [path.name for path in write_figures([results(*made)], tmp_path)] == [
+        "net-adaptation.png",
+        "net-adaptation.svg",
+    ]

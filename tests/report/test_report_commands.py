@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sdnet_bench.adaptations import setting_of
 from sdnet_bench.audit.render import read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS, ORIGIN, Origin
 from sdnet_bench.paper.results import Results
-from sdnet_bench.records import NOISES, RecordStore, Threat
+from sdnet_bench.records import MIXED, NOISES, RecordStore, Threat
 from sdnet_bench.report.commands import commands
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adversarial import attack_setting, run_attack
@@ -82,6 +83,27 @@ def test_each_number_of_iterations_has_its_fit(measured: Workbench) -> None:
         f"{fit_again} {grid} --limit 40",
         f"{fit_again} --inference-steps 4 {grid} --limit 20",
         "evaluate sdnet18-tiny --study table5 --limit 30",
+    ]
+
+
+def test_adaptations_are_a_study_and_their_fits_commands(sdnet: Workbench, resnet: Workbench) -> None:
+    for bench in (sdnet, resnet):
+        images, bn = bench.images("test", 20), bench.inference(adaptation=setting_of("bn", 10))
+        for inference in (bn, bench.inference()):
+            measure_corrupted(bench, images, ["gaussian"], [3, MIXED], inference)
+        measure_corrupted(bench, images, ["unknown"], [MIXED])
+    under = sdnet.inference(adaptation=setting_of("bn", 10))
+    train = sdnet.images("train", 20)
+    fit_lambda(sdnet, train, "gaussian", [0.1, 0.5], levels=[0.1, 0.3], inference=under)
+    assert of_card(sdnet) == [
+        "evaluate sdnet18-tiny --corruption gaussian --limit 20",
+        "fit-lambda sdnet18-tiny --corruption gaussian --adapt bn:prior=0 --batch-size 10"
+        " --lambdas 0.1,0.5 --levels 0.1,0.3 --limit 20  # grid on 20 training images, seed 0",
+        "evaluate sdnet18-tiny --study adaptation --limit 20",
+    ]
+    assert of_card(resnet) == [
+        "evaluate resnet18-tiny --corruption gaussian --limit 20",
+        "evaluate resnet18-tiny --study adaptation --limit 20",
     ]
 
 
