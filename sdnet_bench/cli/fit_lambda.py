@@ -46,7 +46,9 @@ def fit_lambda(
     rules = Rules(confidence, tolerance / 100)
     measure = options.one_of(residual, "residual", RESIDUALS)
     names = options.corruption_names(corruption)
-    adaptation, _ = options.parse_adaptation(adapt, batch_size)
+    adaptation, is_lambda = options.parse_adaptation(adapt, batch_size)
+    if is_lambda:
+        raise UsageError("lambda is what is fitted", expected="an adaptation that it is fitted under", got=adapt)
     if wanted_levels and len(names) > 1:
         raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = setup.open()

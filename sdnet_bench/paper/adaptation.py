@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from ..adaptations import chain_of
 from ..csc import csc_layers
 from ..data import CORRUPTIONS, SEVERITIES
+from ..errors import UsageError
 from ..records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Order, Record
 from ..records.statistics import Value
 from ..studies.accuracy import corrupted_images
@@ -70,7 +73,19 @@ def _rows(bench: Workbench) -> list[PaperRow]:
     """The rows of the network: those of its architecture, or those of one with or without CSC-layers."""
     rows, name = published()["adaptation"].rows, bench.model.config.backbone.architecture
     usual = "sdnet18" if csc_layers(bench.model.net) else "resnet18"
-    return [row for row in rows if row.backbone == name] or [row for row in rows if row.backbone == usual]
+    own = [row for row in rows if row.backbone == name] or [row for row in rows if row.backbone == usual]
+    return [row for row in own if _applies(bench, row)]
+
+
+def _applies(bench: Workbench, row: PaperRow) -> bool:
+    """Whether the network can be adapted as a row says; a note where it cannot, as without batch norm."""
+    setting, net = row.adaptation(), bench.model.net
+    try:
+        with chain_of(setting)(net, net) if setting else nullcontext():
+            return True
+    except UsageError as error:
+        bench.progress.note(f"left out: {row.name}: {error}")
+        return False
 
 
 def _cells(bench: Workbench, row: PaperRow, column: Column, size: StudySize) -> list[Cell]:
@@ -127,7 +142,12 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
 
 
 def _time(model: Results, row: PaperRow) -> Value | None:
-    """Time of an image under Gaussian noise 3, relative to the network as trained on the same machine."""
+    """Time of an image under Gaussian noise 3, relative to the network as trained on the same machine.
+
+    None where lambda is chosen for a set, which takes two passes that are measured apart.
+    """
+    if row.rule == "set":
+        return None
     found, plain = _value(model, row, "gaussian 3"), _value(model, row.plain, "gaussian 3")
     if found is None or plain is None:
         return None
@@ -139,7 +159,7 @@ def _time(model: Results, row: PaperRow) -> Value | None:
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
     """The command of the study; None where a rule does not apply."""
     asked = COLUMNS.get(column)
-    is_empty = row.rule and asked and _fitted_to(row, asked) is None
+    is_empty = _fitted_to(row, asked) is None if row.rule and asked else row.rule == "set"
     return None if is_empty else study_command("adaptation", model)
 
 
