@@ -133,12 +133,12 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
     if column == TIME:
         return _time(model, row)
     asked = COLUMNS[column]
-    beside, adapted = model.adapted.get(asked.places[0]), model.under(asked.adaptation(row))
+    digest, adapted = model.adapted_images(asked.places), model.under(asked.adaptation(row))
     noise = _fitted_to(row, asked) if row.rule else None
     choice = rule_of(adapted, row.rule, noise) if row.rule and noise else adapted.trained_lambda
-    if beside is None or (row.rule and not (noise and choice)):
+    if digest is None or (row.rule and not (noise and choice)):
         return None
-    return adapted.over(asked.places, choice, digest=beside.images.digest)
+    return adapted.over(asked.places, choice, digest=digest)
 
 
 def _time(model: Results, row: PaperRow) -> Value | None:
@@ -157,9 +157,9 @@ def _time(model: Results, row: PaperRow) -> Value | None:
 
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:
-    """The command of the study; None where a rule does not apply."""
+    """The command of the study; None where a rule does not apply, and for a time, which is of one machine."""
     asked = COLUMNS.get(column)
-    is_empty = _fitted_to(row, asked) is None if row.rule and asked else row.rule == "set"
+    is_empty = asked is None or (row.rule is not None and _fitted_to(row, asked) is None)
     return None if is_empty else study_command("adaptation", model)
 
 

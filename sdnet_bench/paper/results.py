@@ -252,13 +252,22 @@ class Results:
     def _views(self) -> dict[AdaptationSetting | None, Results]:
         return {self.adaptation: self}
 
+    def adapted_images(self, places: Sequence[Place]) -> str | None:
+        """The digest of the most test images with records of all places under any adaptations; None where none has."""
+        sizes = [self._adapted.get(place, {}) for place in places]
+        shared = set(sizes[0]).intersection(*sizes[1:])
+        return max(sorted(shared), key=lambda digest: sizes[0][digest], default=None)
+
     @cached_property
-    def adapted(self) -> dict[Place, Record]:
-        """By corruption and severity, the record with the most test images of this origin under any adaptation."""
-        tested = [each for each in self.records if each.inference.adaptation and each.images.split == "test"]
-        found = [each for each in tested if each.images.origin == (self.origin if each.images.corruption else None)]
-        widest = sorted(found, key=lambda record: record.n)
-        return {(record.images.corruption, record.images.severity): record for record in widest}
+    def _adapted(self) -> dict[Place, dict[str, int]]:
+        """By corruption and severity, the number of test images of this origin by digest, under any adaptation."""
+        found: dict[Place, dict[str, int]] = defaultdict(dict)
+        for record in self.records:
+            of = record.images
+            is_ours = of.origin == (self.origin if of.corruption else None)
+            if record.inference.adaptation and of.split == "test" and is_ours:
+                found[of.corruption, of.severity][of.digest] = record.n
+        return found
 
 
 def _widest(records: Sequence[Record], beside: Record | None = None) -> Record | None:

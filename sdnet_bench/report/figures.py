@@ -199,10 +199,10 @@ def batch_curves(result: Results, corruption: str, severity: int) -> Curves | No
 
     The network as trained and adaptations of single images stand at every size. All are of the same images.
     """
-    beside = result.adapted.get((corruption, severity))
-    if beside is None:
+    digest = result.adapted_images([(corruption, severity)])
+    if digest is None:
         return None
-    here = [each for each in result.records if each.images.digest == beside.images.digest]
+    here = [each for each in result.records if each.images.digest == digest]
     at_place = [each for each in here if (each.images.corruption, each.images.severity) == (corruption, severity)]
     settings = dict.fromkeys(each.inference.adaptation for each in at_place)
     asked = [each for each in settings if each and each.order != "sorted"]
@@ -210,7 +210,7 @@ def batch_curves(result: Results, corruption: str, severity: int) -> Curves | No
     curves: Curves = {}
     for setting in (None, *asked):
         view = result.under(setting)
-        value = view.over([(corruption, severity)], view.trained_lambda, digest=beside.images.digest)
+        value = view.over([(corruption, severity)], view.trained_lambda, digest=digest)
         at = [setting.batch_size] if setting and setting.batch_size else sizes
         points = [(float(size), value) for size in at if value]
         curves.setdefault(setting.name if setting else "as trained", []).extend(points)

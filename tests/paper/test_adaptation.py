@@ -233,12 +233,14 @@ def test_results_under_an_adaptation_have_its_records_and_fits() -> None:
     assert under.over([("gaussian", 1)], 0.1, digest="other images") is None
 
 
-def test_the_widest_record_under_an_adaptation_says_what_the_images_are() -> None:
-    wide = record(5, adaptation=MEDIAN, n=300)
-    found = results(*RECORDS, wide, record(5, n=500)).adapted
-    assert found["gaussian", 3] == wide
-    assert found["gaussian", 1].n == found[None, None].n == N
-    assert ("shot", 1) not in found
+def test_the_widest_images_that_all_places_share_are_those_of_a_column() -> None:
+    wide = [record(5, adaptation=MEDIAN, n=300), record(5, None, None, MEDIAN, n=300)]
+    found = results(*RECORDS, *wide, record(5, n=500))
+    digests = {n: next(each.images.digest for each in found.records if each.n == n) for n in (N, 300)}
+    assert found.adapted_images([("gaussian", 3)]) == digests[300]
+    assert found.adapted_images([("gaussian", 3), (None, None)]) == digests[300]
+    assert found.adapted_images([("gaussian", 3), ("gaussian", 1)]) == digests[N]
+    assert found.adapted_images([("gaussian", 3), ("shot", 1)]) is None
 
 
 IMAGES = 6
