@@ -288,9 +288,11 @@ class Cell(Frozen):
         return (self.images, self.inference.precision)
 
     @property
-    def averaging(self) -> tuple[Images, int, str, str | None]:
+    def averaging(self) -> tuple[object, ...]:
         """Key of means over corruptions: the clean images, the seed, the precision and the rule."""
-        return (self.images.clean, self.images.seed, self.inference.precision, self.inference.rule)
+        images, by = self.images, self.inference
+        clean = (images.dataset, images.split, images.digest, images.limit, images.block)
+        return (*clean, images.seed, by.precision, by.rule)
 
     def with_inference(self, inference: Inference) -> Self:
         """This cell with another inference."""
