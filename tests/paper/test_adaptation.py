@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from found import there
+from torch import nn
 
 from sdnet_bench.adaptations import setting_of
 from sdnet_bench.config import Backbone, ModelConfig
@@ -252,6 +254,18 @@ def shrink(bench: Workbench) -> Workbench:
     whole = bench.dataset.open
     bench.dataset = replace(bench.dataset, open=lambda which: limited(whole(which), IMAGES))
     return bench
+
+
+def test_rows_that_a_network_has_no_norm_for_are_left_out(open_bench: Any, told: Any) -> None:
+    bench = shrink(open_bench("resnet18-tiny"))
+    (batch,) = bench.split("test", 1).batches(1, torch.device("cpu"))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(batch.images[0].numel(), 10))
+    bench = replace(bench, model=replace(bench.model, net=net))
+    titles = [step.title.removeprefix("ResNet-18, ") for step in plan(bench, "adaptation", BRIEF)]
+    assert titles == ["as trained", "median filter", "Gaussian blur", "JPEG", "non-local means"]
+    left = [note for note in told.notes if note.startswith("left out: ResNet-18, ")]
+    assert len(left) == 4
+    assert "TENT: there is no norm layer" in left[-1]
 
 
 @pytest.mark.soak
