@@ -15,6 +15,7 @@ from sdnet_bench.audit.render import overview, read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
 from sdnet_bench.csc import csc_layers
+from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.iterations import TABLE5
 from sdnet_bench.paper.render import grid
 from sdnet_bench.paper.results import Results
@@ -61,6 +62,11 @@ def test_the_table_of_robust_inference_is_that_of_the_records(tmp_path: Path) ->
 def test_table_5_is_that_of_the_records(tmp_path: Path) -> None:
     tables = build_tables(read("sdnet18-cifar10", runs=tmp_path), [TABLE5])
     assert block(page("docs/inference.md"), "table5") == grid(tables[0])
+
+
+def test_the_table_of_adaptations_is_that_of_the_records(tmp_path: Path) -> None:
+    tables = build_tables(read("resnet18-cifar10", "sdnet18-cifar10", runs=tmp_path), [ADAPTATION])
+    assert block(page("docs/adaptation.md"), "adaptation") == grid(tables[0])
 
 
 def test_table_4_is_that_of_the_records(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ FIGURES = {
     "figure3.png": "The best lambda against the residual, on training images, and Algorithm 1's line",
     "robust-lambda.png": "Robust accuracy against lambda",
     "robust-eps.png": "Accuracy against eps",
+    "adaptation.png": "Accuracy against the images of a batch that is adapted to",
     "features.png": "Images rebuilt from the codes of each layer",
     "dictionary.png": "Atoms of the stem",
     "sparsity.png": "Values of the stem's codes",
