@@ -93,8 +93,10 @@ class InputFilter:
         yield lambda images: classify(self.transform(images))
 
 
+FILTERS: dict[str, InputTransform] = {"median": median, "blur": blur, "jpeg": jpeg, "nlm": non_local_means}
+"""The filters by the names of their adaptations."""
 PLACEBOS: dict[str, InputTransform] = {"blur": blur, "median": median, "bit depth": bit_depth, "jpeg": jpeg}
 """The placebo defences of an audit, by their names in `Inference.defence`."""
 
-for name, transform in (("median", median), ("blur", blur), ("jpeg", jpeg), ("nlm", non_local_means)):
-    ADAPTATIONS.register(name)(partial(InputFilter, transform))
+for _name, _transform in FILTERS.items():
+    ADAPTATIONS.register(_name)(partial(InputFilter, _transform))
