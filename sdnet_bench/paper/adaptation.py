@@ -8,20 +8,17 @@ from dataclasses import dataclass
 
 from ..adaptations import chain_of
 from ..csc import csc_layers
-from ..data import CORRUPTIONS, SEVERITIES
+from ..data import SEVERITIES
 from ..errors import UsageError
 from ..records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Order, Record
 from ..records.statistics import Value
-from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import choose_and_measure, require_fits
 from ..studies.workbench import Workbench
 from .inference import rule_of
+from .noise import BENCHMARK
 from .plan import PlanStep, StudySize, TableStudy, fit_steps, measuring_step, study_command
 from .published import PaperRow, published
 from .results import Place, Results
-
-BENCHMARK = tuple(name for name, part in CORRUPTIONS.ours.items() if not part.extra)
-"""The fifteen corruptions of Hendrycks & Dietterich (2019)."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +87,9 @@ def _applies(bench: Workbench, row: PaperRow) -> bool:
 
 def _cells(bench: Workbench, row: PaperRow, column: Column, size: StudySize) -> list[Cell]:
     """The cells of a row in a column, at lambda_0."""
-    tested, inference = bench.images("test", size.tested), bench.inference(adaptation=column.adaptation(row))
-    found = [
-        corrupted_images(bench, tested, name, [level]) if name and level else [tested] for name, level in column.places
-    ]
-    return [bench.cell(images, inference) for each in found for images in each]
+    inference = bench.inference(adaptation=column.adaptation(row))
+    found = [bench.images("test", size.tested, corruption=name, severity=level) for name, level in column.places]
+    return [bench.cell(images, inference) for images in found]
 
 
 def _rule_step(bench: Workbench, row: PaperRow, size: StudySize) -> PlanStep:

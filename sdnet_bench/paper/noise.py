@@ -77,9 +77,13 @@ FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
 FIGURE3 = Study("figure3", lambda bench, size: fit_steps(bench, NOISES, size), needs_lambda=True)
 
 
+BENCHMARK = tuple(name for name, part in CORRUPTIONS.ours.items() if not part.extra)
+"""The fifteen corruptions of Hendrycks & Dietterich (2019)."""
+
+
 def _plan_corruptions(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of the mean corruption error: its fifteen corruptions at lambda_0."""
-    yield given_step(bench, [name for name, part in CORRUPTIONS.ours.items() if not part.extra], size)
+    yield given_step(bench, BENCHMARK, size)
 
 
 def _error(model: Results, row: PaperRow, column: str) -> Value | None:
