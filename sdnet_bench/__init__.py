@@ -1,23 +1,34 @@
 """sdnet-bench: train SDNets, tune their sparsity at test time, attack them, report beside the paper.
 
+    bench = sdnet_bench.Bench(net, data=(images, labels))
+    bench.evaluate("gaussian", severity=[1, 3, 5])
+
 Reference: Dai et al., "Revisiting Sparse Convolutional Model for Visual Recognition", NeurIPS 2022.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .version import __version__
 
-__all__ = ["__version__", "load_model"]
-
 if TYPE_CHECKING:
+    from .api.bench import Bench, compare
+    from .api.training import train
     from .zoo.find import load_model
+
+__all__ = ["Bench", "__version__", "compare", "load_model", "train"]
+
+DOORS = {"Bench": ".api.bench", "compare": ".api.bench", "load_model": ".zoo.find", "train": ".api.training"}
+"""Where each name comes from: nothing, torch least of all, is imported before it is needed."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "load_model":
-        from .zoo.find import load_model
-
-        return load_model
+    if name in DOORS:
+        return getattr(import_module(DOORS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *DOORS])

@@ -9,6 +9,7 @@
     ├── TrainingError         training cannot go on
     └── AttackError           an attack left its threat model
     InterruptError            exit status 130: Ctrl-C; no `Exception`, so that nothing takes it for a failure
+    BenchWarning              a figure may mean something else than it seems to
 
 A message is one line: what happened, what was expected, what was found, and what to type next.
 """
@@ -26,6 +27,10 @@ LONGEST_INPUT = 120
 """Largest number of characters of an input that a message quotes."""
 LONGEST_PART = 2000
 """Largest number of characters of a part of a message."""
+
+
+class BenchWarning(UserWarning):
+    """Warns that a figure may mean something else than it seems to."""
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from .errors import InterruptError, UnknownNameError
+from .errors import BenchWarning, InterruptError, UnknownNameError
 from .version import __version__
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ OURS = "sdnet-bench"
 USABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class PluginWarning(UserWarning):
+class PluginWarning(BenchWarning):
     """Warns of a plugin that cannot be used."""
 
 

@@ -43,6 +43,9 @@ class Told(Progress):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def warn(self, text: str) -> None:
+        self.notes.append(f"warning: {text}")
+
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
         yield Count(self)

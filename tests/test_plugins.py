@@ -22,9 +22,9 @@ from together import IN_TURN, read_rows
 
 import sdnet_bench
 from sdnet_bench.adaptations import ADAPTATIONS, setting_of
+from sdnet_bench.api.requests import corruption_names
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.backbones import BACKBONES
-from sdnet_bench.cli.options import corruption_names
 from sdnet_bench.conformance.adaptation import ADAPTATION_CHECKS
 from sdnet_bench.conformance.attack import ATTACK_CHECKS
 from sdnet_bench.conformance.backbone import BACKBONE_CHECKS

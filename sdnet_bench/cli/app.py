@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import BenchError, InterruptError, UsageError, printable, reason
-from ..registry import PluginWarning
+from ..api.screen import Screen
+from ..errors import BenchError, BenchWarning, InterruptError, UsageError, printable, reason
 from ..version import __version__
 from . import (
     attack,
@@ -31,7 +31,7 @@ from . import (
     train,
     visualize,
 )
-from .screen import drop_unwritten, fail, warn
+from .screen import drop_unwritten, fail
 
 app = typer.Typer(
     help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
@@ -137,8 +137,8 @@ show_usual_warning = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **rest: Any) -> None:
-    """Prints a `PluginWarning` as one line; other warnings are shown as usual."""
-    if issubclass(category, PluginWarning):
-        warn(str(message))
+    """Prints a `BenchWarning` as one line; other warnings are shown as usual."""
+    if issubclass(category, BenchWarning):
+        Screen().warn(str(message))
     else:
         show_usual_warning(message, category, *where, **rest)

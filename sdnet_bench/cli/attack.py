@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options
 from .setup import Setup, measuring
 
@@ -42,22 +41,18 @@ def attack(
     ] = False,
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
-    from ..records import Threat
-    from ..studies.adversarial import attack_setting, run_attack, sweep_eps
-    from .shared import publish
-    from .show import show_records
+    from .show import show
 
-    if by_eps and (protocol or save):
-        raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
-    threat = Threat(norm, options.parse_eps(eps, norm))
-    chosen = options.check_protocols(protocol) if protocol else None
-    grid = options.parse_lambdas(lambdas)
-    setting = attack_setting(threat, steps, restarts, name=name)
-    bench = setup.open()
-    images = bench.images("test", limit)
-    if by_eps:
-        records = sweep_eps(bench, setting, images, grid)
-    else:
-        records = run_attack(bench, setting, images, chosen, grid, save=save)
-    publish(bench)
-    show_records(records, as_json=setup.json)
+    found = setup.open().attack(
+        norm,
+        options.parse_eps(eps),
+        attack=name,
+        steps=steps,
+        restarts=restarts,
+        protocol=protocol,
+        sweep_eps=by_eps,
+        lambdas=options.parse_lambdas(lambdas),
+        limit=limit,
+        save=save,
+    )
+    show(found, as_json=setup.json)

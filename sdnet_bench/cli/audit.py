@@ -29,22 +29,13 @@ def audit(
     ] = None,
 ) -> None:
     """Check what a robust accuracy is worth: thirteen checks; exit status 1 where one fails."""
-    from ..audit import FULL, QUICK, run_audit
-    from ..audit.render import to_markdown, write_audit
-    from ..records import Threat
+    from ..api.screen import Screen
+    from ..audit.render import to_markdown
     from .screen import say
-    from .shared import publish
 
-    threat, usual = Threat(norm, options.parse_eps(eps, norm)), QUICK if quick else FULL
-    budget = usual.model_copy(update={"images": limit or usual.images})
-    bench = setup.open()
-    found = run_audit(bench, threat, budget, others=other or [])
-    if bench.runtime.processes.is_main_process:
-        written = write_audit(bench.folder, found)
-        bench.progress.note(f"written: {', '.join(map(str, written))}")
-    publish(bench)
+    found = setup.open().audit(norm, options.parse_eps(eps), limit=limit, quick=quick, other=other or [])
     if found.accuracies.autoattack is None:
-        bench.progress.note("no AutoAttack here, so the export for RobustBench has no autoattack_acc")
+        Screen().note("no AutoAttack here, so the export for RobustBench has no autoattack_acc")
     say(found.model_dump_json(indent=1) if setup.json else to_markdown(found).rstrip())
     if found.failed:
         raise BenchError(f"the audit of {found.model} failed {', '.join(found.failed)}")

@@ -27,8 +27,9 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="In each of which every network takes its turn.")] = 5,
 ) -> None:
     """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""
+    from ..api.screen import Screen
     from ..studies.speed import run_bench
-    from .screen import Screen, show_rows
+    from .show import show_rows
 
     runtime, screen = setup.runtime(), Screen()
     found = run_bench(backbones or [], runtime, screen, scale=scale, batch_size=batch_size, rounds=rounds)

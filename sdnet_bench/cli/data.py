@@ -20,7 +20,7 @@ Corruption = Annotated[str, typer.Option(help="A corruption, a group of them (no
 def list_archives(setup: Setup) -> None:
     """Show the archives: their files, where they come from, and what of them is here."""
     from ..data.archives import ARCHIVES
-    from .screen import show_rows
+    from .show import show_rows
 
     rows = []
     for archive in ARCHIVES.values():
@@ -41,10 +41,12 @@ def fetch(
     keep: Annotated[bool, typer.Option("--keep/--remove", help="Keep the tar files that are downloaded.")] = False,
 ) -> None:
     """Download an archive, check it and unpack what is asked for; broken-off downloads go on where they were."""
+    from ..api.requests import corruption_names
+    from ..api.screen import Screen
     from ..data.archives import fetch
-    from .screen import Screen, say
+    from .screen import say
 
-    names = None if corruption == "all" else options.corruption_names(corruption)
+    names = None if corruption == "all" else corruption_names(corruption)
     for path in fetch(name, setup.data_dir, names, offline=offline, keep=keep, progress=Screen()):
         say(str(path))
 
@@ -55,9 +57,10 @@ def verify(setup: Setup, name: Name) -> None:
     """Read an archive, whole, and say of each part whether it is official, generated, unknown or damaged."""
     from dataclasses import asdict
 
+    from ..api.screen import Screen
     from ..data.archives import verify
     from ..errors import DataError
-    from .screen import Screen, show_rows
+    from .show import show_rows
 
     found = verify(name, setup.data_dir, Screen())
     columns = ("name", "verdict", "shape", "dtype", "md5", "detail")
@@ -80,10 +83,12 @@ def generate(
     processes: Annotated[int, typer.Option(min=1, help="How many work at it.")] = 1,
 ) -> None:
     """Make an archive of our own from the clean test images, laid out like the published one."""
+    from ..api.requests import corruption_names
+    from ..api.screen import Screen
     from ..data.archives import generate
-    from .screen import Screen, say
+    from .screen import say
 
-    names = None if corruption == "all" else options.corruption_names(corruption)
+    names = None if corruption == "all" else corruption_names(corruption)
     made = generate(name, setup.data_dir, names, seed=seed, limit=limit, processes=processes, progress=Screen())
     for path in made:
         say(str(path))

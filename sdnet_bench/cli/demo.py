@@ -17,9 +17,10 @@ def demo(
     output: options.Output = options.OUTPUT,
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
+    from ..api.comparison import publish
+    from ..api.screen import Screen
     from ..paper.reproduce import demo_recipes, reproduce
-    from .screen import Screen
-    from .shared import publish, write_report
+    from .shared import write_report
 
     recipes, names = demo_recipes(setup.seed, every=every), []
     for bench in reproduce(recipes, setup.runs_dir, setup.data_dir, setup.runtime(), Screen()):

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options
 from .setup import Setup, measuring
 
@@ -33,34 +32,24 @@ def fit_lambda(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
-    from ..records.lambda_fit import RESIDUALS
-    from ..studies.algorithm1 import IMAGES
-    from ..studies.algorithm1 import fit_lambda as fit
-    from ..studies.race import Rules
-    from .shared import publish
-    from .show import show_fits
+    from ..api.screen import Screen
+    from .show import show
 
-    grid = options.parse_lambdas(lambdas)
-    wanted_levels = None if levels is None else options.parse_grid(levels, "levels")
-    is_race = options.one_of(search, "search", ("grid", "race")) == "race"
-    rules = Rules(confidence, tolerance / 100)
-    measure = options.one_of(residual, "residual", RESIDUALS)
-    names = options.corruption_names(corruption)
-    adaptation, is_lambda = options.parse_adaptation(adapt, batch_size)
-    if is_lambda:
-        raise UsageError("lambda is what is fitted", expected="an adaptation that it is fitted under", got=adapt)
-    if wanted_levels and len(names) > 1:
-        raise UsageError("levels mean another thing for each corruption", expected="one corruption beside --levels")
     bench = setup.open()
-    images = bench.images("train", limit if is_race else limit or IMAGES)
-    inference, race = bench.inference(steps=inference_steps, adaptation=adaptation), rules if is_race else None
-    fits = [
-        fit(bench, images, name, grid, levels=wanted_levels, search=race, residual=measure, inference=inference)
-        for name in names
-    ]
-    publish(bench)
-    show_fits(fits, as_json=setup.json)
+    found = bench.fit_lambda(
+        corruption,
+        lambdas=options.parse_lambdas(lambdas),
+        levels=None if levels is None else options.parse_grid(levels, "levels"),
+        limit=limit,
+        search=search,
+        confidence=confidence,
+        tolerance=tolerance,
+        residual=residual,
+        inference_steps=inference_steps,
+        adapt=adapt,
+        batch_size=batch_size,
+    )
+    show(found, as_json=setup.json)
     given = {"inference-steps": inference_steps, "adapt": adapt, "batch-size": batch_size}
     same = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
-    name = bench.model.name
-    bench.progress.note(f"next: sdnet-bench evaluate {name} --corruption {corruption} --lambda adaptive{same}")
+    Screen().note(f"next: sdnet-bench evaluate {bench.name} --corruption {corruption} --lambda adaptive{same}")

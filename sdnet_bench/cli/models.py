@@ -26,8 +26,8 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 def list_models(setup: Setup) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
     from ..report.inventory import list_all
-    from .screen import show_rows
     from .shared import refuse
+    from .show import show_rows
 
     left_out: list[BenchError] = []
     show_rows(list(list_all(setup.runs_dir, left_out)), as_json=setup.json)
@@ -40,9 +40,10 @@ def show_model(setup: Setup) -> None:
     """Print the card of a model; as JSON where it comes from, its configuration and its main figures."""
     from json import dumps
 
+    from ..api.screen import Screen
     from ..report.inventory import describe
     from ..zoo.find import find_model
-    from .screen import Screen, say
+    from .screen import say
 
     folder = find_model(setup.name, setup.runs_dir, Screen())
     say(dumps(describe(folder, setup.runs_dir), indent=1) if setup.json else _card(folder))
@@ -57,9 +58,10 @@ def pull_model(
     revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit; by default the latest.")] = None,
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
+    from ..api.screen import Screen
     from ..zoo.checkpoint import run_folder
     from ..zoo.hub import folder_name, pull
-    from .screen import Screen, say
+    from .screen import say
 
     say(str(pull(repo, run_folder(setup.runs_dir, name or folder_name(repo)), Screen(), revision)))
 
@@ -74,9 +76,11 @@ def push_model(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would go; send nothing.")] = False,
 ) -> None:
     """Publish a model on the Hub, after it has been checked."""
+    from ..api.screen import Screen
     from ..zoo.find import find_model
     from ..zoo.hub import plan_push, push
-    from .screen import Screen, say, show_rows
+    from .screen import say
+    from .show import show_rows
 
     upload = plan_push(find_model(model, setup.runs_dir), repo, private=private)
     if dry_run:
@@ -97,14 +101,12 @@ def export_model(
     ],
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
-    from ..studies.export import export
-    from .shared import publish
-    from .show import show_records
+    from ..api.values import Measured
+    from .show import show
 
     bench = replace(setup, model=model).open()
-    copy = export(bench, folder)
-    publish(copy)
-    show_records([each.store[each.cell(each.images("test"))] for each in (bench, copy)], as_json=setup.json)
+    copy = bench.export(folder)
+    show(Measured((bench.evaluate().record, copy.evaluate().record)), as_json=setup.json)
 
 
 @app.command("adopt")
@@ -117,14 +119,15 @@ def adopt_model(
     ] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
+    from ..api.comparison import publish
+    from ..api.screen import Screen
     from ..report.pictures import illustrate
     from ..zoo.adopt import adopt
     from ..zoo.find import find_model
-    from .screen import Screen, say
-    from .shared import publish
+    from .screen import say
 
     folder = find_model(model, setup.runs_dir, Screen())
-    bench = replace(setup, model=str(folder), runs_dir=folder.parent).open()
+    bench = replace(setup, model=str(folder), runs_dir=folder.parent).open().workbench
     illustrate(bench)
     publish(bench)
     say(str(adopt(folder, into)))
@@ -151,9 +154,10 @@ def add(
     name: Name = None,
 ) -> None:
     """Make a run of somebody else's trained network."""
+    from ..api.screen import Screen
     from ..data import open_dataset
     from ..zoo.find import add_model
-    from .screen import Screen, say
+    from .screen import say
 
     screen = Screen()
     images = open_dataset(dataset, setup.data_dir, screen) if dataset else None
@@ -177,10 +181,11 @@ def convert_model(
     name: Name = None,
 ) -> None:
     """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
+    from ..api.screen import Screen
     from ..paper.results import Results
     from ..report.card import publish
     from ..zoo.authors import convert
-    from .screen import Screen, say
+    from .screen import say
 
     screen = Screen()
     folder = convert(checkpoint, backbone, setup.runs_dir, screen, dataset=dataset, name=name)

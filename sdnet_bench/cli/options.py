@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
-from ..errors import UnknownNameError, UsageError
+from ..errors import UsageError
 
 Place = TypeVar("Place", Path, str, Path | None, str | None)
 
@@ -42,12 +41,6 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Images of a batch th
 Output = Annotated[Path, typer.Option(help="Where the tables go.", callback=at_home)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 
-Choice = TypeVar("Choice", bound=str)
-
-if TYPE_CHECKING:
-    from ..records import AdaptationSetting, Order, Protocol
-    from ..records import Severity as SeverityLevel
-
 OUTPUT = Path("report")
 LARGEST_GRID = 1000
 """Largest number of values of a grid; each is a pass over the images."""
@@ -63,82 +56,15 @@ def number(text: str, what: str) -> float:
         raise UsageError(f"{what} is no number", expected="a number", got=text) from None
 
 
-def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
-    """Returns `text` if it is one of the choices; an `UnknownNameError` otherwise."""
-    for choice in choices:
-        if choice == text:
-            return choice
-    raise UnknownNameError(kind, text, choices)
-
-
-def corruption_names(text: str, *, streams: bool = False) -> list[str]:
-    """The corruptions of a name, a group or "all"; with `streams` also "unknown"."""
-    from ..data import CORRUPTIONS
-    from ..records import NOISES, UNKNOWN
-
-    if text == "all":
-        return list(NOISES)
-    if streams and text == UNKNOWN:
-        return [UNKNOWN]
-    members = [name for name, part in CORRUPTIONS.ours.items() if part.group == text]
-    return members or [CORRUPTIONS[text].name]
-
-
-def severity_levels(text: str, *, streams: bool = False) -> list[SeverityLevel]:
-    """The severities of "all" or one number; with `streams` also "mixed"."""
-    from ..data import SEVERITIES
-    from ..records import MIXED
-
-    if text == "all":
-        return list(SEVERITIES)
-    if streams and text == MIXED:
-        return [MIXED]
-    if text not in map(str, SEVERITIES):
-        raise UsageError("severity out of range", expected=f"1 to 5, all{' or mixed' * streams}", got=text)
-    return [int(text)]
-
-
-def parse_adaptation(
-    text: str | None, batch_size: int | None, order: Order | None = None
-) -> tuple[AdaptationSetting | None, bool]:
-    """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
-    from ..adaptations import BATCH_SIZE, setting_of
-
-    names = [name.strip() for name in text.split(",")] if text is not None else []
-    others = [name for name in names if name != "lambda"]
-    setting = setting_of(",".join(others), batch_size or BATCH_SIZE, order or "shuffled") if others else None
-    if (batch_size or order) and (setting is None or setting.batch_size is None):
-        what = "no image depends on its batch" if others else "a stream for what?"
-        raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=text)
-    return setting, "lambda" in names
-
-
-def check_protocols(text: str) -> list[Protocol]:
-    """Parses protocols, "all" or names separated by commas, into the order of PROTOCOLS."""
-    from ..records import PROTOCOLS
-
-    if text == "all":
-        return list(PROTOCOLS)
-    for name in text.split(","):
-        if name not in PROTOCOLS:
-            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
-    return [protocol for protocol in PROTOCOLS if protocol in text.split(",")]
-
-
-def parse_eps(text: str | None, norm: str) -> float:
-    """Parses a radius such as "8/255" or "0.031"; None gives the norm's default (8/255 for linf, 0.5 for l2)."""
-    from ..records import DEFAULT_EPS
-
+def parse_eps(text: str | None) -> float | None:
+    """Parses a radius such as "8/255" or "0.031"; None for None, which is the norm's default."""
     if text is None:
-        return DEFAULT_EPS.get(norm, math.nan)
+        return None
     try:
         numerator, _, denominator = text.partition("/")
-        eps = float(numerator) / float(denominator or 1)
+        return float(numerator) / float(denominator or 1)
     except (ValueError, ZeroDivisionError):
         raise UsageError("eps is no number", expected="a number or a fraction, such as 8/255", got=text) from None
-    if norm == "linf" and eps > 1:
-        raise UsageError("eps out of range", expected="at most 1, the range of a pixel, such as 8/255", got=text)
-    return eps
 
 
 def parse_lambdas(text: str) -> list[float]:

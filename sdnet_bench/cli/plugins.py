@@ -21,7 +21,7 @@ def list_parts(setup: Setup, context: typer.Context) -> None:
     from dataclasses import asdict
 
     from ..conformance import all_parts
-    from .screen import show_rows
+    from .show import show_rows
 
     show_rows([asdict(part) for part in all_parts()], as_json=setup.json)
 
@@ -35,7 +35,8 @@ def check(
 ) -> None:
     """Check that a part keeps its contract; exit status 1 where it does not."""
     from ..conformance import check_part
-    from .screen import say, show_rows
+    from .screen import say
+    from .show import show_rows
 
     findings = []
     for finding in check_part(name, side=size, data_dir=setup.data_dir):

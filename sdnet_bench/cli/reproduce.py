@@ -32,10 +32,11 @@ def reproduce(
 
     Interrupted, it goes on where it was when it is typed again.
     """
+    from ..api.comparison import publish
+    from ..api.screen import Screen
     from ..paper.reproduce import paper_recipes, reproduce
     from ..report.pictures import illustrate
-    from .screen import Screen
-    from .shared import publish, write_report
+    from .shared import write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
     for bench in reproduce(steps, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), published=published):

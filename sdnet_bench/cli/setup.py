@@ -14,8 +14,8 @@ from ..splicing import splice
 from .options import Seed, at_home
 
 if TYPE_CHECKING:
+    from ..api.bench import Bench
     from ..engine.runtime import Runtime
-    from ..studies.workbench import Workbench
 
 Own = ParamSpec("Own")
 """The command's own parameters."""
@@ -55,18 +55,25 @@ class Setup:
         return max(trained, key=lambda path: path.stat().st_mtime).parent.name
 
     def runtime(self) -> Runtime:
-        """The runtime of this device and precision."""
+        """The runtime of this device and precision, by which this process computes from now on."""
         from ..engine.runtime import Runtime
 
-        return Runtime.create(self.device, self.precision)
+        return Runtime.create(self.device, self.precision).take_over()
 
-    def open(self) -> Workbench:
-        """The workbench of the model."""
-        from ..studies.workbench import Workbench
-        from .screen import Screen
+    def open(self) -> Bench:
+        """The bench of the model."""
+        from ..api.bench import Bench
+        from ..api.screen import Screen
 
-        runtime = self.runtime()
-        return Workbench.open(self.name, self.runs_dir, self.data_dir, runtime, Screen(), self.seed)
+        return Bench(
+            self.name,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            data_dir=self.data_dir,
+            runs_dir=self.runs_dir,
+            progress=Screen(),
+        )
 
 
 class Decorator(Protocol):

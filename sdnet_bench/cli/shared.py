@@ -1,36 +1,29 @@
-"""Shared steps of commands: writing tables and figures, and the card and results of a run."""
+"""Shared steps of commands: the report of models, and what is wrong with those that are left out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import BenchError, RecordError
-from .screen import IS_FIRST, Screen, fail, say, warn
-
-if TYPE_CHECKING:
-    from ..studies.workbench import Workbench
+from ..api.screen import IS_FIRST, Screen
+from ..errors import BenchError
+from .screen import fail, say
 
 
 def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:
     """Writes tables and figures of the named models, or of all, and prints the tables, in the first process only."""
     if not IS_FIRST:
         return
-    from ..paper.render import check_formats, to_markdown, write_tables
-    from ..paper.results import find_results
-    from ..paper.tables import build_tables
-    from ..report.figures import write_figures
+    from ..api.comparison import Comparison
+    from ..paper.render import check_formats
 
     kinds = check_formats(formats)
-    left_out: list[BenchError] = []
-    results = find_results(names, runs_dir, left_out, Screen())
-    if results or not left_out:
-        tables = build_tables(results)
-        written = [*write_tables(tables, output, kinds), *write_figures(results, output)]
-        say("\n".join(to_markdown(table) for table in tables))
+    found = Comparison.of_models(names, runs_dir, Screen())
+    if found.results or not found.left_out:
+        written = found.report(output, kinds)
+        say("\n".join(map(str, found.tables())))
         Screen().note(f"{len(written)} files in {output}")
-    refuse(left_out)
+    refuse(found.left_out)
 
 
 def refuse(left_out: Sequence[BenchError]) -> None:
@@ -39,19 +32,3 @@ def refuse(left_out: Sequence[BenchError]) -> None:
         fail(str(error))
     if left_out:
         raise left_out[-1]
-
-
-def publish(bench: Workbench) -> None:
-    """Updates card and `results.json` of a run from its records; shipped models are not changed.
-
-    Where they cannot be written, a warning: what was measured is on record, and is shown.
-    """
-    from ..paper.results import Results
-    from ..report.card import publish
-
-    if bench.model.folder.resolve() == bench.folder.resolve() and bench.runtime.processes.is_main_process:
-        results = Results.read(bench.model.folder, bench.folder.parent)
-        try:
-            publish(bench.folder, results)
-        except RecordError as error:
-            warn(f"the card is as it was: {error}")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from . import options
 from .setup import Setup, measuring
-
-if TYPE_CHECKING:
-    from ..records import Layers
 
 
 @measuring()
@@ -21,18 +16,7 @@ def sweep_lambda(
     limit: options.Limit = None,
 ) -> None:
     """Measure accuracy on corrupted test images as a function of lambda (Figure 2)."""
-    from ..studies.accuracy import sweep_lambda as sweep
-    from .shared import publish
-    from .show import show_records, show_sweep
+    from .show import show
 
-    names, severities = options.corruption_names(corruption), options.severity_levels(severity)
     grid = options.parse_lambdas(lambdas)
-    tuned: Layers = options.one_of(layers, "choice of layers", ("all", "stem"))
-    bench = setup.open()
-    images = bench.images("test", limit)
-    records = [record for name in names for record in sweep(bench, images, name, severities, grid, layers=tuned)]
-    publish(bench)
-    if setup.json:
-        show_records(records, as_json=True)
-    else:
-        show_sweep(records)
+    show(setup.open().sweep_lambda(corruption, severity, lambdas=grid, layers=layers, limit=limit), as_json=setup.json)

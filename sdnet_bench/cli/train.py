@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options
 from .setup import Setup, sharing
 
@@ -44,20 +43,29 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
-    from ..studies.training import find_recipe, train_model, with_backbone
-    from .screen import Screen
-    from .shared import publish
-    from .show import show_records
+    from ..api.screen import Screen
+    from ..api.training import train
+    from .show import show
 
-    if resume and overwrite:
-        raise UsageError("a run is either gone on with or replaced", expected="one of --resume and --overwrite")
-    chosen = with_backbone(find_recipe(recipe), backbone, width, csc_stem=csc_stem)
-    chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
-    bench = train_model(
-        chosen, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), resume=resume, overwrite=overwrite
+    bench = train(
+        recipe,
+        backbone=backbone,
+        csc_stem=csc_stem,
+        weights=weights,
+        epochs=epochs,
+        width=width,
+        batch_size=batch_size,
+        limit=limit,
+        seed=seed,
+        name=name,
+        resume=resume,
+        overwrite=overwrite,
+        device=setup.device,
+        precision=setup.precision,
+        data_dir=setup.data_dir,
+        runs_dir=setup.runs_dir,
+        progress=Screen(),
     )
-    publish(bench)
-    show_records([bench.store[bench.cell(bench.images("test"))]], as_json=setup.json)
-    has_lambda = bench.model.trained_lambda is not None
-    command = "sweep-lambda --corruption gaussian" if has_lambda else "evaluate --corruption all"
-    bench.progress.note(f"the model is in {bench.folder}; next: sdnet-bench {command}")
+    show(bench.evaluate(), as_json=setup.json)
+    command = "evaluate --corruption all" if bench.trained_lambda is None else "sweep-lambda --corruption gaussian"
+    Screen().note(f"the model is in {bench.folder}; next: sdnet-bench {command}")

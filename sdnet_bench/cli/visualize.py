@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import UsageError
 from . import options
 from .setup import Setup, measuring
-
-if TYPE_CHECKING:
-    from ..studies.workbench import Workbench
 
 app = typer.Typer(help="Draw atoms, images rebuilt from codes, and how sparse codes are.", no_args_is_help=True)
 
@@ -32,12 +29,11 @@ def dictionary(
 ) -> None:
     """Draw the atoms of a layer as patches of an image (Figure 5)."""
     from ..report.pictures import write_dictionary
-    from ..studies.codes import find_atoms
-    from .screen import show_rows
+    from .show import show_rows
 
     bench = setup.open()
-    found = find_atoms(bench, layer, most=atoms)
-    _note(bench, write_dictionary(found, output, bench.model.name))
+    found = bench.dictionary(layer, atoms=atoms)
+    _note(write_dictionary(found, output, bench.name))
     shown, _, height, width = found.patches.shape
     row = {"layer": layer, "atoms": found.total, "shown": shown, "height": height, "width": width}
     show_rows([row], as_json=setup.json)
@@ -56,13 +52,12 @@ def features(
 ) -> None:
     """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
     from ..report.pictures import feature_rows, write_features
-    from ..studies.codes import rebuild_inputs
-    from .screen import show_rows
+    from .show import show_rows
 
     places, numbers = _numbers(images, "images"), None if layers is None else _numbers(layers, "layers")
     bench = setup.open()
-    found = rebuild_inputs(bench, places, numbers, lambda_=lambda_)
-    _note(bench, write_features(found, output, bench.model.name))
+    found = bench.features(places, numbers, lambda_=lambda_)
+    _note(write_features(found, output, bench.name))
     show_rows(feature_rows(found), as_json=setup.json)
 
 
@@ -73,12 +68,11 @@ def sparsity(
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity
-    from ..studies.codes import measure_sparsity
-    from .screen import show_rows
+    from .show import show_rows
 
     bench = setup.open()
-    found = measure_sparsity(bench, layer, limit=limit, lambda_=lambda_)
-    _note(bench, write_sparsity(found, output, bench.model.name))
+    found = bench.sparsity(layer, lambda_=lambda_, limit=limit)
+    _note(write_sparsity(found, output, bench.name))
     rows = [
         {"layer": number, "values": each.total, "zeros": each.zeros, "share_of_zeros": each.share_of_zeros}
         for number, each in found.layers.items()
@@ -94,5 +88,7 @@ def _numbers(text: str, what: str) -> list[int]:
         raise UsageError(f"not a list of {what}", expected="numbers with commas, such as 1,5,9", got=text) from None
 
 
-def _note(bench: Workbench, written: Sequence[Path]) -> None:
-    bench.progress.note(f"written: {', '.join(map(str, written))}")
+def _note(written: Sequence[Path]) -> None:
+    from ..api.screen import Screen
+
+    Screen().note(f"written: {', '.join(map(str, written))}")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import torch
@@ -41,10 +41,7 @@ class Runtime:
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
-        """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there.
-
-        From then on float32 is IEEE arithmetic in this process, or TF32 if that is the precision; see `computing`.
-        """
+        """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there."""
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
         _forget_strays()
@@ -59,13 +56,17 @@ class Runtime:
             raise UsageError("unknown precision", expected=f"auto, {', '.join(PRECISIONS)}", got=precision)
         if precision == "tf32" and place.type != "cuda":
             raise UsageError(f"{place.type} has no tf32", expected="a CUDA device", hint="Take --precision float32.")
-        _allow_tf32(precision == "tf32")
         return cls(place, precision)
+
+    def take_over(self) -> Self:
+        """Makes float32 IEEE arithmetic in this process from now on, or TF32 if that is the precision."""
+        _allow_tf32(self.precision == "tf32")
+        return self
 
     def place(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory layout that is fastest for convolutions there."""
         net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.device.type == "cpu" and self.precision == "float32":
+        if self.device.type == "cpu":
             _keep_from_overrun(net)
         return net
 

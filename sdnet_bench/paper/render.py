@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UnknownNameError
 from ..files import replacing
 from ..records.statistics import show, show_p
 from .tables import Entry, Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def to_markdown(table: Table) -> str:
@@ -31,10 +35,15 @@ def to_markdown(table: Table) -> str:
 
 
 def grid(table: Table) -> str:
-    """The cells of a table as Markdown: rows of the paper, of each model, of the differences, and of p."""
+    """The cells of a table as Markdown."""
+    head, *lines = grid_lines(table)
+    return markdown_table(head, lines)
+
+
+def grid_lines(table: Table) -> list[list[str]]:
+    """The cells as text, first the head: lines of the paper, of each model, of the differences, and of p."""
     columns, gaps = dict.fromkeys(entry.column for entry in table.entries), _gaps(table)
-    lines = [line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps)]
-    return markdown_table(["", "", *columns], lines)
+    return [["", "", *columns], *(line for row in _grouped(table.entries, "row") for line in _row_lines(row, gaps))]
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -94,6 +103,11 @@ def _grouped(entries: Iterable[Entry], by: str) -> list[list[Entry]]:
 
 def to_csv(table: Table) -> str:
     """A table as CSV, one line per entry."""
+    return frame(table).to_csv(index=False)
+
+
+def frame(table: Table) -> DataFrame:
+    """A table as a pandas DataFrame, one row per entry."""
     import pandas
 
     rows = [
@@ -114,7 +128,7 @@ def to_csv(table: Table) -> str:
         }
         for entry in table.entries
     ]
-    return pandas.DataFrame(rows).astype({"n": "Int64"}).to_csv(index=False)
+    return pandas.DataFrame(rows).astype({"n": "Int64"})
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..backbones import BACKBONES, csc_stem_options, defaults
-from ..config import CONFIG, MODELS, ModelConfig, Origin
+from ..config import CONFIG, MODELS, RECIPE, ModelConfig, Origin
 from ..data import SEVERITIES
 from ..data.corruptions import revision_of
 from ..errors import BenchError, ModelError
@@ -66,6 +66,8 @@ class Results:
     here. Origins are never mixed."""
     adaptation: AdaptationSetting | None = None
     """The adaptation under which the images are classified."""
+    in_memory: bool = False
+    """Whether there is neither recipe nor origin: the network was handed over from Python."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -80,7 +82,8 @@ class Results:
         for classes in (*parts, None):  # those for all classes come last, and count first
             fits |= read_fits([folder, runs_dir / name], weights, classes) if weights else {}
         origin = Origin.read(folder)
-        return cls(name, config, found, fits, origin.source if origin else None)
+        in_memory = origin is None and not (folder / RECIPE).exists()
+        return cls(name, config, found, fits, origin.source if origin else None, in_memory=in_memory)
 
     @cached_property
     def _training(self) -> Record | None:

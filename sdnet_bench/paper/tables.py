@@ -143,7 +143,8 @@ def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry
     for model in models:
         if own := [entry for entry in entries if entry.model == model.name]:
             records = [record for entry in own if entry.ours for record in entry.ours.records]
-            yield "; ".join([f"{model.name}: {model.conditions()}", *_measured(records), *_fits_behind(model, records)])
+            found = filter(None, [model.conditions(), *_measured(records), *_fits_behind(model, records)])
+            yield f"{model.name}: {'; '.join(found)}"
             yield from study.notes(model)
 
 
@@ -180,12 +181,17 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
                 paper=None if math.isnan(value) else value,
                 model=model.name if model else None,
                 ours=study.value(model, row, column) if model else None,
-                command=study.filled_by(model, row, column) if model else _training(f"{row.backbone}-{dataset}"),
+                command=_filling(study, model, row, column) if model else _training(f"{row.backbone}-{dataset}"),
                 comparable=row.dataset == dataset and column not in study.of_the_machine,
                 backbone=row.backbone,
                 remark=study.remark(model, row) if model else None,
                 against=row.against,
             )
+
+
+def _filling(study: TableStudy, model: Results, row: PaperRow, column: str) -> str | None:
+    """The command that measures a cell; None for a network in memory, which no command can name."""
+    return None if model.in_memory else study.filled_by(model, row, column)
 
 
 def _training(recipe: str) -> str | None:

@@ -26,7 +26,7 @@ from .cell import (
     usual_protocols,
 )
 from .record import Outcomes, Record
-from .store import RecordStore, load, read_records, read_results, write_results
+from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
 __all__ = [
     "CLEAN",
@@ -50,6 +50,7 @@ __all__ = [
     "RecordStore",
     "Severity",
     "Threat",
+    "frame_of",
     "load",
     "read_records",
     "read_results",

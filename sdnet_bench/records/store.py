@@ -127,12 +127,16 @@ def write_results(path: Path, records: Iterable[Record]) -> None:
 
 
 def load(path: Path | str) -> pandas.DataFrame:
-    """The records of a run folder or a published model as a DataFrame: a row per record, a column per field."""
+    """The records of a run folder or a published model as a DataFrame, see `frame_of`."""
+    folder = Path(path)
+    return frame_of({record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}.values())
+
+
+def frame_of(records: Iterable[Record]) -> pandas.DataFrame:
+    """Records as a DataFrame: a row per record, a column per field; accuracy in [0, 1]."""
     import pandas
 
-    folder = Path(path)
-    records = {record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}
-    return pandas.DataFrame([_row(record) for record in records.values()])
+    return pandas.DataFrame([_row(record) for record in records])
 
 
 def _row(record: Record) -> dict[str, Any]:

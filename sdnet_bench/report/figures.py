@@ -30,63 +30,79 @@ STYLE: dict[Any, Any] = {
 }
 
 
+class Drawing(NamedTuple):
+    """A figure that can be drawn."""
+
+    name: str
+    """`figure2`, ..., or a word for a figure that is not in the paper."""
+    title: str
+    size: tuple[float, float]
+    """Width and height in inches."""
+    paint: Callable[[Figure], None]
+    fontsize: int = 9
+    """Of the title."""
+
+    def figure(self) -> Figure:
+        """Draws it, as a figure of matplotlib that nobody else holds; no backend is chosen and nothing is shown."""
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=self.size, layout="constrained")
+            figure.suptitle(self.title, x=0.01, ha="left", fontsize=self.fontsize)
+            self.paint(figure)
+        return figure
+
+    def write(self, folder: Path, model: str) -> list[Path]:
+        """Writes `<model>-<name>` as PNG and SVG, and returns the paths."""
+        import matplotlib
+
+        written = [folder / f"{model}-{self.name}.{kind}" for kind in ("png", "svg")]
+        figure = self.figure()
+        with matplotlib.rc_context(STYLE):
+            for each, metadata in zip(written, ({}, {"Date": None}), strict=True):
+                with replacing(each) as scratch:
+                    figure.savefig(scratch, format=each.suffix[1:], dpi=150, metadata=metadata)
+        return written
+
+
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """Writes `<model>-figure2`, `-figure2-stem`, `-figure3`, `-robust-lambda`, `-robust-eps` and `-adaptation`.
-
-    Each is written if there are records for it. Returns the paths.
-    """
-    return [path for result in results for path in _write(result, folder / result.name)]
+    """Writes the drawings of each model, and returns the paths."""
+    return [path for result in results for each in drawings(result) for path in each.write(folder, result.name)]
 
 
-def _write(result: Results, path: Path) -> Iterator[Path]:
+def drawings(result: Results) -> Iterator[Drawing]:
+    """`figure2`, `figure2-stem`, `figure3`, `robust-lambda`, `robust-eps` and `adaptation`, if there are records."""
     name, robust = result.name, result.robustness
     sweeps = {noise: result.sweep(noise) for noise in NOISES}
     in_stem = {noise: result.sweep(noise, "stem") for noise in NOISES}
     fits = {noise: result.fit(noise) for noise in NOISES}
     by_lambda = {str(threat): each if len(each.lambdas) > 1 else None for threat, each in robust.items()}
     by_eps = {threat.norm: _eps_panel(each, result.config.num_classes) for threat, each in robust.items()}
-    yield from _draw(path, "figure2", sweeps, _figure2, f"{name}: Figure 2")
-    yield from _draw(path, "figure2-stem", in_stem, _figure2, f"{name}: lambda in the stem alone")
-    yield from _draw(path, "figure3", fits, _figure3, f"{name}: Figure 3")
-    yield from _draw(path, "robust-lambda", by_lambda, _robust_lambda, f"{name}: accuracy under attack, by lambda")
-    yield from _draw(path, "robust-eps", by_eps, _robust_eps, f"{name}: accuracy under attack, by its radius")
     by_batch = {"gaussian noise, severity 3": batch_curves(result, "gaussian", 3)}
-    yield from _draw(path, "adaptation", by_batch, _adaptation, f"{name}: adaptation, by the batch")
+    yield from _in_panels("figure2", sweeps, _figure2, f"{name}: Figure 2")
+    yield from _in_panels("figure2-stem", in_stem, _figure2, f"{name}: lambda in the stem alone")
+    yield from _in_panels("figure3", fits, _figure3, f"{name}: Figure 3")
+    yield from _in_panels("robust-lambda", by_lambda, _robust_lambda, f"{name}: accuracy under attack, by lambda")
+    yield from _in_panels("robust-eps", by_eps, _robust_eps, f"{name}: accuracy under attack, by its radius")
+    yield from _in_panels("adaptation", by_batch, _adaptation, f"{name}: adaptation, by the batch")
 
 
 Panel = TypeVar("Panel")
 
 
-def _draw(
-    path: Path, name: str, panels: Mapping[str, Panel | None], paint: Callable[[Axes, Panel], None], title: str
-) -> list[Path]:
-    """Draws one panel for each title that has data, and writes the figure; nothing where none has data."""
+def _in_panels(
+    name: str, panels: Mapping[str, Panel | None], paint: Callable[[Axes, Panel], None], title: str
+) -> Iterator[Drawing]:
+    """A drawing with one panel for each heading that has data; none where none has data."""
     there = {heading: panel for heading, panel in panels.items() if panel}
 
     def paint_all(figure: Figure) -> None:
         for place, (heading, panel) in enumerate(there.items(), start=1):
             paint(figure.add_subplot(1, len(there), place, title=heading), panel)
 
-    size = (max(3.4 * len(there), 4.2), 3.2)
-    return draw(Path(f"{path}-{name}"), title, size, paint_all, fontsize=10) if there else []
-
-
-def draw(
-    path: Path, title: str, size: tuple[float, float], paint: Callable[[Figure], None], fontsize: int = 9
-) -> list[Path]:
-    """Draws a figure of a size in inches and writes it as PNG and SVG; `path` has no suffix. Returns the paths."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    written = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=fontsize)
-        paint(figure)
-        for each, metadata in zip(written, ({}, {"Date": None}), strict=True):
-            with replacing(each) as scratch:
-                figure.savefig(scratch, format=each.suffix[1:], dpi=150, metadata=metadata)
-    return written
+    if there:
+        yield Drawing(name, title, (max(3.4 * len(there), 4.2), 3.2), paint_all, fontsize=10)
 
 
 def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:

@@ -20,7 +20,7 @@ from ..paper.results import Results
 from ..studies.codes import Atoms, Features, Floats, Histogram, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.workbench import Workbench
 from .card import FIGURES
-from .figures import draw, write_figures
+from .figures import Drawing, write_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +31,19 @@ GAP = 0.08
 """Gap between two atoms on the grid, relative to the side of an atom."""
 
 
+def draw_dictionary(atoms: Atoms, name: str) -> Drawing:
+    """`dictionary`: atoms as a grid, row by row (Figure 5)."""
+    shown = len(atoms.patches)
+    which = f"the {shown} atoms" if shown == atoms.total else f"the first {shown} of {atoms.total} atoms"
+    columns = math.ceil(math.sqrt(shown))
+    rows = math.ceil(shown / columns)
+    size = (max(2.6, 0.45 * columns + 0.2), 0.45 * rows + 0.5)
+    title = f"{name}\n{which} of layer {atoms.layer}"
+    return Drawing(f"dictionary{_suffix(atoms.layer)}", title, size, partial(_atoms, atoms, rows, columns))
+
+
 def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
-    """Writes `<name>-dictionary`: atoms as a grid, row by row (Figure 5). Returns the paths.
+    """Writes `<name>-dictionary` and its CSV, and returns the paths.
 
     The CSV has the values of the atoms; atoms, channels, rows and columns are counted from 0.
     """
@@ -41,14 +52,7 @@ def write_dictionary(atoms: Atoms, folder: Path, name: str) -> list[Path]:
     places = [range(side) for side in atoms.patches.shape]
     index = pandas.MultiIndex.from_product(places, names=["atom", "channel", "row", "column"])
     frame = pandas.DataFrame({"value": atoms.patches.ravel()}, index).reset_index()
-    shown = len(atoms.patches)
-    which = f"the {shown} atoms" if shown == atoms.total else f"the first {shown} of {atoms.total} atoms"
-    columns = math.ceil(math.sqrt(shown))
-    rows = math.ceil(shown / columns)
-    size = (max(2.6, 0.45 * columns + 0.2), 0.45 * rows + 0.5)
-    title = f"{name}\n{which} of layer {atoms.layer}"
-    path = folder / f"{name}-dictionary{_suffix(atoms.layer)}"
-    return [*draw(path, title, size, partial(_atoms, atoms, rows, columns)), _write_csv(path, frame)]
+    return _write([draw_dictionary(atoms, name)], frame, folder, name)
 
 
 def around_grey(patches: Floats) -> Floats:
@@ -57,24 +61,30 @@ def around_grey(patches: Floats) -> Floats:
     return 0.5 + 0.5 * patches / np.where(peaks > 0, peaks, 1)
 
 
-def write_features(features: Features, folder: Path, name: str) -> list[Path]:
-    """Writes `<name>-features`: each image and its reconstructions from each layer's code (Figure 4).
+def draw_features(features: Features, name: str, *, stretched: bool = False) -> Drawing:
+    """`features`: each image and its reconstructions from each layer's code (Figure 4).
 
-    In `<name>-features-stretched` reconstructions have the contrast of the image. The CSV has the relative errors
-    |x~ - x| / |x| of the normalised images, the PSNR of the clipped pictures in dB, and the correlations of the part
-    of x~ due to the code with the image. Returns the paths.
+    In `features-stretched` reconstructions have the contrast of the image.
+    """
+    size = (max(2.6, 1.05 * (len(features.reconstructions) + 1) + 0.2), 1.2 * len(features.images) + 0.6)
+    if stretched:
+        columns = [(each.stretched, [f"r = {r:.2f}" for r in each.correlations]) for each in features.reconstructions]
+    else:
+        columns = [(each.pictures, [f"{psnr:.1f} dB" for psnr in each.psnr]) for each in features.reconstructions]
+    title = f"{name}\ninputs rebuilt from codes{', stretched' * stretched}"
+    return Drawing(f"features{'-stretched' * stretched}", title, size, partial(_features, features, columns))
+
+
+def write_features(features: Features, folder: Path, name: str) -> list[Path]:
+    """Writes `<name>-features`, `<name>-features-stretched` and a CSV, and returns the paths.
+
+    The CSV has the relative errors |x~ - x| / |x| of the normalised images, the PSNR of the clipped pictures in dB, and
+    the correlations of the part of x~ due to the code with the image.
     """
     import pandas
 
-    size = (max(2.6, 1.05 * (len(features.reconstructions) + 1) + 0.2), 1.2 * len(features.images) + 0.6)
-    path, title = folder / f"{name}-features", f"{name}\ninputs rebuilt from codes"
-    plain = [(each.pictures, [f"{psnr:.1f} dB" for psnr in each.psnr]) for each in features.reconstructions]
-    stretched = [(each.stretched, [f"r = {r:.2f}" for r in each.correlations]) for each in features.reconstructions]
-    return [
-        *draw(path, title, size, partial(_features, features, plain)),
-        *draw(Path(f"{path}-stretched"), f"{title}, stretched", size, partial(_features, features, stretched)),
-        _write_csv(path, pandas.DataFrame(feature_rows(features))),
-    ]
+    both = [draw_features(features, name, stretched=each) for each in (False, True)]
+    return _write(both, pandas.DataFrame(feature_rows(features)), folder, name)
 
 
 def feature_rows(features: Features) -> list[dict[str, float]]:
@@ -92,11 +102,20 @@ def feature_rows(features: Features) -> list[dict[str, float]]:
     ]
 
 
+def draw_sparsity(sparsity: Sparsity, name: str) -> Drawing:
+    """`sparsity`: the histogram of one layer's codes, with a separate bar of zeros (Figure 6)."""
+    layer, histogram = sparsity.layer, sparsity.layers[sparsity.layer]
+    at = "" if sparsity.lambda_ is None else f" at lambda {sparsity.lambda_:g}"
+    title = f"{name}\nlayer {layer}{at}: {100 * histogram.share_of_zeros:.1f} % of the entries are zero"
+    paint = partial(_histogram, histogram, sparsity.images)
+    return Drawing(f"sparsity{_suffix(layer)}", title, (4.6, 3.2), paint)
+
+
 def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
-    """Writes `<name>-sparsity`: the histogram of one layer's codes, with a separate bar of zeros (Figure 6).
+    """Writes `<name>-sparsity` and a CSV, and returns the paths.
 
     The CSV has all layers; the bin of a layer from 0 to 0 counts its exact zeros, and other bins include their low
-    end, not their high end. Returns the paths.
+    end, not their high end.
     """
     import pandas
 
@@ -105,20 +124,16 @@ def write_sparsity(sparsity: Sparsity, folder: Path, name: str) -> list[Path]:
         for number, histogram in sparsity.layers.items()
         for low, high, count in ((0.0, 0.0, histogram.zeros), *histogram.bins())
     ]
-    layer, histogram = sparsity.layer, sparsity.layers[sparsity.layer]
-    at = "" if sparsity.lambda_ is None else f" at lambda {sparsity.lambda_:g}"
-    title = f"{name}\nlayer {layer}{at}: {100 * histogram.share_of_zeros:.1f} % of the entries are zero"
-    paint = partial(_histogram, histogram, sparsity.images)
-    path = folder / f"{name}-sparsity{_suffix(layer)}"
-    return [*draw(path, title, (4.6, 3.2), paint), _write_csv(path, pandas.DataFrame(rows))]
+    return _write([draw_sparsity(sparsity, name)], pandas.DataFrame(rows), folder, name)
 
 
-def _write_csv(path: Path, frame: DataFrame) -> Path:
-    """Writes a CSV file; `path` has no suffix."""
-    path = path.with_name(f"{path.name}.csv")
+def _write(drawings: Sequence[Drawing], frame: DataFrame, folder: Path, name: str) -> list[Path]:
+    """Writes figures, and their numbers as CSV under the name of the first."""
+    written = [path for each in drawings for path in each.write(folder, name)]
+    path = folder / f"{name}-{drawings[0].name}.csv"
     with replacing(path) as scratch:
         frame.to_csv(scratch, index=False)
-    return path
+    return [*written, path]
 
 
 def _suffix(layer: int) -> str:

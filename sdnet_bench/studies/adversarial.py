@@ -181,7 +181,7 @@ def warn_of_masking(bench: Workbench, limit: int) -> None:
         (health.probabilities, "have probabilities for logits, which hide gradients: take the softmax off the network"),
     ):
         if share > SOME_ZERO:
-            bench.progress.note(f"warning: {share:.1f} % of {seen} test images {what}, and robust accuracy is too high")
+            bench.progress.warn(f"{share:.1f} % of {seen} test images {what}, and robust accuracy is too high")
 
 
 def sweep_eps(

@@ -76,8 +76,8 @@ def fit_lambda(
     by = cells[0].inference
     fit = fit_line(corruption, bench.model.weights, points, residual, by.steps, found, by.adaptation, by.classes)
     if fit.slope < 0:
-        what = f"warning: lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
-        bench.progress.note(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
+        what = f"lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
+        bench.progress.warn(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit, bench.progress)
     bench.runtime.processes.wait_for_everyone()  # other processes may read it next
@@ -174,7 +174,7 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
         low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
         what = f"{images.corruption or 'clean'} {images.severity or ''}".strip()
         where = f"outside {low:.4g} to {high:.4g}, where lambda(r) was fitted to {fit.corruption} noise"
-        bench.progress.note(f"warning: the residual of {what}, {residual:.4g}, lies {where}")
+        bench.progress.warn(f"the residual of {what}, {residual:.4g}, lies {where}")
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from ..backbones import External, Published, build, is_external, normalization, published, put_csc_stem
 from ..config import Backbone, ModelConfig
-from ..data import Dataset, fixed_classes
+from ..data import Batch, Dataset, fixed_classes
 from ..errors import BenchError, UsageError, reason
 from ..progress import Progress
 from .checkpoint import build_net
@@ -88,26 +88,37 @@ def check_forward(net: nn.Module, name: str, dataset: Dataset, trained: int = 0)
         UsageError: it takes no images of that size, makes no logits for these classes, or cannot be trained.
     """
     with torch.no_grad():
-        _classify(net.eval(), name, dataset, 1)
+        try_forward(net.eval(), name, _first(dataset, 1), dataset.num_classes)
     if trained:
-        _classify(net.train(), name, dataset, trained)
+        try_forward(net.train(), name, _first(dataset, trained), dataset.num_classes)
     net.zero_grad()
     net.eval()
 
 
-def _classify(net: nn.Module, name: str, dataset: Dataset, count: int) -> None:
-    (batch,) = dataset.open("train").subset(range(count)).batches(count, torch.device("cpu"))
-    mode = " in training" if net.training else ""
+def _first(dataset: Dataset, count: int) -> Batch:
+    return next(dataset.open("train").subset(range(count)).batches(count, torch.device("cpu")))
+
+
+def try_forward(net: nn.Module, name: str, batch: Batch, num_classes: int | None = None) -> Tensor:
+    """The logits of a batch, `(N, num_classes)`, for None of any number of classes; in training mode a gradient, too.
+
+    Buffers and torch's generator are left as they were. A `UsageError` as in `check_forward`.
+    """
+    count, mode = len(batch.labels), " in training" if net.training else ""
     try:
         with _without_trace(net):
             logits = net(batch.images.float().div_(255))
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            if got != (count, dataset.num_classes):
-                raise UsageError(f"{name} makes no logits{mode}", expected=(count, dataset.num_classes), got=got)
+            classes = got[1] if num_classes is None and len(got) == 2 else num_classes
+            if got != (count, classes):
+                expected = (count, classes or "number of classes")
+                raise UsageError(f"{name} makes no logits{mode}", expected=expected, got=got)
             if net.training and not logits.requires_grad:
                 raise UsageError(f"{name} has nothing to train", expected="logits with a gradient")
             if net.training:
                 F.cross_entropy(logits.float(), batch.labels).backward()  # type: ignore[no-untyped-call]
+            found: Tensor = logits.detach()
+            return found
     except BenchError:
         raise
     except Exception as error:  # a network of others may raise anything

@@ -11,7 +11,7 @@ import pytest
 from audits import an_audit
 from typer.testing import CliRunner, Result
 
-from sdnet_bench import audit as studies
+from sdnet_bench.api import bench as door
 from sdnet_bench.audit import Audit, Budget, CheckResult
 from sdnet_bench.audit.render import read_audit, to_markdown
 from sdnet_bench.cli.app import app
@@ -27,7 +27,7 @@ SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
 def at(at: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs beside which commands run, and budgets for networks of seconds."""
     few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
-    monkeypatch.setattr(studies, "QUICK", studies.QUICK.model_copy(update=few))
+    monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     return at / "runs"
 
 
@@ -63,7 +63,7 @@ def given(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> dict[str, Any]:
         known = {"model": bench.model.name, "weights": bench.model.weights, "budget": budget}
         return an_audit(check, norm=threat.norm, eps=threat.eps, **known)
 
-    monkeypatch.setattr(studies, "run_audit", run)
+    monkeypatch.setattr(door, "run_audit", run)
     return asked
 
 

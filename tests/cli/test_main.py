@@ -14,8 +14,10 @@ import typer
 from faults.process import run as fork
 from typer.testing import CliRunner
 
+from sdnet_bench.api.screen import Screen
 from sdnet_bench.cli.app import app, explain, run
-from sdnet_bench.cli.screen import Screen, fail, say, show_rows, warn
+from sdnet_bench.cli.screen import fail, say
+from sdnet_bench.cli.show import show_rows
 
 START = [sys.executable, "-m", "sdnet_bench"]
 
@@ -94,7 +96,7 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
     say(f"{text}\n\tλ")
     show_rows([{"model": f"{text}\nresnet18  99.9", "accuracy": 97.2}], as_json=False)
     Screen().note(text)
-    warn(text)
+    Screen().warn(text)
     fail(text)
     out, err = capsys.readouterr()
     shown = r"net\x1b[2J\x1b]0;mine\x07\r\u202e"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sdnet_bench.api.requests import threat_of
 from sdnet_bench.cli import options
 from sdnet_bench.cli.options import parse_eps, parse_lambdas
 from sdnet_bench.config import LAMBDAS
@@ -71,10 +72,10 @@ def test_the_grid_that_is_shown_is_the_one_that_is_meant() -> None:
     ],
 )
 def test_a_budget_is_a_number_or_a_fraction(text: str | None, norm: str, eps: float) -> None:
-    assert parse_eps(text, norm) == eps
+    assert threat_of(norm, parse_eps(text)).eps == eps
 
 
 @pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x", "/255", "8/2/5"])
 def test_a_budget_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="eps is no number, expected a number or a fraction, such as 8/255"):
-        parse_eps(text, "linf")
+        parse_eps(text)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from sdnet_bench.api.screen import Screen
 from sdnet_bench.cli.app import app
-from sdnet_bench.cli.screen import warn
 from sdnet_bench.data import CORRUPTIONS, Corruption
 from sdnet_bench.errors import BenchError
 from sdnet_bench.version import __version__
@@ -64,6 +64,6 @@ def test_check_knows_somebody_elses_networks_and_shows_images_of_the_size_it_is_
 def test_other_processes_do_not_repeat_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sdnet_bench.cli.screen.IS_FIRST", False)
-    warn("attack 'x' of y is left out: z")
+    monkeypatch.setattr("sdnet_bench.api.screen.IS_FIRST", False)
+    Screen().warn("attack 'x' of y is left out: z")
     assert capsys.readouterr().err == ""

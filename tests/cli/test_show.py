@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdnet_bench.cli.show import show_records
+from sdnet_bench.api.values import Measured
+from sdnet_bench.cli.show import show
 from sdnet_bench.records import CLEAN, AttackSetting, Cell, Images, Inference, Record
 
 RULE = "algorithm-1/unknown/0123/image"
@@ -28,7 +29,7 @@ def attacked(
 
 def shown(capsys: pytest.CaptureFixture[str], *records: Record) -> list[dict[str, str]]:
     """The rows of the table; columns are two blanks apart or more."""
-    show_records(records, as_json=False)
+    show(Measured(records), as_json=False)
     header, *lines = [
         [part.strip() for part in line.split("  ") if part.strip()] for line in capsys.readouterr().out.splitlines()
     ]
@@ -69,7 +70,7 @@ def test_who_attacks_whom(record: Record, expected: dict[str, str], capsys: pyte
 
 def test_json_keeps_the_cell_and_all_digits(capsys: pytest.CaptureFixture[str]) -> None:
     record = attacked()
-    show_records([record], as_json=True)
+    show(Measured((record,)), as_json=True)
     (row,) = json.loads(capsys.readouterr().out)
     assert row["attack"] == json.loads(record.cell.model_dump_json())["attack"]
     assert (row["key"], row["protocol"], row["n"]) == (record.cell.key, "transfer", 20)
@@ -78,5 +79,5 @@ def test_json_keeps_the_cell_and_all_digits(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(("as_json", "out"), [(False, ""), (True, "[]\n")])
 def test_no_records_are_no_rows(as_json: bool, out: str, capsys: pytest.CaptureFixture[str]) -> None:
-    show_records([], as_json=as_json)
+    show(Measured(()), as_json=as_json)
     assert capsys.readouterr().out == out

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sdnet_bench.api.requests import protocols_of
 from sdnet_bench.attacks import ATTACKS
-from sdnet_bench.cli.options import check_protocols
 from sdnet_bench.data import TensorSplit
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.robust import SUITES
@@ -128,7 +128,7 @@ def test_every_attack_has_a_budget_and_a_name_of_its_own() -> None:
     ],
 )
 def test_protocols_by_name(text: str, meant: list[str]) -> None:
-    assert check_protocols(text) == meant
+    assert protocols_of(text) == meant
 
 
 # the cells of each protocol

@@ -1,0 +1,457 @@
+"""The front door: a network, its images and its records, with everything that the command line measures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
+from weakref import finalize
+
+from torch import nn
+
+from ..audit import FULL, QUICK, Audit, run_audit
+from ..audit.render import write_audit
+from ..config import LAMBDAS
+from ..data import Dataset, open_dataset
+from ..data.datasets import RGB
+from ..engine.runtime import Runtime
+from ..errors import UsageError
+from ..paper.plan import StudySize, run
+from ..paper.registry import plan
+from ..paper.results import Results
+from ..progress import Progress
+from ..records import Layers
+from ..records.lambda_fit import RESIDUALS
+from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
+from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
+from ..studies.adversarial import attack_setting, run_attack
+from ..studies.adversarial import sweep_eps as run_eps_sweep
+from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits
+from ..studies.codes import Atoms, Features, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
+from ..studies.export import export
+from ..studies.race import Rules
+from ..studies.workbench import Workbench
+from ..zoo.checkpoint import Model, check_run_name
+from ..zoo.find import find_model, load_model
+from .comparison import Comparison, PaperTable, publish
+from .guest import OwnData, Source, check_network, copied, guest_model
+from .plans import Plan
+from .requests import (
+    Accuracy,
+    Names,
+    Severities,
+    adaptation_of,
+    corruption_names,
+    lambda_grid,
+    one_of,
+    protocols_of,
+    severity_levels,
+    threat_of,
+)
+from .screen import progress_of
+from .values import Fits, Measured, Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = (0, 1, 2, 3, 4)
+"""Places of the test images of Figure 4."""
+GUEST = "network"
+"""Name of a network in memory that was given none."""
+
+
+class Bench:
+    """A network with its images, its records and everything that is measured of them.
+
+    Every method is the command of the same name, with the same parameters and the same records: what is on record is
+    not measured again. Nothing outside is changed: a network in memory is copied when the bench is made.
+
+    Args:
+        model: a network in memory, from images `(N, 3, H, W)` in [0, 1] to logits, in eval mode; or the name of a run
+            or of a shipped model, a folder, or a `load_model(...)`.
+        data: the test images: a data set by name; a torch data set of (image, label); or images and labels as a pair,
+            `(N, 3, H, W)` uint8 or floats in [0, 1], and `(N,)` integers. By default those that the model was trained
+            on; a network in memory needs them.
+        train, validation: images of the same kinds, for `fit_lambda` and for tuning lambda under attack.
+        classes: the names of the labels of images in memory, in their order.
+        family: of the severities of corruptions of images in memory, "cifar" or "imagenet".
+        mean, std: three numbers each, for a network in memory that wants normalised images.
+        name: the name under which `runs_dir` keeps the records of a network in memory; by default it keeps none.
+        seed: of corruptions and attacks.
+        device: auto, cpu, cuda or mps.
+        precision: auto, float32, bfloat16, or tf32 on CUDA; attacks and audits are in float32.
+        data_dir: the folder of data sets by name.
+        runs_dir: the folder of runs and their records.
+        progress: whether bars are shown, on a terminal or in a notebook; or a `Progress` of one's own.
+
+    Raises:
+        UsageError: a network in training mode, one that gives probabilities, images without a length or of no data set.
+        DataError: images of unequal sizes or outside [0, 1], or labels outside the classes.
+        ModelError: a model that cannot be loaded, or whose classes are not those of the images.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Model | str | Path,
+        data: Source | str | None = None,
+        *,
+        train: Source = None,
+        validation: Source = None,
+        classes: Sequence[str] | None = None,
+        family: str = "imagenet",
+        mean: RGB | None = None,
+        std: RGB | None = None,
+        name: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        data_dir: Path | str = "data",
+        runs_dir: Path | str = "runs",
+        progress: bool | Progress = True,
+    ) -> None:
+        self._progress = progress_of(progress)
+        self._seed, self._data_dir, self._runs_dir = seed, Path(data_dir), Path(runs_dir)
+        self._runtime = Runtime.create(device, precision)
+        is_own = data is not None and not isinstance(data, str)
+        if not is_own and (train is not None or validation is not None or classes is not None):
+            raise UsageError("train=, validation= and classes= of what?", expected="test images in memory beside them")
+        if data is None and not isinstance(model, nn.Module):
+            if mean is not None or std is not None or name is not None:
+                raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
+            self._model = model if isinstance(model, Model) else find_model(model, self._runs_dir, self._progress)
+            return
+        net = model if isinstance(model, nn.Module) else self._load(model).net
+        if data is None:
+            raise UsageError("a network in memory, and no images", expected='data="cifar10", or data=(images, labels)')
+        if name is None:
+            self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
+            finalize(self, rmtree, self._runs_dir, ignore_errors=True)
+        own = OwnData(data, train, validation, classes, family) if is_own else None
+        self._open_guest(copied(net, mean, std), check_run_name(name or GUEST), own or str(data))
+
+    def _open_guest(self, net: nn.Module, name: str, data: OwnData | str) -> None:
+        if isinstance(data, OwnData):
+            dataset = data.dataset(net, self._progress)
+            num_classes = dataset.num_classes
+        else:
+            dataset = open_dataset(data, self._data_dir, self._progress)
+            num_classes = check_network(net, dataset.open("test"))
+        model = guest_model(net, num_classes, name, self._runs_dir / name, dataset)
+        self._bench = self._workbench(model, dataset)
+
+    def _load(self, model: Model | str | Path) -> Model:
+        if isinstance(model, Model):
+            return model
+        return load_model(model, runs_dir=self._runs_dir, progress=self._progress)
+
+    @cached_property
+    def _bench(self) -> Workbench:
+        """The workbench: a model by name is loaded when it is needed, after the request was found to be right."""
+        model = self._load(self._model)
+        return self._workbench(model, open_dataset(model.config.dataset, self._data_dir, self._progress))
+
+    def _workbench(self, model: Model, dataset: Dataset) -> Workbench:
+        folder = self._runs_dir / model.name
+        return Workbench(model, dataset, folder, self._runtime, self._progress, self._seed, self._data_dir)
+
+    @contextmanager
+    def _at_work(self, precision: str | None = None) -> Iterator[Workbench]:
+        """The workbench in a block that measures; afterwards the run's card is brought up to date."""
+        bench = self._bench
+        bench.runtime = replace(self._runtime, precision=precision or self._runtime.precision)
+        with bench.runtime.computing():
+            bench.store.refresh()
+            yield bench
+        publish(bench)
+
+    @property
+    def workbench(self) -> Workbench:
+        """What the studies of the package work with."""
+        return self._bench
+
+    @property
+    def name(self) -> str:
+        """The name of the network and of its run."""
+        return self._bench.model.name
+
+    @property
+    def trained_lambda(self) -> float | None:
+        """lambda_0, at which the network was trained; None without CSC-layers."""
+        return self._bench.model.trained_lambda
+
+    @property
+    def net(self) -> nn.Module:
+        """The network that is measured: of one in memory the copy."""
+        return self._bench.model.net
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the records."""
+        return self._bench.folder
+
+    @property
+    def records(self) -> Measured:
+        """All that is on record, in the order in which it was measured."""
+        self._bench.store.refresh()
+        return Measured(tuple(self._bench.store))
+
+    @property
+    def results(self) -> Results:
+        """The records as the numbers of tables."""
+        return Results.read(self._bench.model.folder, self._runs_dir, self._progress)
+
+    def evaluate(
+        self,
+        corruption: Names | None = None,
+        severity: Severities = "all",
+        *,
+        lambda_: float | str | None = None,
+        per: str = "set",
+        adapt: str | None = None,
+        batch_size: int | None = None,
+        stream: str | None = None,
+        inference_steps: int | None = None,
+        archive: bool = False,
+        limit: int | None = None,
+    ) -> Measured:
+        """Accuracy on clean or corrupted test images, one record for each corruption and severity.
+
+        Args:
+            corruption: names, groups, "all" for the four noises, or "unknown"; None for clean images.
+            severity: 1 to 5, several of these, "all", or "mixed": each image has its own.
+            lambda_: a number, or "adaptive" for Algorithm 1; by default lambda_0.
+            per: an adaptive lambda for the whole "set", or for each "image".
+            adapt: adaptations with commas, such as "bn" or "median,bn:prior=16"; "lambda" is Algorithm 1.
+            batch_size: images of a batch that is adapted to; 200 by default.
+            stream: of an adaptation: "shuffled", "sorted" by label, "mixed" severities, or "unknown" types as well.
+            inference_steps: FISTA iterations; by default as in training.
+            archive: take corrupted images from the data set's -C archive.
+            limit: so many images, spread evenly over the split.
+        """
+        wanted = Accuracy.of(corruption, severity, lambda_, per, adapt, batch_size, stream)
+        if archive and not wanted.names:
+            raise UsageError("an archive of what?", expected="--corruption gaussian, ... beside --archive")
+        with self._at_work() as bench:
+            images = bench.images("test", limit)
+            inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
+            if wanted.is_adaptive:
+                if not wanted.names:
+                    hint = "Add --corruption gaussian, or all."
+                    raise UsageError("an adaptive lambda needs a type of noise", hint=hint)
+                fits = require_fits(bench, wanted.names, inference)
+                found = measure_adaptive(
+                    bench, images, fits, wanted.severities, per=wanted.per, archived=archive, inference=inference
+                )
+            elif wanted.names:
+                found = measure_corrupted(bench, images, wanted.names, wanted.severities, inference, archived=archive)
+            else:
+                found = [measure_clean(bench, images, inference)]
+        return Measured(tuple(found))
+
+    def plan(self, study: str, *, limit: int | None = None, archive: bool = False) -> Plan:
+        """What a table or figure needs: "table1" to "table6", "figure2", "figure3", "inference", "corruptions", ...
+
+        `limit` is the number of test images, by default as the paper has it.
+        """
+        return Plan(tuple(plan(self._bench, study, StudySize.limited(limit, archived=archive))), self._bench)
+
+    def study(self, name: str, *, limit: int | None = None, archive: bool = False) -> Measured:
+        """Measures all that a table or figure needs; parameters are those of `plan`."""
+        with self._at_work():
+            return Measured(tuple(run(self.plan(name, limit=limit, archive=archive))))
+
+    def sweep_lambda(
+        self,
+        corruption: Names = "gaussian",
+        severity: Severities = "all",
+        *,
+        lambdas: Sequence[float] = LAMBDAS,
+        layers: str = "all",
+        limit: int | None = None,
+    ) -> Sweep:
+        """Accuracy on corrupted test images at every lambda (Figure 2); `layers` are "all", or "stem" alone."""
+        names, severities, grid = corruption_names(corruption), severity_levels(severity), lambda_grid(lambdas)
+        tuned: Layers = one_of(layers, "choice of layers", ("all", "stem"))
+        with self._at_work() as bench:
+            images = bench.images("test", limit)
+            swept = (sweep_lambda(bench, images, name, severities, grid, layers=tuned) for name in names)
+            return Sweep(tuple(record for records in swept for record in records))
+
+    def fit_lambda(
+        self,
+        corruption: Names = "gaussian",
+        *,
+        lambdas: Sequence[float] = LAMBDAS,
+        levels: Sequence[float] | None = None,
+        limit: int | None = None,
+        search: str = "grid",
+        confidence: float = 0.95,
+        tolerance: float = 1.0,
+        residual: str = "norm",
+        inference_steps: int | None = None,
+        adapt: str | None = None,
+        batch_size: int | None = None,
+    ) -> Fits:
+        """Lambda as a line of the residual, fitted on corrupted training images (Algorithm 1, Figure 3).
+
+        Args:
+            lambdas: that are tried.
+            levels: of one corruption; by default from below severity 1 to above 5.
+            limit: training images, spread evenly; by default 2000, and all of them in a race.
+            search: "grid": every lambda on every image; "race": those that cannot be the best are dropped.
+            confidence, tolerance: of a race; the tolerance in points of accuracy.
+            residual: "norm" for the mean of |x - A z|_2, "squared" for the mean of its square.
+            inference_steps, adapt, batch_size: of `evaluate`.
+        """
+        grid = lambda_grid(lambdas)
+        is_race = one_of(search, "search", ("grid", "race")) == "race"
+        rules = Rules(confidence, tolerance / 100)
+        measure = one_of(residual, "residual", RESIDUALS)
+        names = corruption_names(corruption)
+        adaptation, is_lambda = adaptation_of(adapt, batch_size)
+        if is_lambda:
+            raise UsageError("lambda is what is fitted", expected="an adaptation that it is fitted under", got=adapt)
+        if levels and len(names) > 1:
+            what = "levels mean another thing for each corruption"
+            raise UsageError(what, expected="one corruption beside --levels")
+        with self._at_work() as bench:
+            images = bench.images("train", limit if is_race else limit or IMAGES)
+            inference, race = bench.inference(steps=inference_steps, adaptation=adaptation), rules if is_race else None
+            found = [
+                fit_lambda(bench, images, name, grid, levels=levels, search=race, residual=measure, inference=inference)
+                for name in names
+            ]
+            return Fits(tuple(found))
+
+    def attack(
+        self,
+        norm: str = "linf",
+        eps: float | None = None,
+        *,
+        attack: str = "pgd",
+        steps: int | None = None,
+        restarts: int | None = None,
+        protocol: Names | None = None,
+        sweep_eps: bool = False,
+        lambdas: Sequence[float] = LAMBDAS,
+        limit: int = 1000,
+        save: bool = False,
+    ) -> Measured:
+        """Robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was.
+
+        Args:
+            norm: "linf" or "l2".
+            eps: the radius in pixels of [0, 1]; by default 8/255 for Linf and 0.5 for L2.
+            attack: pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.
+            steps: by default 10 of pgd, 100 of others, 5000 queries of square.
+            restarts: by default 1, and 9 targets of apgd-t and fab-t.
+            protocol: "transfer" (the paper's), "matched", "ensemble", "adaptive", several of these, or "all"; by
+                default all for pgd, matched for the others.
+            sweep_eps: matched attacks at seven radii, from a quarter of eps to 16 times eps.
+            lambdas: at which images are scored, and among which lambda is tuned.
+            limit: test images, spread evenly.
+            save: keep the adversarial images as uint8, beside the records.
+        """
+        if sweep_eps and (protocol or save):
+            raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
+        threat, protocols, grid = threat_of(norm, eps), protocols_of(protocol), lambda_grid(lambdas)
+        setting = attack_setting(threat, steps, restarts, name=attack)
+        with self._at_work("float32") as bench:
+            images = bench.images("test", limit)
+            if sweep_eps:
+                found = run_eps_sweep(bench, setting, images, grid)
+            else:
+                found = run_attack(bench, setting, images, protocols, grid, save=save)
+        return Measured(tuple(found))
+
+    def audit(
+        self,
+        norm: str = "linf",
+        eps: float | None = None,
+        *,
+        limit: int | None = None,
+        quick: bool = False,
+        other: Sequence[str] = (),
+    ) -> Audit:
+        """What a robust accuracy is worth, by thirteen checks, in float32; written beside the records, too.
+
+        Args:
+            norm, eps: of `attack`.
+            limit: test images; by default 500, and 100 where `quick`.
+            quick: small budgets and no AutoAttack.
+            other: networks to transfer to, by name; by default the ResNet of an SDNet and vice versa.
+        """
+        threat, usual = threat_of(norm, eps), QUICK if quick else FULL
+        budget = usual.model_copy(update={"images": limit or usual.images})
+        with self._at_work("float32") as bench:
+            found = run_audit(bench, threat, budget, others=other)
+            if bench.runtime.processes.is_main_process:
+                written = write_audit(bench.folder, found)
+                self._progress.note(f"written: {', '.join(map(str, written))}")
+        return found
+
+    def dictionary(self, layer: int = 1, *, atoms: int = 64) -> Atoms:
+        """The first atoms of a CSC-layer, 1 for the stem, as patches of an image (Figure 5)."""
+        with self._at_work("float32") as bench:
+            return find_atoms(bench, layer, most=atoms)
+
+    def features(
+        self, images: Sequence[int] = SHOWN, layers: Sequence[int] | None = None, *, lambda_: float | None = None
+    ) -> Features:
+        """Test images, by their places, and what the codes of layers rebuild of them (Figure 4)."""
+        with self._at_work("float32") as bench:
+            return rebuild_inputs(bench, images, layers, lambda_=lambda_)
+
+    def sparsity(self, layer: int = 1, *, lambda_: float | None = None, limit: int | None = None) -> Sparsity:
+        """Histograms of the codes of all CSC-layers over the test images, and of a layer to be drawn (Figure 6)."""
+        with self._at_work("float32") as bench:
+            return measure_sparsity(bench, layer, limit=limit, lambda_=lambda_)
+
+    def table(self, which: int | str) -> PaperTable:
+        """A table beside the paper's numbers, from what is on record; see `Comparison.table`."""
+        return Comparison([self.results]).table(which)
+
+    def figure(self, which: int | str) -> Figure:
+        """A figure of matplotlib: 4, 5 and 6 of the network, others from what is on record; see `Comparison.figure`."""
+        if which == 4:
+            return draw_features(self.features(), self.name).figure()
+        if which == 5:
+            return draw_dictionary(self.dictionary(), self.name).figure()
+        if which == 6:
+            return draw_sparsity(self.sparsity(), self.name).figure()
+        return Comparison([self.results]).figure(which)
+
+    def export(self, folder: Path | str) -> Bench:
+        """Copies the model with parameters in bfloat16, in files of at most 16 MB; its clean accuracy is measured."""
+        with self._at_work() as bench:
+            copy = export(bench, Path(folder))
+        publish(copy)
+        return Bench(
+            copy.model,
+            seed=self._seed,
+            device=self._runtime.device.type,
+            precision=self._runtime.precision,
+            data_dir=self._data_dir,
+            runs_dir=copy.folder.parent,
+            progress=self._progress,
+        )
+
+    def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
+        """Writes tables and figures into a folder; see `Comparison.report`."""
+        return Comparison([self.results]).report(output, format_)
+
+
+def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str = "runs") -> Comparison:
+    """Benches, and models by name, side by side in tables; a `ModelError` where one cannot be read."""
+    found: list[Results] = []
+    for model in models:
+        if isinstance(model, Bench):
+            found.append(model.results)
+        else:
+            found.append(Results.read(find_model(model, Path(runs_dir)), Path(runs_dir)))
+    return Comparison(found)

@@ -1,0 +1,104 @@
+"""The paper's tables and figures of one or several networks, and the report that a command writes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BenchError, RecordError, UnknownNameError, UsageError
+from ..paper.registry import TABLES
+from ..paper.render import check_formats, frame, grid_lines, to_markdown, write_tables
+from ..paper.results import Results, find_results
+from ..paper.tables import Table, build_tables
+from ..progress import Progress
+from ..report import card
+from ..report.figures import drawings, write_figures
+from ..studies.workbench import Workbench
+from ..zoo.weights import weight_files
+from .rows import html_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper with our numbers beside the published ones."""
+
+    table: Table
+
+    def to_frame(self) -> DataFrame:
+        """One row a number: `paper`, `ours` with its interval and n, `difference`, `p`, and the command of a gap."""
+        return frame(self.table)
+
+    def __str__(self) -> str:
+        return to_markdown(self.table)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *lines = grid_lines(self.table)
+        return f"<h4>{self.table.title}, {self.table.dataset}</h4>{html_table(head, lines)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The records of networks, as the paper's tables and figures."""
+
+    results: Sequence[Results]
+    left_out: Sequence[BenchError] = ()
+    """What is wrong with the models that could not be read."""
+
+    @classmethod
+    def of_models(cls, names: Sequence[str], runs_dir: Path, progress: Progress | None = None) -> Comparison:
+        """The records of models by name; of all models with records where there are no names."""
+        left_out: list[BenchError] = []
+        return cls(find_results(names, runs_dir, left_out, progress), left_out)
+
+    def table(self, which: int | str) -> PaperTable:
+        """A table by its number (1 to 6) or name ("adaptation", "inference", "corruptions"), of the first data set."""
+        name = f"table{which}" if isinstance(which, int) else which
+        studies = [study for study in TABLES if study.name == name]
+        if not studies:
+            raise UnknownNameError("table", name, [study.name for study in TABLES])
+        found = build_tables(self.results, studies)
+        if not found:
+            raise UsageError(f"nothing was measured for {name}", hint=f'`.study("{name}")` measures it.')
+        return PaperTable(found[0])
+
+    def tables(self) -> list[PaperTable]:
+        """All tables for which anything was measured, for every data set."""
+        return [PaperTable(table) for table in build_tables(self.results)]
+
+    def figure(self, which: int | str) -> Figure:
+        """A figure of the first network that has records for it: 2, 3, or a name such as "robust-lambda"."""
+        name = f"figure{which}" if isinstance(which, int) else which
+        for result in self.results:
+            for drawing in drawings(result):
+                if drawing.name == name:
+                    return drawing.figure()
+        known = [drawing.name for result in self.results for drawing in drawings(result)]
+        raise UnknownNameError("figure", name, known, hint="It is drawn where there are records for it.")
+
+    def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
+        """Writes all tables and figures into a folder, tables as "md" and "csv" by default; returns the paths."""
+        kinds, folder = check_formats(format_), Path(output)
+        tables = build_tables(self.results)
+        return [*write_tables(tables, folder, kinds), *write_figures(self.results, folder)]
+
+
+def publish(bench: Workbench) -> None:
+    """Updates card and `results.json` of a run from its records; shipped models and guests are not changed.
+
+    Where they cannot be written, a warning: what was measured is on record, and is shown.
+    """
+    is_run = bench.model.folder.resolve() == bench.folder.resolve() and weight_files(bench.folder)
+    if is_run and bench.runtime.processes.is_main_process:
+        results = Results.read(bench.model.folder, bench.folder.parent)
+        try:
+            card.publish(bench.folder, results)
+        except RecordError as error:
+            bench.progress.warn(f"the card is as it was: {error}")

@@ -1,0 +1,160 @@
+"""What is asked for, in the words of commands: names and groups of corruptions, severities, streams, adaptations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from ..adaptations import BATCH_SIZE, setting_of
+from ..csc import check_lambda
+from ..data import CORRUPTIONS, SEVERITIES
+from ..errors import UnknownNameError, UsageError
+from ..records import (
+    DEFAULT_EPS,
+    MIXED,
+    NOISES,
+    PROTOCOLS,
+    UNKNOWN,
+    AdaptationSetting,
+    Order,
+    Protocol,
+    Severity,
+    Threat,
+)
+from ..studies.algorithm1 import Per
+
+Names = str | Sequence[str]
+"""A name, "all" for the four noises, a group (noise, blur, weather, digital), or several of these."""
+Severities = int | str | Sequence[int]
+"""1 to 5, several of these, or "all"."""
+Stream = Literal["shuffled", "sorted", "mixed", "unknown"]
+"""Images in a random order, sorted by label, with a severity each, or with a type of noise each as well."""
+STREAMS: tuple[Stream, ...] = ("shuffled", "sorted", "mixed", "unknown")
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
+    """Returns `text` if it is one of the choices; an `UnknownNameError` otherwise."""
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise UnknownNameError(kind, text, choices)
+
+
+def corruption_names(wanted: Names, *, streams: bool = False) -> list[str]:
+    """The corruptions of names and groups, each once; with `streams` also "unknown"."""
+    names = [wanted] if isinstance(wanted, str) else wanted
+    return list(dict.fromkeys(name for each in names for name in _members(each, streams)))
+
+
+def _members(name: str, streams: bool) -> list[str]:
+    if name == "all":
+        return list(NOISES)
+    if streams and name == UNKNOWN:
+        return [UNKNOWN]
+    members = [each for each, part in CORRUPTIONS.ours.items() if part.group == name]
+    return members or [CORRUPTIONS[name].name]
+
+
+def severity_levels(wanted: Severities, *, streams: bool = False) -> list[Severity]:
+    """The severities of "all", a number or several; with `streams` also "mixed"."""
+    if wanted == "all":
+        return list(SEVERITIES)
+    if streams and wanted == MIXED:
+        return [MIXED]
+    levels = [wanted] if isinstance(wanted, int | str) else wanted
+    for level in levels:
+        if str(level) not in map(str, SEVERITIES):
+            raise UsageError("severity out of range", expected=f"1 to 5, all{' or mixed' * streams}", got=level)
+    return [int(level) for level in levels]
+
+
+def lambda_grid(lambdas: Sequence[float]) -> list[float]:
+    """The lambdas, each once; a `UsageError` where one is out of range."""
+    return list(dict.fromkeys(check_lambda(value) for value in lambdas))
+
+
+def threat_of(norm: str, eps: float | None) -> Threat:
+    """A threat, by default with the radius 8/255 of Linf or 0.5 of L2; a `UsageError` where it is out of range."""
+    if norm == "linf" and eps is not None and eps > 1:
+        raise UsageError("eps out of range", expected="at most 1, the range of a pixel, such as 8/255", got=eps)
+    return Threat(norm, DEFAULT_EPS.get(norm, float("nan")) if eps is None else eps)
+
+
+def protocols_of(wanted: Names | None) -> list[Protocol] | None:
+    """Protocols in the order of PROTOCOLS: of "all", of names, or of names with commas; None for None."""
+    if wanted is None:
+        return None
+    names = wanted.split(",") if isinstance(wanted, str) else wanted
+    for name in names:
+        if name not in (*PROTOCOLS, "all"):
+            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+    return [protocol for protocol in PROTOCOLS if protocol in names or "all" in names]
+
+
+def adaptation_of(
+    adapt: str | None, batch_size: int | None, order: Order | None = None
+) -> tuple[AdaptationSetting | None, bool]:
+    """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
+    names = [name.strip() for name in adapt.split(",")] if adapt is not None else []
+    others = [name for name in names if name != "lambda"]
+    setting = setting_of(",".join(others), batch_size or BATCH_SIZE, order or "shuffled") if others else None
+    if (batch_size or order) and (setting is None or setting.batch_size is None):
+        what = "no image depends on its batch" if others else "a stream for what?"
+        raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=adapt)
+    return setting, "lambda" in names
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A request for accuracy on clean images, where there are no names, or on corrupted ones."""
+
+    names: Sequence[str]
+    severities: Sequence[Severity]
+    lambda_: float | None
+    is_adaptive: bool
+    """Whether Algorithm 1 chooses lambda."""
+    per: Per
+    adaptation: AdaptationSetting | None
+
+    @classmethod
+    def of(
+        cls,
+        corruption: Names | None,
+        severity: Severities,
+        lambda_: float | str | None,
+        per: str,
+        adapt: str | None,
+        batch_size: int | None,
+        stream: str | None,
+    ) -> Accuracy:
+        """The request in words, see `Bench.evaluate`; a `UsageError` for words without effect in this combination."""
+        corruption, severity = _streamed(stream, None if corruption == "none" else corruption, severity)
+        order: Order | None = "shuffled" if stream == "shuffled" else "sorted" if stream == "sorted" else None
+        setting, is_adaptive = adaptation_of(adapt, batch_size, order)
+        unit: Per = one_of(per, "unit of an adaptive lambda", ("set", "image"))
+        names = [] if corruption is None else corruption_names(corruption, streams=True)
+        severities = severity_levels(severity, streams=True)
+        value = None if lambda_ is None or lambda_ == "adaptive" else float(lambda_)
+        is_adaptive = is_adaptive or lambda_ == "adaptive"
+        if severity != "all" and corruption is None:
+            raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
+        if unit == "image" and not is_adaptive:
+            expected = "--lambda adaptive beside --per image"
+            raise UsageError("only an adaptive lambda is chosen per image", expected=expected)
+        if is_adaptive and value is not None:
+            raise UsageError("two choices of lambda", expected="--lambda, or lambda in --adapt", got=value)
+        return cls(names, severities, value, is_adaptive, unit, setting)
+
+
+def _streamed(stream: str | None, corruption: Names | None, severity: Severities) -> tuple[Names | None, Severities]:
+    """Corruption and severity of a stream: "mixed" has all severities, "unknown" all types of noise as well."""
+    if stream is None or one_of(stream, "stream", STREAMS) in ("shuffled", "sorted"):
+        return corruption, severity
+    is_unknown = stream == UNKNOWN
+    if severity not in ("all", MIXED) or (is_unknown and corruption not in (None, UNKNOWN)):
+        what = "no --corruption and no --severity" if is_unknown else "no --severity"
+        raise UsageError(f"a stream of {stream} noise says itself what it holds", expected=f"{what} beside --stream")
+    return UNKNOWN if is_unknown else corruption, MIXED

@@ -1,0 +1,74 @@
+"""What measurements give back: figures, tables of text and HTML, frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdnet_bench import Bench
+from sdnet_bench.errors import UsageError
+from sdnet_bench.records.statistics import wilson
+
+
+@pytest.fixture
+def bench(runs: Path) -> Bench:
+    return Bench("sdnet18-tiny", runs_dir=runs, progress=False)
+
+
+def test_one_record_has_figures(bench: Bench) -> None:
+    found = bench.evaluate("gaussian", severity=3, limit=50)
+    assert found.outcomes.shape == (50,)
+    assert found.accuracy == found.outcomes.mean() == found.clean
+    low, high = wilson(int(found.outcomes.sum()), 50)
+    assert found.interval == pytest.approx((low / 100, high / 100))
+    assert found.residual is not None
+    assert found.residual > 0
+
+
+def test_an_attack_has_clean_and_robust_accuracy(bench: Bench) -> None:
+    found = bench.attack(eps=8 / 255, steps=2, protocol="matched", lambdas=[0.1], limit=20)
+    assert found.clean == np.mean(bench.evaluate(limit=20).outcomes)
+    assert found.accuracy <= found.clean
+
+
+def test_several_records_have_no_one_figure(bench: Bench) -> None:
+    found = bench.evaluate("gaussian", severity=[1, 3], limit=20)
+    with pytest.raises(UsageError, match="2 records have no one figure"):
+        found.accuracy  # noqa: B018
+    assert [record.images.severity for record in found] == [1, 3]
+    assert found[1:].accuracy == found[1].accuracy  # type: ignore[attr-defined]
+
+
+def test_records_are_a_table_and_a_frame(bench: Bench) -> None:
+    found = bench.evaluate(["gaussian", "shot"], severity=1, limit=20)
+    head, *lines = str(found).splitlines()
+    assert head.split("  ")[0] == "corruption"
+    assert [line.split()[0] for line in lines] == ["gaussian", "shot"]
+    assert found._repr_html_().count("<tr>") == 3
+    frame = found.to_frame()
+    assert frame["accuracy"].tolist() == [record.accuracy for record in found]
+    assert frame["corruption"].tolist() == ["gaussian", "shot"]
+
+
+def test_html_is_escaped() -> None:
+    from sdnet_bench.api.rows import html_table
+
+    assert html_table(["a"], [["<script>"]]) == (
+        "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;script&gt;</td></tr></tbody></table>"
+    )
+
+
+def test_a_table_of_the_paper_shows_itself(bench: Bench) -> None:
+    bench.evaluate("gaussian", limit=20)
+    table = bench.table(2)
+    ours = table.to_frame().query("model == 'sdnet18-tiny' and column == '3'")["ours"].dropna().tolist()
+    assert ours == [100 * bench.evaluate("gaussian", severity=3, limit=20).accuracy]
+    assert "63.5" in str(table)
+    assert "<td>63.5</td>" in table._repr_html_()
+
+
+def test_an_unknown_table_is_named(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="unknown table 'table9'"):
+        bench.table(9)
