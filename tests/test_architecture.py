@@ -36,7 +36,7 @@ DOORS = {"__init__", "__main__"}
 LAZY = {
     "cli": {"sdnet_bench"},
     "api": {"pandas", "matplotlib"},
-    "report": {"pandas", "matplotlib"},
+    "report": {"pandas", "matplotlib", "huggingface_hub"},
     "paper": {"pandas"},
     "records": {"pandas"},
     "data": {"PIL"},

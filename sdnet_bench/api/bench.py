@@ -81,12 +81,13 @@ class Bench:
         classes: the names of the labels of images in memory, in their order.
         family: of the severities of corruptions of images in memory, "cifar" or "imagenet".
         mean, std: three numbers each, for a network in memory that wants normalised images.
-        name: the name under which `runs_dir` keeps the records of a network in memory; by default it keeps none.
+        name: of a network in memory, for tables and for its records.
         seed: of corruptions and attacks.
         device: auto, cpu, cuda or mps.
         precision: auto, float32, bfloat16, or tf32 on CUDA; attacks and audits are in float32.
         data_dir: the folder of data sets by name.
-        runs_dir: the folder of runs and their records.
+        runs_dir: the folder of runs and their records; by default "runs" for a model by name, and for a network in
+            memory none, so that its records go when the bench goes.
         progress: whether bars are shown, on a terminal or in a notebook; or a `Progress` of one's own.
 
     Raises:
@@ -111,11 +112,11 @@ class Bench:
         device: str = "auto",
         precision: str = "auto",
         data_dir: Path | str = "data",
-        runs_dir: Path | str = "runs",
+        runs_dir: Path | str | None = None,
         progress: bool | Progress = True,
     ) -> None:
         self._progress = progress_of(progress)
-        self._seed, self._data_dir, self._runs_dir = seed, Path(data_dir), Path(runs_dir)
+        self._seed, self._data_dir, self._runs_dir = seed, Path(data_dir), Path(runs_dir or "runs")
         self._runtime = Runtime.create(device, precision)
         is_own = data is not None and not isinstance(data, str)
         if not is_own and (train is not None or validation is not None or classes is not None):
@@ -128,7 +129,7 @@ class Bench:
         net = model if isinstance(model, nn.Module) else self._load(model).net
         if data is None:
             raise UsageError("a network in memory, and no images", expected='data="cifar10", or data=(images, labels)')
-        if name is None:
+        if runs_dir is None:
             self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
             finalize(self, rmtree, self._runs_dir, ignore_errors=True)
         own = OwnData(data, train, validation, classes, family) if is_own else None
@@ -447,11 +448,19 @@ class Bench:
 
 
 def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str = "runs") -> Comparison:
-    """Benches, and models by name, side by side in tables; a `ModelError` where one cannot be read."""
+    """Benches, and models by name, side by side in tables.
+
+    Raises:
+        ModelError: a model cannot be read.
+        UsageError: two networks have one name.
+    """
     found: list[Results] = []
     for model in models:
         if isinstance(model, Bench):
             found.append(model.results)
         else:
             found.append(Results.read(find_model(model, Path(runs_dir)), Path(runs_dir)))
+    names = [result.name for result in found]
+    if len({*names}) < len(names):
+        raise UsageError("two networks of one name", expected="Bench(..., name=...)", got=", ".join(names))
     return Comparison(found)

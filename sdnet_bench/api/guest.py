@@ -201,7 +201,8 @@ def guest_model(net: nn.Module, num_classes: int, name: str, folder: Path, datas
     inner = net.net if isinstance(net, Normalized) else net
     coding = csc_layers(net)
     lambda_ = get_lambda(net) if coding else None
-    options = {"lambda_": lambda_, "steps": coding[0].steps} if coding else {}
+    solving = {"lambda_": lambda_, "steps": coding[0].steps} if coding else {}
+    options = {"csc_stem": solving} if len(coding) == 1 else solving
     config = ModelConfig(
         backbone=Backbone(name=type(inner).__name__, options=options),
         num_classes=num_classes,

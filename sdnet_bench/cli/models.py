@@ -60,7 +60,8 @@ def pull_model(
     """Bring a model from the Hub, check it, and make it a run."""
     from ..api.screen import Screen
     from ..zoo.checkpoint import run_folder
-    from ..zoo.hub import folder_name, pull
+    from ..zoo.hub.download import pull
+    from ..zoo.hub.layout import folder_name
     from .screen import say
 
     say(str(pull(repo, run_folder(setup.runs_dir, name or folder_name(repo)), Screen(), revision)))
@@ -78,7 +79,7 @@ def push_model(
     """Publish a model on the Hub, after it has been checked."""
     from ..api.screen import Screen
     from ..zoo.find import find_model
-    from ..zoo.hub import plan_push, push
+    from ..zoo.hub.upload import plan_push, push
     from .screen import say
     from .show import show_rows
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from huggingface_hub import EvalResult, ModelCardData
 
 from ..audit import Audit
 from ..audit.render import overview, read_audits
@@ -27,6 +27,9 @@ from ..zoo.checkpoint import build_net
 from ..zoo.weights import weight_files
 from .commands import commands
 from .provenance import provenance
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
 
 ATTACKS = ("transfer", "matched", "union")
 HEADER = ["model", "lambda", "clean", *NOISES, *(f"{threat} {attack}" for threat in THREATS for attack in ATTACKS)]
@@ -243,6 +246,8 @@ def count(config: ModelConfig) -> int:
 
 def _front_matter(results: Results) -> str:
     """The YAML front matter of the card, which the Hub reads."""
+    from huggingface_hub import ModelCardData
+
     dataset, evaluations = results.config.dataset, _evaluations(results)
     return ModelCardData(
         library_name="sdnet-bench",
@@ -257,6 +262,8 @@ def _front_matter(results: Results) -> str:
 
 def _evaluations(results: Results) -> list[EvalResult] | None:
     """Accuracy on the whole test split for the Hub; None where it is not on record."""
+    from huggingface_hub import EvalResult
+
     clean = results.given(None, None)
     if clean is None or clean.images.limit is not None:
         return None

@@ -27,7 +27,7 @@ from ..records import (
     usual_protocols,
 )
 from ..records.lambda_fit import LambdaFit
-from ..zoo.hub import HUB
+from ..zoo.hub.layout import HUB
 
 
 def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[str]:

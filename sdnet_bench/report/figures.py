@@ -45,10 +45,11 @@ class Drawing(NamedTuple):
     def figure(self) -> Figure:
         """Draws it, as a figure of matplotlib that nobody else holds; no backend is chosen and nothing is shown."""
         import matplotlib
-        from matplotlib.figure import Figure
+
+        from .shown import ShownFigure
 
         with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=self.size, layout="constrained")
+            figure = ShownFigure(figsize=self.size, layout="constrained")
             figure.suptitle(self.title, x=0.01, ha="left", fontsize=self.fontsize)
             self.paint(figure)
         return figure

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from ..errors import UsageError
 from ..records import Cell, Outcomes, Record
@@ -58,7 +58,7 @@ def race(bench: Workbench, cell: Cell, lambdas: Sequence[float], rules: Rules | 
     rules, whole = rules or Rules(), cell.images
     ends = block_ends(len(bench.split_of(whole)))
     alive: tuple[float, ...] = tuple(sorted(lambdas))
-    z = norm.isf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
+    z = -NormalDist().inv_cdf((1 - rules.confidence) / max(1, (len(alive) - 1) * len(ends)))
     records: list[Record] = []
     what = f"race, {whole.corruption} {whole.level:g}"
     for block in pairwise([0, *ends]):

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..config import RECIPE, Recipe
 from ..errors import UsageError
 from ..files import make_folder, replacing
-from .hub import is_published, published_files
+from .hub.layout import is_published
+from .hub.upload import published_files
 
 
 def adopt(folder: Path, root: Path) -> Path:

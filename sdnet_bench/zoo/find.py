@@ -14,7 +14,7 @@ from ..files import holding, make_folder
 from ..progress import Progress
 from .checkpoint import Model, check_run_name, making_run, read_model, run_folder, write_model
 from .classes import differences, is_same
-from .hub import HUB, folder_name, pull
+from .hub.layout import HUB, folder_name
 from .initial import PRETRAINED, check_forward, configure, find_weights, initial_net
 from .mark import is_marked
 
@@ -69,11 +69,17 @@ def _obtain(name: str, runs_dir: Path, progress: Progress) -> Path:
     make_folder(runs_dir)
     with holding(runs_dir / f".{folder.name}.lock", progress, f"makes {folder}"):
         if not (folder / CONFIG).exists():
-            return pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
+            return _pull(name, folder, progress) if name.startswith(HUB) else add_model(name, runs_dir, progress)
     if not _is_of(name, Origin.read(folder)):
         hint = f"Give {name} another name: `sdnet-bench models {'pull' if name.startswith(HUB) else 'add'} --name`."
         raise UsageError(f"{folder} is another model", hint=hint)
     return folder
+
+
+def _pull(name: str, folder: Path, progress: Progress) -> Path:
+    from .hub.download import pull  # the library of the Hub takes its time, and warns where a notebook has no widgets
+
+    return pull(name, folder, progress)
 
 
 def _is_of(name: str, origin: Origin | None) -> bool:

@@ -137,7 +137,14 @@ def test_lambda_of_a_network_in_memory(digits: Pair) -> None:
 # Records
 
 
-def test_records_are_kept_under_a_name_and_found_again(net: nn.Module, digits: Pair, tmp_path: Path) -> None:
+def test_two_networks_of_one_name_are_not_compared(net: nn.Module, digits: Pair) -> None:
+    one, other, named = (Bench(net, digits, name=name, progress=False) for name in ("network", "network", "other"))
+    with pytest.raises(UsageError, match="two networks of one name"):
+        sdnet_bench.compare([one, other])
+    assert [result.name for result in sdnet_bench.compare([one, named]).results] == ["network", "other"]
+
+
+def test_records_are_kept_in_a_folder_and_found_again(net: nn.Module, digits: Pair, tmp_path: Path) -> None:
     first = Bench(net, data=digits, name="mine", runs_dir=tmp_path, progress=False)
     first.evaluate("shot", severity=2)
     again = Bench(net, data=digits, name="mine", runs_dir=tmp_path, progress=False)
@@ -147,8 +154,11 @@ def test_records_are_kept_under_a_name_and_found_again(net: nn.Module, digits: P
     assert "mine" in str(sdnet_bench.compare([again]).table(2))
 
 
-def test_without_a_name_none_are_kept(net: nn.Module, digits: Pair, tmp_path: Path) -> None:
-    bench = Bench(net, data=digits, runs_dir=tmp_path, progress=False)
+def test_without_a_folder_none_are_kept(
+    net: nn.Module, digits: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench = Bench(net, data=digits, name="mine", progress=False)
     bench.evaluate()
     folder = bench.folder
     assert folder.exists()

@@ -23,7 +23,8 @@ from sdnet_bench.progress import Progress
 from sdnet_bench.studies.training import train_model
 from sdnet_bench.zoo.checkpoint import read_model, skeleton
 from sdnet_bench.zoo.find import find_model
-from sdnet_bench.zoo.hub import is_published, pull
+from sdnet_bench.zoo.hub.download import pull
+from sdnet_bench.zoo.hub.layout import is_published
 from sdnet_bench.zoo.initial import find_weights, initial_net
 from sdnet_bench.zoo.weights import WEIGHTS
 

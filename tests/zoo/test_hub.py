@@ -22,7 +22,9 @@ from sdnet_bench.records import RecordStore, load, read_results
 from sdnet_bench.report.card import publish
 from sdnet_bench.zoo.checkpoint import read_model
 from sdnet_bench.zoo.find import load_model
-from sdnet_bench.zoo.hub import folder_name, plan_push, pull, push
+from sdnet_bench.zoo.hub.download import pull
+from sdnet_bench.zoo.hub.layout import folder_name
+from sdnet_bench.zoo.hub.upload import plan_push, push
 from sdnet_bench.zoo.weights import WEIGHTS, file_digest, weight_files, weights_digest, write_shards
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>'::")  # huggingface_hub, of its HTTP client

@@ -1,0 +1,22 @@
+"""The notebook of `examples/` runs from top to bottom, on digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "own_network.py"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
+    notebook = jupytext.read(EXAMPLE)
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    kinds = [kind for output in shown for kind in output.get("data", {})]
+    assert kinds.count("text/html") >= 7  # tables
+    assert kinds.count("image/png") == 1  # the figure
+    assert [output for output in shown if output.get("name") == "stderr"] == []
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
