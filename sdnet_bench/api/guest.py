@@ -143,7 +143,7 @@ def _levels(images: Tensor, which: str) -> tuple[Tensor, float]:
     if not (low >= 0 and high <= 1):  # also where one is not a number
         hint = "Leave the normalisation to the network, or give mean= and std=."
         raise DataError(f"the {which} images leave [0, 1]", got=f"{low:.4g} to {high:.4g}", hint=hint)
-    scaled = images.double() * 255
+    scaled = images.float() * 255
     levels = scaled.round()
     return levels.to(torch.uint8).contiguous(), float((scaled - levels).abs().max()) if images.numel() else 0.0
 
