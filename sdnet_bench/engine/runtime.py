@@ -44,9 +44,9 @@ class Runtime:
         """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there."""
         if device not in DEVICES:
             raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
-        _forget_strays()
         on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-        state = PartialState(cpu=True) if on_cpu else PartialState()
+        with _without_strays():
+            state = PartialState(cpu=True) if on_cpu else PartialState()
         place = torch.device("cpu") if on_cpu else state.device
         if device not in ("auto", place.type):
             raise UsageError(f"there is no {device} device here", hint=f"This machine offers {state.device.type}.")
@@ -148,11 +148,15 @@ def _allow_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def _forget_strays() -> None:
-    """Removes a launcher's variables from the environment where some are missing: accelerate would wait for others."""
-    if not is_launched():
-        for name in (*LAUNCHER, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"):
-            os.environ.pop(name, None)
+@contextmanager
+def _without_strays() -> Iterator[None]:
+    """A block without a launcher's variables where some are missing: accelerate would wait for others."""
+    names = () if is_launched() else (*LAUNCHER, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    strays = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(strays)
 
 
 def _keep_from_overrun(net: nn.Module) -> None:
