@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ class Comparison:
             raise UsageError(f"nothing was measured for {name}", hint=f'`.study("{name}")` measures it.')
         return PaperTable(found[0])
 
+    @cached_property
     def tables(self) -> list[PaperTable]:
         """All tables for which anything was measured, for every data set."""
         return [PaperTable(table) for table in build_tables(self.results)]
@@ -86,8 +88,8 @@ class Comparison:
     def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
         """Writes all tables and figures into a folder, tables as "md" and "csv" by default; returns the paths."""
         kinds, folder = check_formats(format_), Path(output)
-        tables = build_tables(self.results)
-        return [*write_tables(tables, folder, kinds), *write_figures(self.results, folder)]
+        tables = write_tables([each.table for each in self.tables], folder, kinds)
+        return [*tables, *write_figures(self.results, folder)]
 
 
 def publish(bench: Workbench) -> None:

@@ -21,7 +21,7 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     found = Comparison.of_models(names, runs_dir, Screen())
     if found.results or not found.left_out:
         written = found.report(output, kinds)
-        say("\n".join(map(str, found.tables())))
+        say("\n".join(map(str, found.tables)))
         Screen().note(f"{len(written)} files in {output}")
     refuse(found.left_out)
 
