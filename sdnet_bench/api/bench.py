@@ -47,6 +47,7 @@ from .requests import (
     Severities,
     adaptation_of,
     corruption_names,
+    folder_of,
     lambda_grid,
     one_of,
     protocols_of,
@@ -85,9 +86,9 @@ class Bench:
         seed: of corruptions and attacks.
         device: auto, cpu, cuda or mps.
         precision: auto, float32, bfloat16, or tf32 on CUDA; attacks and audits are in float32.
-        data_dir: the folder of data sets by name.
-        runs_dir: the folder of runs and their records; by default "runs" for a model by name, and for a network in
-            memory none, so that its records go when the bench goes.
+        data_dir: the folder of data sets by name; by default `SDNET_BENCH_DATA` of the environment, or "data".
+        runs_dir: the folder of runs and their records; by default `SDNET_BENCH_RUNS`, or "runs". For a network in
+            memory there is none by default: its records go when the bench goes.
         progress: whether bars are shown, on a terminal or in a notebook; or a `Progress` of one's own.
 
     Raises:
@@ -111,12 +112,12 @@ class Bench:
         seed: int = 0,
         device: str = "auto",
         precision: str = "auto",
-        data_dir: Path | str = "data",
+        data_dir: Path | str | None = None,
         runs_dir: Path | str | None = None,
         progress: bool | Progress = True,
     ) -> None:
         self._progress = progress_of(progress)
-        self._seed, self._data_dir, self._runs_dir = seed, Path(data_dir), Path(runs_dir or "runs")
+        self._seed, self._data_dir, self._runs_dir = seed, folder_of(data_dir, "data"), folder_of(runs_dir, "runs")
         self._runtime = Runtime.create(device, precision)
         is_own = data is not None and not isinstance(data, str)
         if not is_own and (train is not None or validation is not None or classes is not None):
@@ -447,19 +448,17 @@ class Bench:
         return Comparison([self.results]).report(output, format_)
 
 
-def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str = "runs") -> Comparison:
+def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str | None = None) -> Comparison:
     """Benches, and models by name, side by side in tables.
 
     Raises:
         ModelError: a model cannot be read.
         UsageError: two networks have one name.
     """
-    found: list[Results] = []
-    for model in models:
-        if isinstance(model, Bench):
-            found.append(model.results)
-        else:
-            found.append(Results.read(find_model(model, Path(runs_dir)), Path(runs_dir)))
+    runs = folder_of(runs_dir, "runs")
+    found = [
+        model.results if isinstance(model, Bench) else Results.read(find_model(model, runs), runs) for model in models
+    ]
     names = [result.name for result in found]
     if len({*names}) < len(names):
         raise UsageError("two networks of one name", expected="Bench(..., name=...)", got=", ".join(names))

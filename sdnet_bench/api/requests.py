@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from ..adaptations import BATCH_SIZE, setting_of
@@ -33,6 +35,11 @@ Stream = Literal["shuffled", "sorted", "mixed", "unknown"]
 STREAMS: tuple[Stream, ...] = ("shuffled", "sorted", "mixed", "unknown")
 
 Choice = TypeVar("Choice", bound=str)
+
+
+def folder_of(given: Path | str | None, kind: Literal["data", "runs"]) -> Path:
+    """A folder; by default that of the environment variable `SDNET_BENCH_DATA` or `_RUNS`, or else `data` or `runs`."""
+    return Path(given if given is not None else os.environ.get(f"SDNET_BENCH_{kind.upper()}", kind)).expanduser()
 
 
 def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:

@@ -13,6 +13,7 @@ from ..progress import Progress
 from ..studies.training import find_recipe, train_model, with_backbone
 from .bench import Bench
 from .comparison import publish
+from .requests import folder_of
 from .screen import progress_of
 
 
@@ -32,8 +33,8 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     precision: str = "auto",
-    data_dir: Path | str = "data",
-    runs_dir: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    runs_dir: Path | str | None = None,
     progress: bool | Progress = True,
 ) -> Bench:
     """Trains a model by its recipe, measures its accuracy on clean test images, and returns its bench.
@@ -59,7 +60,8 @@ def train(
     found = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     chosen = with_backbone(found, backbone, width, csc_stem=csc_stem)
     chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
+    runs, data = folder_of(runs_dir, "runs"), folder_of(data_dir, "data")
     with runtime.computing(), torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
-        trained = train_model(chosen, Path(runs_dir), Path(data_dir), runtime, bars, resume=resume, overwrite=overwrite)
+        trained = train_model(chosen, runs, data, runtime, bars, resume=resume, overwrite=overwrite)
     publish(trained)
-    return Bench(trained.model, device=device, precision=precision, data_dir=data_dir, runs_dir=runs_dir, progress=bars)
+    return Bench(trained.model, device=device, precision=precision, data_dir=data, runs_dir=runs, progress=bars)

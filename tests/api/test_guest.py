@@ -154,6 +154,13 @@ def test_records_are_kept_in_a_folder_and_found_again(net: nn.Module, digits: Pa
     assert "mine" in str(sdnet_bench.compare([again]).table(2))
 
 
+def test_folders_are_those_of_the_environment(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_BENCH_RUNS", str(runs))
+    bench = Bench("sdnet18-tiny", progress=False)
+    assert bench.folder == runs / "sdnet18-tiny"
+    assert sdnet_bench.compare(["resnet18-tiny", bench]).results[0].name == "resnet18-tiny"
+
+
 def test_without_a_folder_none_are_kept(
     net: nn.Module, digits: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
