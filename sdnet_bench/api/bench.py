@@ -161,6 +161,11 @@ class Bench:
         folder = self._runs_dir / model.name
         return Workbench(model, dataset, folder, self._runtime, self._progress, self._seed, self._data_dir)
 
+    def __repr__(self) -> str:
+        model, runtime = self._bench.model, self._runtime
+        where = f"{self._bench.dataset.name}, {runtime.precision} on {runtime.device}"
+        return f"<Bench of {model.name} on {where}, {len(self._bench.store)} records>"
+
     @contextmanager
     def _at_work(self, precision: str | None = None) -> Iterator[Workbench]:
         """The workbench in a block that measures; afterwards the run's card is brought up to date."""

@@ -17,6 +17,11 @@ def bench(runs: Path) -> Bench:
     return Bench("sdnet18-tiny", runs_dir=runs, progress=False)
 
 
+def test_a_bench_says_what_it_is(runs: Path) -> None:
+    bench = Bench("resnet18-tiny", runs_dir=runs, device="cpu", precision="float32", progress=False)
+    assert repr(bench) == "<Bench of resnet18-tiny on digits, float32 on cpu, 2 records>"
+
+
 def test_one_record_has_figures(bench: Bench) -> None:
     found = bench.evaluate("gaussian", severity=3, limit=50)
     assert found.outcomes.shape == (50,)
