@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 
 def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:
-    """Writes tables and figures of the named models, or of all, and prints the tables, in the first process only."""
+    """Writes a report on the named models, or on all, in the first process only; prints tables that are texts."""
     if not IS_FIRST:
         return
-    from ..paper.render import check_formats, to_markdown, write_tables
+    from ..paper.render import to_markdown
     from ..paper.results import find_results
     from ..paper.tables import build_tables
-    from ..report.figures import write_figures
+    from ..report.formats import TEXTS, check_formats, write
 
     kinds = check_formats(formats)
     left_out: list[BenchError] = []
     results = find_results(names, runs_dir, left_out, Screen())
     if results or not left_out:
         tables = build_tables(results)
-        written = [*write_tables(tables, output, kinds), *write_figures(results, output)]
-        say("\n".join(to_markdown(table) for table in tables))
-        Screen().note(f"{len(written)} files in {output}")
+        written = write(results, tables, output, kinds)
+        if set(kinds) & set(TEXTS):
+            say("\n".join(to_markdown(table) for table in tables))
+            Screen().note(f"{len(written)} files in {output}")
+        else:
+            say("\n".join(map(str, written)))
     refuse(left_out)
 
 

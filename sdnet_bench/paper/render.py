@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import UnknownNameError
 from ..files import replacing
 from ..records.statistics import show, show_p
 from .tables import Entry, Table
@@ -118,14 +117,6 @@ def to_csv(table: Table) -> str:
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}
-
-
-def check_formats(names: Sequence[str]) -> Sequence[str]:
-    """Returns `names`, or all formats where it is empty; an `UnknownNameError` for an unknown format."""
-    for name in names:
-        if name not in RENDERERS:
-            raise UnknownNameError("format", name, RENDERERS)
-    return names or list(RENDERERS)
 
 
 def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:
