@@ -66,6 +66,8 @@ class Results:
     here. Origins are never mixed."""
     adaptation: AdaptationSetting | None = None
     """The adaptation under which the images are classified."""
+    folders: tuple[Path, ...] = ()
+    """The folder of the model, and that of its run."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -80,7 +82,8 @@ class Results:
         for classes in (*parts, None):  # those for all classes come last, and count first
             fits |= read_fits([folder, runs_dir / name], weights, classes) if weights else {}
         origin = Origin.read(folder)
-        return cls(name, config, found, fits, origin.source if origin else None)
+        source, folders = origin.source if origin else None, (folder, runs_dir / name)
+        return cls(name, config, found, fits, source, folders=folders)
 
     @cached_property
     def _training(self) -> Record | None:

@@ -38,7 +38,7 @@ SIDE = 48
 """Largest side of a picture; those of larger images are made smaller."""
 COLUMNS = 32
 """Pictures in a row of the sprite."""
-QUALITY = 60
+QUALITY = 50
 """Of the sprite as WebP."""
 
 

@@ -1,0 +1,169 @@
+"""A report as a page: one HTML file with styles, script and data in it, which needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from ..errors import printable
+from ..files import replacing
+from ..paper.accuracy import OF_TRAINING
+from ..paper.render import paper_number
+from ..paper.results import Results
+from ..paper.tables import Entry, Table
+from ..records import NOISES, Record
+from ..records.statistics import say_p
+from ..version import __version__
+from .commands import commands
+from .evidence import Figure, Ledger, facts
+from .explorer import explorable
+from .leaderboard import CHOICES, audits_of, leaderboard
+from .provenance import provenance
+
+WEB = Path(__file__).parent / "web"
+NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: the figures of the paper, or those of a model."""
+
+    name: str
+    figures: tuple[Figure, ...]
+    is_paper: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of the paper as the page shows it."""
+
+    name: str
+    title: str
+    dataset: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, Sequence[Line]]
+    """Lines by the name of the row."""
+    notes: tuple[str, ...]
+    absent: Mapping[str, str]
+    """Commands that train what is missing, by the name of the row."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the figures of a model come from."""
+
+    name: str
+    sentences: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def write_page(results: Sequence[Results], tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Writes `index.html` into a folder. Returns its path."""
+    with replacing(folder / NAME) as scratch:
+        scratch.write_text(printable(page(results, tables)), encoding="utf-8")
+    return [folder / NAME]
+
+
+def page(results: Sequence[Results], tables: Sequence[Table]) -> str:
+    """The HTML of the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["letters"] = letters
+    parts = {name: (WEB / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    records, ledger = [record for result in results for record in result.records], Ledger()
+    shown = {
+        "standings": leaderboard(results, ledger),
+        "sheets": [_sheet(table, results, ledger) for table in tables],
+        "models": explorable(results, ledger),
+    }
+    return environment.get_template("page.html.j2").render(
+        **shown,
+        **{name: Markup(text) for name, text in parts.items()},  # noqa: S704
+        digests={name: digest(text) for name, text in parts.items()},
+        sources=[_source(result) for result in results],
+        summary=facts(records),
+        count=len(records),
+        ledger={"entries": ledger.entries, "facts": ledger.facts, "commands": ledger.commands},
+        noises=NOISES,
+        choices=CHOICES,
+        version=__version__,
+    )
+
+
+def digest(text: str) -> str:
+    """The source of a style or script in a content security policy."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def letters(text: str) -> str:
+    """Text with the word lambda as the letter."""
+    return re.sub(r"\blambda\b", "λ", text.replace("lambda_0", "λ₀"))
+
+
+def _sheet(table: Table, results: Sequence[Results], ledger: Ledger) -> Sheet:
+    models = {result.name: result for result in results}
+    rows = {row: list(entries) for row, entries in groupby(table.entries, key=lambda entry: entry.row)}
+    lines = {row: list(_lines(table, entries, models, ledger)) for row, entries in rows.items()}
+    return Sheet(
+        name=table.name,
+        title=table.title,
+        dataset=table.dataset,
+        columns=tuple(dict.fromkeys(entry.column for entry in table.entries)),
+        rows={row: found for row, found in lines.items() if any(not line.is_paper for line in found)},
+        notes=table.notes,
+        absent={row: e[0].command for row, e in rows.items() if e[0].model is None and e[0].command},
+    )
+
+
+def _lines(table: Table, entries: Sequence[Entry], models: Mapping[str, Results], ledger: Ledger) -> Iterator[Line]:
+    """The lines of a row: the paper's numbers, and those of each model that was measured."""
+    parts = [list(part) for _, part in groupby(entries, key=lambda entry: entry.model)]
+    if any(entry.paper is not None for entry in parts[0]):
+        yield Line("paper", tuple(Figure(paper_number(entry)) for entry in parts[0]), is_paper=True)
+    for part in parts:
+        if any(entry.ours for entry in part):
+            remark = f" ({part[0].remark})" if part[0].remark else ""
+            figures = tuple(_figure(table, entry, models.get(str(entry.model)), ledger) for entry in part)
+            yield Line(f"{part[0].model}{remark}", figures)
+
+
+def _figure(table: Table, entry: Entry, model: Results | None, ledger: Ledger) -> Figure:
+    """One number of ours, and how far it is from the paper's."""
+    ours, title = entry.ours, letters(f"{entry.row}, {entry.column}: {entry.model}")
+    if ours is None:
+        return Figure("—")
+    if not ours.records and model and entry.column in OF_TRAINING:
+        ours = ours._replace(records=_training(model))
+    extra = {"paper": f"{entry.paper:g}"} if entry.paper is not None else {}
+    extra |= {f"against {entry.against}": say_p(entry.p)} if entry.p is not None else {}
+    if not ours.records:
+        extra |= {"conditions": note for note in table.notes if note.startswith(f"{entry.model}: ")}
+    far = {} if entry.difference is None else {"difference": f"{entry.difference:+.2f}", "within": _is_within(entry)}
+    return ledger.figure(title, ours, model.trained_lambda if model else None, extra=extra, **far)
+
+
+def _training(model: Results) -> tuple[Record, ...]:
+    return tuple(record for record in model.records if record.cell.kind == "training")[:1]
+
+
+def _is_within(entry: Entry) -> bool | None:
+    """Whether the paper's number lies in our interval; None where there is none."""
+    if entry.ours is None or entry.paper is None or entry.ours.low is None or entry.ours.high is None:
+        return None
+    return entry.ours.low <= entry.paper <= entry.ours.high
+
+
+def _source(result: Results) -> Source:
+    """Machines and dates of a model's records, and the commands that make them all."""
+    lines = commands(result.folders[0], result, audits_of(result)) if result.folders and result.records else []
+    weights = f"Weights: sha256 {result.config.weights_sha256}."
+    return Source(result.name, (weights, *provenance(result.records)), tuple(f"sdnet-bench {line}" for line in lines))
