@@ -18,7 +18,8 @@ def report(
     ] = None,
     output: options.Output = options.OUTPUT,
     format_: Annotated[
-        list[str] | None, typer.Option(
+        list[str] | None,
+        typer.Option(
             "--format",
             help="csv, md, latex, html (one page), parquet (all records) or parquet-images (a row per image); may be "
             "given several times. By default csv and md.",

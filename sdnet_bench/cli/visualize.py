@@ -1,4 +1,4 @@
-"""`sdnet-bench visualize`: the pictures of Appendices B to D."""
+"""`sdnet-bench visualize`: the pictures of Appendices B to D, and those of the page."""
 
 from __future__ import annotations
 
@@ -84,6 +84,20 @@ def sparsity(
         for number, each in found.layers.items()
     ]
     show_rows(rows, as_json=setup.json)
+
+
+@app.command("examples")
+@measuring(precision="float32")
+def examples(setup: Setup) -> None:
+    """Keep four test images, noisy and attacked, and what A z rebuilds at each lambda, for `report --format html`."""
+    from ..report.examples import find_examples, write_examples
+    from .screen import show_rows
+
+    bench = setup.open()
+    found = find_examples(bench)
+    _note(bench, [write_examples(found, bench.folder)])
+    row = {"images": len(found.places), "scenes": len(found.scenes), "lambdas": len(found.lambdas)}
+    show_rows([row], as_json=setup.json)
 
 
 def _numbers(text: str, what: str) -> list[int]:

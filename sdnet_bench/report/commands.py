@@ -68,7 +68,9 @@ def _command_of(record: Record, trained_lambda: float | None, *, severity: bool)
     options += " --per image" * (by.rule or "").endswith(PER_IMAGE) + _option("inference-steps", by.steps)
     if by.adaptation:
         batch_size = _option("batch-size", by.adaptation.batch_size)
-        options += f" --adapt {by.adaptation.name}{batch_size}{_option('stream', by.adaptation.order, usual='shuffled')}"
+        options += (
+            f" --adapt {by.adaptation.name}{batch_size}{_option('stream', by.adaptation.order, usual='shuffled')}"
+        )
     if by.layers == "stem":
         options = options.replace(" --lambda ", " --layers stem --lambdas ")
     verb = "sweep-lambda" if by.layers == "stem" else "evaluate"

@@ -85,26 +85,35 @@ class Examples(Sealed):
         """The examples of these weights in the last of the folders that has some; None where none has."""
         for path in reversed([folder / FILE for folder in folders]):
             if path.exists():
-                with reading(path, ModelError, hint="Remove it, or make it anew with `sdnet-bench visualize examples`."):
+                with reading(
+                    path, ModelError, hint="Remove it, or make it anew with `sdnet-bench visualize examples`."
+                ):
                     found = cls.model_validate_json(path.read_bytes())
                 if found.weights == weights:
                     return found
         return None
 
 
-def write_examples(bench: Workbench) -> Path:
-    """Makes the examples of a model and writes them into the folder of its run; a `UsageError` where it has no A."""
-    path = bench.folder / FILE
-    with replacing(path) as scratch:
-        scratch.write_text(find_examples(bench).model_dump_json() + "\n", encoding="utf-8")
-    return path
+def write_examples(examples: Examples, folder: Path) -> Path:
+    """Writes `examples.json` into a folder. Returns its path."""
+    with replacing(folder / FILE) as scratch:
+        scratch.write_text(examples.model_dump_json() + "\n", encoding="utf-8")
+    return folder / FILE
 
 
 def find_examples(bench: Workbench, places: Sequence[int] = PLACES) -> Examples:
-    """The first test images at every lambda of the paper: clean, noisy, and attacked by PGD under both threats."""
+    """The first test images at every lambda of the paper: clean, noisy, and attacked by PGD under both threats.
+
+    A `UsageError` for a network without a CSC-layer, or without a chain that begins with one.
+    """
     (batch,) = bench.split("test").subset(places).batches(len(places), bench.runtime.device)
     lambdas, sheet = full_grid(bench, None), Sheet()
-    scenes = [_scene(bench, name, inputs, lambdas, sheet) for name, inputs in _conditions(bench, batch, lambdas)]
+    chain_of(bench.model.net)
+    scenes = []
+    with bench.progress.task("examples", 1 + len(NOISES) * len(SEVERITIES) + 2 * len(THREATS), "scenes") as task:
+        for name, inputs in _conditions(bench, batch, lambdas):
+            scenes.append(_scene(bench, name, inputs, lambdas, sheet))
+            task.advance(1)
     height, width = sheet.pictures[0].shape[-2:]
     return Examples(
         weights=bench.model.weights,
@@ -200,5 +209,6 @@ def _seen(bench: Workbench, images: Tensor, lambda_: float) -> tuple[Tensor, Ten
 
 def _stretched(rebuilt: Tensor, like: Tensor) -> Tensor:
     """Images with the mean and the contrast of others: thresholds and two iterations leave little contrast."""
-    (mean, spread), (own, contrast) = ((each.mean((1, 2, 3), True), each.std((1, 2, 3), keepdim=True)) for each in (like, rebuilt))
-    return mean + spread * (rebuilt - own) / contrast.clamp_min(1e-6)
+    centred = rebuilt - rebuilt.mean((1, 2, 3), keepdim=True)
+    spread = like.std((1, 2, 3), keepdim=True) / centred.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    return like.mean((1, 2, 3), keepdim=True) + spread * centred

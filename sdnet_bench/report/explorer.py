@@ -38,7 +38,9 @@ def _noises(result: Results, ledger: Ledger) -> Iterator[dict[str, Any]]:
             n = curves[0].n
             swept = [each for each in result.records if _is_of(each, noise, n)]
             command = f"sdnet-bench sweep-lambda {result.name} --corruption {noise} --limit {n}"
-            at = ledger.add(f"{result.name}, {noise} noise against λ", f"{len(swept)} points", facts(swept), [command], {})
+            at = ledger.add(
+                f"{result.name}, {noise} noise against λ", f"{len(swept)} points", facts(swept), [command], {}
+            )
             yield {"name": noise, "n": n, "evidence": at, "lines": [_line(curve) for curve in curves]}
 
 

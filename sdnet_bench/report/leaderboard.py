@@ -94,7 +94,9 @@ def audits_of(result: Results) -> list[Audit]:
 
 def _audited(audit: Audit, ledger: Ledger) -> Figure:
     """The verdict of an audit; its evidence is what each check found."""
-    checks = {f"{each.id} {each.title}": f"{VERDICTS[each.verdict]} {each.verdict}: {each.says}" for each in audit.checks}
+    checks = {
+        f"{each.id} {each.title}": f"{VERDICTS[each.verdict]} {each.verdict}: {each.says}" for each in audit.checks
+    }
     text = "unreliable" if audit.unreliable else "reliable"
     failed = f"failed {', '.join(audit.failed)}" if audit.failed else "no check failed"
     command = f"sdnet-bench audit {audit.model} --norm {audit.norm} --limit {audit.images}"
