@@ -32,7 +32,7 @@ GROUND_FLOOR = STORIES[-1]
 DOORS = {"__init__", "__main__"}
 """Modules at the top of the package that open into the house and are no room of it."""
 
-LAZY = {"cli": {"sdnet_bench"}, "records": {"pandas"}, "report": {"pandas", "matplotlib"}, "data": {"PIL"}}
+LAZY = {"cli": {"sdnet_bench"}, "records": {"pandas"}, "report": {"pandas", "matplotlib", "jinja2"}, "data": {"PIL"}}
 """What a room may import for its types alone, in a `TYPE_CHECKING` block: what it loads late, because it is slow or
 need not be there."""
 

@@ -152,7 +152,7 @@ def _of(images: Images) -> str:
     return archive + _option("limit", images.limit) + _option("seed", images.seed, usual=0)
 
 
-def _option(name: str, value: str | int | None, *, usual: str | int | None = None) -> str:
+def _option(name: str, value: str | float | None, *, usual: str | float | None = None) -> str:
     """The option with this value; empty for None and for the default."""
     return "" if value in (None, usual) else f" --{name} {value}"
 

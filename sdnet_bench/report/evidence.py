@@ -10,6 +10,7 @@ from ..records import Record
 from ..records.statistics import Value, show
 from .commands import commands_of
 
+EN_DASH = "\u2013"
 MOST_LISTED = 6
 """Largest number of different values of a fact that are listed."""
 
@@ -47,7 +48,7 @@ class Ledger:
         made = [f"sdnet-bench {line}" for line in commands_of(records, trained_lambda)]
         number, _, interval = show(value).partition(" ")
         at = self.add(title, show(value), facts(records), made, more.pop("extra", {}))
-        return Figure(number, interval.strip("[]").replace(", ", "–"), value.value, at, **more)
+        return Figure(number, interval.strip("[]").replace(", ", EN_DASH), value.value, at, **more)
 
     def add(
         self, title: str, shown: str, known: Mapping[str, str], commands: Iterable[str], extra: Mapping[str, str]

@@ -170,8 +170,9 @@ class Sheet:
         """The sprite as WebP in base64."""
         from PIL import Image
 
-        blank = [torch.zeros_like(self.pictures[0])] * (-len(self.pictures) % COLUMNS)
-        rows = torch.stack([*self.pictures, *blank]).unflatten(0, (-1, COLUMNS))
+        blank = torch.zeros_like(self.pictures[0])
+        pictures = torch.stack([*self.pictures, *[blank] * (-len(self.pictures) % COLUMNS)])
+        rows = pictures.view(-1, COLUMNS, *blank.shape)
         pixels = (255 * rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)).round().byte()
         file = io.BytesIO()
         Image.fromarray(pixels.numpy()).save(file, "WEBP", quality=QUALITY, method=6)

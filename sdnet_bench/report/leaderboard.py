@@ -16,7 +16,7 @@ from .evidence import Figure, Ledger
 
 CHOICES = {"given": "as trained", "adaptive": "Algorithm 1", "control": "best control"}
 """Accuracies under noise: at lambda_0, at the lambda of Algorithm 1, and at lambda_0 under the best adaptation."""
-VERDICTS = {"pass": "✓", "warn": "!", "fail": "✗", "not applicable": "–"}
+VERDICTS = {"pass": "✓", "warn": "!", "fail": "✗", "not applicable": "·"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _audited(audit: Audit, ledger: Ledger) -> Figure:
     text = "unreliable" if audit.unreliable else "reliable"
     failed = f"failed {', '.join(audit.failed)}" if audit.failed else "no check failed"
     command = f"sdnet-bench audit {audit.model} --norm {audit.norm} --limit {audit.images}"
-    made = {name: str(audit.provenance[name]) for name in ("device", "torch", "time") if name in audit.provenance}
+    made = {name: str(value) for name, value in audit.provenance.items() if name in ("device", "torch", "time")}
     title = f"Audit of the robust accuracy of {audit.model}, {audit.threat}"
     at = ledger.add(title, f"{text}; {failed}", made, [command], checks)
     return Figure(text, failed, -len(audit.failed), at, audit.norm)

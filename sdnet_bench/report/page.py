@@ -6,15 +6,17 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import printable
 from ..files import replacing
 from ..paper.accuracy import OF_TRAINING
 from ..paper.render import paper_number
 from ..paper.results import Results
+from ..paper.robustness import THREATS
 from ..paper.tables import Entry, Table
 from ..records import NOISES, Record
 from ..records.statistics import say_p
@@ -24,6 +26,9 @@ from .evidence import Figure, Ledger, facts
 from .explorer import explorable
 from .leaderboard import CHOICES, audits_of, leaderboard
 from .provenance import provenance
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 WEB = Path(__file__).parent / "web"
 NAME = "index.html"
@@ -71,32 +76,33 @@ def write_page(results: Sequence[Results], tables: Sequence[Table], folder: Path
 
 def page(results: Sequence[Results], tables: Sequence[Table]) -> str:
     """The HTML of the page."""
+    parts = {name: (WEB / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    records, ledger = [record for result in results for record in result.records], Ledger()
+    return _template().render(
+        **parts,
+        digests={name: digest(text) for name, text in parts.items()},
+        standings=leaderboard(results, ledger),
+        sheets=[_sheet(table, results, ledger) for table in tables],
+        models=explorable(results, ledger),
+        sources=[_source(result) for result in results],
+        summary=facts(records),
+        count=len(records),
+        ledger=asdict(ledger),
+        noises=NOISES,
+        choices=CHOICES,
+        threats=THREATS,
+        version=__version__,
+    )
+
+
+def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["letters"] = letters
-    parts = {name: (WEB / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    records, ledger = [record for result in results for record in result.records], Ledger()
-    shown = {
-        "standings": leaderboard(results, ledger),
-        "sheets": [_sheet(table, results, ledger) for table in tables],
-        "models": explorable(results, ledger),
-    }
-    return environment.get_template("page.html.j2").render(
-        **shown,
-        **{name: Markup(text) for name, text in parts.items()},  # noqa: S704
-        digests={name: digest(text) for name, text in parts.items()},
-        sources=[_source(result) for result in results],
-        summary=facts(records),
-        count=len(records),
-        ledger={"entries": ledger.entries, "facts": ledger.facts, "commands": ledger.commands},
-        noises=NOISES,
-        choices=CHOICES,
-        version=__version__,
-    )
+    return environment.get_template("page.html.j2")
 
 
 def digest(text: str) -> str:
@@ -146,7 +152,8 @@ def _figure(table: Table, entry: Entry, model: Results | None, ledger: Ledger) -
     extra = {"paper": f"{entry.paper:g}"} if entry.paper is not None else {}
     extra |= {f"against {entry.against}": say_p(entry.p)} if entry.p is not None else {}
     if not ours.records:
-        extra |= {"conditions": note for note in table.notes if note.startswith(f"{entry.model}: ")}
+        notes = [note for note in table.notes if note.startswith(f"{entry.model}: ")]
+        extra |= {"conditions": " ".join(notes)} if notes else {}
     far = {} if entry.difference is None else {"difference": f"{entry.difference:+.2f}", "within": _is_within(entry)}
     return ledger.figure(title, ours, model.trained_lambda if model else None, extra=extra, **far)
 

@@ -167,7 +167,8 @@ def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
 def illustrate(bench: Workbench, limit: int | None = None) -> list[Path]:
     """Draws those figures of a card that apply to the model, into the folder of its run. Returns the paths.
 
-    The `examples` of the page are made too, where it has an A. `limit` is the number of test images of the histograms of codes; all by default.
+    The `examples` of a page are made too, where codes lead back to the image. `limit` is the number of test images of
+    the histograms of codes; all by default.
     """
     with TemporaryDirectory() as scratch:
         paths = _draw_all(bench, Path(scratch), limit)
