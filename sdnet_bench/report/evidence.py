@@ -40,15 +40,26 @@ class Ledger:
     facts: list[list[tuple[str, str]]] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
 
-    def figure(self, title: str, value: Value | None, trained_lambda: float | None, **more: Any) -> Figure:
-        """A measured number with the evidence of its records; "—" where there is none."""
+    def figure(
+        self,
+        title: str,
+        value: Value | None,
+        trained_lambda: float | None,
+        *,
+        note: str = "",
+        extra: Mapping[str, str] | None = None,
+        otherwise: Sequence[str] = (),
+    ) -> Figure:
+        """A measured number with the evidence of its records; "—" where there is none.
+
+        `extra` is what else is known of it; `otherwise` are the commands of a number that is of no records.
+        """
         if value is None:
             return Figure("—")
-        records = list(value.records)
-        made = [f"sdnet-bench {line}" for line in commands_of(records, trained_lambda)]
+        made = [f"sdnet-bench {line}" for line in commands_of(value.records, trained_lambda)]
         number, _, interval = show(value).partition(" ")
-        at = self.add(title, show(value), facts(records), made, more.pop("extra", {}))
-        return Figure(number, interval.strip("[]").replace(", ", EN_DASH), value.value, at, **more)
+        at = self.add(title, show(value), facts(value.records), made or otherwise, extra or {})
+        return Figure(number, interval.strip("[]").replace(", ", EN_DASH), value.value, at, note)
 
     def add(
         self, title: str, shown: str, known: Mapping[str, str], commands: Iterable[str], extra: Mapping[str, str]

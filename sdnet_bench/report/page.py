@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,19 +143,33 @@ def _lines(table: Table, entries: Sequence[Entry], models: Mapping[str, Results]
 
 
 def _figure(table: Table, entry: Entry, model: Results | None, ledger: Ledger) -> Figure:
-    """One number of ours, and how far it is from the paper's."""
-    ours, title = entry.ours, letters(f"{entry.row}, {entry.column}: {entry.model}")
+    """One number of ours, and how far it is from the paper's; where there is none, the command that measures it."""
+    ours, commands = entry.ours, [entry.command] if entry.command else []
+    title = f"{entry.model}, {letters(f'{_number(table)}: {entry.row}, {entry.column}')}"
     if ours is None:
-        return Figure("—")
+        return Figure("—", at=ledger.add(title, "not measured", {}, commands, {}) if commands else None)
     if not ours.records and model and entry.column in OF_TRAINING:
         ours = ours._replace(records=_training(model))
-    extra = {"paper": f"{entry.paper:g}"} if entry.paper is not None else {}
-    extra |= {f"against {entry.against}": say_p(entry.p)} if entry.p is not None else {}
-    if not ours.records:
-        notes = [note for note in table.notes if note.startswith(f"{entry.model}: ")]
-        extra |= {"conditions": " ".join(notes)} if notes else {}
-    far = {} if entry.difference is None else {"difference": f"{entry.difference:+.2f}", "within": _is_within(entry)}
-    return ledger.figure(title, ours, model.trained_lambda if model else None, extra=extra, **far)
+    trained = model.trained_lambda if model else None
+    figure = ledger.figure(title, ours, trained, extra=_beside(table, entry), otherwise=commands)
+    difference = "" if entry.difference is None else f"{entry.difference:+.2f}"
+    return replace(figure, difference=difference, within=_is_within(entry) if difference else None)
+
+
+def _beside(table: Table, entry: Entry) -> dict[str, str]:
+    """What stands beside a number: the paper's, a comparison, and conditions where no records do."""
+    notes = [note for note in table.notes if note.startswith(f"{entry.model}: ")]
+    known = {
+        "paper": None if entry.paper is None else f"{entry.paper:g}",
+        letters(f"against {entry.against}"): None if entry.p is None else say_p(entry.p),
+        "conditions": None if entry.ours and entry.ours.records else " ".join(notes),
+    }
+    return {name: text for name, text in known.items() if text}
+
+
+def _number(table: Table) -> str:
+    """How a table is called: "Table 2", or what it is of."""
+    return table.title.partition(":")[0]
 
 
 def _training(model: Results) -> tuple[Record, ...]:

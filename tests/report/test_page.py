@@ -96,9 +96,10 @@ def test_every_number_of_the_tables_is_there_with_its_evidence(file: Path, table
     ledger = found.data["ledger"]
     opened = {int(of["data-at"] or 0) for _, of in found.tags if "data-at" in of}
     shown = {(entry["title"], entry["shown"]) for at, entry in enumerate(ledger["entries"]) if at in opened}
-    for entry in [entry for table in tables for entry in table.entries if entry.ours]:
-        title = re.sub(r"\blambda\b", "λ", f"{entry.row}, {entry.column}: {entry.model}".replace("lambda_0", "λ₀"))
-        assert (title, show(entry.ours)) in shown
+    for table in tables:
+        for entry in [entry for entry in table.entries if entry.ours]:
+            what = f"{table.title.partition(':')[0]}: {entry.row}, {entry.column}".replace("lambda_0", "λ₀")
+            assert (f"{entry.model}, " + re.sub(r"\blambda\b", "λ", what), show(entry.ours)) in shown
 
 
 def test_evidence_names_machine_seed_and_command(file: Path) -> None:
