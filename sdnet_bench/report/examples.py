@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from ..data import SEVERITIES, Batch, stream_of
 from ..errors import ModelError
 from ..files import reading, replacing
 from ..paper.robustness import THREATS
-from ..records import NOISES, AttackSetting, Threat
+from ..records import NOISES, Threat
 from ..records.sealed import Sealed
 from ..studies.adversarial import attack_setting
 from ..studies.algorithm1 import full_grid
@@ -32,6 +32,7 @@ from ..studies.codes import chain_of, watching
 from ..studies.workbench import Workbench
 
 FILE = "examples.json"
+REMEDY = "Remove it, or make it anew with `sdnet-bench visualize examples`."
 PLACES = (0, 1, 2, 3)
 """The first test images: not chosen."""
 SIDE = 48
@@ -60,8 +61,6 @@ class Scene(Frozen):
 class Examples(Sealed):
     """Test images under several conditions. Pictures are places in a sprite, counted row by row."""
 
-    LATER: ClassVar = ()
-
     weights: str
     """sha256 of the model's weights."""
     dataset: str
@@ -85,9 +84,7 @@ class Examples(Sealed):
         """The examples of these weights in the last of the folders that has some; None where none has."""
         for path in reversed([folder / FILE for folder in folders]):
             if path.exists():
-                with reading(
-                    path, ModelError, hint="Remove it, or make it anew with `sdnet-bench visualize examples`."
-                ):
+                with reading(path, ModelError, hint=REMEDY):
                     found = cls.model_validate_json(path.read_bytes())
                 if found.weights == weights:
                     return found
@@ -107,14 +104,13 @@ def find_examples(bench: Workbench, places: Sequence[int] = PLACES) -> Examples:
     A `UsageError` for a network without a CSC-layer, or without a chain that begins with one.
     """
     (batch,) = bench.split("test").subset(places).batches(len(places), bench.runtime.device)
-    lambdas, sheet = full_grid(bench, None), Sheet()
-    chain_of(bench.model.net)
+    lambdas, sprite = full_grid(bench, None), Sprite()
     scenes = []
     with bench.progress.task("examples", 1 + len(NOISES) * len(SEVERITIES) + 2 * len(THREATS), "scenes") as task:
         for name, inputs in _conditions(bench, batch, lambdas):
-            scenes.append(_scene(bench, name, inputs, lambdas, sheet))
+            scenes.append(_scene(bench, name, inputs, lambdas, sprite))
             task.advance(1)
-    height, width = sheet.pictures[0].shape[-2:]
+    height, width = sprite.pictures[0].shape[-2:]
     return Examples(
         weights=bench.model.weights,
         dataset=bench.dataset.name,
@@ -124,8 +120,8 @@ def find_examples(bench: Workbench, places: Sequence[int] = PLACES) -> Examples:
         lambdas=tuple(lambdas),
         side=(height, width),
         columns=COLUMNS,
-        rows=math.ceil(len(sheet.pictures) / COLUMNS),
-        sprite=sheet.webp(),
+        rows=math.ceil(len(sprite.pictures) / COLUMNS),
+        sprite=sprite.webp(),
         scenes=tuple(scenes),
         provenance=bench.runtime.provenance() | {"seed": bench.seed},
     )
@@ -147,13 +143,13 @@ def _conditions(bench: Workbench, batch: Batch, lambdas: Sequence[float]) -> Ite
 
 def _attacked(bench: Workbench, batch: Batch, threat: Threat, lambda_: float) -> Tensor:
     """Adversarial images of the paper's PGD that looks at the network at a lambda."""
-    setting: AttackSetting = attack_setting(threat).model_copy(update={"crafted_at": lambda_})
+    setting = attack_setting(threat).model_copy(update={"crafted_at": lambda_})
     net, pixels = bench.model.net, bench.runtime.to_pixels(batch.images)
     with using_lambda(net, lambda_):
         return craft(net, pixels, batch.labels, AttackRun(setting), batch.index.tolist(), seed=bench.seed).first
 
 
-class Sheet:
+class Sprite:
     """Collects pictures for a sprite."""
 
     def __init__(self) -> None:
@@ -180,14 +176,14 @@ class Sheet:
 
 
 @torch.no_grad()
-def _scene(bench: Workbench, name: str, inputs: list[Tensor], lambdas: Sequence[float], sheet: Sheet) -> Scene:
+def _scene(bench: Workbench, name: str, inputs: list[Tensor], lambdas: Sequence[float], sprite: Sprite) -> Scene:
     """A scene from inputs that are the same at every lambda, or from those of each."""
     seen = [_seen(bench, inputs[at % len(inputs)], lambda_) for at, lambda_ in enumerate(lambdas)]
     confidences, predictions = zip(*(logits.softmax(1).max(1) for _, logits in seen), strict=True)
     return Scene(
         name=name,
-        inputs=_by_image([sheet.add(images) for images in inputs]),
-        rebuilt=_by_image([sheet.add(pictures) for pictures, _ in seen]),
+        inputs=_by_image([sprite.add(images) for images in inputs]),
+        rebuilt=_by_image([sprite.add(pictures) for pictures, _ in seen]),
         predictions=_by_image([each.tolist() for each in predictions]),
         confidences=_by_image([[round(value, 3) for value in each.tolist()] for each in confidences]),
     )
