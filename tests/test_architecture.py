@@ -36,7 +36,7 @@ DOORS = {"__init__", "__main__"}
 LAZY = {
     "cli": {"sdnet_bench"},
     "api": {"pandas", "matplotlib"},
-    "report": {"pandas", "matplotlib", "huggingface_hub"},
+    "report": {"pandas", "matplotlib", "huggingface_hub", "jinja2"},
     "paper": {"pandas"},
     "records": {"pandas"},
     "data": {"PIL"},

@@ -21,6 +21,8 @@ from sdnet_bench.progress import Progress
 from sdnet_bench.records import DEFAULT_EPS, read_results
 from sdnet_bench.records.lambda_fit import FILE as FITS
 from sdnet_bench.report.card import FIGURES, HUB_DATASETS, card, count
+from sdnet_bench.report.examples import FILE as EXAMPLES
+from sdnet_bench.report.examples import Examples
 from sdnet_bench.zoo.checkpoint import build_net, read_model
 from sdnet_bench.zoo.initial import configure
 from sdnet_bench.zoo.weights import INDEX, weight_files, weights_digest
@@ -31,8 +33,8 @@ IMAGENET = (1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 AUDIT_FILES = [("audit", ".json"), ("audit", ".md"), ("robustbench", ".json")]
 
-BEHIND = ("features.csv", "sparsity.csv")
-"""Numbers behind figures that stand in no record."""
+BEHIND = ("features.csv", "sparsity.csv", "examples.json")
+"""Numbers behind figures that stand in no record, and the images of the page."""
 
 every_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
@@ -67,6 +69,15 @@ def test_a_model_is_data_only(folder: Path) -> None:
     weights = {path.name for path in weight_files(folder)}
     expected = {"recipe.toml", "README.md", "config.json", "results.json"}
     assert names - weights - {INDEX, FITS, NOTES, "history.csv", *BEHIND, *FIGURES} - audits == expected
+
+
+@every_model
+def test_examples_are_of_these_weights_and_small(folder: Path) -> None:
+    if (folder / EXAMPLES).exists():
+        found = Examples.read([folder], ModelConfig.read(folder).weights_sha256)
+        assert found is not None
+        assert found.dataset == ModelConfig.read(folder).dataset
+        assert (folder / EXAMPLES).stat().st_size < 500_000
 
 
 @every_model

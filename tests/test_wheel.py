@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere")).resolve() / "cifar-10-batches-py"
 SMALL = ["--epochs", "1", "--limit", "64", "--width", "2", "--batch-size", "32", "--device", "cpu"]
 DATA = {"data/archives/archives.toml", "data/corruptions/severities.toml", "paper/paper.toml", "py.typed"}
+DATA |= {f"report/web/page.{kind}" for kind in ("css", "html.j2", "js")}
 pytestmark = pytest.mark.slow
 
 

@@ -27,6 +27,7 @@ from ..paper.results import Results
 from ..progress import Progress
 from ..records import Layers
 from ..records.lambda_fit import RESIDUALS
+from ..report.examples import Examples, find_examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
 from ..studies.adversarial import attack_setting, run_attack
@@ -418,6 +419,13 @@ class Bench:
         """Histograms of the codes of all CSC-layers over the test images, and of a layer to be drawn (Figure 6)."""
         with self._at_work("float32") as bench:
             return measure_sparsity(bench, layer, limit=limit, lambda_=lambda_)
+
+    def examples(self) -> Examples:
+        """Four test images, noisy and attacked, and what A z rebuilds at each lambda; kept for the page of a report."""
+        with self._at_work("float32") as bench:
+            found = find_examples(bench)
+            self._progress.note(f"written: {write_examples(found, bench.folder)}")
+        return found
 
     def table(self, which: int | str) -> PaperTable:
         """A table beside the paper's numbers, from what is on record; see `Comparison.table`."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import BenchError, RecordError, UnknownNameError, UsageError
 from ..paper.registry import TABLES
-from ..paper.render import check_formats, frame, grid_lines, to_markdown, write_tables
+from ..paper.render import frame, grid_lines, to_markdown
 from ..paper.results import Results, find_results
 from ..paper.tables import Table, build_tables
 from ..progress import Progress
 from ..report import card
-from ..report.figures import drawings, write_figures
+from ..report.figures import drawings
+from ..report.formats import check_formats, write
 from ..studies.workbench import Workbench
 from ..zoo.weights import weight_files
 from .rows import html_table
@@ -86,10 +87,13 @@ class Comparison:
         raise UnknownNameError("figure", name, known, hint="It is drawn where there are records for it.")
 
     def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
-        """Writes all tables and figures into a folder, tables as "md" and "csv" by default; returns the paths."""
-        kinds, folder = check_formats(format_), Path(output)
-        tables = write_tables([each.table for each in self.tables], folder, kinds)
-        return [*tables, *write_figures(self.results, folder)]
+        """Writes a report into a folder, and returns the paths.
+
+        Formats are "csv" and "md", by default both, with figures beside them; "latex"; "html", one page of all;
+        "parquet", all records; and "parquet-images", a row per image.
+        """
+        tables = [each.table for each in self.tables]
+        return write(self.results, tables, Path(output), check_formats(format_))
 
 
 def publish(bench: Workbench) -> None:

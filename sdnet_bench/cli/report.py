@@ -18,10 +18,15 @@ def report(
     ] = None,
     output: options.Output = options.OUTPUT,
     format_: Annotated[
-        list[str] | None, typer.Option("--format", help="csv or md; may be given twice. By default both.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="csv, md, latex, html (one page), parquet (all records) or parquet-images (a row per image); may be "
+            "given several times. By default csv and md.",
+        ),
     ] = None,
 ) -> None:
-    """Write the paper's tables with its numbers, ours, and the differences; and the figures."""
+    """Write the paper's tables with its numbers, ours, and the differences; and the figures, or a page of all."""
     from .shared import write_report
 
     write_report(models or [], output, format_ or [], setup.runs_dir)

@@ -11,18 +11,21 @@ from .screen import fail, say
 
 
 def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:
-    """Writes tables and figures of the named models, or of all, and prints the tables, in the first process only."""
+    """Writes a report on the named models, or on all, in the first process only; prints tables that are texts."""
     if not IS_FIRST:
         return
     from ..api.comparison import Comparison
-    from ..paper.render import check_formats
+    from ..report.formats import TEXTS, check_formats
 
     kinds = check_formats(formats)
     found = Comparison.of_models(names, runs_dir, Screen())
     if found.results or not found.left_out:
         written = found.report(output, kinds)
-        say("\n".join(map(str, found.tables)))
-        Screen().note(f"{len(written)} files in {output}")
+        if set(kinds) & set(TEXTS):
+            say("\n".join(map(str, found.tables)))
+            Screen().note(f"{len(written)} files in {output}")
+        else:
+            say("\n".join(map(str, written)))
     refuse(found.left_out)
 
 

@@ -1,4 +1,4 @@
-"""`sdnet-bench visualize`: the pictures of Appendices B to D."""
+"""`sdnet-bench visualize`: the pictures of Appendices B to D, and those of the page."""
 
 from __future__ import annotations
 
@@ -78,6 +78,17 @@ def sparsity(
         for number, each in found.layers.items()
     ]
     show_rows(rows, as_json=setup.json)
+
+
+@app.command("examples")
+@measuring(precision="float32")
+def examples(setup: Setup) -> None:
+    """Keep four test images, noisy and attacked, and what A z rebuilds at each lambda, for `report --format html`."""
+    from .show import show_rows
+
+    found = setup.open().examples()
+    row = {"images": len(found.places), "scenes": len(found.scenes), "lambdas": len(found.lambdas)}
+    show_rows([row], as_json=setup.json)
 
 
 def _numbers(text: str, what: str) -> list[int]:

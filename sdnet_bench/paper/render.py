@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UnknownNameError
 from ..files import replacing
 from ..records.statistics import show, show_p
 from .tables import Entry, Table
@@ -132,14 +131,6 @@ def frame(table: Table) -> DataFrame:
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}
-
-
-def check_formats(names: Sequence[str]) -> Sequence[str]:
-    """Returns `names`, or all formats where it is empty; an `UnknownNameError` for an unknown format."""
-    for name in names:
-        if name not in RENDERERS:
-            raise UnknownNameError("format", name, RENDERERS)
-    return names or list(RENDERERS)
 
 
 def write_tables(tables: Iterable[Table], folder: Path, formats: Iterable[str]) -> list[Path]:

@@ -68,6 +68,8 @@ class Results:
     """The adaptation under which the images are classified."""
     in_memory: bool = False
     """Whether there is neither recipe nor origin: the network was handed over from Python."""
+    folders: tuple[Path, ...] = ()
+    """The folder of the model, and that of its run."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -83,7 +85,8 @@ class Results:
             fits |= read_fits([folder, runs_dir / name], weights, classes) if weights else {}
         origin = Origin.read(folder)
         in_memory = origin is None and not (folder / RECIPE).exists()
-        return cls(name, config, found, fits, origin.source if origin else None, in_memory=in_memory)
+        source, folders = origin.source if origin else None, (folder, runs_dir / name)
+        return cls(name, config, found, fits, source, in_memory=in_memory, folders=folders)
 
     @cached_property
     def _training(self) -> Record | None:

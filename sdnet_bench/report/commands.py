@@ -13,6 +13,7 @@ from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..records import (
+    DEFAULT_EPS,
     MIXED,
     NOISES,
     PROTOCOLS,
@@ -23,10 +24,11 @@ from ..records import (
     Images,
     Protocol,
     Record,
+    show_eps,
     usual_budget,
     usual_protocols,
 )
-from ..records.lambda_fit import LambdaFit
+from ..records.lambda_fit import PER_IMAGE, LambdaFit
 from ..zoo.hub.layout import HUB
 
 
@@ -45,6 +47,44 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
         *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
         *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
     ]
+
+
+def commands_of(records: Sequence[Record], trained_lambda: float | None) -> list[str]:
+    """The commands that measure these records of one model, each once; for several records at every severity."""
+    severity = len(records) == 1
+    return list(dict.fromkeys(_command_of(record, trained_lambda, severity=severity) for record in records))
+
+
+def _command_of(record: Record, trained_lambda: float | None, *, severity: bool) -> str:
+    cell, name, images, by = record.cell, record.model, record.images, record.inference
+    if cell.kind == "training":
+        return f"train {name}"
+    if cell.attack:
+        return f"attack {name}{_attack_options(cell, cell.attack)}{_of(images)}"
+    if images.severity == MIXED and (by.rule or by.adaptation):
+        return f"evaluate {name} --study {'adaptation' if by.adaptation else 'inference'}{_of(images)}"
+    options = _option("corruption", images.corruption) + _option("severity", images.severity) * severity
+    options += " --lambda adaptive" if by.rule else _option("lambda", by.lambda_, usual=trained_lambda)
+    options += " --per image" * (by.rule or "").endswith(PER_IMAGE) + _option("inference-steps", by.steps)
+    if by.adaptation:
+        batch_size = _option("batch-size", by.adaptation.batch_size)
+        options += (
+            f" --adapt {by.adaptation.name}{batch_size}{_option('stream', by.adaptation.order, usual='shuffled')}"
+        )
+    if by.layers == "stem":
+        options = options.replace(" --lambda ", " --layers stem --lambdas ")
+    verb = "sweep-lambda" if by.layers == "stem" else "evaluate"
+    return f"{verb} {name}{options}{_option('precision', by.precision)}{_of(images)}"
+
+
+def _attack_options(cell: Cell, attack: AttackSetting) -> str:
+    """The options of the attack of one cell."""
+    steps, restarts = usual_budget(attack.name)
+    options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
+    options += "" if attack.eps == DEFAULT_EPS[attack.norm] else f" --eps {show_eps(attack.eps)}"
+    options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
+    lambda_ = cell.inference.lambda_
+    return options + _option("protocol", cell.protocol) + ("" if lambda_ is None else f" --lambdas {lambda_:g}")
 
 
 def _beginning(folder: Path, name: str) -> str:
@@ -112,7 +152,7 @@ def _of(images: Images) -> str:
     return archive + _option("limit", images.limit) + _option("seed", images.seed, usual=0)
 
 
-def _option(name: str, value: str | int | None, *, usual: str | int | None = None) -> str:
+def _option(name: str, value: str | float | None, *, usual: str | float | None = None) -> str:
     """The option with this value; empty for None and for the default."""
     return "" if value in (None, usual) else f" --{name} {value}"
 

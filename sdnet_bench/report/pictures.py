@@ -20,6 +20,7 @@ from ..paper.results import Results
 from ..studies.codes import Atoms, Features, Floats, Histogram, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.workbench import Workbench
 from .card import FIGURES
+from .examples import find_examples, write_examples
 from .figures import Drawing, write_figures
 
 if TYPE_CHECKING:
@@ -181,13 +182,17 @@ def _histogram(histogram: Histogram, images: int, figure: Figure) -> None:
 def illustrate(bench: Workbench, limit: int | None = None) -> list[Path]:
     """Draws those figures of a card that apply to the model, into the folder of its run. Returns the paths.
 
-    `limit` is the number of test images of the histograms of codes; all by default.
+    The `examples` of a page are made too, where codes lead back to the image. `limit` is the number of test images of
+    the histograms of codes; all by default.
     """
     with TemporaryDirectory() as scratch:
         paths = _draw_all(bench, Path(scratch), limit)
         drawn = {path.name.removeprefix(f"{bench.model.name}-"): path for path in paths}
         kept = [name for name in (*FIGURES, "features.csv", "sparsity.csv") if name in drawn]
-        return [Path(shutil.copy(drawn[name], bench.folder / name)) for name in kept]
+        figures = [Path(shutil.copy(drawn[name], bench.folder / name)) for name in kept]
+    with suppress(UsageError):  # no chain begins at the pixels
+        figures.append(write_examples(find_examples(bench), bench.folder))
+    return figures
 
 
 def _draw_all(bench: Workbench, folder: Path, limit: int | None) -> Iterator[Path]:

@@ -238,6 +238,14 @@ def test_report_writes_the_formats_it_is_asked_for(at: Path) -> None:
     assert {path.suffix for path in (at / "report").iterdir() if "table" in path.name} == {".md"}
 
 
+def test_report_prints_the_paths_of_what_is_no_text(at: Path) -> None:
+    out = call("report", "sdnet18-tiny", "--format", "html", "--format", "latex").stdout
+    assert out.splitlines() == [
+        f"report/{name}" for name in ("index.html", *(f"digits-table{at}.tex" for at in (1, 2, 3, 4, 6)))
+    ]
+    assert {path.suffix for path in (at / "report").iterdir()} == {".html", ".tex"}
+
+
 def test_folders_come_from_the_environment(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (at / "runs").rename(at / "elsewhere")
     monkeypatch.setenv("SDNET_BENCH_RUNS", str(at / "elsewhere"))

@@ -32,6 +32,11 @@ def files(name: str) -> set[str]:
     return {f"sdnet18-tiny-{name}.{kind}" for kind in ("png", "svg", "csv")}
 
 
+def test_examples_of_a_page_are_kept_in_the_run(at: Path) -> None:
+    assert rows("examples", "sdnet18-tiny") == [{"images": 4, "scenes": 25, "lambdas": 15}]
+    assert (at / "runs" / "sdnet18-tiny" / "examples.json").exists()
+
+
 def test_the_dictionary_of_the_model_trained_last(at: Path) -> None:
     assert rows("dictionary") == [{"layer": 1, "atoms": 4, "shown": 4, "height": 3, "width": 3}]
     assert written(at / "report") == files("dictionary")

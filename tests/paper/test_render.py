@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas
 import pytest
 
-from sdnet_bench.errors import RecordError, UnknownNameError
-from sdnet_bench.paper.render import check_formats, markdown_table, to_csv, to_markdown, write_tables
+from sdnet_bench.errors import RecordError
+from sdnet_bench.paper.render import markdown_table, to_csv, to_markdown, write_tables
 from sdnet_bench.paper.tables import Entry, Table
 from sdnet_bench.records.statistics import Value, show
 
@@ -120,10 +120,3 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match=r"cannot write .*Name another folder"):
         write_tables([TABLE], tmp_path / "file" / "report", ["csv"])
-
-
-def test_formats_by_name() -> None:
-    assert list(check_formats([])) == ["csv", "md"]
-    assert list(check_formats(["md"])) == ["md"]
-    with pytest.raises(UnknownNameError, match=r"unknown format 'cvs'\. Did you mean 'csv'"):
-        check_formats(["cvs"])

@@ -15,7 +15,7 @@ from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS, ORIGIN, Origin
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import MIXED, NOISES, RecordStore, Threat
-from sdnet_bench.report.commands import commands
+from sdnet_bench.report.commands import commands, commands_of
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adversarial import attack_setting, run_attack
 from sdnet_bench.studies.algorithm1 import fit_lambda, measure_adaptive
@@ -35,7 +35,7 @@ def keys(bench: Workbench) -> set[str]:
 
 
 def type_again(command: str, runs: Path) -> None:
-    precision = [] if command.startswith("attack") else ["--precision", "float32"]
+    precision = [] if command.startswith("attack") or "--precision" in command else ["--precision", "float32"]
     where = ["--runs-dir", str(runs), "--data-dir", str(runs / "data"), "--device", "cpu"]
     result = CliRunner().invoke(app, [*shlex.split(command, comments=True), *precision, *where])
     assert result.exception is None, result.exception
@@ -158,3 +158,29 @@ def test_audits_come_last(tmp_path: Path) -> None:
     assert found[0] == "train resnet18-cifar10-small"
     assert "evaluate resnet18-cifar10-small --corruption all" in found
     assert found[-2:] == [f"audit resnet18-cifar10-small --norm {norm} --limit 500" for norm in ("linf", "l2")]
+
+
+def test_the_command_behind_a_figure_measures_its_records(measured: Workbench) -> None:
+    """Each command alone, in a folder without records, makes the record that it is of."""
+    fit = [*Results.read(measured.folder, measured.folder.parent).fits.values()]
+    images, bn = measured.images("test", 20), measured.inference(adaptation=setting_of("bn", 10))
+    measure_corrupted(measured, images, ["gaussian"], [3], bn)
+    measure_corrupted(measured, images, ["shot"], [2], measured.inference(0.5))
+    measure_adaptive(measured, images, fit, [2], per="image")
+    store = RecordStore.of_model(measured.folder, measured.folder)
+    scored = [record for record in store if record.images.split == "test" and record.cell.kind == "accuracy"]
+    lines = {commands_of([record], 0.1)[0]: record.cell.key for record in scored}
+    assert len(lines) > 15
+    for command, key in lines.items():
+        (measured.folder / RecordStore.FILE).unlink()
+        type_again(command, measured.folder.parent)
+        assert key in keys(measured), command
+
+
+def test_records_of_one_figure_are_one_command(measured: Workbench) -> None:
+    results = Results.read(measured.folder, measured.folder.parent)
+    value = results.mean("gaussian")
+    assert value is not None
+    assert commands_of(value.records, 0.1) == [
+        "evaluate sdnet18-tiny --corruption gaussian --precision float32 --limit 40"
+    ]

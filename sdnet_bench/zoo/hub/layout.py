@@ -16,7 +16,7 @@ HUB = "hf:"
 WEIGHT_FILES = (WEIGHTS, INDEX, "model-?????-of-?????.safetensors")
 FIGURES = ("*.png", "features.csv", "sparsity.csv")
 AUDITS = ("audit-*.json", "audit-*.md", "robustbench-*.json")
-MEASURED = (RESULTS, "lambda_fit.json", "history.csv")
+MEASURED = (RESULTS, "lambda_fit.json", "history.csv", "examples.json")
 PUBLISHED = (CONFIG, CARD, NOTES, RECIPE, *MEASURED, *WEIGHT_FILES, *FIGURES, *AUDITS)
 """Patterns of the files of a model folder that are published."""
 
