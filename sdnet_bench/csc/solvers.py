@@ -20,7 +20,8 @@ Prox = Callable[[Tensor, Tensor], Tensor]
 
 def soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     """Shrinkage of equation (8): max(|code| - threshold, 0) * sign(code). `threshold` broadcasts to `code`."""
-    return F.relu_(code - threshold) - F.relu_(-threshold - code)
+    above, below = F.relu_(code - threshold), F.relu_(-threshold - code)
+    return above - below if torch.is_grad_enabled() else above.sub_(below)
 
 
 def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
