@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import blocks
+
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
@@ -31,6 +33,8 @@ class Dictionary:
 
     def analyze(self, image: Tensor) -> Tensor:
         """A* x: the correlation of each atom with the image. `(N, M, H, W)` -> `(N, C, h, w)`."""
+        if self._is_by_blocks(image.shape[-2:]):
+            return blocks.analyze(image, self.atoms, self._padding)
         return F.conv2d(image, self.atoms, None, self.stride, self._padding)
 
     def synthesize(self, code: Tensor, size: Sequence[int]) -> Tensor:
@@ -38,6 +42,8 @@ class Dictionary:
 
         `size` is the (H, W) of the image; at stride 2 two sizes have the same code grid.
         """
+        if self._is_by_blocks(size):
+            return blocks.synthesize(code, self.atoms, self._padding)
         missing = [side - self._least_side(grid) for side, grid in zip(size, code.shape[-2:], strict=True)]
         return F.conv_transpose2d(code, self.atoms, None, self.stride, self._padding, missing)
 
@@ -54,6 +60,10 @@ class Dictionary:
     def largest_side(self, grid: int) -> int:
         """Side of the largest image whose code has the side `grid`."""
         return self._least_side(grid) + self.stride - 1
+
+    def _is_by_blocks(self, size: Sequence[int]) -> bool:
+        """Whether `blocks` has the operators for images of this (H, W), and is faster."""
+        return self.stride == 1 and blocks.are_faster(self.atoms, size)
 
     def _least_side(self, grid: int) -> int:
         return (grid - 1) * self.stride + self.atoms.shape[-1] - 2 * self._padding

@@ -20,12 +20,21 @@ Prox = Callable[[Tensor, Tensor], Tensor]
 
 def soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     """Shrinkage of equation (8): max(|code| - threshold, 0) * sign(code). `threshold` broadcasts to `code`."""
-    return code - code.clamp(-threshold, threshold)
+    above, below = F.relu_(code - threshold), F.relu_(-threshold - code)
+    return above - below if torch.is_grad_enabled() else above.sub_(below)
 
 
 def nonnegative_soft_threshold(code: Tensor, threshold: Tensor) -> Tensor:
     """Soft threshold under the constraint z >= 0: max(code - threshold, 0)."""
-    return F.relu(code - threshold)
+    return F.relu_(code - threshold)
+
+
+def nonnegative_soft_threshold_(code: Tensor, threshold: Tensor) -> Tensor:
+    """`nonnegative_soft_threshold` in place, which autograd allows unless another operation needs the code."""
+    return F.relu_(code.sub_(threshold))
+
+
+IN_PLACE: dict[Prox, Prox] = {nonnegative_soft_threshold: nonnegative_soft_threshold_}
 
 
 class Problem(Protocol):
@@ -61,18 +70,21 @@ class Lasso:
     def descend(self, point: Tensor) -> Tensor:
         """One proximal gradient step: prox(y + t A*(x - A y)), the first line of equation (6).
 
-        The step size scales the residual, which has fewer channels than the code.
+        The step size scales the residual, which has fewer channels than the code. The correlations become the new
+        code in place: a fresh block of memory costs more than the arithmetic.
         """
         residual = self.image - self.dictionary.synthesize(point, self.image.shape[-2:])
-        return self._shrink(point + self.dictionary.analyze(self.step_size * residual))
+        moved = self.dictionary.analyze(self.step_size * residual).add_(point)
+        return IN_PLACE.get(self.prox, self.prox)(moved, self._threshold(moved))
 
     def descend_from_zero(self) -> Tensor:
         """`descend(0)`, without the convolution of a zero code."""
         known = self.correlation
-        return self._shrink(self.dictionary.analyze(self.step_size * self.image) if known is None else known)
+        moved = self.dictionary.analyze(self.step_size * self.image) if known is None else known
+        return self.prox(moved, self._threshold(moved))
 
-    def _shrink(self, code: Tensor) -> Tensor:
-        return self.prox(code, (self.lambda_ * self.step_size).to(code.dtype))
+    def _threshold(self, code: Tensor) -> Tensor:
+        return (self.lambda_ * self.step_size).to(code.dtype)
 
 
 def solve(problem: Problem, steps: int) -> Tensor:
