@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records import MIXED, NOISES, UNKNOWN, Severity
-from .corruptions import CORRUPTIONS, SEVERITIES, Level, corrupt
+from .corruptions import CORRUPTIONS, SEVERITIES, Level, corrupt, drawing
 from .splits import Batch
 
 CHUNK = 16
@@ -57,9 +56,8 @@ class Stream:
 
     def draw(self, index: int) -> tuple[str, int]:
         """The corruption and the severity of the image at `index` of its split."""
-        word = hashlib.sha256(f"stream/{self.seed}/{index}".encode()).digest()
-        rng = np.random.Generator(np.random.Philox(key=int.from_bytes(word[:16], "little")))
-        severity, name = rng.integers(len(self.severities)), rng.integers(len(self.names))
+        with drawing(f"stream/{self.seed}/{index}") as rng:
+            severity, name = rng.integers(len(self.severities)), rng.integers(len(self.names))
         return self.names[name], self.severities[severity]
 
     def _level(self, index: int) -> tuple[str, Level]:
