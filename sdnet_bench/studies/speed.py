@@ -6,11 +6,9 @@ between machines. In every round each network runs for a short time, and is comp
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import multiprocessing
-import platform
 import re
 import signal
 import statistics
@@ -29,6 +27,7 @@ from torch import nn
 from ..backbones import build, count_parameters, defaults
 from ..config import SGD, Backbone, MultiStep, Recipe
 from ..data import Batch
+from ..engine.memory import return_freed_blocks
 from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import Training, loss_of
 from ..errors import TrainingError, UsageError, first_fault
@@ -336,7 +335,7 @@ def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
 def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
     """The separate process: trains a narrow ResNet-18 first, so that torch's libraries are loaded before measuring."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
-    _free_at_once()
+    return_freed_blocks()
     Loaded.of(Network.parse(f"{MEASURE},width=1", 1), 1, runtime).train()
     gc.collect()
     runtime.reset_peak_memory()
@@ -345,9 +344,3 @@ def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: R
     for _ in range(2):
         each.train()
     sender.send(runtime.peak_memory() - before)
-
-
-def _free_at_once() -> None:
-    """Makes glibc return large blocks when they are freed, so that the peak is the memory in use."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD of malloc.h
