@@ -234,19 +234,19 @@ def _speeds(loaded: Mapping[str, Loaded], what: str, rounds: int, progress: Prog
         each.training.net.train(what == "training")
     first = loaded[MEASURE]
     steps = {title: each.train if what == "training" else each.classify for title, each in loaded.items()}
-    seconds = take_turns(steps, rounds, _clock_of(first.runtime), progress, what)
+    seconds = take_turns(steps, rounds, clock_of(first.runtime), progress, what)
     return {title: [len(first.batch.labels) / each for each in times] for title, times in seconds.items()}
 
 
 def take_turns(
-    steps: Mapping[str, Callable[[], None]], rounds: int, clock: Clock, progress: Progress, what: str
+    steps: Mapping[str, Callable[[], object]], rounds: int, clock: Clock, progress: Progress, what: str
 ) -> dict[str, list[float]]:
     """Seconds per step of each network in every round.
 
     The networks run one after another, and each round begins with another one. Before the first round each runs twice,
     to warm up and to find the number of runs in a `MOMENT`.
     """
-    with progress.task(f"{what}, warming up", len(steps), "networks") as task:
+    with progress.task(f"{what}, warming up", len(steps), "turns") as task:
         guesses = {}
         for title, step in steps.items():
             step()
@@ -256,7 +256,7 @@ def take_turns(
     seconds: dict[str, list[float]] = {title: [] for title in steps}
     order = deque(steps)
     for number in range(1, rounds + 1):
-        with progress.task(f"{what}, round {number} of {rounds}", len(steps), "networks") as task:
+        with progress.task(f"{what}, round {number} of {rounds}", len(steps), "turns") as task:
             for title in order:
                 runs = math.ceil(max(MOMENT, guesses[title]) / guesses[title])
                 seconds[title].append(_time(steps[title], runs, clock))
@@ -265,7 +265,7 @@ def take_turns(
     return seconds
 
 
-def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
+def _time(step: Callable[[], object], runs: int, clock: Clock) -> float:
     """Seconds per run."""
     started = clock()
     for _ in range(runs):
@@ -273,7 +273,7 @@ def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
     return (clock() - started) / runs
 
 
-def _clock_of(runtime: Runtime) -> Clock:
+def clock_of(runtime: Runtime) -> Clock:
     """A clock that first synchronises with the device."""
     synchronize = getattr(torch, runtime.device.type).synchronize
 
