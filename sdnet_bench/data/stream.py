@@ -82,10 +82,14 @@ class Workers:
         self._pool = ProcessPoolExecutor(processes, context, initializer=signal.signal, initargs=ignore)
         self._starts = [self._pool.submit(int) for _ in range(processes)]
 
+    @property
+    def is_up(self) -> bool:
+        """Whether all processes have started."""
+        return all(start.done() and not start.exception() for start in self._starts)
+
     def __call__(self, do: Callable[[Work], Image], work: Sequence[Work]) -> Iterable[Image]:
         """The results of `do` in the order of `work`."""
-        is_up = all(start.done() and not start.exception() for start in self._starts)
-        return self._pool.map(do, work, chunksize=CHUNK) if is_up else map(do, work)
+        return self._pool.map(do, work, chunksize=CHUNK) if self.is_up else map(do, work)
 
 
 @cache

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attacks import TARGETED, Adversarials, AttackRun, craft, surrogate
+from ..csc import shared_correlations
 from ..data import Batch, Split
 from ..progress import Task
 from ..records import CLEAN, AttackSetting, Outcomes
@@ -99,7 +100,8 @@ class RobustEval(Generic[Key]):
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> tuple[tuple[bool, ...], ...]:
         """For every scorer, which images `last` fools; for `own`, which images `first` fools."""
         shown = [(first if key == self.own else last, scorer) for key, scorer in self.scorers.items()]
-        return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
+        with shared_correlations(self.net):
+            return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
