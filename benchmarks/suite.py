@@ -23,8 +23,8 @@ def columns(comparison: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    measured = [json.loads(Path(path).read_text(encoding="utf-8"))["comparisons"] for path in sys.argv[1:]]
-    names = [Path(path).stem for path in sys.argv[1:]]
+    names, folder = ("before", "now"), Path(__file__).with_suffix("")
+    measured = [json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["comparisons"] for name in names]
     header = ["this", "beside", *(f"{name}: {of}" for name in names for of in ("images/s", "beside", "ratio"))]
     lines = [
         [each[0]["what"], each[0]["beside"], *(text for comparison in each for text in columns(comparison))]
