@@ -17,70 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchattacks
-from torch import Tensor, nn
 
-from sdnet_bench.attacks import AttackRun
-from sdnet_bench.attacks.draws import ImageDraws
-from sdnet_bench.attacks.victim import ChannelsLast
-from sdnet_bench.data import Split
-from sdnet_bench.engine.evaluate import BATCH_SIZE
-from sdnet_bench.engine.robust import RobustEval, robust_evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import DEFAULT_EPS, AttackSetting, Threat
 from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.suite import plainly_attacked, surviving
 from sdnet_bench.studies.workbench import Workbench
 
 PLANS = [("pgd", 10, 1), ("pgd", 10, 5), ("pgd", 50, 1), ("apgd-ce", 100, 1)]
-
-
-class Placed(nn.Module):
-    """The network in the memory layout that it likes best, with contiguous gradients, as torchattacks wants them."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(ChannelsLast.apply(images))  # type: ignore[no-any-return]
-
-
-def library_attack(net: nn.Module, setting: AttackSetting) -> Callable[[Tensor, Tensor], Tensor]:
-    """The attack as torchattacks has it."""
-    common = {"eps": setting.eps, "steps": setting.steps}
-    if setting.name == "apgd-ce":
-        norm = {"linf": "Linf", "l2": "L2"}[setting.norm]
-        return torchattacks.APGD(net, norm=norm, loss="ce", **common)  # type: ignore[no-any-return]
-    kind = torchattacks.PGD if setting.norm == "linf" else torchattacks.PGDL2
-    return kind(net, alpha=setting.step_size, **common)  # type: ignore[no-any-return]
-
-
-def plain(net: nn.Module, split: Split, setting: AttackSetting, runtime: Runtime) -> list[bool]:
-    """Which images are robust, every one attacked to the end in every restart."""
-    attack, robust = library_attack(net, setting), []
-    for batch in split.batches(BATCH_SIZE, runtime.device):
-        pixels = batch.images.float() / 255
-        standing = classify(net, pixels) == batch.labels
-        for restart in range(setting.restarts):
-            with ImageDraws([AttackRun(setting, restart).seed(0, at) for at in batch.index.tolist()]):
-                adversarial = attack(pixels, batch.labels)
-            standing &= classify(net, adversarial) == batch.labels
-        robust += standing.tolist()
-    return robust
-
-
-@torch.no_grad()
-def classify(net: nn.Module, pixels: Tensor) -> Tensor:
-    return net(pixels).argmax(1)  # type: ignore[no-any-return]
-
-
-def surviving(bench: Workbench, split: Split, setting: AttackSetting) -> list[bool]:
-    """The same by the survival loop."""
-    score = lambda pixels, batch: classify(bench.model.net, pixels) == batch.labels  # noqa: E731
-    evaluation = RobustEval(bench.model.net, setting, {"net": score}, "net", bench.runtime, bench.dataset.num_classes)
-    lost = robust_evaluate(evaluation, split)["net"]
-    return (~np.logical_or.reduce(list(lost.values()))).tolist()  # type: ignore[no-any-return]
 
 
 def timed(work: Callable[[], list[bool]]) -> tuple[float, list[bool]]:
@@ -92,10 +37,9 @@ def timed(work: Callable[[], list[bool]]) -> tuple[float, list[bool]]:
 def compare(bench: Workbench, setting: AttackSetting, args: argparse.Namespace) -> str:
     """A row of the table."""
     split = bench.split("test", args.images)
-    net = Placed(bench.model.net).eval()
     ours, theirs = [], []
     for _ in range(args.runs):
-        theirs.append(timed(lambda: plain(net, split, setting, bench.runtime)))
+        theirs.append(timed(lambda: plainly_attacked(bench.model.net, split, setting, bench.runtime)))
         ours.append(timed(lambda: surviving(bench, split, setting)))
     ratios = [slow / fast for (slow, _), (fast, _) in zip(theirs, ours, strict=True)]
     robust, plainly = np.array(ours[0][1]), np.array(theirs[0][1])

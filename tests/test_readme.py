@@ -79,7 +79,10 @@ def test_the_audit_is_that_of_its_file() -> None:
     assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10"))
 
 
-@pytest.mark.parametrize(("file", "name"), [("benchmarks/README.md", "seeds"), ("docs/networks.md", "networks")])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("benchmarks/README.md", "seeds"), ("benchmarks/README.md", "suite"), ("docs/networks.md", "networks")],
+)
 def test_a_table_is_what_its_script_prints(
     file: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

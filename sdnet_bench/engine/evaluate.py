@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +20,13 @@ from ..backbones import Convergence, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
 from ..progress import Task
+from .memory import keep_freed_blocks
 from .runtime import Runtime
 
+T = TypeVar("T")
 BATCH_SIZE = 250
+AHEAD = 3
+"""Number of batches that are corrupted before they are needed."""
 
 
 class LambdaRule(Protocol):
@@ -93,13 +100,38 @@ def evaluate(
     is advanced by one for every image and choice. A `ModelError` where logits, residuals or lambdas are not finite.
     """
     net.eval()
+    keep_freed_blocks()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
     found = {choice: _measured(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
     with shared_correlations(net) if len(found) > 1 else nullcontext():
-        for batch in shard(split, runtime).batches(BATCH_SIZE, runtime.device):
-            _classify(net, runtime.to_pixels(transform(batch)), batch, found, runtime)
+        for batch, images in _transformed(shard(split, runtime), transform, runtime):
+            _classify(net, runtime.to_pixels(images), batch, found, runtime)
             (task or Task()).advance(len(batch.labels) * len(found))
     return {choice: _result(choice, parts, len(split), runtime) for choice, parts in found.items()}
+
+
+def _transformed(split: Split, transform: Transform, runtime: Runtime) -> Iterator[tuple[Batch, Tensor]]:
+    """The batches of a split on the device, and their transformed images.
+
+    They are made by the CPU, ahead of the network where it leaves a core to them: on another device, or in fewer
+    threads than there are cores.
+    """
+    made = ((batch, transform(batch)) for batch in split.batches(BATCH_SIZE, torch.device("cpu")))
+    is_beside = runtime.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
+    for batch, images in ahead(made) if is_beside else made:
+        yield replace(batch, labels=batch.labels.to(runtime.device)), images.to(runtime.device)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items of an iterator, each made by another thread while those before it are used."""
+    with ThreadPoolExecutor(1) as maker:
+        waiting = deque(maker.submit(next, items, None) for _ in range(AHEAD))
+        try:
+            while (item := waiting.popleft().result()) is not None:
+                waiting.append(maker.submit(next, items, None))
+                yield item
+        finally:
+            maker.shutdown(wait=False, cancel_futures=True)
 
 
 def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Parts], runtime: Runtime) -> None:

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attacks import TARGETED, Adversarials, AttackRun, craft, surrogate
+from ..csc import shared_correlations
 from ..data import Batch, Split
 from ..progress import Task
 from ..records import CLEAN, AttackSetting, Outcomes
 from ..records.journal import Entry, Journal
 from .evaluate import BATCH_SIZE, LambdaRule
+from .memory import keep_freed_blocks
 from .runtime import Runtime
 
 Key = TypeVar("Key")
@@ -98,7 +100,8 @@ class RobustEval(Generic[Key]):
     def broken(self, batch: Batch, first: Tensor, last: Tensor) -> tuple[tuple[bool, ...], ...]:
         """For every scorer, which images `last` fools; for `own`, which images `first` fools."""
         shown = [(first if key == self.own else last, scorer) for key, scorer in self.scorers.items()]
-        return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
+        with shared_correlations(self.net):
+            return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
@@ -151,6 +154,7 @@ def robust_evaluate(
     whose outcome is final.
     """
     evaluation.net.eval()
+    keep_freed_blocks()
     processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()
     mine = np.arange(processes.process_index, len(split), processes.num_processes)
     plan = attack_runs(evaluation.setting, evaluation.num_classes)

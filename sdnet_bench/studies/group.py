@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from ..backbones import ConvergenceMeter, convergence
 from ..csc import tuning, using_steps
 from ..data import Batch, Dataset, Noise, Split, stream_of
 from ..data.corruptions import library_versions
+from ..data.stream import workers
 from ..engine.adapt import evaluate_adapted
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
@@ -28,6 +30,8 @@ from ..zoo.checkpoint import Model
 
 OTHER = "net:"
 """Prefix of `Inference.defence` where another network classifies; the sha256 of its weights follows."""
+MOST_WORKERS = 8
+"""Largest number of processes that corrupt images: more than 100,000 noisy images of side 32 per second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +91,14 @@ def _evaluate(group: Group, task: Task) -> list[Record]:
 
 def _plain(group: Group, choices: Sequence[Choice], task: Task) -> dict[Choice, EvalResult]:
     """The results of the network as it is, for all choices in one pass."""
-    transform = _corruption(group.cells[0].images, group.dataset.family)
+    transform = _corruption(group)
     return evaluate(group.model.net, group.split, group.runtime, lambdas=choices, transform=transform, task=task)
 
 
 def _adapted(group: Group, choices: Sequence[Choice], task: Task) -> dict[Choice, EvalResult]:
     """The results of the adapted network, in one pass for each choice."""
-    first = group.cells[0]
-    setting, seed, transform = (
-        first.inference.adaptation,
-        first.images.seed,
-        _corruption(first.images, group.dataset.family),
-    )
+    first, transform = group.cells[0], _corruption(group)
+    setting, seed = first.inference.adaptation, first.images.seed
     assert setting
     measure = partial(evaluate_adapted, group.model.net, group.split, group.runtime, setting)
     return {choice: measure(choice=choice, seed=seed, transform=transform, task=task) for choice in choices}
@@ -116,13 +116,18 @@ def _named(images: Images) -> str:
     return f"{images.corruption} {images.severity or images.level}" if images.corruption else "clean images"
 
 
-def _corruption(images: Images, family: str) -> Transform:
-    """The corruption of images; the identity for clean images and images of an archive."""
+def _corruption(group: Group) -> Transform:
+    """The corruption of a group's images; the identity for clean images and images of an archive.
+
+    Beside a device that is faster than they are, several processes work at it.
+    """
+    images, is_cpu = group.cells[0].images, group.runtime.device.type == "cpu"
     if images.corruption is None or images.archive:
         return clean
+    spread = workers(1 if is_cpu else min(MOST_WORKERS, os.cpu_count() or 1))
     if images.level is None and images.severity is not None:
-        return stream_of(images.corruption, images.severity, family, images.seed)
-    return Noise(images.corruption, images.level or 0.0, images.seed)
+        return partial(stream_of(images.corruption, images.severity, group.dataset.family, images.seed), spread=spread)
+    return partial(Noise(images.corruption, images.level or 0.0, images.seed), spread=spread)
 
 
 def _metrics(result: EvalResult) -> dict[str, float]:

@@ -6,11 +6,9 @@ between machines. In every round each network runs for a short time, and is comp
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import multiprocessing
-import platform
 import re
 import signal
 import statistics
@@ -29,6 +27,7 @@ from torch import nn
 from ..backbones import build, count_parameters, defaults
 from ..config import SGD, Backbone, MultiStep, Recipe
 from ..data import Batch
+from ..engine.memory import return_freed_blocks
 from ..engine.runtime import Runtime, seed_everything
 from ..engine.train import Training, loss_of
 from ..errors import TrainingError, UsageError, first_fault
@@ -235,19 +234,19 @@ def _speeds(loaded: Mapping[str, Loaded], what: str, rounds: int, progress: Prog
         each.training.net.train(what == "training")
     first = loaded[MEASURE]
     steps = {title: each.train if what == "training" else each.classify for title, each in loaded.items()}
-    seconds = take_turns(steps, rounds, _clock_of(first.runtime), progress, what)
+    seconds = take_turns(steps, rounds, clock_of(first.runtime), progress, what)
     return {title: [len(first.batch.labels) / each for each in times] for title, times in seconds.items()}
 
 
 def take_turns(
-    steps: Mapping[str, Callable[[], None]], rounds: int, clock: Clock, progress: Progress, what: str
+    steps: Mapping[str, Callable[[], object]], rounds: int, clock: Clock, progress: Progress, what: str
 ) -> dict[str, list[float]]:
     """Seconds per step of each network in every round.
 
     The networks run one after another, and each round begins with another one. Before the first round each runs twice,
     to warm up and to find the number of runs in a `MOMENT`.
     """
-    with progress.task(f"{what}, warming up", len(steps), "networks") as task:
+    with progress.task(f"{what}, warming up", len(steps), "turns") as task:
         guesses = {}
         for title, step in steps.items():
             step()
@@ -257,7 +256,7 @@ def take_turns(
     seconds: dict[str, list[float]] = {title: [] for title in steps}
     order = deque(steps)
     for number in range(1, rounds + 1):
-        with progress.task(f"{what}, round {number} of {rounds}", len(steps), "networks") as task:
+        with progress.task(f"{what}, round {number} of {rounds}", len(steps), "turns") as task:
             for title in order:
                 runs = math.ceil(max(MOMENT, guesses[title]) / guesses[title])
                 seconds[title].append(_time(steps[title], runs, clock))
@@ -266,7 +265,7 @@ def take_turns(
     return seconds
 
 
-def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
+def _time(step: Callable[[], object], runs: int, clock: Clock) -> float:
     """Seconds per run."""
     started = clock()
     for _ in range(runs):
@@ -274,7 +273,7 @@ def _time(step: Callable[[], None], runs: int, clock: Clock) -> float:
     return (clock() - started) / runs
 
 
-def _clock_of(runtime: Runtime) -> Clock:
+def clock_of(runtime: Runtime) -> Clock:
     """A clock that first synchronises with the device."""
     synchronize = getattr(torch, runtime.device.type).synchronize
 
@@ -336,7 +335,7 @@ def peak_resident(network: Network, batch_size: int, runtime: Runtime) -> int:
 def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: Runtime) -> None:
     """The separate process: trains a narrow ResNet-18 first, so that torch's libraries are loaded before measuring."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
-    _free_at_once()
+    return_freed_blocks()
     Loaded.of(Network.parse(f"{MEASURE},width=1", 1), 1, runtime).train()
     gc.collect()
     runtime.reset_peak_memory()
@@ -345,9 +344,3 @@ def _send_peak(sender: Connection, network: Network, batch_size: int, runtime: R
     for _ in range(2):
         each.train()
     sender.send(runtime.peak_memory() - before)
-
-
-def _free_at_once() -> None:
-    """Makes glibc return large blocks when they are freed, so that the peak is the memory in use."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD of malloc.h

@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
+from sdnet_bench.errors import UsageError
 from sdnet_bench.studies import speed as study
+from sdnet_bench.studies import suite
 
 SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "cpu", "--precision", "float32"]
 
@@ -57,6 +59,28 @@ def test_json_has_every_round_and_says_where_it_was_measured() -> None:
     for kind in ("training", "inference"):
         ratios = [own / of for own, of in zip(other[kind]["rounds"], measure[kind]["rounds"], strict=True)]
         assert (other[kind]["ratio"]["low"], other[kind]["ratio"]["high"]) == (min(ratios), max(ratios))
+
+
+def test_the_suite_is_a_table_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, plain = (study.Figure.of(rounds, [10.0, 10.0]) for rounds in ([10.0, 40.0], [10.0, 10.0]))
+    found = [suite.Comparison("sweep", "one by one", figure, plain)]
+    monkeypatch.setattr(suite, "run_suite", lambda *_, **__: found)
+    header, row = call("--suite").stdout.splitlines()
+    assert header.split("  ")[0] == "what"
+    assert [cell.strip() for cell in row.split("  ") if cell] == [
+        "sweep",
+        "25.0",
+        "one by one",
+        "10.0",
+        "2.50 [1.00, 4.00]",
+    ]
+    (told,) = json.loads(call("--suite", "--json").stdout)["comparisons"]
+    assert (told["what"], told["figure"]["rounds"], told["figure"]["ratio"]["high"]) == ("sweep", [10.0, 40.0], 4.0)
+
+
+def test_the_suite_takes_no_networks() -> None:
+    with pytest.raises(UsageError, match="the suite has its own networks"):
+        call("resnet18", "--suite")
 
 
 @pytest.mark.parametrize(

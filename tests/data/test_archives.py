@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ from sdnet_bench.data.archives import (
 )
 from sdnet_bench.data.folders import FolderSplit
 from sdnet_bench.data.splits import TensorSplit
+from sdnet_bench.data.stream import workers
 from sdnet_bench.errors import DataError, InterruptError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress, Task
 
@@ -486,6 +488,9 @@ def test_the_size_of_a_batch_changes_nothing(digits: Archive, tmp_path: Path, ba
 
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(digits: Archive, tmp_path: Path) -> None:
+    pool = workers(2)
+    while not pool.is_up:  # type: ignore[union-attr]
+        time.sleep(0.05)
     assert make(tmp_path / "one") == make(tmp_path / "other", processes=2)
 
 

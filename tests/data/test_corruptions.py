@@ -227,6 +227,39 @@ def test_the_generator_of_an_image_is_a_promise(name: str, level: Level, words: 
     assert np.array_equal(drawn[0], expected)
 
 
+def test_a_corruption_within_another_changes_neither(register_part: Any) -> None:
+    clean, made = picture(), []
+    noisy = corrupt("gaussian", clean, level=0.1, seed=0, index=1)
+    for is_within in (False, True):
+
+        def second_draw(pixels: Pixels, level: float, rng: np.random.Generator, is_within: bool = is_within) -> Pixels:
+            rng.random()
+            assert not is_within or np.array_equal(corrupt("gaussian", clean, level=level, seed=0, index=1), noisy)
+            return np.full(pixels.shape, rng.random())
+
+        register_part(CORRUPTIONS, "own", Corruption("own", second_draw, {}))
+        made.append(corrupt("own", clean, level=0.1, seed=0, index=0))
+    assert np.array_equal(*made)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("gaussian", "5c94e6538207bf72"),
+        ("shot", "87082d633fbf2f40"),
+        ("impulse", "f4f835645ed61f3a"),
+        ("speckle", "9bb4c49024447118"),
+    ],
+)
+def test_the_bytes_of_the_noises_are_a_promise(name: str, digest: str) -> None:
+    """At ten levels, with three draws, as the first version made them."""
+    scrambled = np.arange(3 * 32 * 32, dtype=np.uint64) * 2654435761 % 2**32 >> 24
+    image, part = scrambled.astype(np.uint8).reshape(3, 32, 32), CORRUPTIONS[name]
+    levels = [part.level(family, severity) for family in ("cifar", "imagenet") for severity in SEVERITIES]
+    found = [corrupt(name, image, level=level, seed=3, index=index) for level in levels for index in (0, 1, 9999)]
+    assert hashlib.sha256(b"".join(each.tobytes() for each in found)).hexdigest()[:16] == digest
+
+
 @pytest.mark.parametrize("name", those([name for name in NAMES if name not in FIXED]))
 @pytest.mark.parametrize("change", [{"seed": 1}, {"index": 1}])
 def test_another_seed_or_index_is_another_image(name: str, change: dict[str, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from itertools import product
 
@@ -12,6 +14,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from sdnet_bench.data import CORRUPTIONS, SEVERITIES, Batch, Noise, Stream, corrupt, stream_of
+from sdnet_bench.data.stream import Workers
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.records import MIXED, NOISES, UNKNOWN
 
@@ -22,6 +25,10 @@ def batch(index: Tensor) -> Batch:
     """Grey images; what is in them does not depend on their place in the batch."""
     shade = (index * 37 % 200 + 20).to(torch.uint8)
     return Batch(index, shade.view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous(), torch.zeros_like(index))
+
+
+def _process(_: object) -> int:
+    return os.getpid()
 
 
 def is_even(counts: list[int]) -> bool:
@@ -70,6 +77,20 @@ def test_batches_and_their_order_have_no_say() -> None:
     assert torch.equal(whole.flip(0), stream(batch(index.flip(0))))
     assert torch.equal(whole, torch.cat([stream(batch(part)) for part in index.split(7)]))
     assert not torch.equal(whole, stream_of(UNKNOWN, MIXED, FAMILY, 1)(batch(index)))
+
+
+@pytest.mark.slow
+def test_processes_have_no_say_whether_they_have_started_or_not() -> None:
+    stream, images, pool = stream_of(UNKNOWN, MIXED, FAMILY, 0), batch(torch.arange(40)), Workers(2)
+    assert not pool.is_up
+    early = stream(images, pool)
+    while not pool.is_up:
+        time.sleep(0.05)
+    makers = set(pool(_process, [None] * 40))  # type: ignore[arg-type,list-item]
+    assert makers
+    assert os.getpid() not in makers
+    assert torch.equal(early, stream(images))
+    assert torch.equal(stream(images, pool), early)
 
 
 def test_one_type_at_one_severity_is_that_noise() -> None:

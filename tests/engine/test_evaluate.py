@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
 from sdnet_bench.data import Batch, Noise, Split
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.engine import evaluate as module
-from sdnet_bench.engine.evaluate import EvalResult, LambdaRule, evaluate
+from sdnet_bench.engine.evaluate import AHEAD, EvalResult, LambdaRule, ahead, evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.studies.workbench import Workbench
@@ -67,6 +70,39 @@ def test_many_lambdas_at_once_are_one_at_a_time(
     assert same(together[lambda_], alone[lambda_])
     hits = [guess == label for guess, label in zip(predictions(sdnet, split, lambda_), labels(split), strict=True)]
     assert together[lambda_].correct.tolist() == hits
+
+
+def test_batches_are_made_ahead_in_their_order() -> None:
+    made: list[int] = []
+
+    def making() -> Iterator[int]:
+        for number in range(1, 8):
+            made.append(number)
+            yield number
+
+    items = ahead(making())
+    assert next(items) == 1
+    while len(made) < AHEAD:
+        time.sleep(0.001)
+    assert list(items) == list(range(2, 8))
+    assert made == list(range(1, 8))
+
+
+def test_a_fault_ahead_is_raised_in_its_place() -> None:
+    items = ahead(1 // number for number in (1, 1, 0, 1))
+    assert [next(items), next(items)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+
+
+def test_images_are_the_same_with_and_without_a_core_to_spare(
+    sdnet: Workbench, split: Split, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for cores in (1, 1000):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        found.append(evaluate(sdnet.model.net, split, runtime, transform=Noise("gaussian", 0.3))[None])
+    assert same(*found)
 
 
 def test_none_is_the_lambda_that_the_network_has(sdnet: Workbench, split: Split, runtime: Runtime) -> None:

@@ -26,7 +26,7 @@ from ..datasets import open_dataset
 from ..download import require_room, writing
 from ..folders import FolderSplit
 from ..splits import Split, limited
-from ..stream import Noise, Spread, spread_over
+from ..stream import Noise, Spread, workers
 from .layouts import JPEG_QUALITY, ArrayWriter, FolderWriter, State, Writer
 from .manifest import MANIFEST, GeneratedMember, Manifest
 from .table import LABELS, Archive, find_archive
@@ -68,10 +68,10 @@ def generate(
         job = _Job.open(archive, data_dir, seed, limit, progress)
         progress.note(f"{', '.join(wanted)}: 5 severities of {len(job.split):,} images each, in {job.folder}")
         _require_room(job, wanted)
-        with job.ready(), spread_over(processes) as spread:
+        with job.ready():
             _make_labels(job)
             for corruption in wanted:
-                _make(job, corruption, batch_size, spread)
+                _make(job, corruption, batch_size, workers(processes))
     return [archive.path(data_dir, archive.member(corruption)) for corruption in wanted]
 
 

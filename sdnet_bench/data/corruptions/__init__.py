@@ -13,10 +13,31 @@ from importlib.resources import files
 from typing import Any
 
 from . import blur, digital, noise, weather
-from .corruption import CORRUPTIONS, SEVERITIES, Apply, Corruption, Group, Level, corrupt, library_versions, revision_of
+from .corruption import (
+    CORRUPTIONS,
+    SEVERITIES,
+    Apply,
+    Corruption,
+    Group,
+    Level,
+    corrupt,
+    drawing,
+    library_versions,
+    revision_of,
+)
 from .pixels import Pixels
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "Level", "Pixels", "corrupt", "library_versions", "revision_of"]
+__all__ = [
+    "CORRUPTIONS",
+    "SEVERITIES",
+    "Corruption",
+    "Level",
+    "Pixels",
+    "corrupt",
+    "drawing",
+    "library_versions",
+    "revision_of",
+]
 
 PARTS: dict[Group, tuple[Apply, ...]] = {
     "noise": (noise.gaussian, noise.shot, noise.speckle, noise.impulse),

@@ -7,8 +7,8 @@ size, order or device. Values are rounded down to uint8, as in the archives.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar, get_args
@@ -114,18 +114,32 @@ def corrupt(name: str, image: NDArray[np.uint8], *, level: Level, seed: int, ind
         UsageError: a library is not installed.
         DataError: the photographs of frost are not installed.
     """
-    corruption = CORRUPTIONS[name]
+    corruption, exact = CORRUPTIONS[name], tuple(map(float, level)) if isinstance(level, tuple) else float(level)
     try:
-        pixels = corruption.apply(image / 255.0, level, _generator(name, level, seed, index))
+        with drawing(f"{seed}/{name}/{exact!r}/{index}") as rng:
+            pixels = corruption.apply(image / 255.0, level, rng)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in LIBRARIES:
             raise
         hint = 'Install it with `pip install "sdnet-bench[corruptions]"`.'
         raise UsageError(f"{name} needs the library {error.name}", got=error, hint=hint) from error
-    return np.floor(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def _generator(name: str, level: Level, seed: int, index: int) -> np.random.Generator:
-    exact = tuple(map(float, level)) if isinstance(level, tuple) else float(level)
-    words = hashlib.sha256(f"{seed}/{name}/{exact!r}/{index}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(words[:16], "little")))
+@contextmanager
+def drawing(words: str) -> Iterator[np.random.Generator]:
+    """A generator of random numbers that follow from `words` alone, for the length of a block.
+
+    It is used again afterwards: a new one would ask the system for entropy, which takes as long as a small image.
+    """
+    rng = _FREE.pop() if _FREE else np.random.Generator(np.random.Philox(0))
+    key = np.frombuffer(hashlib.sha256(words.encode()).digest()[:16], "<u8")
+    rng.bit_generator.state = START | {"state": {"counter": np.zeros(4, np.uint64), "key": key}}
+    yield rng
+    _FREE.append(rng)
+
+
+START = np.random.Philox(0).state
+"""The state of a generator that nothing was drawn from."""
+_FREE: list[np.random.Generator] = []
+"""Generators that no block uses."""

@@ -9,7 +9,7 @@ from .pixels import Pixels
 
 def gaussian(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
     """x + N(0, sigma^2)."""
-    return pixels + rng.normal(0, sigma, pixels.shape)
+    return pixels + sigma * rng.standard_normal(pixels.shape)
 
 
 def shot(pixels: Pixels, rate: float, rng: np.random.Generator) -> Pixels:
@@ -19,10 +19,10 @@ def shot(pixels: Pixels, rate: float, rng: np.random.Generator) -> Pixels:
 
 def speckle(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
     """x + x N(0, sigma^2)."""
-    return pixels + pixels * rng.normal(0, sigma, pixels.shape)
+    return pixels + pixels * (sigma * rng.standard_normal(pixels.shape))
 
 
 def impulse(pixels: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Sets a share `amount` of the values to 0 or 1, with equal probability."""
     hit, salt = rng.random(pixels.shape) < amount, rng.random(pixels.shape) < 0.5
-    return np.where(hit, salt.astype(np.float64), pixels)
+    return np.where(hit, salt, pixels)
