@@ -137,6 +137,11 @@ class Bench:
         own = OwnData(data, train, validation, classes, family) if is_own else None
         self._open_guest(copied(net, mean, std), check_run_name(name or GUEST), own or str(data))
 
+    def take_over(self) -> Bench:
+        """Lets the bench have the whole process, as a command has it: its memory, its CUDA flags, other processes."""
+        self._runtime = self._runtime.take_over()
+        return self
+
     def _open_guest(self, net: nn.Module, name: str, data: OwnData | str) -> None:
         if isinstance(data, OwnData):
             dataset = data.dataset(net, self._progress)

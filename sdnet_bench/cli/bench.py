@@ -52,8 +52,9 @@ def bench(
 def _suite(setup: Setup, runtime: Runtime, *, scale: float, batch_size: int, rounds: int) -> None:
     from dataclasses import asdict
 
+    from ..api.screen import Screen
     from ..studies.suite import run_suite
-    from .screen import Screen, show_rows
+    from .show import show_rows
 
     screen = Screen()
     found = run_suite(runtime, screen, scale=scale, batch_size=batch_size, rounds=rounds)

@@ -65,7 +65,7 @@ class Setup:
         from ..api.bench import Bench
         from ..api.screen import Screen
 
-        return Bench(
+        bench = Bench(
             self.name,
             seed=self.seed,
             device=self.device,
@@ -74,6 +74,7 @@ class Setup:
             runs_dir=self.runs_dir,
             progress=Screen(),
         )
+        return bench.take_over()
 
 
 class Decorator(Protocol):

@@ -47,6 +47,7 @@ def train(
     from ..api.training import train
     from .show import show
 
+    setup.runtime()  # has the process from now on
     bench = train(
         recipe,
         backbone=backbone,

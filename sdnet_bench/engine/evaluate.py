@@ -20,7 +20,6 @@ from ..backbones import Convergence, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
 from ..progress import Task
-from .memory import keep_freed_blocks
 from .runtime import Runtime
 
 T = TypeVar("T")
@@ -100,7 +99,6 @@ def evaluate(
     is advanced by one for every image and choice. A `ModelError` where logits, residuals or lambdas are not finite.
     """
     net.eval()
-    keep_freed_blocks()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
     found = {choice: _measured(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
     with shared_correlations(net) if len(found) > 1 else nullcontext():

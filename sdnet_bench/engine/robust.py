@@ -26,7 +26,6 @@ from ..progress import Task
 from ..records import CLEAN, AttackSetting, Outcomes
 from ..records.journal import Entry, Journal
 from .evaluate import BATCH_SIZE, LambdaRule
-from .memory import keep_freed_blocks
 from .runtime import Runtime
 
 Key = TypeVar("Key")
@@ -154,7 +153,6 @@ def robust_evaluate(
     whose outcome is final.
     """
     evaluation.net.eval()
-    keep_freed_blocks()
     processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()
     mine = np.arange(processes.process_index, len(split), processes.num_processes)
     plan = attack_runs(evaluation.setting, evaluation.num_classes)

@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..progress import LAUNCHER, is_launched
 from ..version import __version__
+from .memory import keep_freed_blocks
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -38,6 +39,8 @@ class Runtime:
     device: torch.device
     precision: str = "float32"
     """The type of matrix products, a name of PRECISIONS; weights stay float32."""
+    owns_process: bool = False
+    """Whether this process is a command's: then it may start others, and hold memory that it has freed."""
 
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
@@ -58,10 +61,12 @@ class Runtime:
             raise UsageError(f"{place.type} has no tf32", expected="a CUDA device", hint="Take --precision float32.")
         return cls(place, precision)
 
-    def take_over(self) -> Self:
-        """Makes float32 IEEE arithmetic in this process from now on, or TF32 if that is the precision."""
+    def take_over(self) -> Runtime:
+        """This runtime as the owner of the process: float32 is IEEE arithmetic in it, or TF32, from now on."""
         _allow_tf32(self.precision == "tf32")
-        return self
+        if self.device.type == "cpu":
+            keep_freed_blocks()
+        return replace(self, owns_process=True)
 
     def place(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory layout that is fastest for convolutions there."""

@@ -119,12 +119,13 @@ def _named(images: Images) -> str:
 def _corruption(group: Group) -> Transform:
     """The corruption of a group's images; the identity for clean images and images of an archive.
 
-    Beside a device that is faster than they are, several processes work at it.
+    Beside a device that is faster than they are, a command lets several processes work at it.
     """
-    images, is_cpu = group.cells[0].images, group.runtime.device.type == "cpu"
+    images, runtime = group.cells[0].images, group.runtime
     if images.corruption is None or images.archive:
         return clean
-    spread = workers(1 if is_cpu else min(MOST_WORKERS, os.cpu_count() or 1))
+    is_fast = runtime.device.type != "cpu" and runtime.owns_process
+    spread = workers(min(MOST_WORKERS, os.cpu_count() or 1) if is_fast else 1)
     if images.level is None and images.severity is not None:
         return partial(stream_of(images.corruption, images.severity, group.dataset.family, images.seed), spread=spread)
     return partial(Noise(images.corruption, images.level or 0.0, images.seed), spread=spread)
