@@ -42,6 +42,9 @@ def train(
     name: Annotated[str | None, typer.Option(help="Of the run; by default the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+    eager: Annotated[
+        bool, typer.Option("--eager", help="On CUDA, no captured steps: each as Python takes it.")
+    ] = False,
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
     from ..studies.training import find_recipe, train_model, with_backbone
@@ -53,9 +56,8 @@ def train(
         raise UsageError("a run is either gone on with or replaced", expected="one of --resume and --overwrite")
     chosen = with_backbone(find_recipe(recipe), backbone, width, csc_stem=csc_stem)
     chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
-    bench = train_model(
-        chosen, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), resume=resume, overwrite=overwrite
-    )
+    modes = {"resume": resume, "overwrite": overwrite, "capture": not eager}
+    bench = train_model(chosen, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), **modes)
     publish(bench)
     show_records([bench.store[bench.cell(bench.images("test"))]], as_json=setup.json)
     has_lambda = bench.model.trained_lambda is not None

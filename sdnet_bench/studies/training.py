@@ -59,12 +59,13 @@ def train_model(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    capture: bool = True,
 ) -> Workbench:
     """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and returns the workbench.
 
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
     another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it. So is a run that another process
-    trains.
+    trains. `capture` is that of `engine.train`.
     """
     folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
     given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights is not None else None
@@ -81,7 +82,7 @@ def train_model(
         if is_finished(folder):
             model = read_model(folder, run_code=is_marked(folder))
         else:
-            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
+            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume, capture=capture)
             model = _write(folder, recipe, config, training.net, runtime)
         bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
         if not training:
@@ -137,6 +138,8 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training, given
     images = bench.images("train", recipe.limit)
     seconds = sum(row["seconds"] for row in training.history)
     provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(seconds, 1)}
+    if training.how:
+        provenance["step"] = training.how
     if given:
         provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))
