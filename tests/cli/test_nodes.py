@@ -42,8 +42,9 @@ class Nodes:
             where = ["--rdzv-endpoint", f"127.0.0.1:{server.getsockname()[1]}", "--local-addr", "127.0.0.1"]
         script = folder / "in_turn.py"
         script.write_text(IN_TURN, encoding="utf-8")
-        one = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", *where, str(script)]
-        words = [sys.executable, "-m", "torch.distributed.run", *one, json.dumps(commands)]
+        one = ["-m", "sdnet_bench", *commands[0]] if len(commands) == 1 else [str(script), json.dumps(commands)]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        words = [*torchrun, "--rdzv-backend", "c10d", *where, *one]
         self._said = [folder / f"node{number}" for number in (0, 1)]
         self.agents = [self._start(words, said) for said in self._said]
 
@@ -57,7 +58,7 @@ class Nodes:
         return [path.with_suffix(suffix).read_text("utf-8") for path in self._said]
 
     def kill(self, node: int) -> None:
-        """Kills the process of a node."""
+        """Kills the process of a node, which `torchrun` does not start again."""
         (worker,) = psutil.Process(self.agents[node].pid).children()
         worker.kill()
 
@@ -95,20 +96,21 @@ def test_two_nodes_measure_what_one_process_measures(at: Path) -> None:
     run = "runs/sdnet18-tiny"
     assert outcomes(both / run) == outcomes(one / run)
     assert len((both / run / "records.jsonl").read_text("utf-8").splitlines()) == len(RecordStore(both / run))
-    os.utime(one / run / "model.safetensors", (2e9, 2e9))
 
 
-def lose(folder: Path, node: int, when: str, *commands: list[str]) -> str:
-    """Kills a process when one of both nodes says so, and returns the error of the other one."""
-    job = Nodes(folder, *commands)
+def lose(folder: Path, which: str, when: str, words: list[str]) -> str:
+    """Kills the process that says so, the "first", or the "other" one; returns the error of the one that is left."""
+    job = Nodes(folder, words)
     while not any(when in text for text in job.said(".err")):
         assert None in [agent.poll() for agent in job.agents], job.said(".err")
         time.sleep(0.02)
-    job.kill(node)
+    first = next(node for node, text in enumerate(job.said(".err")) if when in text)
+    killed = first if which == "first" else 1 - first
+    job.kill(killed)
     lost = time.monotonic()
     assert job.statuses() == [1, 1]
     assert time.monotonic() - lost < PATIENCE
-    lines = job.said(".err")[1 - node].splitlines()
+    lines = job.said(".err")[1 - killed].splitlines()
     (error,) = [line for line in lines if line.startswith("error: ")]
     assert not any("sdnet_bench/" in line for line in lines)
     return error
@@ -117,21 +119,26 @@ def lose(folder: Path, node: int, when: str, *commands: list[str]) -> str:
 LOST = "error: another process of this job has ended, or cannot be reached. Type the command again on every node; for "
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.soak)])
-def test_a_training_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, node: int) -> None:
-    words = [*TRAIN, "--epochs", "12", "--json"]
-    assert lose(at, node, "epoch 2/12 ", words).startswith(LOST)
-    Nodes(at, words).rows()
-    weights = (at / "runs/shared/model.safetensors").read_bytes()
+@pytest.mark.soak
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_a_training_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, which: str) -> None:
+    words = [*TRAIN, "--epochs", "8", "--json"]
+    assert lose(at, which, "epoch 2/8 ", words).startswith(LOST)
+    again = Nodes(at, words)
+    again.rows()
+    assert any("resuming after epoch " in text for text in again.said(".err")) == (
+        which == "other"
+    )  # who saves is left
     Nodes(at, [*words, "--name", "whole"]).rows()
-    assert weights == (at / "runs/whole/model.safetensors").read_bytes()
+    weights = [(at / "runs" / name / "model.safetensors").read_bytes() for name in ("shared", "whole")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("node", [0, 1])
-def test_an_attack_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, node: int) -> None:
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_an_attack_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, which: str) -> None:
     words = ["attack", "--attack", "apgd-ce", "--steps", "40", "--limit", "300", "--json", "--device", "cpu"]
-    assert lose(at, node, "images to attack", words).startswith(LOST)
     shutil.copytree(at / "runs", at / "one" / "runs")
+    os.utime(at / "one/runs/sdnet18-tiny/model.safetensors", (2e9, 2e9))
+    assert lose(at, which, "images to attack", words).startswith(LOST)
     assert Nodes(at, words).rows() == alone(at / "one", words)
