@@ -31,6 +31,7 @@ def train(
     name: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    eager: bool = False,
     device: str = "auto",
     precision: str = "auto",
     data_dir: Path | str | None = None,
@@ -48,6 +49,7 @@ def train(
         width: channels of the first stage; 64 in the paper.
         resume: go on with an interrupted run.
         overwrite: replace a run of that name.
+        eager: on CUDA, no captured steps.
         device, precision, data_dir, runs_dir, progress: of `Bench`.
 
     Raises:
@@ -62,6 +64,6 @@ def train(
     chosen = chosen.replace(name=name, epochs=epochs, batch_size=batch_size, limit=limit, seed=seed, weights=weights)
     runs, data = folder_of(runs_dir, "runs"), folder_of(data_dir, "data")
     with runtime.computing(), torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
-        trained = train_model(chosen, runs, data, runtime, bars, resume=resume, overwrite=overwrite)
+        trained = train_model(chosen, runs, data, runtime, bars, resume=resume, overwrite=overwrite, capture=not eager)
     publish(trained)
     return Bench(trained.model, device=device, precision=precision, data_dir=data, runs_dir=runs, progress=bars)

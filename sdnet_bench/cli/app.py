@@ -14,6 +14,7 @@ import typer
 
 from ..api.screen import Screen
 from ..errors import BenchError, BenchWarning, InterruptError, UsageError, printable, reason
+from ..progress import is_launched
 from ..version import __version__
 from . import (
     attack,
@@ -127,6 +128,9 @@ def explain(error: BaseException) -> BenchError | None:
         return UsageError(what[:1].lower() + what[1:].rstrip("."), hint=f"{advice} Type `{command} --help`.".lstrip())
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error), re.IGNORECASE):
         return BenchError(f"out of memory: {reason(error)}", hint="Ask for less: a smaller batch, network or grid.")
+    if is_launched() and (type(error).__name__.startswith("Dist") or "gloo" in str(error)):
+        hint = "Type the command again on every node; for train, with --resume."
+        return BenchError("another process of this job has ended, or cannot be reached", hint=hint)
     if isinstance(error, OSError):
         what = f"cannot use {error.filename}" if error.filename else "cannot read or write"
         return BenchError(f"{what}: {reason(error)}", hint="`sdnet-bench --debug` shows where.")

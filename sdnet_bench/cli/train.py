@@ -41,6 +41,9 @@ def train(
     name: Annotated[str | None, typer.Option(help="Of the run; by default the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+    eager: Annotated[
+        bool, typer.Option("--eager", help="On CUDA, no captured steps: each as Python takes it.")
+    ] = False,
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
     from ..api.screen import Screen
@@ -61,6 +64,7 @@ def train(
         name=name,
         resume=resume,
         overwrite=overwrite,
+        eager=eager,
         device=setup.device,
         precision=setup.precision,
         data_dir=setup.data_dir,

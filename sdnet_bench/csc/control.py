@@ -189,10 +189,8 @@ class DictionaryProjection:
         self._vectors = [layer.settle() for layer in self._layers]
 
     def __call__(self) -> None:
-        self._vectors = [
-            layer.settle(vector, iterations=self.ITERATIONS)
-            for layer, vector in zip(self._layers, self._vectors, strict=True)
-        ]
+        for layer, vector in zip(self._layers, self._vectors, strict=True):
+            vector.copy_(layer.settle(vector, iterations=self.ITERATIONS))  # in place: a captured step reads it anew
 
     def settle(self) -> None:
         """Computes the step sizes to the tolerance of Appendix A."""

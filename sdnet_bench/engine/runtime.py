@@ -80,9 +80,12 @@ class Runtime:
         return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """A context in which matrix products use the precision of the runtime."""
-        dtype = PRECISIONS[self.precision]
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
+        """A context in which matrix products use the precision of the runtime.
+
+        On CUDA no cast weights are kept: in a captured step they would be those of the recording.
+        """
+        dtype, kept = PRECISIONS[self.precision], self.device.type != "cuda"
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype, cache_enabled=kept)
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -32,12 +35,17 @@ from ..errors import ModelError, TrainingError, listed
 from ..files import reading, replacing
 from ..progress import Progress, Task
 from ..zoo.classes import first_difference
+from .capture import CapturedStep, Compiled, Step
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
 
 Row = dict[str, float]
 COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
 """What a row of the history has at least."""
+SAVE_EVERY = 30.0
+"""Seconds between two writings of the state; 90 MB after every epoch of a second would be much of a training."""
+State = dict[str, Any]
+"""What `training.pt` holds."""
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 
@@ -53,6 +61,8 @@ class Training:
     """Callbacks of modules that follow the optimizer, called after every step."""
     history: list[Row] = field(default_factory=list)
     """One row per finished epoch."""
+    how: str = ""
+    """How steps were made: "captured" as a CUDA graph, "captured, compiled", or nothing for plain ones."""
 
     @classmethod
     def start(cls, recipe: Recipe, net: nn.Module, steps_per_epoch: int) -> Training:
@@ -66,26 +76,27 @@ class Training:
 
     def step(self, loss: Tensor) -> None:
         """One step of projected SGD; nothing in it waits for the device."""
+        self.update(loss)
+        self.follow()
+
+    def update(self, loss: Tensor) -> None:
+        """The part of a step that is the device's."""
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.projection()
+
+    def follow(self) -> None:
+        """The part of a step that is Python's."""
         for act in self.after_step:
             act()
         self.scheduler.step()
 
-    def save(self, folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> None:
-        """Writes `history.csv`, then `training.pt`; after a crash between them the epoch is trained again."""
+    def state(self, recipe: Recipe, classes: tuple[str, ...]) -> State:
+        """What `restore` restores; its tensors are those of the training."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.history[0])
-            writer.writeheader()
-            writer.writerows(self.history)
-        with replacing(folder / STATE) as path:
-            content = BytesIO()  # torch hides why it cannot write to a file
-            made_of = {"recipe": recipe.model_dump_json(), "classes": classes}
-            torch.save(parts | made_of | {"history": self.history}, content)
-            path.write_bytes(content.getbuffer())
+        made_of = {"recipe": recipe.model_dump_json(), "classes": classes}
+        return parts | made_of | {"history": self.history, "how": self.how}
 
     def restore(self, path: Path, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
         """Restores a saved state; a `ModelError` if it is damaged or belongs to another recipe or to other classes."""
@@ -111,9 +122,46 @@ class Training:
                 if not all(each.shape in (parameter.shape, ()) for each in moments.values() if each is not None):
                     raise ValueError("the state of another optimizer")
             _check_history(state["history"], recipe.epochs)
-            self.history = state["history"]
+            self.history, self.how = state["history"], str(state.get("how", self.how))
 
     _PARTS = ("net", "optimizer", "scheduler", "projection")
+
+
+def save(folder: Path, state: State) -> None:
+    """Writes `history.csv`, then `training.pt`; after a crash between them the epochs are trained again."""
+    with replacing(folder / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, state["history"][0])
+        writer.writeheader()
+        writer.writerows(state["history"])
+    with replacing(folder / STATE) as path:
+        content = BytesIO()  # torch hides why it cannot write to a file
+        torch.save(state, content)
+        path.write_bytes(content.getbuffer())
+
+
+@contextmanager
+def saving(folder: Path, every: float = SAVE_EVERY) -> Iterator[Callable[[State], None]]:
+    """Yields a function that takes the state after an epoch, and writes it if the last writing was long ago.
+
+    Otherwise it keeps a copy, which is written when the block ends, also by Ctrl-C or an error.
+    """
+    kept: list[State] = []
+    due = time.monotonic() + every
+
+    def take(state: State) -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            kept[:] = [_copied(state)]
+            return
+        save(folder, state)
+        kept.clear()
+        due = time.monotonic() + every
+
+    try:
+        yield take
+    finally:
+        for state in kept:
+            save(folder, state)
 
 
 def train(
@@ -125,10 +173,12 @@ def train(
     progress: Progress,
     *,
     resume: bool,
+    capture: bool = True,
 ) -> Training:
     """Trains a network by a recipe and returns it with its history; it stays on the device, in eval mode.
 
-    After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
+    After an epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`, every
+    `SAVE_EVERY` seconds and at the end. With `capture` the steps of one process on CUDA are a `CapturedStep`.
 
     Raises:
         TrainingError: the loss or a weight is no longer finite, or there are fewer images than processes.
@@ -142,37 +192,71 @@ def train(
     if resume and (folder / STATE).exists():
         training.restore(folder / STATE, recipe, dataset, runtime.device)
         progress.note(f"resuming after epoch {len(training.history)} of {recipe.epochs}")
-    forward = DistributedDataParallel(net) if runtime.processes.num_processes > 1 else net
-    for epoch in range(len(training.history), recipe.epochs):
-        words = (recipe.seed, epoch, runtime.processes.process_index)
-        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
-        seed_everything(seed)  # of what the network draws: dropout
-        with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
-            row = _run_epoch(training, forward, images.augmented(batch_size, runtime.device, seed), runtime, task)
-        lost = finite - _finite(net) if math.isfinite(row["loss"]) else {"the loss"}
-        if lost:
-            what = f"training diverged in epoch {epoch + 1}: not finite: {listed(lost, 3)}"
-            raise TrainingError(what, hint="Lower the learning rate in the recipe.")
-        row |= solves.forward.summary() if solves.forward is not None else {}
-        correct = evaluate(net, validation, runtime)[None].correct
-        training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
-        if runtime.processes.is_main_process:
-            training.save(folder, recipe, dataset.classes)
-        progress.note(_line(training.history[-1], recipe.epochs))
+    step = _step_of(training, recipe.epochs * len(images), runtime, progress, capture)
+    with saving(folder) as take:
+        for epoch in range(len(training.history), recipe.epochs):
+            words = (recipe.seed, epoch, runtime.processes.process_index)
+            seed = int(np.random.SeedSequence(words).generate_state(1)[0])
+            seed_everything(seed)  # of what the network draws: dropout
+            with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
+                row = _run_epoch(training, step, images.augmented(batch_size, runtime.device, seed), runtime, task)
+            lost = finite - _finite(net) if math.isfinite(row["loss"]) else {"the loss"}
+            if lost:
+                what = f"training diverged in epoch {epoch + 1}: not finite: {listed(lost, 3)}"
+                raise TrainingError(what, hint="Lower the learning rate in the recipe.")
+            row |= solves.forward.summary() if solves.forward is not None else {}
+            correct = evaluate(net, validation, runtime)[None].correct
+            training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
+            training.how = step.how
+            if runtime.processes.is_main_process:
+                take(training.state(recipe, dataset.classes))
+            progress.note(_line(training.history[-1], recipe.epochs))
     training.projection.settle()
     net.eval()
     return training
 
 
-def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch], runtime: Runtime, task: Task) -> Row:
+@dataclass(frozen=True)
+class PlainStep:
+    """A step of training as it is written, without the part of Python."""
+
+    training: Training
+    forward: Callable[[Tensor], Tensor]
+    runtime: Runtime
+
+    @property
+    def how(self) -> str:
+        return "compiled" if isinstance(self.forward, Compiled) and self.forward.is_compiled else ""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, correct = loss_of(self.forward, batch, self.runtime)
+        self.training.update(loss)
+        return loss.detach(), correct
+
+
+def _step_of(training: Training, images: int, runtime: Runtime, progress: Progress, capture: bool) -> Step:
+    """The step of a training that passes so many images: captured on CUDA in one process, if `capture` says so."""
+    net = training.net
+    if runtime.processes.num_processes > 1:
+        return PlainStep(training, DistributedDataParallel(net), runtime)
+    if not capture or runtime.device.type != "cuda":
+        return PlainStep(training, net, runtime)
+    if training.after_step:
+        progress.note("training is not captured as a CUDA graph: a module of the network acts after every step")
+        return PlainStep(training, net, runtime)
+    step = PlainStep(training, Compiled(net, images, progress), runtime)
+    return CapturedStep(step, training.optimizer, runtime.device, progress)
+
+
+def _run_epoch(training: Training, step: Step, batches: Iterable[Batch], runtime: Runtime, task: Task) -> Row:
     """One pass over the training images; the losses are read from the device once, at the end."""
     training.net.train()
     started, images = time.perf_counter(), 0
     losses, hits = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
     for batch in batches:
-        loss, correct = loss_of(forward, batch, runtime)
-        training.step(loss)
-        losses += loss.detach() * len(batch.labels)
+        loss, correct = step(batch)
+        training.follow()
+        losses += loss * len(batch.labels)
         hits += correct
         images += len(batch.labels)
         task.advance(len(batch.labels))
@@ -188,7 +272,7 @@ def _run_epoch(training: Training, forward: nn.Module, batches: Iterable[Batch],
     }
 
 
-def loss_of(forward: nn.Module, batch: Batch, runtime: Runtime) -> tuple[Tensor, Tensor]:
+def loss_of(forward: Callable[[Tensor], Tensor], batch: Batch, runtime: Runtime) -> tuple[Tensor, Tensor]:
     """The mean cross-entropy of a batch and how many of its images are classified correctly."""
     with runtime.autocast():
         logits = forward(runtime.to_pixels(batch.images))
@@ -240,6 +324,18 @@ def _line(row: Row, epochs: int) -> str:
 def _finite(net: nn.Module) -> set[str]:
     """The names of parameters and buffers whose values are all finite."""
     return {name for name, tensor in net.state_dict().items() if tensor.isfinite().all()}
+
+
+def _copied(state: Any) -> Any:
+    """A copy of a state on the CPU, which later steps do not change."""
+    if isinstance(state, dict):
+        twin = copy(state)  # of its own kind: MultiStepLR has a Counter
+        for key, value in state.items():
+            twin[key] = _copied(value)
+        return twin
+    if isinstance(state, list):
+        return [_copied(value) for value in state]
+    return state.to("cpu", copy=True) if isinstance(state, Tensor) else state
 
 
 def _form(state: object) -> object:

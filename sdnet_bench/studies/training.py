@@ -18,7 +18,7 @@ from ..errors import UnknownNameError, UsageError
 from ..files import holding, make_folder
 from ..progress import Progress
 from ..records import Record
-from ..zoo.checkpoint import Model, read_model, write_model
+from ..zoo.checkpoint import Model, read_model, write_making, write_model
 from ..zoo.classes import differences, is_same
 from ..zoo.initial import check_forward, configure, find_weights, initial_net
 from ..zoo.mark import is_marked
@@ -59,12 +59,13 @@ def train_model(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    capture: bool = True,
 ) -> Workbench:
     """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and returns the workbench.
 
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
     another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it. So is a run that another process
-    trains.
+    trains. `capture` is that of `engine.train`.
     """
     folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
     given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights is not None else None
@@ -81,7 +82,7 @@ def train_model(
         if is_finished(folder):
             model = read_model(folder, run_code=is_marked(folder))
         else:
-            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume)
+            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume, capture=capture)
             model = _write(folder, recipe, config, training.net, runtime)
         bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
         if not training:
@@ -111,6 +112,7 @@ def _claim(folder: Path, recipe: Recipe, dataset: Dataset, resume: bool, overwri
         hint = "Go on with --resume, replace it with --overwrite, or choose another --name."
         raise UsageError(f"{folder} is there already, and unfinished", hint=hint)
     make_folder(folder)
+    write_making(folder, recipe)
 
 
 def _write(folder: Path, recipe: Recipe, config: ModelConfig, net: nn.Module, runtime: Runtime) -> Model:
@@ -137,6 +139,8 @@ def _record_training(bench: Workbench, recipe: Recipe, training: Training, given
     images = bench.images("train", recipe.limit)
     seconds = sum(row["seconds"] for row in training.history)
     provenance = bench.runtime.provenance() | {"seed": recipe.seed, "seconds": round(seconds, 1)}
+    if training.how:
+        provenance["step"] = training.how
     if given:
         provenance["started_from"] = given.revision
     cell, n = bench.cell(images, kind="training"), len(bench.split_of(images))

@@ -148,8 +148,7 @@ def write_model(
     `ModelError` where weights are not finite.
     """
     _check_finite(net, folder)
-    with replacing(folder / (RECIPE if isinstance(made, Recipe) else ORIGIN)) as path:
-        path.write_text(_described(made), encoding="utf-8")
+    write_making(folder, made)
     write_weights(folder, net) if shard is None else write_shards(folder, net, shard)
     config = config.model_copy(update={"weights_sha256": weights_digest(weight_files(folder))})
     with replacing(folder / CONFIG) as path:
@@ -157,6 +156,12 @@ def write_model(
     if is_code(config.backbone.name):
         mark(folder)
     return read_model(folder, run_code=True)
+
+
+def write_making(folder: Path, made: Recipe | Origin) -> None:
+    """Writes how a model is made: the first file of its folder, and without the others an unfinished run."""
+    with replacing(folder / (RECIPE if isinstance(made, Recipe) else ORIGIN)) as path:
+        path.write_text(_described(made), encoding="utf-8")
 
 
 def _described(made: Recipe | Origin) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..backbones import is_external
-from ..config import CONFIG, MODELS, STATE, Backbone, ModelConfig, Origin
+from ..config import CONFIG, MODELS, RECIPE, Backbone, ModelConfig, Origin
 from ..csc import get_lambda
 from ..data import Dataset
 from ..errors import ModelError, UnknownNameError, UsageError
@@ -59,7 +59,7 @@ def _await(run: Path, progress: Progress) -> None:
     if not os.path.exists(run / CONFIG) and os.path.exists(lock):
         with holding(lock, progress, f"makes {run}"):
             pass
-    if not os.path.exists(run / CONFIG) and os.path.exists(run / STATE):
+    if not os.path.exists(run / CONFIG) and os.path.exists(run / RECIPE):
         raise ModelError(f"{run} is unfinished", hint="Go on with `sdnet-bench train --resume`, or remove it.")
 
 

@@ -18,6 +18,7 @@ from sdnet_bench.api.screen import Screen
 from sdnet_bench.cli.app import app, explain, run
 from sdnet_bench.cli.screen import fail, say
 from sdnet_bench.cli.show import show_rows
+from sdnet_bench.progress import LAUNCHER
 
 START = [sys.executable, "-m", "sdnet_bench"]
 
@@ -179,3 +180,13 @@ def test_records_are_shown_where_the_card_cannot_be_written(at: Path) -> None:
     again = CliRunner().invoke(app, words)
     assert (again.exit_code, again.stdout) == (0, shown.stdout)
     assert "warning: the card is as it was: cannot write " in again.stderr
+
+
+def test_a_lost_process_of_a_job_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Connection reset by peer")
+    assert explain(error) is None
+    for name in LAUNCHER:
+        monkeypatch.setenv(name, "1")
+    for lost in (error, torch.distributed.DistBackendError("NCCL error")):
+        assert str(explain(lost)).startswith("another process of this job has ended, or cannot be reached. Type the")
+    assert explain(RuntimeError("shapes differ")) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -200,3 +201,18 @@ def test_an_adopted_model_has_its_figures_and_is_measured_without_a_run(at: Path
     again = ["evaluate", "shipped/sdnet18-tiny", "--runs-dir", "elsewhere", "--precision", "float32", "--json"]
     assert json.loads(runner.invoke(app, again).stdout)[0]["n"] == 360
     assert not (at / "elsewhere").exists()  # it is on record
+
+
+def test_what_two_machines_measured_becomes_one_run(at: Path) -> None:
+    few = ("evaluate", "sdnet18-tiny", "--severity", "1", "--limit", "8", "--device", "cpu")
+    shutil.copytree(at / "runs", at / "elsewhere")
+    assert run((*few, "--corruption", "gaussian", "--runs-dir", "elsewhere"), at).status == 0
+    assert run((*few, "--corruption", "shot"), at).status == 0
+    done = run(("models", "merge", "sdnet18-tiny", "elsewhere/sdnet18-tiny"), at)
+    assert (done.status, done.out, done.err) == (0, "runs/sdnet18-tiny\n", "1 records were new\n")
+    found = {record.images.corruption for record in Results.read(at / "runs" / "sdnet18-tiny", at / "runs").records}
+    assert found == {None, "gaussian", "shot"}
+    assert "gaussian" in (at / "runs/sdnet18-tiny/results.json").read_text("utf-8")
+    wrong = run(("models", "merge", "resnet18-tiny", "elsewhere/sdnet18-tiny"), at)
+    assert wrong.status == 1
+    assert wrong.err.startswith("error: elsewhere/sdnet18-tiny has no record of this network. Name the folder")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from sdnet_bench.data import Augmentation, Batch, Split, limited, open_dataset
-from sdnet_bench.data.folders import FolderSplit
+from sdnet_bench.data.folders import FolderSplit, count_workers
 from sdnet_bench.data.splits import TensorSplit
 from sdnet_bench.errors import BenchError, DataError
 
@@ -258,3 +258,13 @@ def test_a_test_folder_with_other_classes_is_refused(folder: Path) -> None:
     (folder / "val" / "cat").rename(folder / "elsewhere")
     with pytest.raises(DataError, match="cat"):
         open_dataset("imagefolder", folder)
+
+
+def test_each_core_loads_images_and_processes_of_one_machine_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = count_workers(10**6)
+    assert cores >= 1
+    assert count_workers(1) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert count_workers(10**6) == max(1, cores // 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * cores))
+    assert count_workers(10**6) == 1

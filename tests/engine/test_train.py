@@ -21,7 +21,7 @@ from sdnet_bench.csc import csc_layers
 from sdnet_bench.csc.spectrum import MARGIN, power_iteration
 from sdnet_bench.data import Dataset, open_dataset
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.engine.train import Training, train
+from sdnet_bench.engine.train import Training, save, saving, train
 from sdnet_bench.errors import InterruptError, ModelError, RecordError, TrainingError
 from sdnet_bench.progress import Progress, Task
 from sdnet_bench.studies.training import with_backbone
@@ -245,16 +245,57 @@ def small_files(most: int) -> Iterator[None]:
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_state(tmp_path: Path, recipe: Recipe) -> None:
     training, said = Training.start(recipe, nn.Linear(100, 1000), 5), set()
     training.history = [{"epoch": 1}]
-    training.save(tmp_path, recipe, ())
+    save(tmp_path, training.state(recipe, ()))
     before = (tmp_path / STATE).read_bytes()
     for most in (0, 1, 1000, 200_000):
         with small_files(most), pytest.raises(RecordError) as caught:
-            training.save(tmp_path, recipe, ())
+            save(tmp_path, training.state(recipe, ()))
         said.add(str(caught.value))
     files = ("history.csv", STATE)
     assert said == {f"cannot write {tmp_path / name}: File too large. Name another folder." for name in files}
     assert (tmp_path / STATE).read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", STATE]
+
+
+def epochs_of(folder: Path) -> int:
+    """How many epochs the saved state has; 0 without one."""
+    return len(torch.load(folder / STATE, weights_only=True)["history"]) if (folder / STATE).exists() else 0
+
+
+def stop_after_two_epochs(training: Training, net: nn.Linear, late: Path, soon: Path, recipe: Recipe) -> None:
+    """Ends by Ctrl-C in the middle of the third."""
+    with saving(late) as take_late, saving(soon, every=0) as take_soon:
+        for epoch in (1, 2):
+            training.step(net(torch.rand(4, 2)).mean())
+            training.history.append({"epoch": epoch, "weight": float(net.weight.detach()[0, 0])})
+            take_late(training.state(recipe, ()))
+            take_soon(training.state(recipe, ()))
+            assert (epochs_of(late), epochs_of(soon)) == (0, epoch)
+        training.step(net(torch.rand(4, 2)).mean())
+        raise InterruptError("interrupted")
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), MultiStep(name="multistep", milestones=(1, 3))])
+def test_the_state_is_written_when_it_is_time_and_at_the_end_as_it_was(
+    tmp_path: Path, recipe: Recipe, schedule: Schedule
+) -> None:
+    net = nn.Linear(2, 1)
+    training = Training.start(recipe.replace(schedule=schedule.model_dump()), net, 1)
+    late, soon = tmp_path / "late", tmp_path / "soon"
+    with pytest.raises(InterruptError):
+        stop_after_two_epochs(training, net, late, soon, recipe)
+    states = [torch.load(folder / STATE, weights_only=True) for folder in (late, soon)]
+    for state in states:
+        assert len(state["history"]) == 2
+        assert float(state["net"]["weight"][0, 0]) == state["history"][1]["weight"] != float(net.weight.detach()[0, 0])
+    for part in ("net", "optimizer", "scheduler", "projection"):
+        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
+
+
+def test_nothing_is_saved_of_a_first_epoch_that_did_not_end(tmp_path: Path) -> None:
+    with pytest.raises(InterruptError), saving(tmp_path):
+        raise InterruptError("interrupted")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_atoms_end_with_unit_norm_and_their_own_step_size(finished: Training) -> None:

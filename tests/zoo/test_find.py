@@ -16,7 +16,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from sdnet_bench.backbones import External, Published, build
-from sdnet_bench.config import CONFIG, MODELS, STATE, Backbone, ModelConfig, Origin
+from sdnet_bench.config import CONFIG, MODELS, RECIPE, Backbone, ModelConfig, Origin
 from sdnet_bench.data import open_dataset
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.paper.results import Results
@@ -88,7 +88,7 @@ def test_a_run_that_is_made_anew_is_waited_for_not_mistaken_for_a_shipped_model(
 
 def test_an_unfinished_run_is_not_mistaken_for_a_shipped_model(shelf: Path) -> None:
     (shelf / "sdnet18-cifar10").mkdir(parents=True)
-    (shelf / "sdnet18-cifar10" / STATE).touch()
+    (shelf / "sdnet18-cifar10" / RECIPE).touch()
     with pytest.raises(
         ModelError, match=r"runs/sdnet18-cifar10 is unfinished\. Go on with `sdnet-bench train --resume`"
     ):

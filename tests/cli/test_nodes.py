@@ -1,0 +1,144 @@
+"""Two nodes of one process each, as `torchrun` starts them, on the loopback: what one process gives, and lost ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from together import IN_TURN, read_rows
+
+from sdnet_bench.records import RecordStore
+from sdnet_bench.records.lambda_fit import saved_fits
+
+CPU = ["--device", "cpu", "--precision", "float32"]
+GRID = ["--lambdas", "0.1,0.5", "--limit", "21"]
+MEASURE = [
+    ["evaluate", "--corruption", "gaussian", "--severity", "1", "--limit", "61"],
+    ["sweep-lambda", "--corruption", "shot", "--severity", "2", *GRID],
+    ["fit-lambda", "--corruption", "gaussian", *GRID],
+    ["evaluate", "--study", "figure2", "--limit", "7"],
+    ["attack", "--norm", "linf", "--steps", "2", "--limit", "13"],
+]
+"""A command of every kind, of the network that was trained last."""
+TRAIN = ["train", "--name", "shared", "--limit", "128", "--width", "2", "--resume", *CPU]
+PATIENCE = 60
+"""Most seconds that a job takes to end after one of its processes is lost."""
+
+
+class Nodes:
+    """A job of two nodes. `torchrun` writes a report of its own on stderr, after what the command says."""
+
+    def __init__(self, folder: Path, *commands: list[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            where = ["--rdzv-endpoint", f"127.0.0.1:{server.getsockname()[1]}", "--local-addr", "127.0.0.1"]
+        script = folder / "in_turn.py"
+        script.write_text(IN_TURN, encoding="utf-8")
+        one = ["-m", "sdnet_bench", *commands[0]] if len(commands) == 1 else [str(script), json.dumps(commands)]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        words = [*torchrun, "--rdzv-backend", "c10d", *where, *one]
+        self._said = [folder / f"node{number}" for number in (0, 1)]
+        self.agents = [self._start(words, said) for said in self._said]
+
+    @staticmethod
+    def _start(words: list[str], said: Path) -> subprocess.Popen[bytes]:
+        with said.with_suffix(".out").open("wb") as out, said.with_suffix(".err").open("wb") as err:
+            return subprocess.Popen(words, cwd=said.parent, stdout=out, stderr=err)
+
+    def said(self, suffix: str) -> list[str]:
+        """What each node has written so far."""
+        return [path.with_suffix(suffix).read_text("utf-8") for path in self._said]
+
+    def kill(self, node: int) -> None:
+        """Kills the process of a node, which `torchrun` does not start again."""
+        (worker,) = psutil.Process(self.agents[node].pid).children()
+        worker.kill()
+
+    def statuses(self) -> list[int]:
+        """Waits for the end of both."""
+        return [agent.wait(600) for agent in self.agents]
+
+    def rows(self) -> Any:
+        """The JSON of the commands, which the first process alone prints."""
+        assert self.statuses() == [0, 0], self.said(".err")
+        first, none = sorted(self.said(".out"), key=len, reverse=True)
+        assert none == ""
+        return read_rows(first)
+
+
+def alone(folder: Path, *commands: list[str]) -> Any:
+    """The JSON of the commands in one process."""
+    words = [sys.executable, "-c", IN_TURN, json.dumps(commands)]
+    return read_rows(subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout)
+
+
+def outcomes(folder: Path) -> dict[str, Any]:
+    """Of a run: what is on record of each cell, and the fits."""
+    found = {record.cell.key: (record.outcomes, record.lost_to) for record in RecordStore(folder)}
+    return found | {name: fit.model_dump(exclude={"found"}) for name, fit in saved_fits([folder]).items()}
+
+
+@pytest.mark.slow
+def test_two_nodes_measure_what_one_process_measures(at: Path) -> None:
+    commands = [[*words, *(CPU if words[0] != "attack" else CPU[:2]), "--json"] for words in MEASURE]
+    both, one = at / "both", at / "one"
+    for folder in (both, one):
+        shutil.copytree(at / "runs", folder / "runs")
+    assert Nodes(both, *commands).rows() == alone(one, *commands)
+    run = "runs/sdnet18-tiny"
+    assert outcomes(both / run) == outcomes(one / run)
+    assert len((both / run / "records.jsonl").read_text("utf-8").splitlines()) == len(RecordStore(both / run))
+
+
+def lose(folder: Path, which: str, when: str, words: list[str]) -> str:
+    """Kills the process that says so, the "first", or the "other" one; returns the error of the one that is left."""
+    job = Nodes(folder, words)
+    while not any(when in text for text in job.said(".err")):
+        assert None in [agent.poll() for agent in job.agents], job.said(".err")
+        time.sleep(0.02)
+    first = next(node for node, text in enumerate(job.said(".err")) if when in text)
+    killed = first if which == "first" else 1 - first
+    job.kill(killed)
+    lost = time.monotonic()
+    assert job.statuses() == [1, 1]
+    assert time.monotonic() - lost < PATIENCE
+    lines = job.said(".err")[1 - killed].splitlines()
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    assert not any("sdnet_bench/" in line for line in lines)
+    return error
+
+
+LOST = "error: another process of this job has ended, or cannot be reached. Type the command again on every node; for "
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_a_training_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, which: str) -> None:
+    words = [*TRAIN, "--epochs", "8", "--json"]
+    assert lose(at, which, "epoch 2/8 ", words).startswith(LOST)
+    again = Nodes(at, words)
+    again.rows()
+    assert any("resuming after epoch " in text for text in again.said(".err")) == (
+        which == "other"
+    )  # who saves is left
+    Nodes(at, [*words, "--name", "whole"]).rows()
+    weights = [(at / "runs" / name / "model.safetensors").read_bytes() for name in ("shared", "whole")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_an_attack_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, which: str) -> None:
+    words = ["attack", "--attack", "apgd-ce", "--steps", "40", "--limit", "300", "--json", "--device", "cpu"]
+    shutil.copytree(at / "runs", at / "one" / "runs")
+    os.utime(at / "one/runs/sdnet18-tiny/model.safetensors", (2e9, 2e9))
+    assert lose(at, which, "images to attack", words).startswith(LOST)
+    assert Nodes(at, words).rows() == alone(at / "one", words)
