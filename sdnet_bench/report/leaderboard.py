@@ -97,10 +97,12 @@ def _audited(audit: Audit, ledger: Ledger) -> Figure:
     checks = {
         f"{each.id} {each.title}": f"{VERDICTS[each.verdict]} {each.verdict}: {each.says}" for each in audit.checks
     }
-    text = "unreliable" if audit.unreliable else "reliable"
-    failed = f"failed {', '.join(audit.failed)}" if audit.failed else "no check failed"
+    worth = f"the figure is {'unreliable' if audit.unreliable else 'reliable'}"
+    text = f"{len(audit.failed)} of {len(audit.checks)} failed" if audit.failed else "none failed"
+    said = f"{', '.join(audit.failed)}; {worth}" if audit.failed else worth
     command = f"sdnet-bench audit {audit.model} --norm {audit.norm} --limit {audit.images}"
     made = {name: str(value) for name, value in audit.provenance.items() if name in ("device", "torch", "time")}
     title = f"Audit of the robust accuracy of {audit.model}, {audit.threat}"
-    at = ledger.add(title, f"{text}; {failed}", made, [command], checks)
-    return Figure(text, failed, -len(audit.failed), at, audit.norm)
+    at = ledger.add(title, f"{text}; {said}", made, [command], checks)
+    within = False if audit.unreliable else None if audit.failed else True
+    return Figure(text, said, -len(audit.failed), at, audit.norm, within=within)
