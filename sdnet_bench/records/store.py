@@ -129,8 +129,8 @@ def write_results(path: Path, records: Iterable[Record]) -> None:
 def load(path: Path | str) -> pandas.DataFrame:
     """The records of a run folder or a published model: a row per record, a column per field; accuracy in [0, 1].
 
-    Those of a run are read after the published ones, and count where both have a cell. Where there are none the frame is
-    empty; a `RecordError` where a file is damaged.
+    Where the run and the published model both have a cell, the run's counts. The frame is empty where there are none; a
+    `RecordError` where a file is damaged.
     """
     folder = Path(path)
     return frame_of({record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}.values())
