@@ -71,7 +71,8 @@ class Bench:
     """A network with its images, its records and everything that is measured of them.
 
     Every method is the command of the same name, with the same parameters and the same records: what is on record is
-    not measured again. Nothing outside is changed: a network in memory is copied when the bench is made.
+    not measured again. Nothing outside is changed: a network in memory is copied when the bench is made. A wrong
+    request is a `UsageError`, before anything is measured.
 
     Args:
         model: a network in memory, from images `(N, 3, H, W)` in [0, 1] to logits, in eval mode; or the name of a run
@@ -287,7 +288,13 @@ class Bench:
         layers: str = "all",
         limit: int | None = None,
     ) -> Sweep:
-        """Accuracy on corrupted test images at every lambda (Figure 2); `layers` are "all", or "stem" alone."""
+        """Accuracy on corrupted test images at every lambda (Figure 2), for a network with CSC-layers.
+
+        Args:
+            corruption, severity, limit: of `evaluate`.
+            lambdas: in the units of the normalised input, >= 0.
+            layers: "all" CSC-layers, or the "stem" alone; the others then keep lambda_0.
+        """
         names, severities, grid = corruption_names(corruption), severity_levels(severity), lambda_grid(lambdas)
         tuned: Layers = one_of(layers, "choice of layers", ("all", "stem"))
         with self._at_work() as bench:
@@ -313,6 +320,7 @@ class Bench:
         """Lambda as a line of the residual, fitted on corrupted training images (Algorithm 1, Figure 3).
 
         Args:
+            corruption: names, or "all" for the four noises; each has its own line.
             lambdas: that are tried.
             levels: of one corruption; by default from below severity 1 to above 5.
             limit: training images, spread evenly; by default 2000, and all of them in a race.
@@ -409,14 +417,17 @@ class Bench:
         return found
 
     def dictionary(self, layer: int = 1, *, atoms: int = 64) -> Atoms:
-        """The first atoms of a CSC-layer, 1 for the stem, as patches of an image (Figure 5)."""
+        """The first `atoms` atoms of a CSC-layer, 1 for the stem, as patches of an image (Figure 5, equation 14)."""
         with self._at_work("float32") as bench:
             return find_atoms(bench, layer, most=atoms)
 
     def features(
         self, images: Sequence[int] = SHOWN, layers: Sequence[int] | None = None, *, lambda_: float | None = None
     ) -> Features:
-        """Test images, by their places, and what the codes of layers rebuild of them (Figure 4)."""
+        """Test images, by their places in the split, and what the codes of layers rebuild of them (Figure 4).
+
+        Layers are counted from 1, the stem, and are by default all of the chain; `lambda_` is by default lambda_0.
+        """
         with self._at_work("float32") as bench:
             return rebuild_inputs(bench, images, layers, lambda_=lambda_)
 
@@ -433,11 +444,14 @@ class Bench:
         return found
 
     def table(self, which: int | str) -> PaperTable:
-        """A table beside the paper's numbers, from what is on record; see `Comparison.table`."""
+        """A table beside the paper's numbers, from what is on record: 1 to 6, or a name; see `Comparison.table`."""
         return Comparison([self.results]).table(which)
 
     def figure(self, which: int | str) -> Figure:
-        """A figure of matplotlib: 4, 5 and 6 of the network, others from what is on record; see `Comparison.figure`."""
+        """A figure of matplotlib: 4, 5 and 6 of the network, others from what is on record; see `Comparison.figure`.
+
+        Nobody else holds it: `.savefig(path)` writes it.
+        """
         if which == 4:
             return draw_features(self.features(), self.name).figure()
         if which == 5:
@@ -447,7 +461,10 @@ class Bench:
         return Comparison([self.results]).figure(which)
 
     def export(self, folder: Path | str) -> Bench:
-        """Copies the model with parameters in bfloat16, in files of at most 16 MB; its clean accuracy is measured."""
+        """Copies the model with parameters in bfloat16, in files of at most 16 MB, and returns the bench of the copy.
+
+        Its clean accuracy is measured.
+        """
         with self._at_work() as bench:
             copy = export(bench, Path(folder))
         publish(copy)
@@ -468,6 +485,10 @@ class Bench:
 
 def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str | None = None) -> Comparison:
     """Benches, and models by name, side by side in tables.
+
+    Args:
+        models: benches, and names or folders of models, in the order of the lines.
+        runs_dir: the folder of the runs of models by name.
 
     Raises:
         ModelError: a model cannot be read.

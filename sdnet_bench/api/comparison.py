@@ -61,7 +61,10 @@ class Comparison:
         return cls(find_results(names, runs_dir, left_out, progress), left_out)
 
     def table(self, which: int | str) -> PaperTable:
-        """A table by its number (1 to 6) or name ("adaptation", "inference", "corruptions"), of the first data set."""
+        """A table by its number (1 to 6) or name ("adaptation", "inference", "corruptions"), of the first data set.
+
+        A `UsageError` where nothing was measured for it.
+        """
         name = f"table{which}" if isinstance(which, int) else which
         studies = [study for study in TABLES if study.name == name]
         if not studies:
@@ -77,7 +80,10 @@ class Comparison:
         return [PaperTable(table) for table in build_tables(self.results)]
 
     def figure(self, which: int | str) -> Figure:
-        """A figure of the first network that has records for it: 2, 3, or a name such as "robust-lambda"."""
+        """A figure of the first network that has records for it: 2, 3, or a name such as "robust-lambda".
+
+        An `UnknownNameError`, with the names that there are, where no network has.
+        """
         name = f"figure{which}" if isinstance(which, int) else which
         for result in self.results:
             for drawing in drawings(result):

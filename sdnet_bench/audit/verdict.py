@@ -144,7 +144,9 @@ class Audit(Sealed):
     """Lambdas at which clean validation accuracy is at least 90 % of that at lambda_0."""
     budget: Budget
     accuracies: Accuracies
+    """Accuracies (%) of the tuned network without and under attack."""
     checks: tuple[CheckResult, ...]
+    """The thirteen checks, C1 to C13, with verdict and reason."""
     provenance: dict[str, Any]
 
     @property

@@ -50,7 +50,9 @@ def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] 
 
     Args:
         name: name of a backbone, or of a network of a library, such as `torchvision:resnet50`.
+        num_classes: number of logits.
         csc_stem: replace the first convolution by a CSC-layer; a mapping holds options of `CSCConv2d`.
+        options: of the backbone: `mean` and `std` of its input, `width`, `stem`, ...; see `defaults`.
 
     Raises:
         UnknownNameError: there is no such backbone.

@@ -87,12 +87,16 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
-    """A split that fits into memory. `index` is the index of each image in the whole split."""
+    """A split that fits into memory."""
 
     images: Tensor
+    """`(n, 3, H, W)` uint8."""
     labels: Tensor
+    """`(n,)` int64."""
     index: Tensor
+    """`(n,)` int64: index of each image in the whole split of the data set."""
     augmentation: Augmentation
+    """Of the images of `augmented`."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -82,7 +82,9 @@ class AttackSetting(Frozen):
     """An attack with all settings that decide its outcome."""
 
     name: str = "pgd"
+    """Name of the attack, see `sdnet-bench plugins`."""
     norm: Annotated[str, Field(pattern=f"^({'|'.join(DEFAULT_EPS)})$")]
+    """The norm, "linf" or "l2", over all pixels and channels of an image."""
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Radius of the ball in pixels of [0, 1]."""
     steps: int
@@ -90,6 +92,7 @@ class AttackSetting(Frozen):
     step_size: float | None = None
     """Step size in pixels of [0, 1]; None where the attack adapts it."""
     restarts: int = 1
+    """Random starts, or targets of a targeted attack; an image is lost to any of them."""
     crafted_at: float | tuple[float, ...] | None = None
     """Lambda of the attacked network. Several: the attack uses the mean of the logits at these lambdas. None for a
     network without lambda, and where the attack goes through the cell's rule."""
@@ -125,7 +128,9 @@ class Images(Frozen):
     """Images and their corruption, without any attack. Equal values mean equal pixels."""
 
     dataset: str
+    """Name of the data set."""
     split: Literal["train", "validation", "test"]
+    """The part of the data set."""
     digest: str
     """Digest of the clean images and labels; for images of an archive, of their places and labels only."""
     limit: int | None = None
@@ -190,6 +195,7 @@ class Inference(Frozen):
     """Name of an input transformation before the network, or "net:" and the sha256 of the weights of another network
     that classifies the images instead; None for neither."""
     precision: str = "float32"
+    """Precision of the forward pass: "float32", "bfloat16" or "tf32"."""
     classes: str | None = None
     """Which of the model's classes are compared (`Model.selected`); None, not in JSON, for all."""
     adaptation: AdaptationSetting | None = None
@@ -217,11 +223,15 @@ class Cell(Frozen):
     """One measurement to make: images, inference and attack, for one model."""
 
     kind: Literal["training", "accuracy"] = "accuracy"
+    """What is measured; a training has figures and no outcomes."""
     weights: str
     """sha256 of the model's weights."""
     images: Images
+    """The images, and their corruption."""
     inference: Inference = Inference()
+    """How they are classified."""
     attack: AttackSetting | None = None
+    """The attack on them; None for none."""
 
     @model_validator(mode="before")
     @classmethod

@@ -37,6 +37,7 @@ class Point(NamedTuple):
     """The result of one noise level in Algorithm 1."""
 
     level: FiniteFloat
+    """c: the parameter of the corruption, such as its standard deviation."""
     residual: FiniteFloat
     """r_c: the mean residual at lambda_0."""
     lambda_: FiniteFloat
@@ -74,10 +75,13 @@ class LambdaFit(Sealed):
     steps: int | None = None
     """FISTA iterations at inference; None for those of training."""
     slope: FiniteFloat
+    """Change of lambda for a residual larger by 1."""
     intercept: FiniteFloat
+    """lambda(0); lambda itself is at least 0."""
     r_squared: FiniteFloat | None
     """Share of the variance of lambda_c that the line explains; None where lambda_c does not vary."""
     points: Annotated[tuple[Point, ...], Field(min_length=2)]
+    """The points that the line is fitted to, one per noise level."""
     found: str | None = None
     """Number of images, seed and search of the fit, in words."""
     adaptation: AdaptationSetting | None = None

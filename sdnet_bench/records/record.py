@@ -39,6 +39,7 @@ class Record(Frozen):
     model: str
     """Name of the model, for display; the cell's key identifies it by its weights."""
     cell: Cell
+    """What was measured."""
     n: Annotated[int, Field(gt=0, le=10**9)]
     """Number of images."""
     outcomes: str | None = None
@@ -48,6 +49,7 @@ class Record(Frozen):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Other measured values, such as `residual`, `parameters` or `images_per_second`."""
     provenance: dict[str, Any] = Field(default_factory=dict)
+    """Where and how it was measured: versions, commit, device, date, seconds."""
 
     @model_validator(mode="before")
     @classmethod

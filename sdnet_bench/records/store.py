@@ -127,7 +127,11 @@ def write_results(path: Path, records: Iterable[Record]) -> None:
 
 
 def load(path: Path | str) -> pandas.DataFrame:
-    """The records of a run folder or a published model as a DataFrame, see `frame_of`."""
+    """The records of a run folder or a published model: a row per record, a column per field; accuracy in [0, 1].
+
+    Where the run and the published model both have a cell, the run's counts. The frame is empty where there are none; a
+    `RecordError` where a file is damaged.
+    """
     folder = Path(path)
     return frame_of({record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}.values())
 
