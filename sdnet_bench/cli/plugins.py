@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BenchError
+from . import completion
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Backbones, corruptions, attacks, adaptations and data sets: list them, or check one.")
@@ -30,7 +31,12 @@ def list_parts(setup: Setup, context: typer.Context) -> None:
 @sharing("data_dir", "json")
 def check(
     setup: Setup,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a part, or a network such as timm:resnet18.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Of a part, or a network such as timm:resnet18.", autocompletion=completion.every_part
+        ),
+    ],
     size: Annotated[int, typer.Option(min=1, help="Side of the images that a backbone is shown.")] = 32,
 ) -> None:
     """Check that a part keeps its contract; exit status 1 where it does not."""

@@ -34,8 +34,8 @@ from ..progress import Progress, Task
 from ..zoo.classes import first_difference
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
+from .tracking import Report, Row, stem_figures
 
-Row = dict[str, float]
 COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
 """What a row of the history has at least."""
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
@@ -125,10 +125,12 @@ def train(
     progress: Progress,
     *,
     resume: bool,
+    report: Report | None = None,
 ) -> Training:
     """Trains a network by a recipe and returns it with its history; it stays on the device, in eval mode.
 
-    After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`.
+    After every epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`; `report`
+    takes its row, with the figures of the stem.
 
     Raises:
         TrainingError: the loss or a weight is no longer finite, or there are fewer images than processes.
@@ -156,6 +158,8 @@ def train(
         row |= solves.forward.summary() if solves.forward is not None else {}
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
+        if report:
+            report(training.history[-1] | stem_figures(net, validation, runtime))
         if runtime.processes.is_main_process:
             training.save(folder, recipe, dataset.classes)
         progress.note(_line(training.history[-1], recipe.epochs))
