@@ -31,7 +31,7 @@ def test_a_message_says_what_expected_got_and_what_next(parts: dict[str, Any], m
     assert str(BenchError("lambda out of range", **parts)) == message
 
 
-MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet34", *(f"net{at}" for at in range(30))]
+MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet34", *(f"other{at}" for at in range(30))]
 
 
 @pytest.mark.parametrize(
