@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import ParamSpec
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..csc import CSCConv2d
 from ..data import CORRUPTIONS, Batch, corrupt, fixed_classes, open_dataset
 from ..data.archives import ARCHIVES, Archive
 from ..engine.runtime import PRECISIONS, Runtime
-from ..errors import DataError
+from ..errors import DataError, reason
 from ..records import NOISES
 from ..registry import OURS
 from ..version import __version__
@@ -93,9 +93,10 @@ def examine(data_dir: Path, runs_dir: Path) -> Iterator[Finding]:
 
 
 def _look(kind: str, check: str, find: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs) -> Finding:
-    """The finding of one look; an error is a failure."""
+    """The finding of one look, which changes no random numbers that follow; an error is a failure."""
     try:
-        verdict, says = find(*given, **named)
+        with torch.random.fork_rng([]):
+            verdict, says = find(*given, **named)
     except Exception as error:
         verdict, says = "fail", " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return Finding(kind=kind, check=check, verdict=verdict, says=says)
@@ -170,8 +171,10 @@ def _archived(archive: Archive, data_dir: Path) -> Answer:
 def _disk(folder: Path, if_locked: Verdict) -> Answer:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        return if_locked, f"{there} is not writable"
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        return if_locked, f"{there} is not writable: {reason(error)}"
     return ("warn" if free < LEAST_SPACE else "pass"), f"{folder}: {free / 1e9:,.1f} GB free"
 
 
@@ -183,8 +186,7 @@ def _digits(count: int) -> Batch:
 @torch.no_grad()
 def _codes(dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
     """Codes of digits by a CSC-layer of multiples of 1/16, on the CPU: so coarse that float32 rounds nothing."""
-    with torch.random.fork_rng([]):
-        layer = CSCConv2d(3, 8, lambda_=0.25)
+    layer = CSCConv2d(3, 8, lambda_=0.25)
     layer.dictionary.copy_((torch.arange(8 * 3 * 9) * 7 % 9 - 4).view(8, 3, 3, 3) / 8)
     layer.step_size.fill_(1 / 8)
     images = (_digits(64).images // 16).to(dtype) / 16
