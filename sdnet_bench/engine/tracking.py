@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..config import Recipe
 from ..csc import CSCConv2d, csc_layers
 from ..data import Split
-from ..errors import UnknownNameError, UsageError
+from ..errors import TrainingError, UnknownNameError, UsageError, reason
 from .evaluate import BATCH_SIZE
 from .runtime import Runtime
 
@@ -39,31 +40,38 @@ def check_tracker(name: str | None) -> None:
 def tracking(name: str | None, folder: Path, recipe: Recipe) -> Iterator[Report | None]:
     """Yields a function that logs the row of an epoch; None where no tracker is named.
 
-    The step is the number of the epoch. A training that goes on logs into the same folder.
+    The step is the number of the epoch. A training that goes on logs into the same folder. A `TrainingError` where the
+    tracker does not start or does not take a row.
     """
     if name is None:
         yield None
         return
     check_tracker(name)
-    logs = folder / LOGS
-    accelerator = Accelerator(log_with=name, project_dir=str(logs))
+    accelerator = Accelerator(log_with=name, project_dir=str(folder / LOGS))
 
     def report(row: Row) -> None:
         step = int(row["epoch"])
-        if not accelerator.trackers:
-            logs.mkdir(exist_ok=True)
-            options = {"tensorboard": {"purge_step": step}} | {
-                each: {option: str(logs)} for each, option in FOLDER_OPTIONS.items()
-            }
-            settings = None if step > 1 else _flat(recipe.model_dump())
-            accelerator.init_trackers(recipe.name, settings, options)
-        accelerator.log({figure: value for figure, value in row.items() if figure != "epoch"}, step=step)
+        try:
+            if not accelerator.trackers:
+                accelerator.init_trackers(recipe.name, **_start(recipe, folder / LOGS, step))
+            accelerator.log({figure: value for figure, value in row.items() if figure != "epoch"}, step=step)
+        except Exception as error:
+            hint = "Go on with --resume, or without --log."
+            raise TrainingError(f"{name} cannot log: {reason(error)}", hint=hint) from error
 
     try:
         yield report
     finally:
         for tracker in accelerator.trackers:  # `end_training` would end the group of processes too
             tracker.finish()
+
+
+def _start(recipe: Recipe, logs: Path, step: int) -> dict[str, Any]:
+    """What trackers start with: the settings of a training that begins, and options of each tracker."""
+    logs.mkdir(exist_ok=True)
+    options: dict[str, dict[str, Any]] = {name: {option: str(logs)} for name, option in FOLDER_OPTIONS.items()}
+    options["tensorboard"] = {"purge_step": step}  # rows of epochs that are trained again are replaced
+    return {"config": _flat(recipe.model_dump()) if step == 1 else None, "init_kwargs": options}
 
 
 @torch.no_grad()

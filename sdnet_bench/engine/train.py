@@ -158,10 +158,10 @@ def train(
         row |= solves.forward.summary() if solves.forward is not None else {}
         correct = evaluate(net, validation, runtime)[None].correct
         training.history.append({"epoch": epoch + 1, **row, "validation_accuracy": float(correct.mean())})
-        if report:
-            report(training.history[-1] | stem_figures(net, validation, runtime))
         if runtime.processes.is_main_process:
             training.save(folder, recipe, dataset.classes)
+        if report:
+            report(training.history[-1] | stem_figures(net, validation, runtime))
         progress.note(_line(training.history[-1], recipe.epochs))
     training.projection.settle()
     net.eval()

@@ -17,7 +17,7 @@ from sdnet_bench.data import open_dataset
 from sdnet_bench.engine import tracking
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.tracking import check_tracker, stem_figures
-from sdnet_bench.errors import InterruptError, UsageError
+from sdnet_bench.errors import InterruptError, TrainingError, UsageError
 from sdnet_bench.progress import Progress
 from sdnet_bench.studies.workbench import Workbench
 
@@ -124,6 +124,16 @@ def test_the_figures_of_the_stem_are_those_of_its_codes(sdnet: Workbench, runtim
 
 def test_a_network_without_csc_layers_has_no_stem(resnet: Workbench, runtime: Runtime) -> None:
     assert stem_figures(resnet.model.net, open_dataset("digits", Path()).open("validation"), runtime) == {}
+
+
+def test_a_tracker_that_fails_is_one_line_and_the_epoch_is_kept(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / recipe.name).mkdir()
+    (tmp_path / recipe.name / "logs").write_text("a file", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"^tensorboard cannot log: File exists\. Go on with --resume"):
+        sdnet_bench.train(recipe, log="tensorboard", runs_dir=tmp_path, progress=False, resume=True, device="cpu")
+    sdnet_bench.train(recipe, runs_dir=tmp_path, progress=False, resume=True, device="cpu")
+    assert len((tmp_path / recipe.name / "history.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
 def test_a_missing_package_is_one_line_before_anything_is_made(
