@@ -146,7 +146,7 @@ def test_generate_never_touches_official_files(fetched: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["fetch", "Smal-C"], 2, r"unknown archive 'Smal-C'\. Did you mean 'Small-C'\?"),
+        (["fetch", "Smal-C"], 2, r"unknown archive 'Smal-C'\. Did you mean 'Small-C'"),
         (
             ["fetch", "Small-C", "--corruption", "gausian"],
             2,
