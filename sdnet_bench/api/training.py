@@ -57,7 +57,7 @@ def train(
     Raises:
         UsageError: an unknown recipe, field or tracker, a run of that name by another recipe, or an unfinished one
             without `resume`.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the tracker cannot log.
     """
     if resume and overwrite:
         raise UsageError("a run is either gone on with or replaced", expected="one of --resume and --overwrite")
