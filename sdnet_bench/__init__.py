@@ -15,12 +15,19 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .api.bench import Bench, compare
+    from .api.doctor import doctor
     from .api.training import train
     from .zoo.find import load_model
 
-__all__ = ["Bench", "__version__", "compare", "load_model", "train"]
+__all__ = ["Bench", "__version__", "compare", "doctor", "load_model", "train"]
 
-DOORS = {"Bench": ".api.bench", "compare": ".api.bench", "load_model": ".zoo.find", "train": ".api.training"}
+DOORS = {
+    "Bench": ".api.bench",
+    "compare": ".api.bench",
+    "doctor": ".api.doctor",
+    "load_model": ".zoo.find",
+    "train": ".api.training",
+}
 """Where each name comes from: nothing, torch least of all, is imported before it is needed."""
 
 

@@ -9,7 +9,7 @@ import codecs
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,6 +29,7 @@ from pydantic import (
 
 from .errors import ModelError, UsageError, first_fault, printable
 from .files import reading, text_of
+from .names import one_of
 
 MODELS = next(
     (path for path in (Path(__file__).parent / "models", Path(__file__).parents[1] / "models") if path.is_dir()),
@@ -239,6 +240,43 @@ class Recipe(Frozen):
         """A copy with the given fields changed; `None` leaves a field as it is."""
         content = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
         return Recipe.parse(content, "options")
+
+    def set(self, values: Mapping[str, object]) -> Recipe:
+        """A copy with fields set by their names among FIELDS; `backbone.options` takes any name.
+
+        Another optimizer or schedule brings its own defaults. A `UsageError` names the first invalid field.
+        """
+        content = self.model_dump()
+        for table in ("optimizer", "schedule"):
+            if values.get(f"{table}.name", content[table]["name"]) != content[table]["name"]:
+                content[table] = {}
+        for field, value in values.items():
+            if not field.startswith("backbone.options."):
+                one_of(field, "field of a recipe", FIELDS)
+            _put(content, field.split("."), value)
+        return Recipe.parse(content, "options")
+
+
+def _put(content: dict[str, Any], path: Sequence[str], value: object) -> None:
+    """Puts a value into nested dicts, which are made where there are none."""
+    for table in path[:-1]:
+        if not isinstance(content.get(table), dict):
+            content[table] = {}
+        content = content[table]
+    content[path[-1]] = value
+
+
+def _fields(table: str, *models: type[Frozen]) -> list[str]:
+    return list(dict.fromkeys(f"{table}.{field}" for model in models for field in model.model_fields))
+
+
+FIELDS = (
+    *(field for field in Recipe.model_fields if field not in ("backbone", "optimizer", "schedule")),
+    *_fields("backbone", Backbone),
+    *_fields("optimizer", SGD, Adam),
+    *_fields("schedule", Cosine, MultiStep, OneCycle),
+)
+"""The fields of a recipe that `Recipe.set` sets; there is no one recipe that has all of them."""
 
 
 class ModelConfig(Frozen):

@@ -2,7 +2,7 @@
 
     BenchError                exit status 1: the job failed
     ├── UsageError            exit status 2: the request itself is wrong
-    │   └── UnknownNameError  no such recipe, backbone, corruption, ...; suggests the nearest name
+    │   └── UnknownNameError  no such recipe, backbone, corruption, ...; suggests the nearest names
     ├── DataError             a data set is missing or damaged, or its checksum differs
     ├── ModelError            a model is missing, truncated, another one, or computes what is not finite
     ├── RecordError           a file of records or a folder for results cannot be used
@@ -17,12 +17,18 @@ A message is one line: what happened, what was expected, what was found, and wha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
-MOST_LISTED = 60
-"""Largest number of names that a message lists."""
+MOST_NEAR, MOST_LISTED = 3, 12
+"""Largest numbers of names that a message suggests, and that it lists where none is near."""
+LISTS = {
+    **dict.fromkeys(("model", "recipe"), "sdnet-bench models list"),
+    **dict.fromkeys(("adaptation", "attack", "backbone", "corruption", "dataset", "part"), "sdnet-bench plugins"),
+    "archive": "sdnet-bench data list",
+}
+"""The command that lists the names of a kind."""
 LONGEST_INPUT = 120
 """Largest number of characters of an input that a message quotes."""
 LONGEST_PART = 2000
@@ -95,13 +101,24 @@ def check_size(what: str, size: int, most: int) -> None:
 
 
 class UnknownNameError(UsageError):
-    """`name` is not among the `known` names of a `kind`."""
+    """`name` is not among the `known` names of a `kind`; the message has the nearest, and what lists all of them."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
         choices = sorted(known)
-        near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Known: {listed(choices, MOST_LISTED) or 'none'}."
-        super().__init__(f"unknown {kind} {name!r}", hint=f"{advice} {hint}" if hint else advice)
+        near = difflib.get_close_matches(name, choices, n=MOST_NEAR, cutoff=0.5)
+        lists = LISTS.get(kind) if len(choices) > (len(near) or MOST_LISTED) else None
+        parts = [lists and f"`{lists}` lists all.", hint]
+        if near:
+            parts.insert(0, f"Did you mean {_either([repr(each) for each in near])}?")
+        elif not lists:
+            parts.insert(0, f"Known: {listed(choices, MOST_LISTED) or 'none'}.")
+        super().__init__(f"unknown {kind} {name!r}", hint=" ".join(filter(None, parts)))
+
+
+def _either(texts: Sequence[str]) -> str:
+    """Texts as alternatives: "a", "a or b", "a, b or c"."""
+    *others, last = texts
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class DataError(BenchError):

@@ -25,7 +25,7 @@ STORIES = [
     {"zoo"},
     {"adaptations", "attacks", "data", "backbones"},
     {"csc"},
-    {"config", "records", "registry", "errors", "files", "progress", "splicing", "version"},
+    {"config", "records", "registry", "errors", "files", "names", "progress", "splicing", "version"},
 ]
 """From the top of the house down. A room imports from the stories below its own, and from itself."""
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sdnet_bench.config import (
+    FIELDS,
     MODELS,
     ORIGIN,
     SGD,
@@ -285,3 +286,48 @@ def test_an_origin_that_says_something_else_is_refused(tmp_path: Path, content: 
     (tmp_path / ORIGIN).write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match=r"origin\.json: "):
         Origin.read(tmp_path)
+
+
+def test_fields_are_set_by_their_names(recipe: Recipe) -> None:
+    changed = recipe.set({"optimizer.lr": 0.05, "epochs": 7, "backbone.options.csc_stem.lambda_": 0.2, "seed": 1})
+    assert changed.optimizer == SGD(lr=0.05)
+    assert changed.backbone.options == {"width": 8, "csc_stem": {"lambda_": 0.2}}
+    assert (changed.epochs, changed.seed, changed.batch_size) == (7, 1, recipe.batch_size)
+    assert recipe.set({}) == recipe
+
+
+def test_another_optimizer_or_schedule_brings_its_own_defaults(recipe: Recipe) -> None:
+    changed = recipe.set({"schedule.milestones": [2, 3], "schedule.name": "multistep", "optimizer.name": "adam"})
+    assert changed.optimizer == Adam(name="adam")
+    assert changed.schedule == MultiStep(name="multistep", milestones=(2, 3))
+    assert recipe.set({"optimizer.name": "sgd", "optimizer.momentum": 0.5}).optimizer == SGD(momentum=0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("optimizer.rate", 1, r"^unknown field of a recipe 'optimizer\.rate'\. Did you mean 'optimizer\."),
+        ("optimiser.lr", 1, r"Did you mean 'optimizer\.lr'"),
+        ("epoch", 1, r"Did you mean 'epochs'"),
+        ("epochs.first", 1, r"^unknown field of a recipe 'epochs\.first'"),
+        ("optimizer", "sgd", r"^unknown field of a recipe 'optimizer'"),
+        ("optimizer.lr", -1, r"^options: optimizer\.sgd\.lr: input should be greater than 0, got -1$"),
+        ("optimizer.name", "adma", r"^options: optimizer: there are sgd and adam, got "),
+        ("schedule.warmup", 0.5, r"^options: schedule\.cosine\.warmup: extra inputs are not permitted, got 0\.5$"),
+        ("epochs", "many", r"^options: epochs: input should be a valid integer"),
+        ("name", "../up", r"^options: name: at most 200 letters"),
+        ("backbone.options.width", 70000, r"^options: backbone\.options: a size is at most 65536"),
+    ],
+)
+def test_what_cannot_be_set_is_one_line_with_its_name(recipe: Recipe, field: str, value: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recipe.set({field: value})
+
+
+def test_every_field_of_every_recipe_can_be_set() -> None:
+    for path in SHIPPED:
+        content = Recipe.read(path).model_dump()
+        fields = {
+            f"{table}.{field}" for table in ("optimizer", "schedule") for field in content[table]
+        } | content.keys() - {"backbone", "optimizer", "schedule"}
+        assert fields <= {*FIELDS}

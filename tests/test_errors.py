@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from sdnet_bench import errors
+from sdnet_bench.cli.app import app
 from sdnet_bench.errors import BenchError, UnknownNameError
 
 
@@ -29,16 +31,45 @@ def test_a_message_says_what_expected_got_and_what_next(parts: dict[str, Any], m
     assert str(BenchError("lambda out of range", **parts)) == message
 
 
+MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet34", *(f"other{at}" for at in range(30))]
+
+
 @pytest.mark.parametrize(
-    ("name", "known", "message"),
+    ("kind", "name", "known", "message"),
     [
-        ("sdnet81", ["sdnet18", "resnet18"], "unknown backbone 'sdnet81'. Did you mean 'sdnet18'?"),
-        ("vgg", ["sdnet18", "resnet18"], "unknown backbone 'vgg'. Known: resnet18, sdnet18."),
-        ("vgg", [], "unknown backbone 'vgg'. Known: none."),
+        ("norm", "linff", ["l2", "linf"], "unknown norm 'linff'. Did you mean 'linf'?"),
+        (
+            "backbone",
+            "sdnet81",
+            ["sdnet18", "resnet18"],
+            "unknown backbone 'sdnet81'. Did you mean 'sdnet18' or 'resnet18'?",
+        ),
+        (
+            "backbone",
+            "sdnet81",
+            MANY,
+            "unknown backbone 'sdnet81'. Did you mean 'sdnet18', 'sdnet34' or 'sdnet18_all'? "
+            "`sdnet-bench plugins` lists all.",
+        ),
+        ("backbone", "vgg", ["sdnet18", "resnet18"], "unknown backbone 'vgg'. Known: resnet18, sdnet18."),
+        ("backbone", "vgg", MANY, "unknown backbone 'vgg'. `sdnet-bench plugins` lists all."),
+        ("model", "vgg", MANY, "unknown model 'vgg'. `sdnet-bench models list` lists all."),
+        ("backbone", "vgg", [], "unknown backbone 'vgg'. Known: none."),
     ],
 )
-def test_an_unknown_name_gets_a_suggestion(name: str, known: list[str], message: str) -> None:
-    assert str(UnknownNameError("backbone", name, known)) == message
+def test_an_unknown_name_gets_the_nearest_and_the_command_that_lists_all(
+    kind: str, name: str, known: list[str], message: str
+) -> None:
+    assert str(UnknownNameError(kind, name, known)) == message
+
+
+def test_the_commands_that_list_names_exist() -> None:
+    for command in set(errors.LISTS.values()):
+        assert CliRunner().invoke(app, [*command.split()[1:], "--help"]).exit_code == 0
+
+
+def test_a_message_never_has_forty_names() -> None:
+    assert str(UnknownNameError("tag", "x", MANY)).count(",") <= errors.MOST_LISTED
 
 
 def test_a_hint_follows_the_suggestion() -> None:

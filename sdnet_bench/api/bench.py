@@ -21,12 +21,11 @@ from ..data import Dataset, open_dataset
 from ..data.datasets import RGB
 from ..engine.runtime import Runtime
 from ..errors import UsageError
+from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
 from ..paper.plan import StudySize, run
 from ..paper.registry import plan
 from ..paper.results import Results
 from ..progress import Progress
-from ..records import Layers
-from ..records.lambda_fit import RESIDUALS
 from ..report.examples import Examples, find_examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
@@ -50,7 +49,6 @@ from .requests import (
     corruption_names,
     folder_of,
     lambda_grid,
-    one_of,
     protocols_of,
     severity_levels,
     threat_of,
@@ -296,7 +294,7 @@ class Bench:
             layers: "all" CSC-layers, or the "stem" alone; the others then keep lambda_0.
         """
         names, severities, grid = corruption_names(corruption), severity_levels(severity), lambda_grid(lambdas)
-        tuned: Layers = one_of(layers, "choice of layers", ("all", "stem"))
+        tuned: Layers = one_of(layers, "choice of layers", LAYERS)
         with self._at_work() as bench:
             images = bench.images("test", limit)
             swept = (sweep_lambda(bench, images, name, severities, grid, layers=tuned) for name in names)
@@ -330,7 +328,7 @@ class Bench:
             inference_steps, adapt, batch_size: of `evaluate`.
         """
         grid = lambda_grid(lambdas)
-        is_race = one_of(search, "search", ("grid", "race")) == "race"
+        is_race = one_of(search, "search", SEARCHES) == "race"
         rules = Rules(confidence, tolerance / 100)
         measure = one_of(residual, "residual", RESIDUALS)
         names = corruption_names(corruption)

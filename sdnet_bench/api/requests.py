@@ -6,48 +6,33 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ..adaptations import BATCH_SIZE, setting_of
 from ..csc import check_lambda
 from ..data import CORRUPTIONS, SEVERITIES
-from ..errors import UnknownNameError, UsageError
+from ..errors import UsageError
+from ..names import PER, PROTOCOLS, STREAMS, Per, Protocol, one_of
 from ..records import (
     DEFAULT_EPS,
     MIXED,
     NOISES,
-    PROTOCOLS,
     UNKNOWN,
     AdaptationSetting,
     Order,
-    Protocol,
     Severity,
     Threat,
 )
-from ..studies.algorithm1 import Per
 
 Names = str | Sequence[str]
 """A name, "all" for the four noises, a group (noise, blur, weather, digital), or several of these."""
 Severities = int | str | Sequence[int]
 """1 to 5, several of these, or "all"."""
-Stream = Literal["shuffled", "sorted", "mixed", "unknown"]
-"""Images in a random order, sorted by label, with a severity each, or with a type of noise each as well."""
-STREAMS: tuple[Stream, ...] = ("shuffled", "sorted", "mixed", "unknown")
-
-Choice = TypeVar("Choice", bound=str)
 
 
 def folder_of(given: Path | str | None, kind: Literal["data", "runs"]) -> Path:
     """A folder; by default that of the environment variable `SDNET_BENCH_DATA` or `_RUNS`, or else `data` or `runs`."""
     return Path(given if given is not None else os.environ.get(f"SDNET_BENCH_{kind.upper()}", kind)).expanduser()
-
-
-def one_of(text: str, kind: str, choices: Sequence[Choice]) -> Choice:
-    """Returns `text` if it is one of the choices; an `UnknownNameError` otherwise."""
-    for choice in choices:
-        if choice == text:
-            return choice
-    raise UnknownNameError(kind, text, choices)
 
 
 def corruption_names(wanted: Names, *, streams: bool = False) -> list[str]:
@@ -96,8 +81,7 @@ def protocols_of(wanted: Names | None) -> list[Protocol] | None:
         return None
     names = wanted.split(",") if isinstance(wanted, str) else wanted
     for name in names:
-        if name not in (*PROTOCOLS, "all"):
-            raise UnknownNameError("protocol", name, [*PROTOCOLS, "all"])
+        one_of(name, "protocol", (*PROTOCOLS, "all"))
     return [protocol for protocol in PROTOCOLS if protocol in names or "all" in names]
 
 
@@ -141,7 +125,7 @@ class Accuracy:
         corruption, severity = _streamed(stream, None if corruption == "none" else corruption, severity)
         order: Order | None = "shuffled" if stream == "shuffled" else "sorted" if stream == "sorted" else None
         setting, is_adaptive = adaptation_of(adapt, batch_size, order)
-        unit: Per = one_of(per, "unit of an adaptive lambda", ("set", "image"))
+        unit: Per = one_of(per, "unit of an adaptive lambda", PER)
         names = [] if corruption is None else corruption_names(corruption, streams=True)
         severities = severity_levels(severity, streams=True)
         value = None if lambda_ is None or lambda_ == "adaptive" else float(lambda_)

@@ -22,6 +22,7 @@ from . import (
     bench,
     data,
     demo,
+    doctor,
     evaluate,
     fit_lambda,
     models,
@@ -37,11 +38,10 @@ from .screen import drop_unwritten, fail
 app = typer.Typer(
     help="Train SDNets, tune their sparsity at test time, attack them, and print the paper's tables.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STEPS, WHOLE, AROUND = "Step by step", "All at once", "Models, data, plugins"
+STEPS, WHOLE, AROUND = "Step by step", "All at once", "Models, data, plugins, this machine"
 app.command("train", rich_help_panel=STEPS)(train.train)
 app.command("evaluate", rich_help_panel=STEPS)(evaluate.evaluate)
 app.command("sweep-lambda", rich_help_panel=STEPS)(sweep_lambda.sweep_lambda)
@@ -55,6 +55,7 @@ app.command("demo", rich_help_panel=WHOLE)(demo.demo)
 app.command("reproduce", rich_help_panel=WHOLE)(reproduce.reproduce)
 app.add_typer(models.app, name="models", rich_help_panel=AROUND)
 app.add_typer(data.app, name="data", rich_help_panel=AROUND)
+app.command("doctor", rich_help_panel=AROUND)(doctor.doctor)
 app.add_typer(plugins.app, name="plugins", rich_help_panel=AROUND)
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from ..names import PROTOCOLS
+from . import completion, options
 from .setup import Setup, measuring
 
 
@@ -16,7 +17,12 @@ def attack(
     norm: options.Norm = "linf",
     eps: options.Eps = None,
     name: Annotated[
-        str, typer.Option("--attack", help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.")
+        str,
+        typer.Option(
+            "--attack",
+            help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.",
+            autocompletion=completion.attacks,
+        ),
     ] = "pgd",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Iterations; by default 10 of pgd, 100 of others, 5000 queries of square.")
@@ -26,9 +32,11 @@ def attack(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(
-            help="transfer (the paper's), matched, ensemble, adaptive, several with commas, or all; "
-            "by default all for pgd, matched for the others."
+        options.choice(
+            "protocol",
+            (*PROTOCOLS, "all"),
+            "transfer is the paper's; by default all for pgd, matched for the others.",
+            several=True,
         ),
     ] = None,
     by_eps: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BenchError
-from . import options
+from . import completion, options
 from .setup import Setup, measuring
 
 
@@ -24,7 +24,8 @@ def audit(
         list[str] | None,
         typer.Option(
             help="A network to transfer to; may be given several times. By default the ResNet of an SDNet and vice "
-            "versa."
+            "versa.",
+            autocompletion=completion.models,
         ),
     ] = None,
 ) -> None:

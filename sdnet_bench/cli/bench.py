@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from .completion import parts
 from .setup import Setup, sharing
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def bench(
     backbones: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BACKBONE]...", help="A name, or name,option=value,...; by default all networks of the paper."
+            metavar="[BACKBONE]...",
+            help="A name, or name,option=value,...; by default all networks of the paper.",
+            autocompletion=parts("backbone"),
         ),
     ] = None,
     scale: Annotated[float, typer.Option(help="Times the width that a network has in its paper.")] = 0.25,

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import completion, options
 from .setup import Setup, sharing
 
 app = typer.Typer(help="The -C archives: list, fetch, verify or generate them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as CIFAR-10-C, or the name of its data set.")]
-Corruption = Annotated[str, typer.Option(help="A corruption, a group of them (noise, blur, weather, digital), or all.")]
+Corruption = Annotated[
+    str,
+    typer.Option(
+        help="A corruption, a group of them (noise, blur, weather, digital), or all.",
+        autocompletion=completion.corruptions,
+    ),
+]
 
 
 @app.command("list")

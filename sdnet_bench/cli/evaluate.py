@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from . import options
+from ..names import GROUPS, PER, STREAMS, STUDIES
+from . import completion, options
 from .setup import Setup, measuring
 
 if TYPE_CHECKING:
@@ -18,20 +19,31 @@ if TYPE_CHECKING:
 def evaluate(
     setup: Setup,
     corruption: Annotated[
-        str, typer.Option(help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.")
+        str,
+        typer.Option(
+            help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.",
+            autocompletion=completion.parts("corruption", *GROUPS, "unknown"),
+        ),
     ] = "none",
     severity: Annotated[str, typer.Option(help="1 to 5, all, or mixed: each image has its own.")] = "all",
     lambda_: Annotated[str | None, typer.Option("--lambda", help="A number, or adaptive (Algorithm 1).")] = None,
-    per: Annotated[str, typer.Option(help="An adaptive lambda for the whole set, or for each image.")] = "set",
+    per: Annotated[
+        str,
+        options.choice("unit of an adaptive lambda", PER, "An adaptive lambda for the set, or for each image."),
+    ] = "set",
     adapt: options.Adapt = None,
     batch_size: options.BatchSize = None,
     stream: Annotated[
         str | None,
-        typer.Option(help="Of an adaptation: shuffled, sorted by label, mixed severities, or unknown types as well."),
+        options.choice(
+            "stream",
+            STREAMS,
+            "Of an adaptation: shuffled, sorted by label, mixed severities, or unknown types as well.",
+        ),
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="All of table1 to table6, figure2, figure3, inference, corruptions or adaptation instead."),
+        options.choice("study", STUDIES, "All that a table or figure needs instead."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a study has to measure, and stop.")] = False,
     inference_steps: options.InferenceSteps = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..names import RESIDUALS, SEARCHES
 from . import options
 from .setup import Setup, measuring
 
@@ -22,11 +23,14 @@ def fit_lambda(
         int | None, typer.Option(min=1, help="Training images, spread evenly; 2000 by default, all of them in a race.")
     ] = None,
     search: Annotated[
-        str, typer.Option(help="grid: every lambda on every image; race: drop those that cannot be the best.")
+        str,
+        options.choice(
+            "search", SEARCHES, "grid: every lambda on every image; race: drop those that cannot be the best."
+        ),
     ] = "grid",
     confidence: Annotated[float, typer.Option(help="Of a race.")] = 0.95,
     tolerance: Annotated[float, typer.Option(help="Of a race, in points of accuracy.")] = 1.0,
-    residual: Annotated[str, typer.Option(help="norm or squared.")] = "norm",
+    residual: Annotated[str, options.choice("residual", RESIDUALS, "The mean of |x - A z| or of its square.")] = "norm",
     inference_steps: options.InferenceSteps = None,
     adapt: options.Adapt = None,
     batch_size: options.BatchSize = None,

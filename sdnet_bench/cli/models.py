@@ -11,13 +11,17 @@ import typer
 from ..config import CARD, MODELS
 from ..errors import BenchError, ModelError
 from ..files import reading, text_of
+from . import completion
 from .options import at_home
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
 
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="On the Hugging Face Hub: owner/name.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A run, a shipped model or a folder.", autocompletion=completion.models),
+]
 Name = Annotated[str | None, typer.Option(help="Of the run; by default that of the model.")]
 
 
@@ -114,7 +118,7 @@ def export_model(
 @sharing("device", "data_dir", "runs_dir")
 def adopt_model(
     setup: Setup,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A finished run, or a folder laid out like one.")],
+    model: Model,
     into: Annotated[
         Path, typer.Option(help="Where shipped models lie.", show_default=False, callback=at_home)
     ] = MODELS,
@@ -169,7 +173,12 @@ def merge_runs(
 def add(
     setup: Setup,
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="Such as torchvision:resnet50 or timm:resnet18.")],
-    dataset: Annotated[str | None, typer.Option(help="Whose images it classifies; by default ImageNet's.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose images it classifies; by default ImageNet's.", autocompletion=completion.parts("dataset")
+        ),
+    ] = None,
     weights: Annotated[
         str,
         typer.Option(

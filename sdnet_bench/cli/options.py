@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import UsageError
+from ..names import LAYERS, NORMS, one_of
+from . import completion
 
 Place = TypeVar("Place", Path, str, Path | None, str | None)
 
@@ -24,18 +28,38 @@ def at_home(place: Place) -> Place:
     return type(place)(found)
 
 
+def choice(kind: str, words: Sequence[str], says: str, *, several: bool = False) -> Any:
+    """An option that takes one of some words, or several with commas: the help shows them, the shell completes them."""
+
+    def parse(text: str) -> str:
+        for word in text.split(",") if several else [text]:
+            one_of(word, kind, words)
+        return text
+
+    shown = f"[{'|'.join(words)}]{',...' * several}"
+    return typer.Option(help=says, metavar=shown, parser=parse, autocompletion=completion.among(words))
+
+
 Corruption = Annotated[
-    str, typer.Option(help="A name; all (the four noises); or a group: noise, blur, weather, digital.")
+    str,
+    typer.Option(
+        help="A name; all (the four noises); or a group: noise, blur, weather, digital.",
+        autocompletion=completion.corruptions,
+    ),
 ]
 Severity = Annotated[str, typer.Option(help="1 to 5, or all.")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iterations; by default as in training.")]
-Norm = Annotated[str, typer.Option(help="linf or l2.")]
+Norm = Annotated[str, choice("norm", NORMS, "By which the change of an image is measured.")]
 Eps = Annotated[str | None, typer.Option(help="Radius in pixels of [0, 1]; 8/255 for linf, 0.5 for l2.")]
 Lambdas = Annotated[str, typer.Option(help="Grid of lambdas: first:last:step, or a list with commas.")]
-Layers = Annotated[str, typer.Option(help="CSC-layers that lambda is changed in: all, or stem for the first alone.")]
+Layers = Annotated[str, choice("choice of layers", LAYERS, "CSC-layers that lambda is changed in; stem: the first.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take so many images, spread evenly over the split.")]
 Adapt = Annotated[
-    str | None, typer.Option(help="Adaptations, with commas: bn, bn:prior=16, bn-running, tent, median, ...; see docs.")
+    str | None,
+    typer.Option(
+        help="Adaptations, with commas: bn, bn:prior=16, bn-running, tent, median, ...; see docs.",
+        autocompletion=completion.parts("adaptation", "lambda"),
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images of a batch that is adapted to; 200 by default.")]
 Output = Annotated[Path, typer.Option(help="Where the tables go.", callback=at_home)]
@@ -54,6 +78,20 @@ def number(text: str, what: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"{what} is no number", expected="a number", got=text) from None
+
+
+def parse_fields(texts: Sequence[str]) -> dict[str, object]:
+    """Parses `field=value`, the value as in TOML or else as text; a `UsageError` for what is no such pair."""
+    found: dict[str, object] = {}
+    for text in texts:
+        field, is_pair, value = text.partition("=")
+        if not is_pair:
+            raise UsageError("no field and its value", expected="field=value, such as optimizer.lr=0.05", got=text)
+        try:
+            found[field.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[field.strip()] = value.strip()
+    return found
 
 
 def parse_eps(text: str | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import BenchError
+from . import completion
 from .setup import Setup, sharing
 
 app = typer.Typer(help="Backbones, corruptions, attacks, adaptations and data sets: list them, or check one.")
@@ -30,21 +30,16 @@ def list_parts(setup: Setup, context: typer.Context) -> None:
 @sharing("data_dir", "json")
 def check(
     setup: Setup,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a part, or a network such as timm:resnet18.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Of a part, or a network such as timm:resnet18.", autocompletion=completion.every_part
+        ),
+    ],
     size: Annotated[int, typer.Option(min=1, help="Side of the images that a backbone is shown.")] = 32,
 ) -> None:
     """Check that a part keeps its contract; exit status 1 where it does not."""
     from ..conformance import check_part
-    from .screen import say
-    from .show import show_rows
+    from .shared import show_findings
 
-    findings = []
-    for finding in check_part(name, side=size, data_dir=setup.data_dir):
-        findings.append(finding)
-        if not setup.json:
-            say(f"{finding.verdict}  {finding.kind:10}  {finding.check:14}  {finding.says}")
-    if setup.json:
-        show_rows([finding.model_dump() for finding in findings], as_json=True)
-    failed = [finding.check for finding in findings if finding.verdict == "fail"]
-    if failed:
-        raise BenchError(f"{name} failed {len(failed)} of {len(findings)} checks: {', '.join(failed)}")
+    show_findings(check_part(name, side=size, data_dir=setup.data_dir), name, as_json=setup.json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import completion, options
 from .setup import Setup, sharing
 
 
@@ -14,7 +14,10 @@ from .setup import Setup, sharing
 def report(
     setup: Setup,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="By default all models with records.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="By default all models with records.", autocompletion=completion.models
+        ),
     ] = None,
     output: options.Output = options.OUTPUT,
     format_: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import completion, options
 from .setup import Setup, sharing
 
 
@@ -15,7 +15,12 @@ from .setup import Setup, sharing
 def reproduce(
     setup: Setup,
     recipes: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE]...", help="By default the eight that the paper compares.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...",
+            help="By default the eight that the paper compares.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     published: Annotated[
         Path,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, Literal, ParamSpec, Pr
 import typer
 
 from ..errors import UsageError
+from ..names import DEVICES, PRECISIONS
 from ..splicing import splice
-from .options import Seed, at_home
+from .completion import models
+from .options import Seed, at_home, choice
 
 if TYPE_CHECKING:
     from ..api.bench import Bench
@@ -29,11 +31,17 @@ class Setup:
 
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="A run, a shipped model or a folder; by default the one trained last."),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A run, a shipped model or a folder; by default the one trained last.",
+            autocompletion=models,
+        ),
     ] = None
     seed: Seed = 0
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, or tf32 (CUDA).")] = "auto"
+    device: Annotated[str, choice("device", DEVICES, "By default the accelerator, where there is one.")] = "auto"
+    precision: Annotated[
+        str, choice("precision", PRECISIONS, "By default bfloat16 where it is native; tf32 needs CUDA.")
+    ] = "auto"
     data_dir: Annotated[
         Path, typer.Option(envvar="SDNET_BENCH_DATA", help="Where data sets lie.", callback=at_home)
     ] = Path("data")

@@ -1,13 +1,35 @@
-"""Shared steps of commands: the report of models, and what is wrong with those that are left out."""
+"""Shared steps of commands: findings, the report of models, and what is wrong with those that are left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..api.screen import IS_FIRST, Screen
 from ..errors import BenchError
 from .screen import fail, say
+from .show import show_rows
+
+if TYPE_CHECKING:
+    from ..conformance import Finding
+
+SHORT = {"not applicable": "-   "}
+"""What is shown of a verdict that is longer than the others."""
+
+
+def show_findings(found: Iterable[Finding], what: str, *, as_json: bool) -> None:
+    """Prints findings, each as soon as it is made, or all as JSON; a `BenchError` where one of `what` failed."""
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        if not as_json:
+            say(f"{SHORT.get(finding.verdict, finding.verdict)}  {finding.kind:10}  {finding.check:14}  {finding.says}")
+    if as_json:
+        show_rows([finding.model_dump() for finding in findings], as_json=True)
+    failed = [finding.check for finding in findings if finding.verdict == "fail"]
+    if failed:
+        raise BenchError(f"{what} failed {len(failed)} of {len(findings)} checks: {', '.join(failed)}")
 
 
 def write_report(names: Sequence[str], output: Path, formats: Sequence[str], runs_dir: Path) -> None:

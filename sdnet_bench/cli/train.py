@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from ..names import TRACKERS
+from . import completion, options
 from .setup import Setup, sharing
 
 
@@ -14,13 +15,17 @@ from .setup import Setup, sharing
 def train(
     setup: Setup,
     recipe: Annotated[
-        str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe, or a .toml file.")
+        str,
+        typer.Argument(
+            metavar="[RECIPE]", help="A shipped recipe, or a .toml file.", autocompletion=completion.recipes
+        ),
     ] = "sdnet18-digits",
     backbone: Annotated[
         str | None,
         typer.Option(
             help="Another network in the recipe, also torchvision:resnet18, timm:..., nets.py:function.",
             callback=options.at_home,
+            autocompletion=completion.parts("backbone"),
         ),
     ] = None,
     csc_stem: Annotated[
@@ -38,6 +43,18 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     limit: options.Limit = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights and order of images.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any field of the recipe, such as optimizer.lr=0.05; may be given several times.",
+            autocompletion=completion.fields,
+        ),
+    ] = None,
+    log: Annotated[
+        str | None, options.choice("tracker", TRACKERS, "Log each epoch live, in the folder of the run.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the run; by default the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
@@ -61,6 +78,8 @@ def train(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        set_=options.parse_fields(set_ or []),
+        log=log,
         name=name,
         resume=resume,
         overwrite=overwrite,

@@ -21,12 +21,12 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
 
+from .. import names
 from ..errors import UsageError
 from ..progress import LAUNCHER, is_launched
 from ..version import __version__
 from .memory import keep_freed_blocks
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 """Type of matrix products by name; tf32 is float32 with 10 bits of mantissa in products, on CUDA."""
@@ -45,8 +45,8 @@ class Runtime:
     @classmethod
     def create(cls, device: str = "auto", precision: str = "auto") -> Runtime:
         """A runtime from names. "auto" is the available accelerator, and bfloat16 where it is native there."""
-        if device not in DEVICES:
-            raise UsageError("unknown device", expected=", ".join(DEVICES), got=device)
+        names.one_of(device, "device", names.DEVICES)
+        names.one_of(precision, "precision", names.PRECISIONS)
         on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
         with _without_strays():
             state = PartialState(cpu=True) if on_cpu else PartialState()
@@ -55,8 +55,6 @@ class Runtime:
             raise UsageError(f"there is no {device} device here", hint=f"This machine offers {state.device.type}.")
         if precision == "auto":
             precision = "bfloat16" if _has_native_bfloat16(place) else "float32"
-        if precision not in PRECISIONS:
-            raise UsageError("unknown precision", expected=f"auto, {', '.join(PRECISIONS)}", got=precision)
         if precision == "tf32" and place.type != "cuda":
             raise UsageError(f"{place.type} has no tf32", expected="a CUDA device", hint="Take --precision float32.")
         return cls(place, precision)

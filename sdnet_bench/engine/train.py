@@ -38,8 +38,8 @@ from ..zoo.classes import first_difference
 from .capture import CapturedStep, Compiled, Step
 from .evaluate import evaluate, shard
 from .runtime import Runtime, seed_everything
+from .tracking import Report, Row, stem_figures
 
-Row = dict[str, float]
 COLUMNS = {"epoch", "lr", "loss", "accuracy", "seconds", "images_per_second", "peak_memory", "validation_accuracy"}
 """What a row of the history has at least."""
 SAVE_EVERY = 30.0
@@ -174,11 +174,13 @@ def train(
     *,
     resume: bool,
     capture: bool = True,
+    report: Report | None = None,
 ) -> Training:
     """Trains a network by a recipe and returns it with its history; it stays on the device, in eval mode.
 
     After an epoch the state goes to `folder / training.pt` and the history to `folder / history.csv`, every
-    `SAVE_EVERY` seconds and at the end. With `capture` the steps of one process on CUDA are a `CapturedStep`.
+    `SAVE_EVERY` seconds and at the end. With `capture` the steps of one process on CUDA are a `CapturedStep`;
+    `report` takes the row of each epoch, with the figures of the stem.
 
     Raises:
         TrainingError: the loss or a weight is no longer finite, or there are fewer images than processes.
@@ -210,6 +212,8 @@ def train(
             training.how = step.how
             if runtime.processes.is_main_process:
                 take(training.state(recipe, dataset.classes))
+            if report:
+                report(training.history[-1] | stem_figures(net, validation, runtime))
             progress.note(_line(training.history[-1], recipe.epochs))
     training.projection.settle()
     net.eval()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..names import PROTOCOLS, Layers, Protocol
 from .cell import (
     CLEAN,
     DEFAULT_EPS,
     MIXED,
     NOISES,
-    PROTOCOLS,
     REVISION,
     UNKNOWN,
     AdaptationSetting,
@@ -16,9 +16,7 @@ from .cell import (
     Images,
     Inference,
     InferenceChoice,
-    Layers,
     Order,
-    Protocol,
     Severity,
     Threat,
     show_eps,

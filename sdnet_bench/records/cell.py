@@ -16,10 +16,9 @@ from pydantic import Field, model_serializer, model_validator
 
 from ..config import Frozen
 from ..errors import UnknownNameError, UsageError
+from ..names import PROTOCOLS, Layers, Protocol
 
-Layers = Literal["all", "stem"]
 Severity = int | Literal["mixed"]
-Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
 Order = Literal["shuffled", "sorted"]
 """Order of a stream: as the seed shuffles it, or by label, and as shuffled within a label."""
 
@@ -32,7 +31,6 @@ UNKNOWN = "unknown"
 MIXED: Literal["mixed"] = "mixed"
 """Severity of a stream in which each image has one of the five severities."""
 
-PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
 BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (5000, 1), "noise": (1, 10)}
 """Default iterations (queries for square) and restarts by attack; 100 and 1 for attacks not listed."""
 DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}

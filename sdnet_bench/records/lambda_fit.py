@@ -10,20 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, FiniteFloat
 
 from ..errors import ModelError, RecordError, UsageError
 from ..files import holding, reading, replacing
+from ..names import Residual
 from ..progress import Progress
 from .cell import NOISES, UNKNOWN, AdaptationSetting
 from .record import Record
 from .sealed import Sealed
 
 FILE = "lambda_fit.json"
-Residual = Literal["norm", "squared"]
-RESIDUALS: tuple[Residual, ...] = ("norm", "squared")
 METRICS: dict[Residual, str] = {"norm": "residual", "squared": "residual_squared"}
 """Names of the record metrics that hold the mean of |x - A z|_2 and of its square."""
 PER_IMAGE = "/image"

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,10 +18,10 @@ from ..config import LAMBDAS
 from ..csc import require_csc_layers
 from ..data import CORRUPTIONS, SEVERITIES, Batch, Stream, stream_of
 from ..errors import ModelError, UsageError
+from ..names import Per, Residual
 from ..records import MIXED, NOISES, UNKNOWN, Cell, Images, Inference, Record, Severity
 from ..records.lambda_fit import (
     LambdaFit,
-    Residual,
     find_points,
     fit_line,
     fit_name,
@@ -39,8 +38,6 @@ from .workbench import Workbench
 
 IMAGES = 2000
 """Default number of training images of a sweep."""
-
-Per = Literal["set", "image"]
 
 
 def fit_lambda(

@@ -13,6 +13,7 @@ from ..backbones import Published, accepted, count_parameters
 from ..config import CONFIG, MODELS, ORIGIN, RECIPE, STATE, ModelConfig, Recipe
 from ..data import Dataset, open_dataset
 from ..engine.runtime import Runtime, seed_everything
+from ..engine.tracking import check_tracker, tracking
 from ..engine.train import Training, images_per_step, train
 from ..errors import UnknownNameError, UsageError
 from ..files import holding, make_folder
@@ -60,13 +61,15 @@ def train_model(
     resume: bool = False,
     overwrite: bool = False,
     capture: bool = True,
+    log: str | None = None,
 ) -> Workbench:
     """Trains into `runs_dir / recipe.name`, measures clean test accuracy, and returns the workbench.
 
     A finished run of the same recipe is taken as it is. An interrupted one goes on with `resume`; it, and a run of
     another recipe, is a `UsageError` otherwise, unless `overwrite` says to remove it. So is a run that another process
-    trains. `capture` is that of `engine.train`.
+    trains. `capture` is that of `engine.train`, and `log` a tracker's name, see `tracking`.
     """
+    check_tracker(log)
     folder, dataset = runs_dir / recipe.name, open_dataset(recipe.dataset, data_dir, progress)
     given = find_weights(recipe.backbone.name, recipe.weights) if recipe.weights is not None else None
     config = configure(recipe.backbone, dataset, given)
@@ -82,7 +85,10 @@ def train_model(
         if is_finished(folder):
             model = read_model(folder, run_code=is_marked(folder))
         else:
-            training = train(recipe, net, dataset, folder, runtime, progress, resume=resume, capture=capture)
+            with tracking(log if is_first else None, folder, recipe) as report:
+                training = train(
+                    recipe, net, dataset, folder, runtime, progress, resume=resume, capture=capture, report=report
+                )
             model = _write(folder, recipe, config, training.net, runtime)
         bench = Workbench(model, dataset, folder, runtime, progress, data_dir=data_dir)
         if not training:

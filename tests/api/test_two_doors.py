@@ -98,9 +98,12 @@ def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path) -> None:
 
 def test_the_same_training_from_both_doors(tmp_path: Path, tiny_recipes: dict[str, Recipe]) -> None:
     recipe = tiny_recipes["resnet18-tiny"]
-    bench = sdnet_bench.train(recipe, epochs=1, limit=64, runs_dir=tmp_path / "one", progress=False)
+    fields = {"optimizer.lr": 0.01, "schedule.name": "cosine"}
+    bench = sdnet_bench.train(recipe, epochs=1, limit=64, runs_dir=tmp_path / "one", progress=False, set_=fields)
     words = ["train", "resnet18-digits", "--width", "4", "--epochs", "1", "--limit", "64", "--batch-size", "32"]
+    words += ["--set", "optimizer.lr=0.01", "--set", "schedule.name=cosine"]
     run([*words, "--name", "resnet18-tiny", "--runs-dir", str(tmp_path / "two"), "--json"])
+    assert Recipe.read(tmp_path / "one" / "resnet18-tiny" / "recipe.toml").optimizer.lr == 0.01
     both = [tmp_path / each / "resnet18-tiny" / "model.safetensors" for each in ("one", "two")]
     assert both[0].read_bytes() == both[1].read_bytes()
     assert bench.evaluate().accuracy == Bench("resnet18-tiny", runs_dir=tmp_path / "two").evaluate().accuracy

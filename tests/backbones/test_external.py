@@ -104,7 +104,7 @@ def test_weights_without_versions_are_those_of_the_present_one() -> None:
     [
         ("torchvision:resnet99", "unknown network of torchvision 'resnet99'. Did you mean 'resnet"),
         ("torchvison:resnet18", "unknown source of networks 'torchvison'. Did you mean 'torchvision'?"),
-        ("timm:test_resne", "unknown network of timm 'test_resne'. Did you mean 'test_resnet'?"),
+        ("timm:test_resne", "unknown network of timm 'test_resne'. Did you mean 'test_resnet'"),
         ("timm:test_resnet.", "unknown tag of timm:test_resnet ''"),
         ("timm:test_resnet.r161_in1k", "unknown tag of timm:test_resnet 'r161_in1k'. Did you mean 'r160_in1k'?"),
         ("hf:owner/name", "hf:owner/name is a trained model, no architecture. Name it as the model"),
@@ -257,7 +257,7 @@ class TestFunctions:
     @pytest.mark.parametrize(
         ("function", "message"),
         [
-            ("tinny", r"unknown function in .*nets\.py 'tinny'\. Did you mean 'tiny'\?"),
+            ("tinny", r"unknown function in .*nets\.py 'tinny'\. Did you mean 'tiny'"),
             ("nothing", r"nets\.py:nothing builds no network, expected a torch\.nn\.Module, got NoneType"),
             ("broken", r"nets\.py:broken cannot be built: LookupError: no such layer"),
         ],

@@ -146,11 +146,11 @@ def test_generate_never_touches_official_files(fetched: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["fetch", "Smal-C"], 2, r"unknown archive 'Smal-C'\. Did you mean 'Small-C'\?"),
+        (["fetch", "Smal-C"], 2, r"unknown archive 'Smal-C'\. Did you mean 'Small-C'"),
         (
             ["fetch", "Small-C", "--corruption", "gausian"],
             2,
-            r"unknown corruption 'gausian'\. Did you mean 'gaussian'\?",
+            r"unknown corruption 'gausian'\. Did you mean 'gaussian'",
         ),
         (["fetch", "Small-C", "--corruption", "fog"], 2, "Small-C has no fog, expected gaussian_noise, shot_noise"),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from sdnet_bench.api.requests import threat_of
 from sdnet_bench.cli import options
-from sdnet_bench.cli.options import parse_eps, parse_lambdas
+from sdnet_bench.cli.options import parse_eps, parse_fields, parse_lambdas
 from sdnet_bench.config import LAMBDAS
 from sdnet_bench.errors import UsageError
 
@@ -79,3 +79,19 @@ def test_a_budget_is_a_number_or_a_fraction(text: str | None, norm: str, eps: fl
 def test_a_budget_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="eps is no number, expected a number or a fraction, such as 8/255"):
         parse_eps(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("0.05", 0.05), ("1e-3", 0.001), ("7", 7), ("true", True), ("[30, 60]", [30, 60])),
+        *(('"a b"', "a b"), ("adam", "adam"), ("a=b", "a=b"), ("0,05", "0,05"), ("", "")),
+    ],
+)
+def test_a_value_of_a_field_is_toml_or_text(text: str, value: object) -> None:
+    assert parse_fields(["seed=1", f"optimizer.lr={text}"]) == {"seed": 1, "optimizer.lr": value}
+
+
+def test_a_field_without_a_value_is_refused_with_an_example() -> None:
+    with pytest.raises(UsageError, match=r"expected field=value, such as optimizer\.lr=0\.05, got lr$"):
+        parse_fields(["lr"])

@@ -66,7 +66,7 @@ def test_options_are_toml_and_a_bare_word_is_text(title: str, options: dict[str,
 @pytest.mark.parametrize(
     ("title", "message"),
     [
-        ("resnet19", r"^unknown backbone 'resnet19'\. Did you mean 'resnet18'\?$"),
+        ("resnet19", r"^unknown backbone 'resnet19'\. Did you mean 'resnet18', 'resnet34' or 'sdnet18'\?"),
         ("resnet18,width", r"^not a network, expected name or name,option=value,\.\.\., got resnet18,width$"),
         ("resnet18,width=", r"^not a network"),
         ("resnet18,width=1=2", r"^not a network"),

@@ -50,7 +50,9 @@ def _timm(name: str) -> ModuleType:
         raise UsageError("timm is not installed", hint='Install it with `pip install "sdnet-bench[timm]"`.') from None
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise UnknownNameError("network of timm", architecture, timm.list_models())
+        raise UnknownNameError(
+            "network of timm", architecture, timm.list_models(), hint="`timm.list_models()` lists all."
+        )
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
     if "." in name and tag not in tags:
         raise UnknownNameError(f"tag of timm:{architecture}", tag, tags)

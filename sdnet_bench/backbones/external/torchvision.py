@@ -58,7 +58,8 @@ def _known(name: str) -> str:
 
     names = models.list_models(module=models)
     if name not in names:
-        raise UnknownNameError("network of torchvision", name, names)
+        hint = "`torchvision.models.list_models()` lists all."
+        raise UnknownNameError("network of torchvision", name, names, hint=hint)
     return name
 
 

@@ -1,0 +1,70 @@
+"""The words of options and the names of our own parts, for those who cannot wait for torch.
+
+The help of a command shows them, and a shell completes them. The registries are checked against them in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Literal, TypeVar
+
+from .errors import UnknownNameError
+
+Layers = Literal["all", "stem"]
+Per = Literal["set", "image"]
+Protocol = Literal["transfer", "matched", "ensemble", "adaptive"]
+Residual = Literal["norm", "squared"]
+Stream = Literal["shuffled", "sorted", "mixed", "unknown"]
+"""Images in a random order, sorted by label, with a severity each, or with a type of noise each as well."""
+Word = TypeVar("Word", bound=str)
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+LAYERS: tuple[Layers, ...] = ("all", "stem")
+NORMS = ("linf", "l2")
+PER: tuple[Per, ...] = ("set", "image")
+PRECISIONS = ("auto", "float32", "tf32", "bfloat16")
+PROTOCOLS: tuple[Protocol, ...] = ("transfer", "matched", "ensemble", "adaptive")
+RESIDUALS: tuple[Residual, ...] = ("norm", "squared")
+SEARCHES = ("grid", "race")
+STREAMS: tuple[Stream, ...] = ("shuffled", "sorted", "mixed", "unknown")
+STUDIES = (
+    *("table1", "table2", "table3", "table4", "table5", "table6"),
+    *("figure2", "figure3", "inference", "adaptation", "corruptions"),
+)
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "aim", "clearml", "comet_ml", "dvclive", "swanlab")
+"""The trackers that Accelerate knows; an old version of it knows fewer."""
+
+PARTS = {
+    "adaptation": ("blur", "bn", "bn-running", "jpeg", "median", "nlm", "tent"),
+    "attack": ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "noise", "pgd", "square"),
+    "backbone": (
+        *("resnet18", "resnet34", "sdnet18", "sdnet34", "sdnet18_all", "sdnet34_all"),
+        *("scn", "scn18", "mdeq", "mdeq_tiny"),
+    ),
+    "corruption": (
+        *("gaussian", "shot", "speckle", "impulse"),
+        *("gaussian_blur", "glass_blur", "defocus_blur", "motion_blur", "zoom_blur"),
+        *("fog", "frost", "snow", "spatter"),
+        *("contrast", "brightness", "saturate", "jpeg_compression", "pixelate", "elastic_transform"),
+    ),
+    "dataset": ("digits", "cifar10", "cifar100", "imagenet", "imagefolder"),
+}
+"""Our own parts of each kind of registry."""
+GROUPS = ("all", "noise", "blur", "weather", "digital")
+"""Names of several corruptions."""
+SUITES = ("autoattack", "autoattack-few")
+"""Names of several attacks."""
+
+
+def names_of(kind: str) -> list[str]:
+    """The names of all parts of a kind, ours first, then those that plugins name; loads none of them."""
+    return list(dict.fromkeys([*PARTS[kind], *(point.name for point in entry_points(group=f"sdnet_bench.{kind}s"))]))
+
+
+def one_of(text: str, kind: str, choices: Sequence[Word]) -> Word:
+    """Returns `text` if it is one of the choices; an `UnknownNameError` otherwise."""
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise UnknownNameError(kind, text, choices)
