@@ -26,7 +26,8 @@ class Adversarials:
     fallen: Tensor
     """`(N,)` bool: which images fooled the attacked network in at least one iteration."""
     first: Tensor
-    """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network; `last` for the others."""
+    """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network, under a minimum-norm attack
+    the nearest; `last` for the others."""
     finished: bool
     """Whether the attack ran to its end; if not, only the images in `fallen` have a result."""
 
@@ -68,7 +69,7 @@ def craft(
     """
     setting = run.setting
     images, draws = images.contiguous(), ImageDraws([run.seed(seed, at) for at in index])
-    victim = Victim(net, images, labels, setting.threat, draws, patience)
+    victim = Victim(net, images, labels, setting.ball, draws, patience, nearest=setting.is_minimum_norm)
     last = None
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         try:
@@ -83,7 +84,7 @@ def craft(
 
 
 def _check(setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
-    threat = setting.threat
+    threat = setting.ball
     within = allows(threat, clean, adversarial)
     if not bool(within.all()):
         furthest = float(distance(threat, clean, adversarial).max())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from .cell import (
     CLEAN,
     DEFAULT_EPS,
+    MINIMUM_NORM,
     MIXED,
     NOISES,
     PROTOCOLS,
+    RADII,
     REVISION,
     UNKNOWN,
     AdaptationSetting,
@@ -25,15 +27,17 @@ from .cell import (
     usual_budget,
     usual_protocols,
 )
-from .record import Outcomes, Record
+from .record import Outcomes, Radii, Record
 from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
 __all__ = [
     "CLEAN",
     "DEFAULT_EPS",
+    "MINIMUM_NORM",
     "MIXED",
     "NOISES",
     "PROTOCOLS",
+    "RADII",
     "REVISION",
     "UNKNOWN",
     "AdaptationSetting",
@@ -46,6 +50,7 @@ __all__ = [
     "Order",
     "Outcomes",
     "Protocol",
+    "Radii",
     "Record",
     "RecordStore",
     "Severity",
