@@ -140,16 +140,10 @@ class Robustness:
             for record in on
             if all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
         }
-        radii = [*pgd, *(threat.eps for threat in widening(self.attack.threat) if nearest)]
+        threats = [Threat(norm, eps) for eps in pgd] + (widening(self.attack.threat) if nearest else [])
+        members = [*pgd.values(), *nearest]
         found = {
-            eps: standing(
-                [
-                    each
-                    for record in [*filter(None, [pgd.get(eps)]), *nearest]
-                    if (each := record.under(Threat(norm, eps)))
-                ]
-            )
-            for eps in radii
+            threat.eps: standing([each for record in members if (each := record.under(threat))]) for threat in threats
         }
         return [(eps, value) for eps, value in sorted({0.0: self._clean(classifier), **found}.items()) if value]
 

@@ -37,8 +37,9 @@ class Entry(Sealed):
     def fits(self, scorers: int, images: int, runs: int) -> bool:
         """Whether the entry is of a measurement of this size, with a verdict of each scorer for each of its images."""
         lengths = [len(verdicts) for verdicts in self.broken]
-        is_whole = lengths == [len(self.places)] * scorers and len(self.distances or self.places) == len(self.places)
-        return is_whole and max(self.places, default=0) < images and self.stage <= runs
+        is_whole = lengths == [len(self.places)] * scorers
+        is_measured = self.distances is None or len(self.distances) == len(self.places)
+        return is_whole and is_measured and max(self.places, default=0) < images and self.stage <= runs
 
 
 class Head(Sealed):
