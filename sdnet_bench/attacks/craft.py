@@ -61,7 +61,8 @@ def craft(
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
         index: index of each image in its data set; with `seed` it decides the random numbers of the image.
-        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish.
+        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish, as does
+            a minimum-norm attack, which goes on to nearer images.
 
     Raises:
         AttackError: an image is outside the ball or outside [0, 1].
@@ -69,7 +70,8 @@ def craft(
     """
     setting = run.setting
     images, draws = images.contiguous(), ImageDraws([run.seed(seed, at) for at in index])
-    victim = Victim(net, images, labels, setting.ball, draws, patience, nearest=setting.is_minimum_norm)
+    nearest = setting.is_minimum_norm
+    victim = Victim(net, images, labels, setting.ball, draws, None if nearest else patience, nearest=nearest)
     last = None
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         try:

@@ -89,7 +89,7 @@ class RobustEval(Generic[Key]):
         """One run of the attack on a batch of remaining images."""
         rule = self.rule
         through = (lambda residual: rule(residual, batch)) if rule else None
-        hurried = self.keep is None and list(self.scorers) == [self.own] and not run.setting.is_minimum_norm
+        hurried = self.keep is None and list(self.scorers) == [self.own]
         pixels = self.runtime.to_pixels(batch.images)
         with surrogate(self.net, run.setting, through) as seen:
             index = batch.index.tolist()

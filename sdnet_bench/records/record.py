@@ -94,9 +94,8 @@ class Record(Frozen):
         """A record of a minimum-norm attack; an image counts as lost where its radius is at most eps."""
         assert cell.attack
         wrong = radii == 0
-        record = cls.of_attack(
-            model, cell, {CLEAN: wrong, cell.attack.name: ~wrong & (radii <= cell.attack.eps)}, metrics
-        )
+        losses = {CLEAN: wrong, cell.attack.name: ~wrong & (radii <= cell.attack.eps)}
+        record = cls.of_attack(model, cell, losses, metrics)
         return record.model_copy(update={"distances": base64.b64encode(radii.astype(STORED).tobytes()).decode()})
 
     @property
@@ -124,15 +123,15 @@ class Record(Frozen):
         return None if self.distances is None else np.frombuffer(base64.b64decode(self.distances), STORED)
 
     def under(self, threat: Threat) -> Record | None:
-        """This record of an attack at a radius: itself at its own, of a minimum-norm attack one made from its radii.
+        """What a record of an attack says under a threat; at another radius of its norm one made from its radii.
 
-        None where the attack says nothing about this threat.
+        None where it says nothing.
         """
         attack, radii = self.cell.attack, self.radii
-        if attack is None or attack.norm != threat.norm:
+        if attack and attack.threat.is_near(threat):
+            return self
+        if attack is None or attack.norm != threat.norm or radii is None:
             return None
-        if radii is None or attack.threat.is_near(threat):
-            return self if attack.threat.is_near(threat) else None
         cell = self.cell.model_copy(update={"attack": attack.model_copy(update={"eps": threat.eps})})
         found = Record.of_radii(self.model, cell, radii, self.metrics)
         return found.model_copy(update={"provenance": self.provenance})

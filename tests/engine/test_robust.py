@@ -463,7 +463,7 @@ def test_a_radius_is_the_smallest_that_fools(
     register_part(ATTACKS, "ddn", walking(*WALK))
     radii = smallest_radii(nearest, few)
     assert np.array_equal(radii[0.1], np.min(alone, axis=0))
-    assert len({*radii[0.1].round(3).tolist()} & {0, *WALK}) >= 4
+    assert len(np.unique(radii[0.1])) >= 4
     lost = robust_evaluate(nearest, few)
     for at in (0.1, 0.3):
         assert np.array_equal(radii[at] == 0, lost[at][CLEAN])
