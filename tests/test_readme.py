@@ -79,7 +79,10 @@ def test_the_audit_is_that_of_its_file() -> None:
     assert block(page("docs/attacks.md"), "audit") == overview(read_audits(MODELS / "sdnet18-cifar10"))
 
 
-@pytest.mark.parametrize(("file", "name"), [("benchmarks/README.md", "seeds"), ("docs/networks.md", "networks")])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("benchmarks/README.md", "seeds"), ("docs/networks.md", "networks"), ("docs/attacks.md", "minimum_norm")],
+)
 def test_a_table_is_what_its_script_prints(
     file: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
