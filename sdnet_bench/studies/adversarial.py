@@ -233,12 +233,19 @@ def failures(asked: Sequence[Record], store: Iterable[Record]) -> Iterator[str]:
     for found in (record for record in known if record.distances):
         if found.cell.key in keys:
             yield from _blindness(_attack(found))
-        for pgd in (record for record in known if _is_rival(record, found)):
-            threat = _attack(pgd).threat
-            there = found.under(threat) if keys & {pgd.cell.key, found.cell.key} else None
-            if there and there.accuracy > pgd.accuracy:
-                left, fewer = (int(each.correct.sum()) for each in (there, pgd))
-                yield f"{_attack(found).name} failed at {threat}: {left} of {found.n} images stand, {fewer} under pgd"
+        rivals = (each for each in known if keys & {each.cell.key, found.cell.key} and _is_rival(each, found))
+        if missed := [text for pgd in rivals if (text := _missed(found, pgd))]:
+            yield f"{_attack(found).name} failed: {'; '.join(missed)}"
+
+
+def _missed(found: Record, pgd: Record) -> str | None:
+    """How many images a minimum-norm attack leaves at the eps of PGD, where PGD leaves fewer; None elsewhere."""
+    threat = _attack(pgd).threat
+    there = found.under(threat)
+    if there is None or there.accuracy <= pgd.accuracy:
+        return None
+    left, fewer = (int(record.correct.sum()) for record in (there, pgd))
+    return f"{left} of {found.n} images stand at {threat}, {fewer} under pgd"
 
 
 def _blindness(attack: AttackSetting) -> Iterator[str]:

@@ -450,7 +450,7 @@ def test_where_pgd_leaves_fewer_images_the_minimum_norm_attack_failed(
     assert warnings_of(told) == []
     (pgd,) = run_attack(resnet, strong, images)
     left, fewer = int(lame.correct.sum()), int(pgd.correct.sum())
-    line = f"ddn failed at l2 8: {left} of {LIMIT} images stand, {fewer} under pgd"
+    line = f"ddn failed: {left} of {LIMIT} images stand at l2 8, {fewer} under pgd"
     assert warnings_of(told) == [line]
     run_attack(resnet, NEAREST, images)
     assert warnings_of(told) == [line, line]
