@@ -36,7 +36,7 @@ def published() -> Any:
 
 
 class Contiguous(nn.Module):
-    """The network with contiguous gradients, as the package wants them."""
+    """The network with contiguous gradients, which the package wants as it wants contiguous images."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_the_same_images_withstand_autoattack(published: Any, runtime: Runtime, 
 
     (batch,) = split.batches(64, torch.device("cpu"))
     attack = published(Contiguous(net).eval(), norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, seed=0, device="cpu")
-    found = attack.run_standard_evaluation(runtime.to_pixels(batch.images), batch.labels)
+    found = attack.run_standard_evaluation(runtime.to_pixels(batch.images).contiguous(), batch.labels)
     with torch.no_grad():
         theirs = net(found[0] if isinstance(found, tuple) else found).argmax(1) == batch.labels
     ours = ~np.logical_or.reduce(list(lost.values()))
