@@ -37,7 +37,7 @@ TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow", "aim", "clearml", "come
 
 PARTS = {
     "adaptation": ("blur", "bn", "bn-running", "jpeg", "median", "nlm", "tent"),
-    "attack": ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "noise", "pgd", "square"),
+    "attack": ("apgd-ce", "apgd-dlr", "apgd-t", "ddn", "fab", "fab-t", "fmn", "noise", "pgd", "square"),
     "backbone": (
         *("resnet18", "resnet34", "sdnet18", "sdnet34", "sdnet18_all", "sdnet34_all"),
         *("scn", "scn18", "mdeq", "mdeq_tiny"),

@@ -81,7 +81,12 @@ def test_the_audit_is_that_of_its_file() -> None:
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("benchmarks/README.md", "seeds"), ("benchmarks/README.md", "suite"), ("docs/networks.md", "networks")],
+    [
+        ("benchmarks/README.md", "seeds"),
+        ("benchmarks/README.md", "suite"),
+        ("docs/networks.md", "networks"),
+        ("docs/attacks.md", "minimum_norm"),
+    ],
 )
 def test_a_table_is_what_its_script_prints(
     file: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

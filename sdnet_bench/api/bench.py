@@ -29,7 +29,7 @@ from ..progress import Progress
 from ..report.examples import Examples, find_examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
-from ..studies.adversarial import attack_setting, run_attack
+from ..studies.adversarial import attack_by_eps, attack_setting, run_attack
 from ..studies.adversarial import sweep_eps as run_eps_sweep
 from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits
 from ..studies.codes import Atoms, Features, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
@@ -352,7 +352,7 @@ class Bench:
         norm: str = "linf",
         eps: float | None = None,
         *,
-        attack: str = "pgd",
+        attack: str | None = None,
         steps: int | None = None,
         restarts: int | None = None,
         protocol: Names | None = None,
@@ -366,8 +366,10 @@ class Bench:
         Args:
             norm: "linf" or "l2".
             eps: the radius in pixels of [0, 1]; by default 8/255 for Linf and 0.5 for L2.
-            attack: pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.
-            steps: by default 10 of pgd, 100 of others, 5000 queries of square.
+            attack: pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack; ddn (L2) or fmn (Linf), which need
+                the extra minimum-norm and keep each image's radius. By default pgd, and ddn or fmn, where foolbox is
+                installed, for `sweep_eps`.
+            steps: by default 10 of pgd, 100 of others (more of ddn for a small eps), 5000 queries of square.
             restarts: by default 1, and 9 targets of apgd-t and fab-t.
             protocol: "transfer" (the paper's), "matched", "ensemble", "adaptive", several of these, or "all"; by
                 default all for pgd, matched for the others.
@@ -379,7 +381,8 @@ class Bench:
         if sweep_eps and (protocol or save):
             raise UsageError("--sweep-eps is matched and keeps no images", hint="Leave out --protocol and --save.")
         threat, protocols, grid = threat_of(norm, eps), protocols_of(protocol), lambda_grid(lambdas)
-        setting = attack_setting(threat, steps, restarts, name=attack)
+        name = attack or (attack_by_eps(norm) if sweep_eps else "pgd")
+        setting = attack_setting(threat, steps, restarts, name=name)
         with self._at_work("float32") as bench:
             images = bench.images("test", limit)
             if sweep_eps:

@@ -1,6 +1,6 @@
-"""The attacks of torchattacks, as functions of a `Victim`, images, labels and a setting.
+"""The attacks of torchattacks and foolbox, as functions of a `Victim`, images, labels and a setting.
 
-The inner loops are those of torchattacks. This module and `victim` restore modes and generators afterwards, make the
+The inner loops are those of the libraries. This module and `victim` restore modes and generators afterwards, make the
 result of an image independent of its batch (random starts, the averaged loss, the step size of targeted APGD), and
 stop early where enough images are fooled.
 """
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..records import AttackSetting
+from ..records.cell import DDN_SHRINKS
 from ..registry import Registry, check_call
+from .nearest import foolbox, nearest
 from .threat import allows
 from .victim import Victim
 
@@ -155,6 +157,19 @@ def noise(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting
         direction = torch.randn(images.shape).to(images.device)
         moved = images + setting.eps * direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     return moved.clamp(0, 1)
+
+
+@ATTACKS.register("ddn")
+def ddn(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Decoupling direction and norm: the nearest adversarial image under L2 (Rony et al., 2019); needs foolbox."""
+    attack = foolbox().attacks.DDNAttack(steps=setting.steps, gamma=1 - DDN_SHRINKS)
+    return nearest(attack, victim, images, labels)
+
+
+@ATTACKS.register("fmn")
+def fmn(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
+    """Fast minimum-norm attack: the nearest adversarial image under Linf (Pintor et al., 2021); needs foolbox."""
+    return nearest(foolbox().attacks.LInfFMNAttack(steps=setting.steps), victim, images, labels)
 
 
 def _common(setting: AttackSetting) -> dict[str, object]:

@@ -26,7 +26,8 @@ class Adversarials:
     fallen: Tensor
     """`(N,)` bool: which images fooled the attacked network in at least one iteration."""
     first: Tensor
-    """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network; `last` for the others."""
+    """`(N, 3, H, W)`: for each image in `fallen` the first iterate that fooled the network, under a minimum-norm attack
+    the nearest; `last` for the others."""
     finished: bool
     """Whether the attack ran to its end; if not, only the images in `fallen` have a result."""
 
@@ -60,7 +61,8 @@ def craft(
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
         index: index of each image in its data set; with `seed` it decides the random numbers of the image.
-        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish.
+        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish, as does
+            a minimum-norm attack, which goes on to nearer images.
 
     Raises:
         AttackError: an image is outside the ball or outside [0, 1].
@@ -68,7 +70,8 @@ def craft(
     """
     setting = run.setting
     images, draws = images.contiguous(), ImageDraws([run.seed(seed, at) for at in index])
-    victim = Victim(net, images, labels, setting.threat, draws, patience)
+    nearest = setting.is_minimum_norm
+    victim = Victim(net, images, labels, setting.ball, draws, None if nearest else patience, nearest=nearest)
     last = None
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         try:
@@ -83,7 +86,7 @@ def craft(
 
 
 def _check(setting: AttackSetting, clean: Tensor, adversarial: Tensor) -> None:
-    threat = setting.threat
+    threat = setting.ball
     within = allows(threat, clean, adversarial)
     if not bool(within.all()):
         furthest = float(distance(threat, clean, adversarial).max())

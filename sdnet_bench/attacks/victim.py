@@ -14,7 +14,7 @@ from ..errors import not_finite
 from ..records import Threat
 from .draws import ImageDraws
 from .finite import logits_of
-from .threat import allows
+from .threat import allows, distance
 
 MARGIN = 1e-4
 """Lead of a wrong class, relative to the largest logit, from which an image counts as fooled; above rounding errors."""
@@ -34,18 +34,28 @@ class Victim(nn.Module):
         threat: the threat model; iterates outside it are not recorded.
         draws: the mode that draws the attack's random numbers.
         patience: `Abandoned` is raised once the share of images not yet fooled is at most this; None never raises.
+        nearest: record the nearest iterate that fools the network, in place of the first.
     """
 
     def __init__(
-        self, net: nn.Module, clean: Tensor, labels: Tensor, threat: Threat, draws: ImageDraws, patience: float | None
+        self,
+        net: nn.Module,
+        clean: Tensor,
+        labels: Tensor,
+        threat: Threat,
+        draws: ImageDraws,
+        patience: float | None,
+        *,
+        nearest: bool = False,
     ) -> None:
         super().__init__()
         self.net, self.draws = net, draws
         self._clean, self._labels, self._threat = clean, labels, threat
-        self._patience = patience
+        self._patience, self._nearest = patience, nearest
+        self._distance = torch.full((len(labels),), torch.inf, dtype=torch.float64)
         self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         self.adversarial = clean.clone()
-        """For each image in `fallen` the first iterate that fooled the network."""
+        """For each image in `fallen` the first, or the nearest, iterate that fooled the network."""
         self._lost = dict[str, Tensor]()
         """The largest number of images in a batch whose logits or gradients were not finite, by name."""
 
@@ -76,14 +86,25 @@ class Victim(nn.Module):
 
     def _watch(self, images: Tensor, logits: Tensor) -> None:
         rows = self.draws.rows.to(images.device)
-        at = (_leads(logits, self._labels[rows]) & ~self.fallen[rows]).nonzero().flatten()
+        open_ = self.fallen[rows].logical_not() | self._nearest
+        at = (_leads(logits, self._labels[rows]) & open_).nonzero().flatten()
         self.check()  # after nonzero has waited for the device
-        allowed = allows(self._threat, self._clean[rows[at]], images[at]).to(images.device)
+        allowed = self._allows(rows[at], images[at]).to(images.device)
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]
         self.fallen[new] = True
         if len(rows) == len(self.fallen):  # a random search leaves out the images that are fooled
             self._lose_patience()
+
+    def _allows(self, rows: Tensor, images: Tensor) -> Tensor:
+        """`(n,)` bool on the CPU: inside the threat model, and nearer than what was found where that counts."""
+        clean, rows = self._clean[rows], rows.cpu()
+        allowed = allows(self._threat, clean, images)
+        if self._nearest:
+            far = distance(self._threat, clean, images)
+            allowed &= far < self._distance[rows]
+            self._distance[rows[allowed]] = far[allowed]
+        return allowed
 
     def _lose_patience(self) -> None:
         standing = len(self.fallen) - int(self.fallen.sum())

@@ -17,13 +17,14 @@ def attack(
     norm: options.Norm = "linf",
     eps: options.Eps = None,
     name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--attack",
-            help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack.",
+            help="pgd, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square or autoattack; with the extra minimum-norm also "
+            "ddn (l2) and fmn (linf). By default pgd, and these, where they are there, for --sweep-eps.",
             autocompletion=completion.attacks,
         ),
-    ] = "pgd",
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Iterations; by default 10 of pgd, 100 of others, 5000 queries of square.")
     ] = None,

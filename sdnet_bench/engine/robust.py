@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attacks import TARGETED, Adversarials, AttackRun, craft, surrogate
+from ..attacks.threat import distance
 from ..csc import shared_correlations
 from ..data import Batch, Split
 from ..progress import Task
-from ..records import CLEAN, AttackSetting, Outcomes
+from ..records import CLEAN, AttackSetting, Outcomes, Radii
 from ..records.journal import Entry, Journal
 from .evaluate import BATCH_SIZE, LambdaRule
 from .runtime import Runtime
@@ -119,11 +120,14 @@ class AttackState:
     """`(scorers, n)`: number of the run that fooled the scorer; 0 for misclassified images, -1 for robust ones."""
     done: NDArray[np.int16]
     """`(n,)`: number of the last run on each image, -1 for none."""
+    distance: Radii
+    """`(n,)`: distance of the adversarial image of a minimum-norm attack; infinite where none was made."""
 
     @classmethod
     def empty(cls, scorers: int, images: int) -> AttackState:
         """The state before any run."""
-        return cls(np.full((scorers, images), -1, np.int16), np.full(images, -1, np.int16))
+        lost_to, done = np.full((scorers, images), -1, np.int16), np.full(images, -1, np.int16)
+        return cls(lost_to, done, np.full(images, np.inf, np.float32))
 
     def apply(self, entry: Entry) -> None:
         """Adds the outcome of a run on some images."""
@@ -132,6 +136,8 @@ class AttackState:
             new = places[np.asarray(broken, bool) & (lost_to[places] < 0)]
             lost_to[new] = entry.stage
         self.done[places] = entry.stage
+        if entry.distances is not None:
+            self.distance[places] = entry.distances
 
     def left(self, run: int, places: NDArray[np.int64]) -> list[int]:
         """The places that a run has not processed and that are robust so far for at least one scorer."""
@@ -141,6 +147,12 @@ class AttackState:
     def settled(self, runs: int) -> int:
         """Number of images whose outcome is final."""
         return int(((self.done >= runs) | (self.lost_to >= 0).all(0)).sum())
+
+    @property
+    def radii(self) -> Radii:
+        """`(scorers, n)`: the smallest radius at which each image was lost to a minimum-norm attack."""
+        radii: Radii = np.select([self.lost_to == 0, self.lost_to > 0], [np.float32(0), self.distance], np.inf)
+        return radii
 
 
 def robust_evaluate(
@@ -152,10 +164,32 @@ def robust_evaluate(
     Entries of the journal are not computed again; every batch is added to it. `task` is advanced by one for every image
     whose outcome is final.
     """
-    evaluation.net.eval()
-    processes, journal, task = evaluation.runtime.processes, journal or Journal(), task or Task()
-    mine = np.arange(processes.process_index, len(split), processes.num_processes)
     plan = attack_runs(evaluation.setting, evaluation.num_classes)
+    state = _attacked(evaluation, plan, split, journal or Journal(), task or Task())
+    lost_to = _gathered(evaluation, state.lost_to + 1) - 1
+    names = [CLEAN, *(run.setting.name for run in plan)]
+    return {
+        key: {name: np.isin(numbers, [at for at, other in enumerate(names) if other == name]) for name in names}
+        for key, numbers in zip(evaluation.scorers, lost_to, strict=True)
+    }
+
+
+def smallest_radii(
+    evaluation: RobustEval[Key], split: Split, *, journal: Journal | None = None, task: Task | None = None
+) -> dict[Key, Radii]:
+    """Runs a minimum-norm attack on a split as `robust_evaluate` does. Returns the radii for every scorer."""
+    plan = attack_runs(evaluation.setting, evaluation.num_classes)
+    state = _attacked(evaluation, plan, split, journal or Journal(), task or Task())
+    return dict(zip(evaluation.scorers, _gathered(evaluation, state.radii), strict=True))
+
+
+def _attacked(
+    evaluation: RobustEval[Key], plan: Sequence[AttackRun], split: Split, journal: Journal, task: Task
+) -> AttackState:
+    """The outcomes of the images of this process."""
+    evaluation.net.eval()
+    processes = evaluation.runtime.processes
+    mine = _own_places(evaluation, len(split))
     state = AttackState.empty(len(evaluation.scorers), len(split))
     for entry in journal.read(len(state.lost_to), len(split), len(plan)):
         state.apply(entry)
@@ -173,7 +207,7 @@ def robust_evaluate(
             done = state.settled(len(plan))
             task.advance(done - settled)
             settled = done
-    return _losses(evaluation, state, plan, mine)
+    return state
 
 
 def _run(
@@ -195,18 +229,25 @@ def _run(
         stage=number,
         places=tuple(compress(places, ended)),
         broken=tuple(tuple(compress(verdicts, ended)) for verdicts in broken),
+        distances=_distances(evaluation, batch, made.last) if run.setting.is_minimum_norm else None,
     )
 
 
-def _losses(
-    evaluation: RobustEval[Key], state: AttackState, plan: Sequence[AttackRun], mine: NDArray[np.int64]
-) -> dict[Key, dict[str, Outcomes]]:
-    """The lost images by scorer and cause, from the states of all processes."""
-    names = [CLEAN, *(run.setting.name for run in plan)]
-    found = torch.zeros(state.lost_to.shape)
-    found[:, mine] = torch.from_numpy(state.lost_to[:, mine] + 1).float()
-    numbers = evaluation.runtime.sum(found).numpy().astype(int) - 1
-    return {
-        key: {name: np.isin(lost_to, [at for at, other in enumerate(names) if other == name]) for name in names}
-        for key, lost_to in zip(evaluation.scorers, numbers, strict=True)
-    }
+def _distances(evaluation: RobustEval[Key], batch: Batch, adversarial: Tensor) -> tuple[float, ...]:
+    """How far the images of a finished run are from the clean ones."""
+    clean = evaluation.runtime.to_pixels(batch.images)
+    return tuple(distance(evaluation.setting.threat, clean, adversarial).tolist())
+
+
+def _own_places(evaluation: RobustEval[Key], images: int) -> NDArray[np.int64]:
+    """The places of a split of so many images that this process attacks."""
+    processes = evaluation.runtime.processes
+    return np.arange(processes.process_index, images, processes.num_processes)
+
+
+def _gathered(evaluation: RobustEval[Key], values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values `(scorers, n)` of all images, from those that each process has of its own."""
+    found = torch.zeros(values.shape)
+    mine = _own_places(evaluation, values.shape[1])
+    found[:, mine] = torch.from_numpy(values[:, mine]).float()
+    return evaluation.runtime.sum(found).numpy()

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
+from ..studies.adversarial import widening
 
 THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
 """The paper's threat models by their names in tables."""
@@ -66,8 +67,8 @@ class Robustness:
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
-        """The records under this threat."""
-        return tuple(record for record in self.attacks if _attack(record).threat.is_near(self.attack.threat))
+        """The records under this threat; of minimum-norm attacks what they say at its radius."""
+        return tuple(found for record in self.attacks if (found := record.under(self.attack.threat)))
 
     @cached_property
     def classifiers(self) -> dict[str, InferenceChoice]:
@@ -127,14 +128,22 @@ class Robustness:
         return found
 
     def against_eps(self, classifier: InferenceChoice) -> list[tuple[float, Value]]:
-        """Accuracy (%) by radius under matched PGD with the same steps and restarts, ascending; at 0 clean accuracy."""
-        like = ("name", "norm", "steps", "restarts")
+        """Accuracy (%) by radius under matched PGD with the same steps and restarts, ascending; at 0 clean accuracy.
+
+        Where minimum-norm attacks are on record, also at each of RADII, by the images that are correct under all.
+        """
+        like, norm = ("name", "norm", "steps", "restarts"), self.attack.norm
+        on = [each for each in self.attacks if each.inference.choice == classifier and each.cell.protocol == "matched"]
+        nearest = [record for record in on if record.distances and _attack(record).norm == norm]
+        pgd = {
+            _attack(record).eps: record
+            for record in on
+            if all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
+        }
+        threats = [Threat(norm, eps) for eps in pgd] + (widening(self.attack.threat) if nearest else [])
+        members = [*pgd.values(), *nearest]
         found = {
-            _attack(record).eps: standing([record])
-            for record in self.attacks
-            if record.inference.choice == classifier
-            and record.cell.protocol == "matched"
-            and all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
+            threat.eps: standing([each for record in members if (each := record.under(threat))]) for threat in threats
         }
         return [(eps, value) for eps, value in sorted({0.0: self._clean(classifier), **found}.items()) if value]
 

@@ -6,8 +6,10 @@ from ..names import PROTOCOLS, Layers, Protocol
 from .cell import (
     CLEAN,
     DEFAULT_EPS,
+    MINIMUM_NORM,
     MIXED,
     NOISES,
+    RADII,
     REVISION,
     UNKNOWN,
     AdaptationSetting,
@@ -23,15 +25,17 @@ from .cell import (
     usual_budget,
     usual_protocols,
 )
-from .record import Outcomes, Record
+from .record import Outcomes, Radii, Record
 from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
 __all__ = [
     "CLEAN",
     "DEFAULT_EPS",
+    "MINIMUM_NORM",
     "MIXED",
     "NOISES",
     "PROTOCOLS",
+    "RADII",
     "REVISION",
     "UNKNOWN",
     "AdaptationSetting",
@@ -44,6 +48,7 @@ __all__ = [
     "Order",
     "Outcomes",
     "Protocol",
+    "Radii",
     "Record",
     "RecordStore",
     "Severity",

@@ -35,6 +35,14 @@ BUDGETS = {"pgd": (10, 1), "apgd-t": (100, 9), "fab-t": (100, 9), "square": (500
 """Default iterations (queries for square) and restarts by attack; 100 and 1 for attacks not listed."""
 DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5}
 """Default radius by norm, in pixels of [0, 1]."""
+RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""The radii of a curve of accuracy against eps, relative to the radius that is asked for."""
+MINIMUM_NORM = {"ddn": "l2", "fmn": "linf"}
+"""Norms of the minimum-norm attacks: they look for the nearest adversarial image, at whatever radius."""
+DDN_SHRINKS = 0.95
+"""Factor by which a step of DDN shrinks its radius, which is 1 at first: below 0.95^steps it cannot look."""
+BOUNDLESS = 1e4
+"""A radius beyond all images in [0, 1]."""
 REVISION = 2
 """Version of the attack code. 1: one random start per batch. 2: random numbers per image; misclassified and fooled
 images leave the batch."""
@@ -110,6 +118,16 @@ class AttackSetting(Frozen):
     def threat(self) -> Threat:
         """The threat model of the attack."""
         return Threat(self.norm, self.eps)
+
+    @property
+    def is_minimum_norm(self) -> bool:
+        """Whether the attack looks for the nearest adversarial image. Then eps only says which images are lost."""
+        return self.name in MINIMUM_NORM
+
+    @property
+    def ball(self) -> Threat:
+        """The ball that adversarial images lie in: without bound for a minimum-norm attack."""
+        return Threat(self.norm, BOUNDLESS) if self.is_minimum_norm else self.threat
 
     @property
     def bare(self) -> AttackSetting:
@@ -324,9 +342,15 @@ class Cell(Frozen):
         return self.protocol in ("matched", "adaptive")
 
 
-def usual_budget(name: str) -> tuple[int, int]:
-    """Default iterations (or queries) and restarts of an attack."""
-    return BUDGETS.get(name, (100, 1))
+def usual_budget(name: str, eps: float) -> tuple[int, int]:
+    """Default iterations (or queries) and restarts of an attack; those of DDN are enough for the smallest of RADII."""
+    steps, restarts = BUDGETS.get(name, (100, 1))
+    return max(steps, 2 * least_steps(eps)) if name == "ddn" else steps, restarts
+
+
+def least_steps(eps: float) -> int:
+    """The steps in which the radius of DDN shrinks to the smallest of RADII times eps."""
+    return math.ceil(math.log(RADII[0] * eps, DDN_SHRINKS))
 
 
 def usual_protocols(name: str) -> Sequence[Protocol]:

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import NonNegativeInt, StrictBool
+from pydantic import Field, NonNegativeInt, StrictBool
 
 from ..errors import RecordError
 from ..files import reading, replacing
@@ -29,12 +29,17 @@ class Entry(Sealed):
     """Places of the images in the split."""
     broken: tuple[tuple[StrictBool, ...], ...]
     """For each scorer which of these images it loses."""
+    distances: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
+    """The distance of each adversarial image of a minimum-norm attack."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("distances",)
 
     def fits(self, scorers: int, images: int, runs: int) -> bool:
         """Whether the entry is of a measurement of this size, with a verdict of each scorer for each of its images."""
         lengths = [len(verdicts) for verdicts in self.broken]
         is_whole = lengths == [len(self.places)] * scorers
-        return is_whole and max(self.places, default=0) < images and self.stage <= runs
+        is_measured = self.distances is None or len(self.distances) == len(self.places)
+        return is_whole and is_measured and max(self.places, default=0) < images and self.stage <= runs
 
 
 class Head(Sealed):

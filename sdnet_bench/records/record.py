@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..config import Frozen
-from .cell import Cell, Images, Inference
+from .cell import CLEAN, Cell, Images, Inference, Threat
 from .sealed import seal, unseal
 
 Outcomes = NDArray[np.bool_]
+Radii = NDArray[np.float32]
+"""`(n,)`: the smallest radius at which each image is lost: 0 without an attack, infinite where none was found."""
+STORED = np.dtype("<f4")
 
 SCHEMA = 2
 """Version of the JSON form of records. 1: without a checksum. 2: with one."""
@@ -46,6 +49,8 @@ class Record(Frozen):
     """Packed bits in base64, one per image in the order of the split: whether it was classified correctly."""
     lost_to: dict[str, str] = Field(default_factory=dict)
     """For an attack: packed bits of the images that were lost, by cause: `CLEAN` or the name of an attack."""
+    distances: str | None = None
+    """For a minimum-norm attack: the `radii` as 32-bit floats in base64. None, not in JSON, for other attacks."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Other measured values, such as `residual`, `parameters` or `images_per_second`."""
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -58,7 +63,8 @@ class Record(Frozen):
 
     @model_serializer(mode="wrap")
     def _with_schema(self, fields: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        return seal({"schema": SCHEMA, **fields(self)}, info)
+        content = {name: value for name, value in fields(self).items() if name != "distances" or value is not None}
+        return seal({"schema": SCHEMA, **content}, info)
 
     @model_validator(mode="after")
     def _has_a_bit_for_each_image(self) -> Self:
@@ -67,6 +73,8 @@ class Record(Frozen):
         for bits in (self.outcomes, *self.lost_to.values()):
             if bits is not None and not _is_packed(bits, self.n):
                 raise ValueError(f"outcomes are not those of {self.n} images")
+        if self.distances is not None and not _are_radii(self.distances, self.n):
+            raise ValueError(f"distances are not those of {self.n} images")
         return self
 
     @classmethod
@@ -82,6 +90,15 @@ class Record(Frozen):
         lost_to = {name: _pack(lost) for name, lost in losses.items() if lost.any()}
         record = cls.of(model, cell, ~np.logical_or.reduce(list(losses.values())), metrics)
         return record.model_copy(update={"lost_to": lost_to})
+
+    @classmethod
+    def of_radii(cls, model: str, cell: Cell, radii: Radii, metrics: Mapping[str, float] | None = None) -> Self:
+        """A record of a minimum-norm attack; an image counts as lost where its radius is at most eps."""
+        assert cell.attack
+        wrong = radii == 0
+        losses = {CLEAN: wrong, cell.attack.name: ~wrong & (radii <= cell.attack.eps)}
+        record = cls.of_attack(model, cell, losses, metrics)
+        return record.model_copy(update={"distances": base64.b64encode(radii.astype(STORED).tobytes()).decode()})
 
     @property
     def images(self) -> Images:
@@ -103,6 +120,25 @@ class Record(Frozen):
         return _unpack(self.lost_to[name], self.n) if name in self.lost_to else np.zeros(self.n, bool)
 
     @property
+    def radii(self) -> Radii | None:
+        """The radii of a minimum-norm attack; None for other attacks."""
+        return None if self.distances is None else np.frombuffer(base64.b64decode(self.distances), STORED)
+
+    def under(self, threat: Threat) -> Record | None:
+        """What a record of an attack says under a threat; at another radius of its norm one made from its radii.
+
+        None where it says nothing.
+        """
+        attack, radii = self.cell.attack, self.radii
+        if attack and attack.threat.is_near(threat):
+            return self
+        if attack is None or attack.norm != threat.norm or radii is None:
+            return None
+        cell = self.cell.model_copy(update={"attack": attack.model_copy(update={"eps": threat.eps})})
+        found = Record.of_radii(self.model, cell, radii, self.metrics)
+        return found.model_copy(update={"provenance": self.provenance})
+
+    @property
     def accuracy(self) -> float:
         """Share of correctly classified images, in [0, 1]."""
         return float(self.correct.mean())
@@ -118,12 +154,22 @@ def _unpack(text: str, count: int) -> Outcomes:
 
 def _is_packed(text: str, count: int) -> bool:
     """Whether a text is what `_pack` makes of so many bits: strict base64 of the right length, with zeros behind."""
-    size = math.ceil(count / 8)
+    content, unused = _strict(text, math.ceil(count / 8)), -count % 8
+    return content is not None and content[-1] % 2**unused == 0
+
+
+def _are_radii(text: str, count: int) -> bool:
+    """Whether a text holds so many radii: strict base64 of numbers that are not negative."""
+    content = _strict(text, STORED.itemsize * count)
+    return content is not None and bool((np.frombuffer(content, STORED) >= 0).all())
+
+
+def _strict(text: str, size: int) -> bytes | None:
+    """The bytes of strict base64; None where a text is another one, or not of so many bytes."""
     if len(text) != 4 * math.ceil(size / 3):
-        return False
+        return None
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError:
-        return False
-    unused = -count % 8
-    return len(content) == size and content[-1] % 2**unused == 0 and base64.b64encode(content).decode() == text
+        return None
+    return content if len(content) == size and base64.b64encode(content).decode() == text else None

@@ -79,7 +79,7 @@ def _command_of(record: Record, trained_lambda: float | None, *, severity: bool)
 
 def _attack_options(cell: Cell, attack: AttackSetting) -> str:
     """The options of the attack of one cell."""
-    steps, restarts = usual_budget(attack.name)
+    steps, restarts = usual_budget(attack.name, attack.eps)
     options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
     options += "" if attack.eps == DEFAULT_EPS[attack.norm] else f" --eps {show_eps(attack.eps)}"
     options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
@@ -210,7 +210,7 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
         assert record.cell.attack
         made.setdefault(record.cell.attack.bare, []).append(record)
     for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
-        steps, restarts = usual_budget(attack.name)
+        steps, restarts = usual_budget(attack.name, attack.eps)
         options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
         options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
         yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].images)}"

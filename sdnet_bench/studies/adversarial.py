@@ -11,8 +11,9 @@ Lambda "after tuning" is the lambda of the best accuracy on transferred adversar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,10 @@ from ..attacks.finite import finite, logits_of
 from ..csc import csc_layers, using_lambda
 from ..engine.evaluate import BATCH_SIZE, LambdaRule
 from ..engine.robust import SUITES
-from ..errors import ModelError, UnknownNameError, check_size
+from ..errors import ModelError, UnknownNameError, UsageError, check_size
 from ..records import (
+    MINIMUM_NORM,
+    RADII,
     REVISION,
     UNKNOWN,
     AttackSetting,
@@ -36,14 +39,13 @@ from ..records import (
     usual_budget,
     usual_protocols,
 )
+from ..records.cell import DDN_SHRINKS, least_steps
 from ..records.statistics import best_lambda
 from ..zoo.checkpoint import Model
 from .algorithm1 import PerImage, full_grid, require_fits
 from .codes import watching
 from .workbench import Workbench
 
-RADII = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""The radii of a curve of accuracy against eps, relative to the default radius."""
 MOST_STEPS, MOST_RESTARTS = 100_000, 1000
 """Largest numbers of steps and restarts; Auto-PGD keeps the losses of all steps, 300 MB for a batch of 250."""
 SOME_ZERO = 1.0
@@ -55,11 +57,17 @@ USABLE = 0.9
 def attack_setting(
     threat: Threat, steps: int | None = None, restarts: int | None = None, *, name: str = "pgd"
 ) -> AttackSetting:
-    """An attack with its default or the given budget; the step size of PGD is 2.5 eps / steps (Madry et al., 2018)."""
+    """An attack with its default or the given budget; the step size of PGD is 2.5 eps / steps (Madry et al., 2018).
+
+    A `UsageError` for a minimum-norm attack under the other norm, or with restarts: it starts from the clean image.
+    """
     if name not in SUITES and name not in ATTACKS:
         raise UnknownNameError("attack", name, [*ATTACKS, *SUITES])
-    usual_steps, usual_restarts = usual_budget(name)
+    usual_steps, usual_restarts = usual_budget(name, threat.eps)
     steps, restarts = steps or usual_steps, restarts or usual_restarts
+    if name in MINIMUM_NORM and (threat.norm, restarts) != (MINIMUM_NORM[name], 1):
+        expected, got = f"{MINIMUM_NORM[name]} and 1 restart", f"{threat.norm} and {restarts}"
+        raise UsageError(f"{name} has one norm and one start", expected=expected, got=got)
     check_size("steps", steps, MOST_STEPS)
     check_size("restarts", restarts, MOST_RESTARTS)
     return AttackSetting(
@@ -121,7 +129,10 @@ def _measure(
     if not bench.is_probed and bench.missing(cells):
         bench.is_probed = True
         warn_of_masking(bench, cells[0].images.limit or BATCH_SIZE)
-    return bench.measure(cells, title, rules, save=save)
+    records = bench.measure(cells, title, rules, save=save)
+    for line in failures(records, bench.store):
+        bench.progress.warn(line)
+    return records
 
 
 def for_classes(bench: Workbench, setting: AttackSetting) -> AttackSetting:
@@ -187,15 +198,72 @@ def warn_of_masking(bench: Workbench, limit: int) -> None:
 def sweep_eps(
     bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float] | None = None
 ) -> list[Record]:
-    """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`."""
+    """Matched attacks at every radius of RADII, at lambda_0 and at the lambda tuned for the radius of `setting`.
+
+    A minimum-norm attack is run once for all radii; PGD is run beside it at the radius of `setting` alone.
+    """
     setting = for_classes(bench, setting)
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
         tuned = tune_lambda(bench, setting, bench.images("validation", images.limit), full_grid(bench, lambdas))
         at = sorted({bench.trained_lambda, tuned})
-    settings = [within(setting, threat) for threat in widening(setting.threat)]
-    cells = [cell for each in settings for cell in matched_cells(bench, each, images, at)]
-    return _measure(bench, cells, f"{setting.name} {setting.norm} attack, by eps")
+    title, radii = f"{setting.name} {setting.norm} attack, by eps", widening(setting.threat)
+    if setting.is_minimum_norm:
+        both = (matched_cells(bench, each, images, at) for each in (setting, attack_setting(setting.threat)))
+        records = _measure(bench, [cell for cells in both for cell in cells], f"{title}, and pgd at {setting.threat}")
+        return [found for threat in radii for record in records[: len(at)] if (found := record.under(threat))]
+    settings = [within(setting, threat) for threat in radii]
+    return _measure(bench, [cell for each in settings for cell in matched_cells(bench, each, images, at)], title)
+
+
+def attack_by_eps(norm: str) -> str:
+    """Name of the attack for accuracy against eps: the minimum-norm attack where foolbox is installed, else "pgd"."""
+    names = [name for name, its in MINIMUM_NORM.items() if its == norm]
+    return names[0] if names and find_spec("foolbox") else "pgd"
+
+
+def failures(asked: Sequence[Record], store: Iterable[Record]) -> Iterator[str]:
+    """Sentences on minimum-norm attacks that failed: DDN could not look so near, or PGD at an eps leaves fewer images.
+
+    Args:
+        asked: the records of attacks that were just asked for.
+        store: all records.
+    """
+    keys, known = {record.cell.key for record in asked}, [record for record in store if record.cell.is_white_box]
+    for found in (record for record in known if record.distances):
+        if found.cell.key in keys:
+            yield from _blindness(_attack(found))
+        rivals = (each for each in known if keys & {each.cell.key, found.cell.key} and _is_rival(each, found))
+        if missed := [text for pgd in rivals if (text := _missed(found, pgd))]:
+            yield f"{_attack(found).name} failed: {'; '.join(missed)}"
+
+
+def _missed(found: Record, pgd: Record) -> str | None:
+    """How many images a minimum-norm attack leaves at the eps of PGD, where PGD leaves fewer; None elsewhere."""
+    threat = _attack(pgd).threat
+    there = found.under(threat)
+    if there is None or there.accuracy <= pgd.accuracy:
+        return None
+    left, fewer = (int(record.correct.sum()) for record in (there, pgd))
+    return f"{left} of {found.n} images stand at {threat}, {fewer} under pgd"
+
+
+def _blindness(attack: AttackSetting) -> Iterator[str]:
+    """A sentence on DDN with too few steps for the smallest of RADII."""
+    if attack.name == "ddn" and attack.steps < least_steps(attack.eps):
+        reach = DDN_SHRINKS**attack.steps
+        yield f"ddn with {attack.steps} steps cannot look below a radius of {reach:.2g}: there all images look robust"
+
+
+def _is_rival(pgd: Record, found: Record) -> bool:
+    """Whether one is PGD on the network that the other attacks."""
+    bare, its = (record.cell.model_copy(update={"attack": None}) for record in (pgd, found))
+    return _attack(pgd).name == "pgd" and bare == its
+
+
+def _attack(record: Record) -> AttackSetting:
+    assert record.cell.attack
+    return record.cell.attack
 
 
 def widening(threat: Threat) -> list[Threat]:

@@ -20,7 +20,7 @@ from ..data.stream import workers
 from ..engine.adapt import evaluate_adapted
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
 from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
-from ..engine.robust import RobustEval, Scorer, robust_evaluate
+from ..engine.robust import RobustEval, Scorer, robust_evaluate, smallest_radii
 from ..engine.runtime import Runtime
 from ..errors import ModelError
 from ..progress import Progress, Task
@@ -147,11 +147,21 @@ def _attack(group: Group, task: Task) -> list[Record]:
     writer = _writer(group, group.folder) if group.folder else None
     evaluation = _robust_eval(group, writer)
     with convergence(group.model.net) as solves, evaluation.runtime.computing():
-        lost = robust_evaluate(evaluation, group.split, journal=group.journal, task=task)
+        records = _scored(group, evaluation, task)
     if writer:
         _seal(group, writer, evaluation)
     metrics = _solved_under_attack(group, solves)
-    return [Record.of_attack(group.model.name, cell, lost[cell], metrics) for cell in group.cells]
+    return [record.model_copy(update={"metrics": metrics}) for record in records]
+
+
+def _scored(group: Group, evaluation: RobustEval[Cell], task: Task) -> list[Record]:
+    """The records of an attack, without metrics."""
+    name = group.model.name
+    if evaluation.setting.is_minimum_norm:
+        radii = smallest_radii(evaluation, group.split, journal=group.journal, task=task)
+        return [Record.of_radii(name, cell, radii[cell]) for cell in group.cells]
+    lost = robust_evaluate(evaluation, group.split, journal=group.journal, task=task)
+    return [Record.of_attack(name, cell, lost[cell]) for cell in group.cells]
 
 
 def _solved_under_attack(group: Group, solves: ConvergenceMeter) -> dict[str, float]:

@@ -57,8 +57,8 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         ),
     ),
     "by eps": (
-        ["attack", "--sweep-eps", "--steps", "2", *ATTACK],
-        lambda bench: bench.attack(sweep_eps=True, steps=2, limit=8, lambdas=[0.1, 0.5]),
+        ["attack", "--sweep-eps", "--attack", "pgd", "--steps", "2", *ATTACK],
+        lambda bench: bench.attack(attack="pgd", sweep_eps=True, steps=2, limit=8, lambdas=[0.1, 0.5]),
     ),
 }
 

@@ -20,11 +20,11 @@ from sdnet_bench.attacks.threat import allows
 from sdnet_bench.backbones import build
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.errors import AttackError
-from sdnet_bench.records import AttackSetting, Threat
+from sdnet_bench.records import MINIMUM_NORM, AttackSetting, Threat
 from sdnet_bench.studies.adversarial import attack_setting
 
 NORMS = ["linf", "l2"]
-NAMES = sorted(ATTACKS)
+NAMES = sorted({*ATTACKS} - {*MINIMUM_NORM})
 LOOKING = [name for name in NAMES if name != "noise"]
 """Those that look at a network."""
 RANDOM = [name for name in NAMES if not name.startswith("fab")]

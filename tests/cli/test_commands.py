@@ -207,7 +207,7 @@ def test_attack_keeps_its_images(at: Path) -> None:
 
 
 def test_attack_sweeps_eps(at: Path) -> None:
-    found = rows(*ATTACK, "--sweep-eps", "--limit", "5")
+    found = rows(*ATTACK, "--sweep-eps", "--attack", "pgd", "--limit", "5")
     assert sorted({row["attack"]["eps"] for row in found}) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from networks import OneByOne
 from torch import Tensor, nn
+from walking import walking
 
 from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
 from sdnet_bench.csc import CSCConv2d, get_lambda
@@ -19,9 +20,9 @@ from sdnet_bench.data import Batch, Split
 from sdnet_bench.data.splits import Augmentation, TensorSplit
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.evaluate import evaluate, is_correct
-from sdnet_bench.engine.robust import SUITES, RobustEval, Scorer, attack_runs, robust_evaluate
+from sdnet_bench.engine.robust import SUITES, RobustEval, Scorer, attack_runs, robust_evaluate, smallest_radii
 from sdnet_bench.engine.runtime import Runtime
-from sdnet_bench.records import CLEAN, AttackSetting, Outcomes, Threat
+from sdnet_bench.records import CLEAN, MINIMUM_NORM, AttackSetting, Outcomes, Threat
 from sdnet_bench.records.journal import Entry, Journal
 from sdnet_bench.studies.adversarial import attack_setting
 from sdnet_bench.studies.workbench import Workbench
@@ -76,7 +77,7 @@ def clean(bench: Workbench, split: Split, lambda_: float | None = None) -> Outco
     return evaluate(bench.model.net, split, bench.runtime, lambdas=[lambda_])[lambda_].correct
 
 
-@pytest.mark.parametrize("name", sorted(ATTACKS))
+@pytest.mark.parametrize("name", sorted({*ATTACKS} - {*MINIMUM_NORM}))
 def test_a_budget_of_nothing_leaves_clean_accuracy(resnet: Workbench, split: Split, name: str) -> None:
     for norm in NORMS:
         found = robust_evaluate(
@@ -435,6 +436,52 @@ def test_progress_of_what_is_gone_on_with_ends_at_all(
     with told.task("", 0) as task:
         robust_evaluate(plan, few, journal=Journal(tmp_path), task=task)
     assert told.images == 15
+
+
+# minimum-norm attacks
+
+
+@pytest.fixture
+def nearest(tiny: OneByOne, runtime: Runtime) -> RobustEval[float | None]:
+    """Made at lambda 0.1 and scored there and at lambda 0.3."""
+    setting = attack_setting(Threat("l2", 0.15), name="ddn").model_copy(update={"crafted_at": 0.1})
+    return evaluation(tiny, runtime, setting, (0.1, 0.3), num_classes=5)
+
+
+WALK = (0.4, 0.05, 0.1, 0.2)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_radius_is_the_smallest_that_fools(
+    nearest: RobustEval[float | None], few: TensorSplit, register_part: Any
+) -> None:
+    """As if every radius had been tried alone; images that are wrong as they are have 0."""
+    alone = []
+    for radius in WALK:
+        register_part(ATTACKS, "ddn", walking(radius))
+        alone.append(smallest_radii(nearest, few)[0.1])
+    register_part(ATTACKS, "ddn", walking(*WALK))
+    radii = smallest_radii(nearest, few)
+    assert np.array_equal(radii[0.1], np.min(alone, axis=0))
+    assert len(np.unique(radii[0.1])) >= 4
+    lost = robust_evaluate(nearest, few)
+    for at in (0.1, 0.3):
+        assert np.array_equal(radii[at] == 0, lost[at][CLEAN])
+        assert np.array_equal(np.isinf(radii[at]), standing(lost[at]))
+    transferred = np.isfinite(radii[0.3]) & (radii[0.3] > 0)
+    assert np.array_equal(radii[0.3][transferred], radii[0.1][transferred])
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_killed_minimum_norm_attack_goes_on_to_the_same_radii(
+    nearest: RobustEval[float | None], few: TensorSplit, register_part: Any, tmp_path: Path
+) -> None:
+    register_part(ATTACKS, "ddn", walking(*WALK))
+    expected = smallest_radii(nearest, few)
+    with pytest.raises(Killed):
+        smallest_radii(nearest, few, journal=Mortal(tmp_path, 6))
+    found = smallest_radii(nearest, few, journal=Journal(tmp_path))
+    assert all(np.array_equal(found[at], expected[at]) for at in (0.1, 0.3))
 
 
 # what is kept

@@ -229,6 +229,23 @@ def test_accuracy_by_radius_is_that_of_matched_pgd_with_as_many_steps() -> None:
     assert [(round(255 * eps), percent(value)) for eps, value in line] == [(0, 80), (4, 30), (8, 20), (16, 10)]
 
 
+def nearest(*radii: float, **rest: Any) -> Record:
+    """FMN at lambda 0.5 on ten images, with these radii in units of 1/255."""
+    cell = attacked(0.5, 0.5, "1111111111", name="fmn", steps=100, step_size=None, **rest).cell
+    return Record.of_radii("mine", cell, np.array(radii, np.float32) / 255)
+
+
+@pytest.mark.parametrize("eps", [EPS, 2 / 255, 1])
+def test_a_minimum_norm_attack_is_in_unions_and_curves_whatever_its_eps(eps: float) -> None:
+    """Of the union at lambda 0.5, image 3 alone stands, and its radius is 0.1."""
+    assert percent(robustness(*RECORDS).accuracy("union", 0.5)) == 10
+    mine = robustness(*RECORDS, nearest(9, 9, 8.5, 0.1, 9, 9, 9, 9, 0, 0, eps=eps))
+    assert percent(mine.accuracy("union", 0.5)) == 0
+    assert "fmn (matched)" in mine.members(0.5)
+    line = [(round(255 * at), percent(value)) for at, value in mine.against_eps(0.5)]
+    assert line == [(0, 80), (2, 70), (4, 70), (8, 10), (16, 0), (32, 0), (64, 0), (128, 0)]
+
+
 def test_the_conditions_name_the_attack_the_members_of_the_unions_and_p() -> None:
     text = "; ".join(robustness(*RECORDS).conditions())
     assert "linf 8/255: pgd, 10 steps of 0.0100, 1 random start(s), 10 test images, float32" in text

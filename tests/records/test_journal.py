@@ -44,6 +44,12 @@ def test_entries_come_back_in_their_order(folder: Path) -> None:
     assert read(written(folder)) == read(Journal(folder)) == ENTRIES
 
 
+def test_distances_are_in_the_entries_of_minimum_norm_attacks_alone(folder: Path) -> None:
+    entry = ENTRIES[0].model_copy(update={"distances": (0.1, 1e-9)})
+    assert read(written(folder, [entry])) == [entry]
+    assert "distances" not in ENTRIES[0].model_dump_json()
+
+
 def test_a_journal_that_nothing_was_written_to_is_empty_and_makes_no_folder(folder: Path) -> None:
     assert read(Journal(folder)) == []
     Journal(folder).close()
@@ -127,6 +133,8 @@ DAMAGES: dict[str, Any] = {
     "a verdict more": GOOD | {"broken": [[True, False, True]]},
     "a scorer more": GOOD | {"broken": [[True, False]] * 2},
     "numbers as verdicts": GOOD | {"broken": [[2, 0]]},
+    "a distance less": GOOD | {"distances": [0.5]},
+    "a distance below zero": GOOD | {"distances": [0.5, -0.5]},
     "another checksum": GOOD | {"checksum": "0"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from found import there
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -27,6 +29,7 @@ from sdnet_bench.records import (
     Inference,
     Record,
     RecordStore,
+    Threat,
     load,
     read_results,
     write_results,
@@ -162,6 +165,51 @@ def test_outcomes_that_are_not_strict_base64_of_these_images_are_refused(text: s
     for field in ({"outcomes": text}, {"outcomes": "////"}, {"lost_to": {"pgd": text}}):
         with pytest.raises(ValidationError, match="outcomes are not those of 22 images"):
             Record.model_validate(good | field)
+
+
+NEAREST = changed(attack=AttackSetting(name="ddn", norm="l2", eps=0.5, steps=100, crafted_at=0.1))
+RADII = np.array([0, 0.25, np.inf, 1e-7, 0.5, 0.500001, 40], np.float32)
+
+
+def test_radii_come_back_bit_by_bit_and_say_who_is_lost() -> None:
+    found = Record.model_validate_json(Record.of_radii("m", NEAREST, RADII).model_dump_json())
+    assert found.radii is not None
+    assert found.radii.tolist() == RADII.tolist()
+    assert found.correct.tolist() == [False, False, True, False, False, True, True]
+    assert found.lost(CLEAN).tolist() == [True] + 6 * [False]
+    assert found.lost("ddn").sum() == 3
+
+
+@pytest.mark.parametrize(("eps", "left"), [(1e-8, 6), (0.25, 4), (0.5, 3), (1, 2), (50, 1)])
+def test_a_record_of_radii_is_one_of_any_eps(eps: float, left: int) -> None:
+    found = there(Record.of_radii("m", NEAREST, RADII, {"odd": 1}).under(Threat("l2", eps)))
+    assert found.correct.sum() == left
+    assert there(found.cell.attack).threat == Threat("l2", eps)
+    assert found.lost(CLEAN).sum() == 1
+    assert found.metrics == {"odd": 1}
+    assert there(found.under(Threat("l2", 0.25))).correct.sum() == 4
+
+
+def test_other_records_are_of_their_own_threat_alone() -> None:
+    assert Record.of_radii("m", NEAREST, RADII).under(Threat("linf", 0.5)) is None
+    assert there(attacked().cell.attack).norm == "linf"
+    assert attacked().under(there(attacked().cell.attack).threat) == attacked()
+    assert attacked().under(Threat("linf", 0.5)) is None
+    assert record().under(Threat("linf", 0.5)) is None
+
+
+def test_other_records_say_nothing_of_radii() -> None:
+    """So they are the bytes that they were."""
+    assert '"distances"' not in attacked().model_dump_json()
+    assert attacked().radii is None
+
+
+def test_radii_that_are_none_of_these_images_are_refused() -> None:
+    good = Record.of_radii("m", NEAREST, RADII).model_dump()
+    for wrong in (RADII[1:], -RADII, RADII * np.float32(np.nan)):
+        bad = {"distances": base64.b64encode(wrong.tobytes()).decode()}
+        with pytest.raises(ValidationError, match="distances are not those of 7 images"):
+            Record.model_validate(good | bad)
 
 
 def test_an_accuracy_without_outcomes_is_refused() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from walking import walking
 
 from sdnet_bench.api.requests import protocols_of
 from sdnet_bench.attacks import ATTACKS
@@ -20,6 +24,7 @@ from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.errors import ModelError, RecordError, UsageError
 from sdnet_bench.records import (
     CLEAN,
+    MINIMUM_NORM,
     NOISES,
     PROTOCOLS,
     REVISION,
@@ -39,6 +44,7 @@ from sdnet_bench.studies.adversarial import (
     USABLE,
     adaptive_cells,
     adaptive_rules,
+    attack_by_eps,
     attack_setting,
     matched_cells,
     protocol_cells,
@@ -115,7 +121,7 @@ def test_budgets_that_nobody_means_are_refused(size: dict[str, Any]) -> None:
 def test_every_attack_has_a_budget_and_a_name_of_its_own() -> None:
     assert not {*ATTACKS} & {*SUITES}
     for name in [*ATTACKS, *SUITES]:
-        assert attack_setting(Threat("l2", 0.5), name=name).revision == REVISION
+        assert attack_setting(Threat(MINIMUM_NORM.get(name, "l2"), 0.5), name=name).revision == REVISION
 
 
 @pytest.mark.parametrize(
@@ -387,7 +393,7 @@ def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
     assert {(cell.images.split, cell.attack) for cell in seen} == {("validation", None)}
 
 
-@pytest.mark.parametrize("name", sorted({*ATTACKS, *SUITES}))
+@pytest.mark.parametrize("name", sorted({*ATTACKS, *SUITES} - {"fmn"}))
 def test_expensive_attacks_are_matched_at_lambda_0_and_the_tuned_lambda_alone(
     sdnet: Workbench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -409,6 +415,61 @@ def score(lambda_: float, right: int) -> Record:
 
 def test_the_best_lambda_is_the_smallest_of_equals() -> None:
     assert best_lambda([score(0.1, 3), score(0.7, 6), score(0.5, 6), score(0.9, 5)]) == 0.5
+
+
+# minimum-norm attacks
+
+
+NEAREST = attack_setting(Threat("l2", 0.5), name="ddn")
+
+
+def warnings_of(told: Any) -> list[str]:
+    return [note.removeprefix("warning: ") for note in told.notes if note.startswith("warning: ")]
+
+
+def test_one_run_of_a_minimum_norm_attack_says_accuracy_at_every_eps(sdnet: Workbench, register_part: Any) -> None:
+    register_part(ATTACKS, "ddn", walking(4.0, 2.0, 1.0, 0.5, 0.25))
+    records = sweep_eps(sdnet, NEAREST, sdnet.images("test", LIMIT), GRID)
+    radii = [attack_of(record).eps for record in records if record.inference.lambda_ == 0.1]
+    assert radii == [threat.eps for threat in widening(NEAREST.threat)]
+    accuracy = [record.accuracy for record in records if record.inference.lambda_ == 0.1]
+    assert accuracy == sorted(accuracy, reverse=True)
+    assert len({*accuracy}) > 2
+    made = [record for record in attacks(sdnet.store, "test") if record.inference.lambda_ == 0.1]
+    assert sorted(attack_of(record).name for record in made) == ["ddn", "pgd"]
+    assert [record for record in sdnet.store if record.distances and record.inference.lambda_ == 0.1]
+
+
+def test_where_pgd_leaves_fewer_images_the_minimum_norm_attack_failed(
+    resnet: Workbench, register_part: Any, told: Any
+) -> None:
+    """Whichever was asked for last, and for one that found all that PGD found there is no word."""
+    images, strong = resnet.images("test", LIMIT), attack_setting(Threat("l2", 8.0), 10)
+    register_part(ATTACKS, "ddn", walking(1e-6))
+    (lame,) = run_attack(resnet, NEAREST, images)
+    assert warnings_of(told) == []
+    (pgd,) = run_attack(resnet, strong, images)
+    left, fewer = int(lame.correct.sum()), int(pgd.correct.sum())
+    line = f"ddn failed: {left} of {LIMIT} images stand at l2 8, {fewer} under pgd"
+    assert warnings_of(told) == [line]
+    run_attack(resnet, NEAREST, images)
+    assert warnings_of(told) == [line, line]
+
+
+def test_too_few_steps_of_ddn_are_told(resnet: Workbench, register_part: Any, told: Any) -> None:
+    register_part(ATTACKS, "ddn", walking(1.0))
+    run_attack(resnet, attack_setting(Threat("l2", 0.5), 20, name="ddn"), resnet.images("test", LIMIT))
+    assert warnings_of(told) == ["ddn with 20 steps cannot look below a radius of 0.36: there all images look robust"]
+
+
+@pytest.mark.parametrize(("is_there", "names"), [(True, ["fmn", "ddn"]), (False, ["pgd", "pgd"])])
+def test_curves_are_of_minimum_norm_attacks_where_foolbox_is(
+    is_there: bool, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = ModuleType("foolbox")
+    library.__spec__ = ModuleSpec("foolbox", None)
+    monkeypatch.setitem(sys.modules, "foolbox", library if is_there else None)
+    assert [attack_by_eps(norm) for norm in ("linf", "l2")] == names
 
 
 # going on after a crash
