@@ -240,16 +240,17 @@ class Bench:
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
+            names = wanted.corruptions(bench.dataset.family)
             if wanted.is_adaptive:
-                if not wanted.names:
+                if not names:
                     hint = "Add --corruption gaussian, or all."
                     raise UsageError("an adaptive lambda needs a type of noise", hint=hint)
-                fits = require_fits(bench, wanted.names, inference)
+                fits = require_fits(bench, names, inference)
                 found = measure_adaptive(
                     bench, images, fits, wanted.severities, per=wanted.per, archived=archive, inference=inference
                 )
-            elif wanted.names:
-                found = measure_corrupted(bench, images, wanted.names, wanted.severities, inference, archived=archive)
+            elif names:
+                found = measure_corrupted(bench, images, names, wanted.severities, inference, archived=archive)
             else:
                 found = [measure_clean(bench, images, inference)]
         return Measured(tuple(found))
@@ -276,10 +277,12 @@ class Bench:
         limit: int | None = None,
     ) -> Sweep:
         """Accuracy on corrupted test images at every lambda (Figure 2); `layers` are "all", or "stem" alone."""
-        names, severities, grid = corruption_names(corruption), severity_levels(severity), lambda_grid(lambdas)
+        corruption_names(corruption)  # an error for an unknown one, before the model is loaded
+        severities, grid = severity_levels(severity), lambda_grid(lambdas)
         tuned: Layers = one_of(layers, "choice of layers", ("all", "stem"))
         with self._at_work() as bench:
             images = bench.images("test", limit)
+            names = corruption_names(corruption, family=bench.dataset.family)
             swept = (sweep_lambda(bench, images, name, severities, grid, layers=tuned) for name in names)
             return Sweep(tuple(record for records in swept for record in records))
 

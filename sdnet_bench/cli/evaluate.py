@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def evaluate(
     setup: Setup,
     corruption: Annotated[
-        str, typer.Option(help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.")
+        str, typer.Option(help="none, a name, all (the four noises), noise, blur, weather, digital, bar, or unknown.")
     ] = "none",
     severity: Annotated[str, typer.Option(help="1 to 5, all, or mixed: each image has its own.")] = "all",
     lambda_: Annotated[str | None, typer.Option("--lambda", help="A number, or adaptive (Algorithm 1).")] = None,

@@ -25,7 +25,7 @@ def at_home(place: Place) -> Place:
 
 
 Corruption = Annotated[
-    str, typer.Option(help="A name; all (the four noises); or a group: noise, blur, weather, digital.")
+    str, typer.Option(help="A name; all (the four noises); or a group: noise, blur, weather, digital, bar.")
 ]
 Severity = Annotated[str, typer.Option(help="1 to 5, or all.")]
 InferenceSteps = Annotated[int | None, typer.Option(min=1, help="FISTA iterations; by default as in training.")]
