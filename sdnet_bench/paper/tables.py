@@ -64,10 +64,11 @@ class Table:
 
 
 def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TABLES) -> list[Table]:
-    """The tables for every data set that a model was trained on; for digits where there is no model.
+    """The tables for every data set that a model was trained or measured on; for digits where there is no model.
 
     Optional tables are left out where nothing was measured for them.
     """
+    results = [each for result in results for each in result.on_all()]
     datasets = sorted({result.config.dataset for result in results}) or ["digits"]
     built = [(study, _build(study, dataset, results)) for dataset in datasets for study in studies]
     return [table for study, table in built if not study.optional or _was_measured(table)]

@@ -41,10 +41,20 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=False)),
         *_fits(results),
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=True)),
+        *(line for other in results.on_all()[1:] for line in _elsewhere(other)),
         *_studies(results),
         *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
         *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
     ]
+
+
+def _elsewhere(results: Results) -> Iterator[str]:
+    """The commands of test images of another data set: clean, and corrupted at lambda_0 or by Algorithm 1."""
+    command = f"evaluate {results.name} --data {results.config.dataset}"
+    if clean := results.given(None, None):
+        yield command + _of(clean.images)
+    for adaptive in (False, True):
+        yield from _for_noises(command, _measured(results, adaptive=adaptive))
 
 
 def _beginning(folder: Path, name: str) -> str:
