@@ -70,6 +70,8 @@ class Results:
     """Whether there is neither recipe nor origin: the network was handed over from Python."""
     elsewhere: tuple[Record, ...] = ()
     """The records of test images of other data sets."""
+    is_elsewhere: bool = False
+    """Whether these are results on another data set than that of training."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -97,7 +99,7 @@ class Results:
         training = [record for record in self.records if record.cell.kind == "training"]
         found = [record for record in self.elsewhere if record.images.dataset == dataset]
         config = self.config.model_copy(update={"dataset": dataset})
-        return replace(self, config=config, records=(*training, *found), elsewhere=())
+        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True)
 
     def on_all(self) -> list[Results]:
         """These results, and those on each other data set on record."""

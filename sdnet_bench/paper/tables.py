@@ -191,8 +191,8 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
 
 
 def _filling(study: TableStudy, model: Results, row: PaperRow, column: str) -> str | None:
-    """The command that measures a cell; None for a network in memory, which no command can name."""
-    return None if model.in_memory else study.filled_by(model, row, column)
+    """The command that measures a cell; None for a network in memory, and on another data set than that of training."""
+    return None if model.in_memory or model.is_elsewhere else study.filled_by(model, row, column)
 
 
 def _training(recipe: str) -> str | None:

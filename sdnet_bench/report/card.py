@@ -199,7 +199,7 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
         yield audited(audits)
     limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
     yield f"## Limits\n\n{_bullets(limits)}"
-    yield f"## Provenance\n\n{_bullets(provenance(results.records))}"
+    yield f"## Provenance\n\n{_bullets(provenance((*results.records, *results.elsewhere)))}"
     if (folder / NOTES).exists():
         with reading(folder / NOTES, ModelError):
             yield text_of(folder / NOTES)
