@@ -47,11 +47,17 @@ PARTS = {
         *("gaussian_blur", "glass_blur", "defocus_blur", "motion_blur", "zoom_blur"),
         *("fog", "frost", "snow", "spatter"),
         *("contrast", "brightness", "saturate", "jpeg_compression", "pixelate", "elastic_transform"),
+        *("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "inverse_sparkles", "sparkles"),
+        *("circular_motion_blur", "lines", "pinch_and_twirl", "ripple", "transverse_chromatic_abberation"),
+        *("caustic_refraction", "cocentric_sine_waves", "perlin_noise", "plasma_noise", "single_frequency_greyscale"),
     ),
-    "dataset": ("digits", "cifar10", "cifar100", "imagenet", "imagefolder"),
+    "dataset": (
+        *("digits", "cifar10", "cifar10.1", "cifar10.1-v4", "cifar100"),
+        *("imagenet", "imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch", "imagefolder"),
+    ),
 }
 """Our own parts of each kind of registry."""
-GROUPS = ("all", "noise", "blur", "weather", "digital")
+GROUPS = ("all", "noise", "blur", "weather", "digital", "bar")
 """Names of several corruptions."""
 SUITES = ("autoattack", "autoattack-few")
 """Names of several attacks."""

@@ -77,7 +77,7 @@ class Bench:
             or of a shipped model, a folder, or a `load_model(...)`.
         data: the test images: a data set by name; a torch data set of (image, label); or images and labels as a pair,
             `(N, 3, H, W)` uint8 or floats in [0, 1], and `(N,)` integers. By default those that the model was trained
-            on; a network in memory needs them.
+            on; a network in memory needs them. A model by name keeps the records of all data sets by name in its run.
         train, validation: images of the same kinds, for `fit_lambda` and for tuning lambda under attack.
         classes: the names of the labels of images in memory, in their order.
         family: of the severities of corruptions of images in memory, "cifar" or "imagenet".
@@ -122,10 +122,12 @@ class Bench:
         is_own = data is not None and not isinstance(data, str)
         if not is_own and (train is not None or validation is not None or classes is not None):
             raise UsageError("train=, validation= and classes= of what?", expected="test images in memory beside them")
-        if data is None and not isinstance(model, nn.Module):
-            if mean is not None or std is not None or name is not None:
-                raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
+        is_guest = mean is not None or std is not None or name is not None
+        if data is None and is_guest and not isinstance(model, nn.Module):
+            raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
+        if not (is_own or is_guest or isinstance(model, nn.Module)):
             self._model = model if isinstance(model, Model) else find_model(model, self._runs_dir, self._progress)
+            self._data = data
             return
         net = model if isinstance(model, nn.Module) else self._load(model).net
         if data is None:
@@ -160,7 +162,8 @@ class Bench:
     def _bench(self) -> Workbench:
         """The workbench: a model by name is loaded when it is needed, after the request was found to be right."""
         model = self._load(self._model)
-        return self._workbench(model, open_dataset(model.config.dataset, self._data_dir, self._progress))
+        dataset = open_dataset(self._data or model.config.dataset, self._data_dir, self._progress)
+        return self._workbench(model, dataset)
 
     def _workbench(self, model: Model, dataset: Dataset) -> Workbench:
         folder = self._runs_dir / model.name
@@ -214,8 +217,14 @@ class Bench:
 
     @property
     def results(self) -> Results:
-        """The records as the numbers of tables."""
-        return Results.read(self._bench.model.folder, self._runs_dir, self._progress)
+        """The records of the data set as the numbers of tables."""
+        return Results.read(self._bench.model.folder, self._runs_dir, self._progress).on(self._bench.dataset.name)
+
+    def _require_own_data(self, what: str) -> None:
+        """A `UsageError` for what a model has one of, where the images are not those of its data set."""
+        model, data = self._bench.model, self._bench.dataset.name
+        if data != model.config.dataset:
+            raise UsageError(f"{what} is of {model.name}'s own data", expected=model.config.dataset, got=data)
 
     def evaluate(
         self,
@@ -251,16 +260,17 @@ class Bench:
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
+            names = wanted.corruptions(bench.dataset.family)
             if wanted.is_adaptive:
-                if not wanted.names:
+                if not names:
                     hint = "Add --corruption gaussian, or all."
                     raise UsageError("an adaptive lambda needs a type of noise", hint=hint)
-                fits = require_fits(bench, wanted.names, inference)
+                fits = require_fits(bench, names, inference)
                 found = measure_adaptive(
                     bench, images, fits, wanted.severities, per=wanted.per, archived=archive, inference=inference
                 )
-            elif wanted.names:
-                found = measure_corrupted(bench, images, wanted.names, wanted.severities, inference, archived=archive)
+            elif names:
+                found = measure_corrupted(bench, images, names, wanted.severities, inference, archived=archive)
             else:
                 found = [measure_clean(bench, images, inference)]
         return Measured(tuple(found))
@@ -270,6 +280,7 @@ class Bench:
 
         `limit` is the number of test images, by default as the paper has it.
         """
+        self._require_own_data("a study")
         return Plan(tuple(plan(self._bench, study, StudySize.limited(limit, archived=archive))), self._bench)
 
     def study(self, name: str, *, limit: int | None = None, archive: bool = False) -> Measured:
@@ -293,10 +304,12 @@ class Bench:
             lambdas: in the units of the normalised input, >= 0.
             layers: "all" CSC-layers, or the "stem" alone; the others then keep lambda_0.
         """
-        names, severities, grid = corruption_names(corruption), severity_levels(severity), lambda_grid(lambdas)
+        corruption_names(corruption)  # an error for an unknown one, before the model is loaded
+        severities, grid = severity_levels(severity), lambda_grid(lambdas)
         tuned: Layers = one_of(layers, "choice of layers", LAYERS)
         with self._at_work() as bench:
             images = bench.images("test", limit)
+            names = corruption_names(corruption, family=bench.dataset.family)
             swept = (sweep_lambda(bench, images, name, severities, grid, layers=tuned) for name in names)
             return Sweep(tuple(record for records in swept for record in records))
 
@@ -338,6 +351,7 @@ class Bench:
         if levels and len(names) > 1:
             what = "levels mean another thing for each corruption"
             raise UsageError(what, expected="one corruption beside --levels")
+        self._require_own_data("a fit")
         with self._at_work() as bench:
             images = bench.images("train", limit if is_race else limit or IMAGES)
             inference, race = bench.inference(steps=inference_steps, adaptation=adaptation), rules if is_race else None
@@ -410,6 +424,7 @@ class Bench:
         """
         threat, usual = threat_of(norm, eps), QUICK if quick else FULL
         budget = usual.model_copy(update={"images": limit or usual.images})
+        self._require_own_data("an audit")
         with self._at_work("float32") as bench:
             found = run_audit(bench, threat, budget, others=other)
             if bench.runtime.processes.is_main_process:

@@ -25,7 +25,7 @@ from ..records import (
 )
 
 Names = str | Sequence[str]
-"""A name, "all" for the four noises, a group (noise, blur, weather, digital), or several of these."""
+"""A name, "all" for the four noises, a group (noise, blur, weather, digital, bar), or several of these."""
 Severities = int | str | Sequence[int]
 """1 to 5, several of these, or "all"."""
 
@@ -35,19 +35,23 @@ def folder_of(given: Path | str | None, kind: Literal["data", "runs"]) -> Path:
     return Path(given if given is not None else os.environ.get(f"SDNET_BENCH_{kind.upper()}", kind)).expanduser()
 
 
-def corruption_names(wanted: Names, *, streams: bool = False) -> list[str]:
-    """The corruptions of names and groups, each once; with `streams` also "unknown"."""
+def corruption_names(wanted: Names, *, streams: bool = False, family: str | None = None) -> list[str]:
+    """The corruptions of names and groups, each once; with `streams` also "unknown".
+
+    Of a group only those that have severities for a `family`, where it is given.
+    """
     names = [wanted] if isinstance(wanted, str) else wanted
-    return list(dict.fromkeys(name for each in names for name in _members(each, streams)))
+    return list(dict.fromkeys(name for each in names for name in _members(each, streams, family)))
 
 
-def _members(name: str, streams: bool) -> list[str]:
+def _members(name: str, streams: bool, family: str | None) -> list[str]:
     if name == "all":
         return list(NOISES)
     if streams and name == UNKNOWN:
         return [UNKNOWN]
-    members = [each for each, part in CORRUPTIONS.ours.items() if part.group == name]
-    return members or [CORRUPTIONS[name].name]
+    members = {each: part for each, part in CORRUPTIONS.ours.items() if part.group == name}
+    fitting = [each for each, part in members.items() if family in part.severities]
+    return fitting or list(members) or [CORRUPTIONS[name].name]
 
 
 def severity_levels(wanted: Severities, *, streams: bool = False) -> list[Severity]:
@@ -103,6 +107,7 @@ class Accuracy:
     """A request for accuracy on clean images, where there are no names, or on corrupted ones."""
 
     names: Sequence[str]
+    """Names and groups of corruptions, or "unknown"."""
     severities: Sequence[Severity]
     lambda_: float | None
     is_adaptive: bool
@@ -126,7 +131,8 @@ class Accuracy:
         order: Order | None = "shuffled" if stream == "shuffled" else "sorted" if stream == "sorted" else None
         setting, is_adaptive = adaptation_of(adapt, batch_size, order)
         unit: Per = one_of(per, "unit of an adaptive lambda", PER)
-        names = [] if corruption is None else corruption_names(corruption, streams=True)
+        names = [corruption] if isinstance(corruption, str) else list(corruption or [])
+        corruption_names(names, streams=True)  # an error for an unknown one
         severities = severity_levels(severity, streams=True)
         value = None if lambda_ is None or lambda_ == "adaptive" else float(lambda_)
         is_adaptive = is_adaptive or lambda_ == "adaptive"
@@ -138,6 +144,10 @@ class Accuracy:
         if is_adaptive and value is not None:
             raise UsageError("two choices of lambda", expected="--lambda, or lambda in --adapt", got=value)
         return cls(names, severities, value, is_adaptive, unit, setting)
+
+    def corruptions(self, family: str) -> list[str]:
+        """The corruptions of images of a family."""
+        return corruption_names(self.names, streams=True, family=family)
 
 
 def _streamed(stream: str | None, corruption: Names | None, severity: Severities) -> tuple[Names | None, Severities]:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 @measuring()
 def evaluate(
     setup: Setup,
+    data: Annotated[
+        str | None, typer.Option(help="Another data set of its classes, such as cifar10.1, imagenet-v2, -r or -a.")
+    ] = None,
     corruption: Annotated[
         str,
         typer.Option(
-            help="none, a name, all (the four noises), noise, blur, weather, digital, or unknown.",
+            help="none, a name, all (the four noises), noise, blur, weather, digital, bar, or unknown.",
             autocompletion=completion.parts("corruption", *GROUPS, "unknown"),
         ),
     ] = "none",
@@ -60,7 +63,7 @@ def evaluate(
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
     if not study and dry_run:
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
-    bench = setup.open()
+    bench = setup.open(data)
     if study:
         _show_plan(bench, study, limit, archive, is_asked=dry_run, as_json=setup.json)
         found = None if dry_run else bench.study(study, limit=limit, archive=archive)

@@ -43,7 +43,7 @@ def choice(kind: str, words: Sequence[str], says: str, *, several: bool = False)
 Corruption = Annotated[
     str,
     typer.Option(
-        help="A name; all (the four noises); or a group: noise, blur, weather, digital.",
+        help="A name; all (the four noises); or a group: noise, blur, weather, digital, bar.",
         autocompletion=completion.corruptions,
     ),
 ]

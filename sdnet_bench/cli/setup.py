@@ -68,13 +68,14 @@ class Setup:
 
         return Runtime.create(self.device, self.precision).take_over()
 
-    def open(self) -> Bench:
-        """The bench of the model."""
+    def open(self, data: str | None = None) -> Bench:
+        """The bench of the model, on the data set that it was trained on or on another one by name."""
         from ..api.bench import Bench
         from ..api.screen import Screen
 
         bench = Bench(
             self.name,
+            data,
             seed=self.seed,
             device=self.device,
             precision=self.precision,

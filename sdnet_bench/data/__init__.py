@@ -1,5 +1,6 @@
 """Images: the data sets, their splits, and the corruptions they are tested with."""
 
+from . import shifts  # noqa: F401  (registers data sets)
 from .corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 from .datasets import DATASETS, Dataset, fixed_classes, open_dataset
 from .folders import labels_of

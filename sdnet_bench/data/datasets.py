@@ -1,4 +1,4 @@
-"""The data sets by name, each with a training, a validation and a test split.
+"""The data sets by name, each with a training, a validation and a test split; `shifts` has some with test images alone.
 
 The validation split is held out of the training images by a fixed permutation. No choice is made on the test split.
 """
@@ -68,6 +68,9 @@ def check_opener(opener: Opener) -> None:
 FIXED = ("digits", "cifar10", "cifar100", "imagenet")
 """The data sets whose classes `fixed_classes` names."""
 DATASETS: Registry[Opener] = Registry("dataset", check_opener)
+CIFAR10_PIXELS: tuple[RGB, RGB] = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+IMAGENET_PIXELS: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of the training images."""
 
 
 def open_dataset(name: str, data_dir: Path, progress: Progress | None = None) -> Dataset:
@@ -112,8 +115,8 @@ def _open_digits(which: Which) -> Split:
 @DATASETS.register("cifar10")
 def cifar10(data_dir: Path, progress: Progress) -> Dataset:
     """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images of 32x32."""
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    return Dataset("cifar10", 10, mean, std, "cifar", _cifar("CIFAR10", data_dir, progress), fixed_classes("cifar10"))
+    open_split = _cifar("CIFAR10", data_dir, progress)
+    return Dataset("cifar10", 10, *CIFAR10_PIXELS, "cifar", open_split, fixed_classes("cifar10"))
 
 
 @DATASETS.register("cifar100")
@@ -190,8 +193,7 @@ def _image_folder(name: str, root: Path, size: int, progress: Progress) -> Datas
         return FolderSplit([train[at] for at in places], places, size, classes, progress=progress)
 
     train_files = cache(lambda: _files(root / "train")[1])
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return Dataset(name, len(classes), mean, std, "imagenet", open_split, tuple(classes))
+    return Dataset(name, len(classes), *IMAGENET_PIXELS, "imagenet", open_split, tuple(classes))
 
 
 def _files(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:

@@ -52,7 +52,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The records of one model."""
+    """The records of one model on one data set, that of its configuration."""
 
     name: str
     config: ModelConfig
@@ -70,6 +70,10 @@ class Results:
     """Whether there is neither recipe nor origin: the network was handed over from Python."""
     folders: tuple[Path, ...] = ()
     """The folder of the model, and that of its run."""
+    elsewhere: tuple[Record, ...] = ()
+    """The records of test images of other data sets."""
+    is_elsewhere: bool = False
+    """Whether these are results on another data set than that of training."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -85,8 +89,24 @@ class Results:
             fits |= read_fits([folder, runs_dir / name], weights, classes) if weights else {}
         origin = Origin.read(folder)
         in_memory = origin is None and not (folder / RECIPE).exists()
+        here = tuple(record for record in found if record.images.dataset == config.dataset)
+        there = tuple(record for record in found if record.images.dataset != config.dataset)
         source, folders = origin.source if origin else None, (folder, runs_dir / name)
-        return cls(name, config, found, fits, source, in_memory=in_memory, folders=folders)
+        return cls(name, config, here, fits, source, in_memory=in_memory, folders=folders, elsewhere=there)
+
+    def on(self, dataset: str) -> Results:
+        """The results on a data set: the records of training, and those of its test images; never of two together."""
+        if dataset == self.config.dataset:
+            return self
+        training = [record for record in self.records if record.cell.kind == "training"]
+        found = [record for record in self.elsewhere if record.images.dataset == dataset]
+        config = self.config.model_copy(update={"dataset": dataset})
+        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True)
+
+    def on_all(self) -> list[Results]:
+        """These results, and those on each other data set on record."""
+        others = sorted({record.images.dataset for record in self.elsewhere})
+        return [self, *map(self.on, others)]
 
     @cached_property
     def _training(self) -> Record | None:

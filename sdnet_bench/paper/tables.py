@@ -64,10 +64,11 @@ class Table:
 
 
 def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TABLES) -> list[Table]:
-    """The tables for every data set that a model was trained on; for digits where there is no model.
+    """The tables for every data set that a model was trained or measured on; for digits where there is no model.
 
     Optional tables are left out where nothing was measured for them.
     """
+    results = [each for result in results for each in result.on_all()]
     datasets = sorted({result.config.dataset for result in results}) or ["digits"]
     built = [(study, _build(study, dataset, results)) for dataset in datasets for study in studies]
     return [table for study, table in built if not study.optional or _was_measured(table)]
@@ -190,8 +191,8 @@ def _entries(study: TableStudy, row: PaperRow, dataset: str, models: Iterable[Re
 
 
 def _filling(study: TableStudy, model: Results, row: PaperRow, column: str) -> str | None:
-    """The command that measures a cell; None for a network in memory, which no command can name."""
-    return None if model.in_memory else study.filled_by(model, row, column)
+    """The command that measures a cell; None for a network in memory, and on another data set than that of training."""
+    return None if model.in_memory or model.is_elsewhere else study.filled_by(model, row, column)
 
 
 def _training(recipe: str) -> str | None:

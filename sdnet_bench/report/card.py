@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,7 +161,7 @@ def _line(name: str, lambda_: str, values: Mapping[str, Value | None]) -> list[s
 def publish(folder: Path, results: Results) -> None:
     """Writes the card and `results.json` of a model into its folder."""
     with replacing(folder / RESULTS) as path:
-        write_results(path, results.records)
+        write_results(path, (*results.records, *results.elsewhere))
     with replacing(folder / CARD) as path:
         path.write_text(printable(card(folder, results)), encoding="utf-8")
 
@@ -171,7 +172,7 @@ def card(folder: Path, results: Results) -> str:
     recipe = Recipe.read(path) if path.exists() or origin is None else None
     is_trained = bool(weight_files(folder))
     nothing = f"None yet: {'nothing has been measured' if is_trained else 'this recipe has not been run'}."
-    sections = _sections(folder, results, recipe) if results.records else [nothing]
+    sections = _sections(folder, results, recipe) if results.records or results.elsewhere else [nothing]
     usage = f"sdnet-bench {'evaluate' if is_trained else 'train'} {results.name}"
     return TEMPLATE.format(
         front=_front_matter(results),
@@ -191,11 +192,14 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
         yield ROBUST_INFERENCE.format(table=adaptive)
     if results.robustness:
         yield THREAT_MODELS.format(lines=_bullets(_threats(results)))
+    if results.elsewhere:
+        others = [replace(each, name=each.config.dataset) for each in results.on_all()[1:]]
+        yield f"## Other data sets\n\n{summary(others)}"
     if audits := [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]:
         yield audited(audits)
     limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
     yield f"## Limits\n\n{_bullets(limits)}"
-    yield f"## Provenance\n\n{_bullets(provenance(results.records))}"
+    yield f"## Provenance\n\n{_bullets(provenance((*results.records, *results.elsewhere)))}"
     if (folder / NOTES).exists():
         with reading(folder / NOTES, ModelError):
             yield text_of(folder / NOTES)

@@ -43,22 +43,27 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=False)),
         *_fits(results),
         *_for_noises(f"evaluate {name}", _measured(results, adaptive=True)),
+        *(line for other in results.on_all()[1:] for line in _elsewhere(other)),
         *_studies(results),
         *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
         *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
     ]
 
 
-def commands_of(records: Sequence[Record], trained_lambda: float | None) -> list[str]:
-    """The commands that measure these records of one model, each once; for several records at every severity."""
+def commands_of(records: Sequence[Record], trained_lambda: float | None, dataset: str | None = None) -> list[str]:
+    """The commands that measure these records of one model, each once; for several records at every severity.
+
+    `dataset` is that of training; None where it is that of the images.
+    """
     severity = len(records) == 1
-    return list(dict.fromkeys(_command_of(record, trained_lambda, severity=severity) for record in records))
+    return list(dict.fromkeys(_command_of(record, trained_lambda, dataset, severity=severity) for record in records))
 
 
-def _command_of(record: Record, trained_lambda: float | None, *, severity: bool) -> str:
-    cell, name, images, by = record.cell, record.model, record.images, record.inference
+def _command_of(record: Record, trained_lambda: float | None, dataset: str | None, *, severity: bool) -> str:
+    cell, images, by = record.cell, record.images, record.inference
     if cell.kind == "training":
-        return f"train {name}"
+        return f"train {record.model}"
+    name = record.model + _option("data", images.dataset, usual=dataset or images.dataset)
     if cell.attack:
         return f"attack {name}{_attack_options(cell, cell.attack)}{_of(images)}"
     if images.severity == MIXED and (by.rule or by.adaptation):
@@ -85,6 +90,15 @@ def _attack_options(cell: Cell, attack: AttackSetting) -> str:
     options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
     lambda_ = cell.inference.lambda_
     return options + _option("protocol", cell.protocol) + ("" if lambda_ is None else f" --lambdas {lambda_:g}")
+
+
+def _elsewhere(results: Results) -> Iterator[str]:
+    """The commands of test images of another data set: clean, and corrupted at lambda_0 or by Algorithm 1."""
+    command = f"evaluate {results.name} --data {results.config.dataset}"
+    if clean := results.given(None, None):
+        yield command + _of(clean.images)
+    for adaptive in (False, True):
+        yield from _for_noises(command, _measured(results, adaptive=adaptive))
 
 
 def _beginning(folder: Path, name: str) -> str:

@@ -36,8 +36,8 @@ class Figure:
 class Ledger:
     """Collects the evidence of all figures; equal parts are kept once."""
 
-    in_memory: frozenset[str] = frozenset()
-    """The names of networks that no command can name."""
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """The data set of training by the name of a network; those in memory, which no command can name, are not here."""
     entries: list[dict[str, Any]] = field(default_factory=list)
     facts: list[list[tuple[str, str]]] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
@@ -63,8 +63,9 @@ class Ledger:
         """
         if value is None:
             return Figure("—")
-        named = [record for record in value.records if record.model not in self.in_memory]
-        made = [f"sdnet-bench {line}" for line in commands_of(named, trained_lambda)]
+        named = [record for record in value.records if record.model in self.datasets]
+        dataset = self.datasets[named[0].model] if named else None
+        made = [f"sdnet-bench {line}" for line in commands_of(named, trained_lambda, dataset)]
         number, _, interval = show(value).partition(" ")
         at = self.add(title, show(value), facts(value.records), made or otherwise, extra or {})
         return Figure(number, interval.strip("[]").replace(", ", EN_DASH), value.value, at, note)

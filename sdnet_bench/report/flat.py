@@ -42,7 +42,7 @@ def cells(results: Sequence[Results]) -> DataFrame:
     """
     import pandas
 
-    frame = pandas.DataFrame([_row(record) for result in results for record in result.records])
+    frame = pandas.DataFrame([_row(record) for result in results for record in (*result.records, *result.elsewhere)])
     mixed = [name for name in frame if frame[name].map(type, na_action="ignore").dropna().nunique() > 1]
     nested = [name for name in frame if frame[name].map(lambda value: isinstance(value, list | dict)).any()]
     for name in {*mixed, *nested}:
@@ -70,7 +70,7 @@ def images(results: Sequence[Results]) -> DataFrame:
     """A row per image of each record: `key` of the cell, place `image` among its images, and whether `correct`."""
     import pandas
 
-    records = [record for result in results for record in result.records if record.outcomes]
+    records = [record for result in results for record in (*result.records, *result.elsewhere) if record.outcomes]
     sizes = [record.n for record in records]
     keys = pandas.Categorical.from_codes(
         np.repeat(np.arange(len(records)), sizes), pandas.Index([record.cell.key for record in records], dtype=object)

@@ -77,8 +77,8 @@ def write_page(results: Sequence[Results], tables: Sequence[Table], folder: Path
 def page(results: Sequence[Results], tables: Sequence[Table]) -> str:
     """The HTML of the page."""
     parts = {name: (WEB / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    records = [record for result in results for record in result.records]
-    ledger = Ledger(frozenset(result.name for result in results if result.in_memory))
+    records = [record for result in results for record in (*result.records, *result.elsewhere)]
+    ledger = Ledger({result.name: result.config.dataset for result in results if not result.in_memory})
     return _template().render(
         **parts,
         digests={name: digest(text) for name, text in parts.items()},

@@ -34,7 +34,8 @@ def write(path: Path) -> None:
     made = {
         name: [[corrupt(name, image, level=level, seed=0, index=at) for image, at in pairs] for level in levels]
         for name in CORRUPTIONS
-        for levels in [[CORRUPTIONS[name].level("cifar", severity) for severity in SEVERITIES]]
+        for family in ["cifar" if "cifar" in CORRUPTIONS[name].severities else "imagenet"]
+        for levels in [[CORRUPTIONS[name].level(family, severity) for severity in SEVERITIES]]
     }
     np.savez_compressed(path, **{name: np.array(images) for name, images in made.items()})
 

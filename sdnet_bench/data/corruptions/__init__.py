@@ -1,4 +1,7 @@
-"""The corruptions of the -C benchmarks (Hendrycks & Dietterich, 2019): `(3, H, W)` uint8 to uint8.
+"""The corruptions of the -C and C-bar benchmarks: `(3, H, W)` uint8 to uint8.
+
+The group "bar" is that of CIFAR-10-C-bar and ImageNet-C-bar (Mintun, Kirillov & Xie, 2021), the others are those of the
+-C benchmarks (Hendrycks & Dietterich, 2019).
 
 The levels of the archives' severities are in `severities.toml`. Our images follow the distributions of the archives;
 their pixels differ, because the archives have no seed. ImageNet-C and Tiny-ImageNet-C were also saved as JPEG of
@@ -12,7 +15,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-from . import blur, digital, noise, weather
+from . import bar, blur, digital, noise, weather
 from .corruption import (
     CORRUPTIONS,
     SEVERITIES,
@@ -51,6 +54,23 @@ PARTS: dict[Group, tuple[Apply, ...]] = {
         digital.pixelate,
         digital.elastic_transform,
     ),
+    "bar": (
+        bar.blue_noise_sample,
+        bar.brownish_noise,
+        bar.checkerboard_cutout,
+        bar.inverse_sparkles,
+        bar.sparkles,
+        bar.circular_motion_blur,
+        bar.lines,
+        bar.pinch_and_twirl,
+        bar.ripple,
+        bar.transverse_chromatic_abberation,
+        bar.caustic_refraction,
+        bar.cocentric_sine_waves,
+        bar.perlin_noise,
+        bar.plasma_noise,
+        bar.single_frequency_greyscale,
+    ),
 }
 EXTRA = {"speckle", "gaussian_blur", "spatter", "saturate"}
 REVISIONS = {"defocus_blur": 2, "elastic_transform": 2, "motion_blur": 2, "snow": 2}
@@ -62,9 +82,8 @@ def _register(group: Group, apply: Apply, table: dict[str, Any]) -> None:
     name = apply.__name__
     severities = {family: _levels(table[family]) for family in table if family != "fit"}
     fit = {family: _levels(levels) for family, levels in table.get("fit", {}).items()}
-    corruption = Corruption(
-        name, apply, severities, fit, group=group, extra=name in EXTRA, revision=REVISIONS.get(name, 1)
-    )
+    is_extra = group == "bar" or name in EXTRA
+    corruption = Corruption(name, apply, severities, fit, group=group, extra=is_extra, revision=REVISIONS.get(name, 1))
     CORRUPTIONS.register(name)(corruption)
 
 

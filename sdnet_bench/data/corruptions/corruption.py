@@ -23,7 +23,7 @@ from .pixels import Pixels
 Level = float | tuple[float, ...]
 """The parameters of a corruption, such as a standard deviation, a rate or a share of pixels; one or several."""
 Apply = Callable[[Pixels, Any, np.random.Generator], Pixels]
-Group = Literal["noise", "blur", "weather", "digital"]
+Group = Literal["noise", "blur", "weather", "digital", "bar"]
 Levels = TypeVar("Levels")
 
 SEVERITIES = (1, 2, 3, 4, 5)
