@@ -19,6 +19,7 @@ Stream = Literal["shuffled", "sorted", "mixed", "unknown"]
 """Images in a random order, sorted by label, with a severity each, or with a type of noise each as well."""
 Word = TypeVar("Word", bound=str)
 
+FORMATS = ("csv", "md", "latex", "html", "parquet", "parquet-images")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYERS: tuple[Layers, ...] = ("all", "stem")
 NORMS = ("linf", "l2")

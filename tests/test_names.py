@@ -13,6 +13,7 @@ from sdnet_bench.data.corruptions import PARTS
 from sdnet_bench.engine.runtime import PRECISIONS
 from sdnet_bench.paper.registry import STUDIES
 from sdnet_bench.records import DEFAULT_EPS
+from sdnet_bench.report.formats import FORMATS
 from sdnet_bench.studies.adversarial import SUITES
 
 
@@ -33,5 +34,6 @@ def test_words_of_options_are_those_of_the_package() -> None:
     assert set(names.NORMS) == set(DEFAULT_EPS)
     assert set(names.STUDIES) == set(STUDIES)
     assert set(names.SUITES) == set(SUITES)
+    assert tuple(FORMATS) == names.FORMATS
     assert set(names.GROUPS) == {"all", *PARTS}
     assert set(names.TRACKERS) >= set(LOGGER_TYPE_TO_CLASS)

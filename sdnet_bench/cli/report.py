@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..names import FORMATS
 from . import completion, options
 from .setup import Setup, sharing
 
@@ -24,8 +25,10 @@ def report(
         list[str] | None,
         typer.Option(
             "--format",
-            help="csv, md, latex, html (one page), parquet (all records) or parquet-images (a row per image); may be "
-            "given several times. By default csv and md.",
+            metavar=f"[{'|'.join(FORMATS)}]",
+            help="May be given several times; by default csv and md. html is one page of all, parquet has all records, "
+            "parquet-images a row per image.",
+            autocompletion=completion.among(FORMATS),
         ),
     ] = None,
 ) -> None:
