@@ -48,8 +48,8 @@ def run(*words: str) -> Result:
 def test_a_layer_that_computes_something_else_fails_with_both_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrink = solvers.Lasso._shrink
-    monkeypatch.setattr(solvers.Lasso, "_shrink", lambda problem, code: shrink(problem, code) + 2**-19)
+    descend = solvers.Lasso.descend
+    monkeypatch.setattr(solvers.Lasso, "descend", lambda problem, point: descend(problem, point) + 2**-19)
     result = run("--data-dir", str(tmp_path), "--runs-dir", str(tmp_path), "--json")
     failed = [row for row in json.loads(result.stdout) if row["verdict"] == "fail"]
     assert [row["check"] for row in failed] == ["CSC-layer"]

@@ -47,7 +47,7 @@ def completions(line: str, at: Path, **environment: str) -> list[str]:
         ("evaluate --corruption we", ["weather"]),
         ("evaluate --adapt median,b", ["median,blur", "median,bn", "median,bn-running"]),
         ("evaluate --study figure", ["figure2", "figure3"]),
-        ("data fetch CIFAR-10-C --corruption sp", ["spatter", "speckle"]),
+        ("data fetch CIFAR-10-C --corruption spe", ["speckle"]),
         ("plugins check pg", ["pgd"]),
     ],
 )
@@ -101,4 +101,4 @@ def test_a_name_is_completed_in_a_shell(tmp_path: Path, shell: str) -> None:
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
     assert "spatter" in PARTS["corruption"]
-    assert "--corruption spatter" in typed(shell, "sdnet-bench evaluate --corruption spa\t", "spatter", tmp_path)
+    assert "--corruption spatter" in typed(shell, "sdnet-bench evaluate --corruption spat\t", "spatter", tmp_path)
