@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import runpy
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,7 @@ def python(once: Any) -> Path:
 
 
 def install(folder: Path) -> None:
-    venv.create(folder / "env", with_pip=importlib.util.find_spec("pip") is None)
+    venv.create(folder / "env", with_pip=not any(distributions(name="pip")))
     interpreter = folder / "env" / PYTHON
     (site,) = (folder / "env").rglob("site-packages")
     borrowed = [sysconfig.get_path("purelib"), str(Path(sdnet_bench.__file__).parents[1])]

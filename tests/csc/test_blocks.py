@@ -31,7 +31,7 @@ def plain_code(layer: CSCConv2d, image: Tensor, lambda_: Tensor) -> Tensor:
     """The code of a layer by plain operators, and thresholds that write nothing in place."""
 
     def shrink(code: Tensor, threshold: Tensor) -> Tensor:
-        return F.relu(code - threshold) if layer.nonnegative else code - code.clamp(-threshold, threshold)
+        return F.relu(code - threshold) if layer.nonnegative else code.sign() * F.relu(code.abs() - threshold)
 
     dictionary = PlainDictionary(layer.dictionary, layer.stride, layer.padding)
     return solve(Lasso(image, dictionary, lambda_.view(-1, 1, 1, 1), layer.step_size, shrink), layer.steps)
