@@ -176,6 +176,7 @@ try:
     evaluate_adapted(net, split, runtime, setting_of("tent", 20))
 except UsageError as error:
     torch.save((found, str(error)), folder / f"{rank}.pt")
+torch.distributed.destroy_process_group()  # or its threads may end a process that exits first
 """
 
 
