@@ -140,7 +140,7 @@ def adopt_model(
 
 @app.command("merge")
 @sharing("runs_dir")
-def merge_runs(
+def merge(
     setup: Setup,
     model: Model,
     folders: Annotated[
@@ -148,22 +148,12 @@ def merge_runs(
     ],
 ) -> None:
     """Add what other machines have on record of a model, and their fits of lambda, to its run; each cell once."""
+    from ..api.merging import merge_runs
     from ..api.screen import Screen
-    from ..config import ModelConfig
-    from ..paper.results import Results
-    from ..records import RecordStore
-    from ..records.merging import merge
-    from ..report.card import publish
-    from ..zoo.find import find_model
     from .screen import say
 
     screen = Screen()
-    folder = find_model(model, setup.runs_dir, screen)
-    run = setup.runs_dir / folder.resolve().name
-    store, weights = RecordStore.of_model(folder, run, screen), ModelConfig.read(folder).weights_sha256
-    added = merge([at_home(each) for each in folders], store, run, weights, screen)
-    if run.resolve() == folder.resolve():
-        publish(folder, Results.read(folder, setup.runs_dir))
+    run, added = merge_runs(model, [at_home(each) for each in folders], setup.runs_dir, screen)
     say(str(run))
     screen.note(f"{added:,} records were new")
 

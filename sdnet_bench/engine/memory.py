@@ -14,8 +14,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 def keep_freed_blocks() -> None:
     """Makes glibc use freed blocks again, whatever their size.
 
-    By default it returns blocks of 32 MB and more to the system, and every layer of a network waits for fresh pages:
-    a small SDNet then takes 1.4 times as long for a batch, and 1.6 times as long for its gradient.
+    By default it returns blocks of 32 MB and more to the system, and every layer of a network waits for fresh pages.
     """
     _set(MMAP_MAX, 0)
     _set(TRIM_THRESHOLD, 2**31 - 1)
