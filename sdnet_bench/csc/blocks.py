@@ -46,6 +46,7 @@ class _Bilinear(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
         values, atoms, ctx.padding = inputs
         ctx.save_for_backward(values, atoms)
+        ctx.save_for_forward(values, atoms)
 
 
 class _Analysis(_Bilinear):
@@ -63,6 +64,10 @@ class _Analysis(_Bilinear):
             None,
         )
 
+    @staticmethod
+    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor | None:
+        return _product_rule(_Analysis, ctx, values, atoms)
+
 
 class _Synthesis(_Bilinear):
     @staticmethod
@@ -79,6 +84,18 @@ class _Synthesis(_Bilinear):
             _by_atoms(image, code, atoms, ctx.padding) if by_atoms else None,
             None,
         )
+
+    @staticmethod
+    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor | None:
+        return _product_rule(_Synthesis, ctx, values, atoms)
+
+
+def _product_rule(of: type[_Bilinear], ctx: Any, values: Tensor | None, atoms: Tensor | None) -> Tensor | None:
+    """The directional derivative; the direction is None in what does not change."""
+    at, by = ctx.saved_tensors
+    along_values = None if values is None else of.apply(values, by, ctx.padding)
+    along_atoms = None if atoms is None else of.apply(at, atoms, ctx.padding)
+    return along_atoms if along_values is None else along_values if along_atoms is None else along_values + along_atoms
 
 
 def _by_atoms(image: Tensor, code: Tensor, atoms: Tensor, padding: int) -> Tensor:

@@ -129,6 +129,28 @@ def test_per_sample_gradients_of_torch_func() -> None:
     torch.testing.assert_close(together, torch.stack(each), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("moved", ["image", "atoms", "both"])
+def test_directional_derivatives_are_those_of_gradients(moved: str) -> None:
+    """<u, J v> = <J^T u, v>, by forward mode on the left and by backward mode on the right."""
+    torch.manual_seed(0)
+    layer = CSCConv2d(3, 8, steps=3).double()
+    inputs = torch.rand(2, 3, 8, 6, dtype=torch.float64), layer.dictionary.detach()
+    along = [
+        torch.randn_like(each) * (moved in (name, "both"))
+        for name, each in zip(("image", "atoms"), inputs, strict=True)
+    ]
+
+    def code(image: Tensor, atoms: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"dictionary": atoms}, image)  # type: ignore[no-any-return]
+
+    found, forward = torch.func.jvp(code, inputs, tuple(along))
+    weights = torch.randn_like(found)
+    backward = torch.func.vjp(code, *inputs)[1](weights)
+    expected = sum((gradient * each).sum() for gradient, each in zip(backward, along, strict=True))
+    assert (weights * forward).sum() == pytest.approx(float(expected), rel=1e-9)
+    assert float(expected) != 0
+
+
 @pytest.mark.parametrize("lambda_", [0.1, torch.tensor([0.05, 0.3])], ids=["one", "per image"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_autocast_of_images_in_blocks_is_that_of_a_convolution(lambda_: Any, layout: torch.memory_format) -> None:
