@@ -1,7 +1,8 @@
-"""The table of `sdnet-bench bench --json`, as it stands in the README: networks beside ResNet-18 on one machine.
+"""The tables of `sdnet-bench bench --json` in docs/networks.md: networks beside ResNet-18 on one machine.
 
-    sdnet-bench bench --json > benchmarks/networks.json
-    python benchmarks/networks.py
+    sdnet-bench bench --json > benchmarks/networks/quarter.json
+    sdnet-bench bench sdnet18 sdnet18_all --scale 1 --json > benchmarks/networks/full.json
+    python benchmarks/networks.py quarter | full | full-float32
 
 Beside each ratio stands that of the paper's Tables 1 and 6 on CIFAR-10: full width, one GTX 2080 Ti.
 """
@@ -57,5 +58,5 @@ def printed(backbone: str, column: str) -> str:
 
 
 if __name__ == "__main__":
-    measured = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    measured = json.loads((Path(__file__).with_suffix("") / f"{sys.argv[1]}.json").read_text(encoding="utf-8"))
     sys.stdout.write(markdown_table(HEADER, map(line, measured["networks"])) + "\n")

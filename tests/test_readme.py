@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from sdnet_bench import load_model
 from sdnet_bench.audit.render import overview, read_audits
+from sdnet_bench.backbones import build
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS
 from sdnet_bench.csc import csc_layers
@@ -84,7 +86,9 @@ def test_the_audit_is_that_of_its_file() -> None:
     [
         ("benchmarks/README.md", "seeds"),
         ("benchmarks/README.md", "suite"),
-        ("docs/networks.md", "networks"),
+        ("docs/networks.md", "networks quarter"),
+        ("docs/networks.md", "networks full"),
+        ("docs/networks.md", "networks full-float32"),
         ("docs/attacks.md", "minimum_norm"),
         ("docs/scale.md", "scale steps"),
         ("docs/scale.md", "scale imagenet"),
@@ -104,6 +108,17 @@ def test_the_share_of_zeros_is_that_of_its_measurement() -> None:
     measured = pandas.read_csv(MODELS / "sdnet18-cifar10" / "sparsity.csv")
     zeros = measured[(measured.low == 0) & (measured.high == 0)]["count"].sum()
     assert f"{100 * zeros / measured['count'].sum():.1f} % are exact zeros" in page("docs/networks.md")
+
+
+def test_the_multiply_adds_are_those_of_the_networks() -> None:
+    def multiply_adds(name: str) -> float:
+        net = build(name, num_classes=10).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net(torch.zeros(1, 3, 32, 32))
+        return counter.get_total_flops()
+
+    ratio = f"{multiply_adds('sdnet18_all') / multiply_adds('resnet18'):.2f}"
+    assert f"takes {ratio} times the multiply-adds of ResNet-18" in page("docs/networks.md")
 
 
 def test_the_share_of_copies_is_that_of_the_dictionary() -> None:
