@@ -136,5 +136,12 @@ def test_a_study_says_its_plan(runs: Path) -> None:
     (row,) = bench.plan("table2", limit=10).rows()
     assert row["cells"] == 5
     assert row["images"] == 50
-    bench.study("table2", limit=10)
+    assert len(bench.plan("table2", limit=10).measure()) == 5
+    assert bench.plan("table2", limit=10)[:0].rows() == []
     assert bench.plan("table2", limit=10).estimate == "plan: at most 0 images to classify, all is on record"
+
+
+def test_a_plan_is_not_in_the_precision_of_the_attack_before(runs: Path) -> None:
+    bench = Bench("resnet18-tiny", precision="bfloat16", runs_dir=runs, progress=False)
+    bench.attack(steps=1, limit=4)
+    assert {cell.inference.precision for step in bench.plan("table2", limit=10) for cell in step.cells} == {"bfloat16"}
