@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import sdnet_bench
 from sdnet_bench import Bench
+from sdnet_bench.api import bench as door
 from sdnet_bench.audit.render import read_audit
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Recipe
@@ -35,8 +36,8 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed"),
     ),
     "a study": (
-        ["evaluate", "--study", "figure2", "--limit", "10"],
-        lambda bench: bench.study("figure2", limit=10),
+        ["evaluate", "--study", "corruptions", "--limit", "10"],
+        lambda bench: bench.study("corruptions", limit=10),
     ),
     "a sweep": (
         ["sweep-lambda", "--severity", "2", "--lambdas", "0.1,0.3,1", "--layers", "stem", "--limit", "30"],
@@ -88,7 +89,9 @@ def test_the_same_records_from_both_doors(runs: Path, tmp_path: Path, request_: 
     assert (other / "sdnet18-tiny" / "README.md").read_bytes() == (runs / "sdnet18-tiny" / "README.md").read_bytes()
 
 
-def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path) -> None:
+def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
+    monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     other = Path(shutil.copytree(runs, tmp_path / "others"))
     answer = CliRunner().invoke(app, ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--runs-dir", str(runs)])
     assert answer.exit_code in (0, 1), answer.output
