@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import sdnet_bench
 from sdnet_bench import Bench
 from sdnet_bench.api import bench as door
+from sdnet_bench.audit import Audit
 from sdnet_bench.audit.render import read_audit
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Recipe
@@ -93,10 +94,13 @@ def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch:
     few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
     monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     other = Path(shutil.copytree(runs, tmp_path / "others"))
-    answer = CliRunner().invoke(app, ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--runs-dir", str(runs)])
+    words = ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--eps", "0.06", "--seed", "3", "--json"]
+    answer = CliRunner().invoke(app, [*words, "--runs-dir", str(runs)])
     assert answer.exit_code in (0, 1), answer.output
-    found = Bench("resnet18-tiny", runs_dir=other, progress=False).audit(quick=True, limit=8)
+    found = Bench("resnet18-tiny", seed=3, runs_dir=other, progress=False).audit(quick=True, eps=0.06, limit=8)
     typed = read_audit(runs / "resnet18-tiny" / "audit-linf-quick.json")
+    assert Audit.model_validate_json(answer.stdout) == typed
+    assert (typed.norm, typed.eps, typed.seed) == ("linf", 0.06, 3)
     assert found.model_copy(update={"provenance": {}}) == typed.model_copy(update={"provenance": {}})
 
 
