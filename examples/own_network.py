@@ -32,13 +32,13 @@ from sdnet_bench.csc import DictionaryProjection, csc_layers, replace_convs
 # %%
 digits = load_digits()
 images = torch.from_numpy(digits.images).float()[:, None] / 16
-images = F.interpolate(images, size=(32, 32), mode="bilinear").repeat(1, 3, 1, 1)
+images = F.interpolate(images, size=(16, 16), mode="bilinear").repeat(1, 3, 1, 1)
 labels = torch.from_numpy(digits.target)
 test, train = slice(0, 300), slice(300, None)
 
 
 # %%
-def fit(net: torch.nn.Module, epochs: int = 5) -> torch.nn.Module:
+def fit(net: torch.nn.Module, epochs: int = 3) -> torch.nn.Module:
     """Trains a network in the plain way, and returns it in eval mode."""
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     project = DictionaryProjection(net) if csc_layers(net) else None

@@ -85,7 +85,7 @@ del os.fork
 def test_what_linux_alone_has_is_not_needed(tmp_path: Path) -> None:
     commands = (
         "train resnet18-digits --epochs 1 --limit 64 --width 2",
-        "bench sdnet18 --batch-size 2 --rounds 1 --scale 0.03",
+        "bench resnet18 --batch-size 2 --rounds 1 --scale 0.03",
     )
     words = [sys.executable, "-c", WITHOUT_UNIX + IN_TURN, json.dumps([each.split() for each in commands])]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)

@@ -22,7 +22,7 @@ from ..data.datasets import RGB
 from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
-from ..paper.plan import StudySize, run
+from ..paper.plan import StudySize
 from ..paper.registry import plan
 from ..paper.results import Results
 from ..progress import Progress
@@ -39,7 +39,7 @@ from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model, check_run_name
 from ..zoo.find import find_model, load_model
 from .comparison import Comparison, PaperTable, publish
-from .guest import OwnData, Source, check_network, copied, guest_model
+from .guest import OwnData, Source, copied, images_of, open_guest
 from .plans import Plan
 from .requests import (
     Accuracy,
@@ -119,39 +119,27 @@ class Bench:
         self._progress = progress_of(progress)
         self._seed, self._data_dir, self._runs_dir = seed, folder_of(data_dir, "data"), folder_of(runs_dir, "runs")
         self._runtime = Runtime.create(device, precision)
-        is_own = data is not None and not isinstance(data, str)
-        if not is_own and (train is not None or validation is not None or classes is not None):
-            raise UsageError("train=, validation= and classes= of what?", expected="test images in memory beside them")
-        is_guest = mean is not None or std is not None or name is not None
-        if data is None and is_guest and not isinstance(model, nn.Module):
-            raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
-        if not (is_own or is_guest or isinstance(model, nn.Module)):
+        images = images_of(data, train, validation, classes, family)
+        is_changed = mean is not None or std is not None or name is not None
+        if not (is_changed or isinstance(model, nn.Module) or isinstance(images, OwnData)):
             self._model = model if isinstance(model, Model) else find_model(model, self._runs_dir, self._progress)
-            self._data = data
+            self._data = images
             return
-        net = model if isinstance(model, nn.Module) else self._load(model).net
-        if data is None:
+        if images is None and not isinstance(model, nn.Module):
+            raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
+        if images is None:
             raise UsageError("a network in memory, and no images", expected='data="cifar10", or data=(images, labels)')
+        net = copied(model if isinstance(model, nn.Module) else self._load(model).net, mean, std)
         if runs_dir is None:
             self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
             finalize(self, rmtree, self._runs_dir, ignore_errors=True)
-        own = OwnData(data, train, validation, classes, family) if is_own else None
-        self._open_guest(copied(net, mean, std), check_run_name(name or GUEST), own or str(data))
+        run = self._runs_dir / check_run_name(name or GUEST)
+        self._bench = self._workbench(*open_guest(net, images, run, self._data_dir, self._progress))
 
     def take_over(self) -> Bench:
         """Lets the bench have the whole process, as a command has it: its memory, its CUDA flags, other processes."""
         self._runtime = self._runtime.take_over()
         return self
-
-    def _open_guest(self, net: nn.Module, name: str, data: OwnData | str) -> None:
-        if isinstance(data, OwnData):
-            dataset = data.dataset(net, self._progress)
-            num_classes = dataset.num_classes
-        else:
-            dataset = open_dataset(data, self._data_dir, self._progress)
-            num_classes = check_network(net, dataset.open("test"))
-        model = guest_model(net, num_classes, name, self._runs_dir / name, dataset)
-        self._bench = self._workbench(model, dataset)
 
     def _load(self, model: Model | str | Path) -> Model:
         if isinstance(model, Model):
@@ -179,9 +167,12 @@ class Bench:
         """The workbench in a block that measures; afterwards the run's card is brought up to date."""
         bench = self._bench
         bench.runtime = replace(self._runtime, precision=precision or self._runtime.precision)
-        with bench.runtime.computing():
-            bench.store.refresh()
-            yield bench
+        try:
+            with bench.runtime.computing():
+                bench.store.refresh()
+                yield bench
+        finally:
+            bench.runtime = self._runtime
         publish(bench)
 
     @property
@@ -281,12 +272,12 @@ class Bench:
         `limit` is the number of test images, by default as the paper has it.
         """
         self._require_own_data("a study")
-        return Plan(tuple(plan(self._bench, study, StudySize.limited(limit, archived=archive))), self._bench)
+        steps = plan(self._bench, study, StudySize.limited(limit, archived=archive))
+        return Plan(tuple(steps), self._bench, self._at_work)
 
     def study(self, name: str, *, limit: int | None = None, archive: bool = False) -> Measured:
         """Measures all that a table or figure needs; parameters are those of `plan`."""
-        with self._at_work():
-            return Measured(tuple(run(self.plan(name, limit=limit, archive=archive))))
+        return self.plan(name, limit=limit, archive=archive).measure()
 
     def sweep_lambda(
         self,

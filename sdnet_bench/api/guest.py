@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..backbones import Normalize
 from ..config import CONFIG, Backbone, ModelConfig
 from ..csc import csc_layers, get_lambda
-from ..data import Augmentation, Dataset, Split, TensorSplit, fixed_classes
+from ..data import Augmentation, Dataset, Split, TensorSplit, fixed_classes, open_dataset
 from ..data.datasets import RGB, Which
 from ..errors import DataError, UsageError, reason
 from ..files import make_folder, replacing
@@ -74,6 +74,17 @@ class OwnData:
         if source is None:
             raise UsageError(f"no {which} images", expected=f"{which}=... beside the test images")
         return read_images(source, which, progress)
+
+
+def images_of(
+    data: Source | str | None, train: Source, validation: Source, classes: Sequence[str] | None, family: str
+) -> OwnData | str | None:
+    """Images in memory, the name of a data set, or None; a `UsageError` for parts of what is not in memory."""
+    if data is not None and not isinstance(data, str):
+        return OwnData(data, train, validation, classes, family)
+    if train is not None or validation is not None or classes is not None:
+        raise UsageError("train=, validation= and classes= of what?", expected="test images in memory beside them")
+    return data
 
 
 def read_images(source: Source, which: str, progress: Progress) -> TensorSplit:
@@ -196,7 +207,21 @@ class Normalized(nn.Module):
         return logits
 
 
-def guest_model(net: nn.Module, num_classes: int, name: str, folder: Path, dataset: Dataset) -> Model:
+def open_guest(
+    net: nn.Module, images: OwnData | str, folder: Path, data_dir: Path, progress: Progress
+) -> tuple[Model, Dataset]:
+    """The model of a network in memory, with the name of its folder, and its data set.
+
+    A `DataError` where images or labels are impossible; a `UsageError` as of `check_network`.
+    """
+    if isinstance(images, OwnData):
+        dataset = images.dataset(net, progress)
+        return guest_model(net, dataset.num_classes, folder, dataset), dataset
+    dataset = open_dataset(images, data_dir, progress)
+    return guest_model(net, check_network(net, dataset.open("test")), folder, dataset), dataset
+
+
+def guest_model(net: nn.Module, num_classes: int, folder: Path, dataset: Dataset) -> Model:
     """The model of a network in memory; its folder holds the configuration, and records, but no weights."""
     inner = net.net if isinstance(net, Normalized) else net
     coding = csc_layers(net)
@@ -215,7 +240,7 @@ def guest_model(net: nn.Module, num_classes: int, name: str, folder: Path, datas
     make_folder(folder)
     with replacing(folder / CONFIG) as path:
         path.write_text(config.to_json(), encoding="utf-8")
-    return Model(name, folder, config, net, str(config.weights_sha256), lambda_)
+    return Model(folder.name, folder, config, net, str(config.weights_sha256), lambda_)
 
 
 def fingerprint(net: nn.Module) -> str:

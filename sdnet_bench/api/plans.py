@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..paper.plan import PlanStep, images_per_second
+from ..paper.plan import PlanStep, images_per_second, run
 from ..studies.workbench import Workbench
 from .rows import Row, Several
+from .values import Measured
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,13 @@ class Plan(Several[PlanStep]):
     """The steps of a study, in order, with the images that each has to classify and the minutes that takes."""
 
     bench: Workbench
+    at_work: Callable[[], AbstractContextManager[Workbench]]
+    """Opens a block that measures."""
+
+    def measure(self) -> Measured:
+        """Measures what is not on record, and returns all records of the study, each once."""
+        with self.at_work():
+            return Measured(tuple(run(self)))
 
     def rows(self) -> list[Row]:
         return self._rows

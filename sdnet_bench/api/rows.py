@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..errors import printable
@@ -57,7 +57,7 @@ class Several(Sequence[Part], Generic[Part]):
     @overload
     def __getitem__(self, at: slice) -> Sequence[Part]: ...
     def __getitem__(self, at: int | slice) -> Part | Sequence[Part]:
-        return type(self)(self.parts[at]) if isinstance(at, slice) else self.parts[at]
+        return replace(self, parts=self.parts[at]) if isinstance(at, slice) else self.parts[at]
 
     def __len__(self) -> int:
         return len(self.parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,6 @@ from ..errors import UsageError
 from ..names import GROUPS, PER, STREAMS, STUDIES
 from . import completion, options
 from .setup import Setup, measuring
-
-if TYPE_CHECKING:
-    from ..api.bench import Bench
 
 
 @measuring()
@@ -56,6 +53,7 @@ def evaluate(
     limit: options.Limit = None,
 ) -> None:
     """Measure accuracy on clean or corrupted test images, or all that a table or figure needs."""
+    from ..api.screen import Screen
     from .show import show
 
     given = [corruption != "none", severity != "all", lambda_, per != "set", adapt, batch_size, stream, inference_steps]
@@ -65,8 +63,11 @@ def evaluate(
         raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
     bench = setup.open(data)
     if study:
-        _show_plan(bench, study, limit, archive, is_asked=dry_run, as_json=setup.json)
-        found = None if dry_run else bench.study(study, limit=limit, archive=archive)
+        plan = bench.plan(study, limit=limit, archive=archive)
+        if dry_run:
+            show(plan, as_json=setup.json)
+        Screen().note(plan.estimate)
+        found = None if dry_run else plan.measure()
     else:
         found = bench.evaluate(
             corruption,
@@ -82,14 +83,3 @@ def evaluate(
         )
     if found:
         show(found, as_json=setup.json)
-
-
-def _show_plan(bench: Bench, study: str, limit: int | None, archive: bool, *, is_asked: bool, as_json: bool) -> None:
-    """Prints the plan of a study, as data if it is asked for, and the time that it takes as a note."""
-    from ..api.screen import Screen
-    from .show import show
-
-    plan = bench.plan(study, limit=limit, archive=archive)
-    if is_asked:
-        show(plan, as_json=as_json)
-    Screen().note(plan.estimate)

@@ -16,7 +16,7 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -152,6 +152,25 @@ class Measurement:
     training: Figure
     inference: Figure
     memory: Figure
+
+    def row(self) -> dict[str, Any]:
+        """The figures as a line of a table."""
+        return {
+            "network": self.network.title,
+            "width": self.network.options.get("width"),
+            "parameters": f"{self.network.parameters:,}",
+            "training images/s": f"{self.training.median:,.1f}",
+            "x training": str(self.training.ratio),
+            "inference images/s": f"{self.inference.median:,.1f}",
+            "x inference": str(self.inference.ratio),
+            "memory MB": f"{self.memory.median / 1e6:,.0f}",
+            "x memory": str(self.memory.ratio),
+        }
+
+    def data(self) -> dict[str, Any]:
+        """The figures of every round, unrounded."""
+        fields = asdict(self)
+        return {"contender": fields.pop("network"), **fields}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,16 @@ class Comparison:
     figure: Figure
     plain: Figure
 
+    def row(self) -> dict[str, str]:
+        """The comparison as a line of a table."""
+        return {
+            "what": self.what,
+            "images/s": f"{self.figure.median:,.1f}",
+            "beside": self.beside,
+            "its images/s": f"{self.plain.median:,.1f}",
+            "x": str(self.figure.ratio),
+        }
+
 
 @dataclass(frozen=True)
 class Suite:

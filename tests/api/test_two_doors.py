@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 import sdnet_bench
 from sdnet_bench import Bench
+from sdnet_bench.api import bench as door
+from sdnet_bench.audit import Audit
 from sdnet_bench.audit.render import read_audit
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Recipe
@@ -35,8 +37,8 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed"),
     ),
     "a study": (
-        ["evaluate", "--study", "figure2", "--limit", "10"],
-        lambda bench: bench.study("figure2", limit=10),
+        ["evaluate", "--study", "corruptions", "--limit", "10"],
+        lambda bench: bench.study("corruptions", limit=10),
     ),
     "a sweep": (
         ["sweep-lambda", "--severity", "2", "--lambdas", "0.1,0.3,1", "--layers", "stem", "--limit", "30"],
@@ -88,12 +90,17 @@ def test_the_same_records_from_both_doors(runs: Path, tmp_path: Path, request_: 
     assert (other / "sdnet18-tiny" / "README.md").read_bytes() == (runs / "sdnet18-tiny" / "README.md").read_bytes()
 
 
-def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path) -> None:
+def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
+    monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     other = Path(shutil.copytree(runs, tmp_path / "others"))
-    answer = CliRunner().invoke(app, ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--runs-dir", str(runs)])
+    words = ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--eps", "0.06", "--seed", "3", "--json"]
+    answer = CliRunner().invoke(app, [*words, "--runs-dir", str(runs)])
     assert answer.exit_code in (0, 1), answer.output
-    found = Bench("resnet18-tiny", runs_dir=other, progress=False).audit(quick=True, limit=8)
+    found = Bench("resnet18-tiny", seed=3, runs_dir=other, progress=False).audit(quick=True, eps=0.06, limit=8)
     typed = read_audit(runs / "resnet18-tiny" / "audit-linf-quick.json")
+    assert Audit.model_validate_json(answer.stdout) == typed
+    assert (typed.norm, typed.eps, typed.seed) == ("linf", 0.06, 3)
     assert found.model_copy(update={"provenance": {}}) == typed.model_copy(update={"provenance": {}})
 
 
@@ -136,5 +143,12 @@ def test_a_study_says_its_plan(runs: Path) -> None:
     (row,) = bench.plan("table2", limit=10).rows()
     assert row["cells"] == 5
     assert row["images"] == 50
-    bench.study("table2", limit=10)
+    assert len(bench.plan("table2", limit=10).measure()) == 5
+    assert bench.plan("table2", limit=10)[:0].rows() == []
     assert bench.plan("table2", limit=10).estimate == "plan: at most 0 images to classify, all is on record"
+
+
+def test_a_plan_is_not_in_the_precision_of_the_attack_before(runs: Path) -> None:
+    bench = Bench("resnet18-tiny", precision="bfloat16", runs_dir=runs, progress=False)
+    bench.attack(steps=1, limit=4)
+    assert {cell.inference.precision for step in bench.plan("table2", limit=10) for cell in step.cells} == {"bfloat16"}

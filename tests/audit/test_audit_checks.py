@@ -59,7 +59,7 @@ from sdnet_bench.zoo.checkpoint import write_model
 
 N = 1000
 IMAGES = Images(dataset="d", split="test", digest="i")
-TINY = QUICK.model_copy(update={"images": 24, "tuning": 24, "apgd_steps": 3, "queries": 20})
+TINY = QUICK.model_copy(update={"images": 12, "tuning": 12, "apgd_steps": 3, "queries": 20})
 THREAT = Threat("linf", 0.06)
 
 
@@ -417,7 +417,7 @@ def test_an_audit_rests_on_records(sdnet: Workbench, told: Any) -> None:
     assert Audit.model_validate_json(audit.model_dump_json()) == audit
 
     setting = attack_setting(THREAT).model_copy(update={"crafted_at": audit.tuned_lambda})
-    record = sdnet.store[sdnet.cell(sdnet.images("test", 24), sdnet.inference(audit.tuned_lambda), setting)]
+    record = sdnet.store[sdnet.cell(sdnet.images("test", TINY.images), sdnet.inference(audit.tuned_lambda), setting)]
     assert audit.accuracies.pgd == pytest.approx(100 * record.accuracy, abs=1e-3)
     assert check["C1"].figures["matched"] == pytest.approx(100 * record.accuracy, abs=1e-3)
     assert audit.accuracies.lowest <= check["C2"].figures["union"] + 1e-3
@@ -447,7 +447,7 @@ def test_a_network_without_lambda_is_asked_what_applies(resnet: Workbench) -> No
 
 
 def test_c13_asks_for_the_company_of_adaptations_on_record(resnet: Workbench) -> None:
-    images = resnet.images("test", 24)
+    images = resnet.images("test", TINY.images)
     for name in ("bn", "median"):  # a filter minds no company
         resnet.measure([resnet.cell(images, resnet.inference(adaptation=setting_of(name, 8)))], "adapted")
     check = ask(Scope.open(resnet, THREAT, TINY), STATISTICS, check_statistics)
@@ -502,7 +502,7 @@ def test_other_networks_are_all_lent_and_namesakes_told_apart(sdnet: Workbench, 
 
 def test_a_surrogate_is_scored_at_the_tuned_lambda_and_leaves_the_network_as_it_was(sdnet: Workbench) -> None:
     scope = replace(Scope(sdnet, THREAT, TINY), tuned=0.5)
-    (clean,) = sdnet.measure([sdnet.cell(sdnet.images("test", 24), sdnet.inference(0.5))], "clean")
+    (clean,) = sdnet.measure([sdnet.cell(sdnet.images("test", TINY.images), sdnet.inference(0.5))], "clean")
     assert accuracy_of_surrogate(scope, scope.pgd) == pytest.approx(100 * clean.accuracy)
     blind = replace(scope, tuned=1e6)
     assert accuracy_of_surrogate(blind, scope.pgd) < 50
@@ -558,7 +558,7 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
     """PGD without a gradient stays where it started, and a wide ball holds images that noise does not find."""
     from sdnet_bench.audit.power import check_power
 
-    scope = replace(quantised(resnet), budget=TINY.model_copy(update={"apgd_steps": 2, "queries": 100}))
+    scope = replace(quantised(resnet), budget=TINY.model_copy(update={"images": 24, "apgd_steps": 2, "queries": 100}))
     check = check_power(scope)
     assert check.verdict == "fail"
     assert check.masking

@@ -18,13 +18,13 @@ from sdnet_bench.errors import UnknownNameError, UsageError
 
 Settle = Callable[[nn.Module, Tensor], nn.Module]
 
-EVERY_BACKBONE = pytest.mark.parametrize(
-    "name", ["resnet18", "resnet34", "sdnet18", "sdnet34", "sdnet18_all", "sdnet34_all"]
-)
+RESNETS = ["resnet18", "sdnet18", "sdnet18_all"]
+EVERY_FAMILY = pytest.mark.parametrize("name", [*RESNETS, "scn", "scn18"])
 
 
 def small(name: str, **options: Any) -> nn.Module:
-    return build(name, num_classes=10, **{"width": 4, **options}).eval()
+    few = {"width": 4, "steps": 5} if name.startswith("scn") else {"width": 4}
+    return build(name, num_classes=10, **{**few, **options}).eval()
 
 
 @pytest.mark.parametrize("name", ["sdnet18", "sdnet18_all"])
@@ -63,14 +63,14 @@ def test_resnet_agrees_with_torchvision_at_equal_weights(depth: int) -> None:
     torch.testing.assert_close(net(image), judge(image))
 
 
-@EVERY_BACKBONE
+@pytest.mark.parametrize("name", RESNETS)
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 @pytest.mark.parametrize("size", [(32, 32), (33, 37), (64, 48)])
 def test_logits_have_one_entry_per_class(name: str, stem: str, size: tuple[int, int]) -> None:
     assert small(name, stem=stem)(torch.rand(2, 3, *size)).shape == (2, 10)
 
 
-@EVERY_BACKBONE
+@EVERY_FAMILY
 def test_eval_mode_is_deterministic_and_changes_no_state(name: str, settle: Settle) -> None:
     images = torch.rand(2, 3, 32, 32)
     net = settle(small(name), images)
@@ -79,7 +79,7 @@ def test_eval_mode_is_deterministic_and_changes_no_state(name: str, settle: Sett
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
 
-@EVERY_BACKBONE
+@EVERY_FAMILY
 def test_logits_do_not_depend_on_the_rest_of_the_batch(name: str, settle: Settle) -> None:
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     net = settle(small(name).double(), images)
@@ -87,7 +87,7 @@ def test_logits_do_not_depend_on_the_rest_of_the_batch(name: str, settle: Settle
     torch.testing.assert_close(net(images[1:2]), net(images)[1:2])
 
 
-@EVERY_BACKBONE
+@EVERY_FAMILY
 def test_every_image_gets_a_gradient_in_eval_mode(name: str, settle: Settle) -> None:
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     settle(small(name), images)(images).square().sum().backward()
@@ -105,7 +105,7 @@ def test_the_seed_decides_the_weights(name: str) -> None:
     assert not torch.equal(first[0], other[0])
 
 
-@EVERY_BACKBONE
+@EVERY_FAMILY
 def test_pixels_are_normalised_inside(name: str) -> None:
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     inside, outside = small(name, mean=mean, std=std), small(name, mean=(0, 0, 0), std=(1, 1, 1))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +14,6 @@ from typing import Any
 import pandas
 import pytest
 from faults.process import Started, run
-from together import IN_TURN, read_rows
 from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
@@ -211,12 +208,6 @@ def test_attack_sweeps_eps(at: Path) -> None:
     assert sorted({row["attack"]["eps"] for row in found}) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
 
 
-def test_autoattack_is_matched_at_lambda_0_and_at_the_tuned_lambda(at: Path) -> None:
-    found = rows(*ATTACK, "--attack", "autoattack", "--protocol", "matched", "--steps", "4", "--limit", "4")
-    assert {row["protocol"] for row in found} == {"matched"}
-    assert {row["lambda_"] for row in found} <= {0.1, 0.5}
-
-
 def test_measuring_brings_card_and_results_up_to_date(at: Path) -> None:
     call("evaluate", "sdnet18-tiny", "--corruption", "impulse", "--limit", "20", *CPU)
     records = json.loads((at / "runs/sdnet18-tiny/results.json").read_text(encoding="utf-8"))
@@ -290,39 +281,3 @@ def test_a_launcher_sets_all_of_its_variables(monkeypatch: pytest.MonkeyPatch, m
     assert is_launched()
     monkeypatch.delenv(missing)
     assert not is_launched()
-
-
-def launch(*commands: list[str], cwd: Path) -> list[Any]:
-    """The JSON of commands in two processes on the CPU, as `accelerate launch` starts them where there are devices."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        where = dict(zip(LAUNCHER, ("0", "0", "2", "127.0.0.1", str(server.getsockname()[1])), strict=True))
-    words = ("-c", IN_TURN, json.dumps(commands))
-    both = [start(*words, cwd=cwd, **(where | {"RANK": rank, "LOCAL_RANK": rank})) for rank in "01"]
-    (out, err), (silence, other) = (process.communicate() for process in both)
-    assert [process.returncode for process in both] == [0, 0], err + other
-    assert silence == ""
-    return read_rows(out)  # type: ignore[no-any-return]
-
-
-@pytest.mark.slow
-def test_two_processes_share_training_measurement_and_attack_and_agree_with_one_on_the_outcome(at: Path) -> None:
-    train = ["train", "--name", "shared", "--epochs", "1", "--limit", "128", "--width", "4", "--json", *CPU]
-    evaluate = ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61", "--json", *CPU]
-    attack = [*ATTACK, "--protocol", "transfer,matched", "--save", "--json", *CPU]
-    trained, evaluated, attacked = launch(train, evaluate, attack, cwd=at)
-    assert len(trained) == 1
-    two, images = RecordStore(at / "runs" / "shared"), saved_images(at)
-    for name in ("shared", "sdnet18-tiny"):
-        (at / "runs" / name / "records.jsonl").unlink()
-        (at / "runs" / name / "results.json").unlink()
-    shutil.rmtree(at / "runs" / "sdnet18-tiny" / "adversarial")
-    assert evaluated == rows(*evaluate[:-3])
-    for record in RecordStore(at / "runs" / "shared"):
-        assert two[record.cell].correct.tolist() == record.correct.tolist()
-    assert attacked == rows(*attack[:-3])
-    assert images == saved_images(at)
-    assert len(images) == 2  # at lambda_0 the matched images are the transferred ones
-
-
-def saved_images(at: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in (at / "runs").rglob("images.npy")}

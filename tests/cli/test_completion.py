@@ -17,51 +17,60 @@ from sdnet_bench.config import MODELS
 from sdnet_bench.names import PARTS, PRECISIONS
 
 COMMAND = "import sys; sys.argv[0] = 'sdnet-bench'; from sdnet_bench.__main__ import main; main()"
+LINES = {
+    "evalu": ["evaluate"],
+    "attack --nor": ["--norm"],
+    "attack --norm ": ["linf", "l2"],
+    "attack --protocol transfer,ma": ["transfer,matched"],
+    "attack --attack autoa": ["autoattack", "autoattack-few"],
+    "train --precision ": list(PRECISIONS),
+    "train --backbone sdnet34": ["sdnet34", "sdnet34_all"],
+    "train --set optimizer.we": ["optimizer.weight_decay="],
+    "train --log tens": ["tensorboard"],
+    "train sdnet18-d": ["sdnet18-digits"],
+    "evaluate --corruption ga": ["gaussian", "gaussian_blur"],
+    "evaluate --corruption we": ["weather"],
+    "evaluate --adapt median,b": ["median,blur", "median,bn", "median,bn-running"],
+    "evaluate --study figure": ["figure2", "figure3"],
+    "data fetch CIFAR-10-C --corruption spe": ["speckle"],
+    "plugins check pg": ["pgd"],
+}
+EACH = """
+import contextlib, os, sys
+from sdnet_bench.__main__ import main
+lines, sys.argv = sys.argv[1:], ["sdnet-bench"]
+for line in lines:
+    os.environ |= {"COMP_WORDS": f"sdnet-bench {line}", "COMP_CWORD": str(line.count(" ") + 1)}
+    with contextlib.suppress(SystemExit):
+        main()
+    print("end of line", flush=True)
+sys.exit(bool({"torch", "pandas", "matplotlib", "accelerate"} & set(sys.modules)))
+"""
 
 
-def completions(line: str, at: Path, **environment: str) -> list[str]:
-    """The words that may stand at the end of a line, whose last word is begun; loads no torch."""
-    words = {"_SDNET_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    command = [sys.executable, "-X", "importtime", "-c", COMMAND]
-    done = subprocess.run(command, cwd=at, env=os.environ | words | environment, capture_output=True, text=True)
-    imported = [each.rpartition("|")[2].strip() for each in done.stderr.splitlines()]
-    assert "typer" in imported
-    assert not {"torch", "pandas", "matplotlib", "accelerate"} & set(imported)
-    return done.stdout.split()
+def completions(*lines: str, at: Path, **environment: str) -> list[list[str]]:
+    """For each line, whose last word is begun, the words that it may become, in their order; loads no torch."""
+    words = {"_SDNET_BENCH_COMPLETE": "complete_bash"} | environment
+    command = [sys.executable, "-c", EACH, *lines]
+    done = subprocess.run(command, cwd=at, env=os.environ | words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [sorted(found.split()) for found in done.stdout.split("end of line")[:-1]]
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("evalu", ["evaluate"]),
-        ("attack --nor", ["--norm"]),
-        ("attack --norm ", ["linf", "l2"]),
-        ("attack --protocol transfer,ma", ["transfer,matched"]),
-        ("attack --attack autoa", ["autoattack", "autoattack-few"]),
-        ("train --precision ", list(PRECISIONS)),
-        ("train --backbone sdnet34", ["sdnet34", "sdnet34_all"]),
-        ("train --set optimizer.we", ["optimizer.weight_decay="]),
-        ("train --log tens", ["tensorboard"]),
-        ("train sdnet18-d", ["sdnet18-digits"]),
-        ("evaluate --corruption ga", ["gaussian", "gaussian_blur"]),
-        ("evaluate --corruption we", ["weather"]),
-        ("evaluate --adapt median,b", ["median,blur", "median,bn", "median,bn-running"]),
-        ("evaluate --study figure", ["figure2", "figure3"]),
-        ("data fetch CIFAR-10-C --corruption spe", ["speckle"]),
-        ("plugins check pg", ["pgd"]),
-    ],
-)
-def test_words_and_names_are_completed_without_torch(tmp_path: Path, line: str, words: list[str]) -> None:
-    assert sorted(completions(f"sdnet-bench {line}", tmp_path)) == sorted(words)
+def test_words_and_names_are_completed_without_torch(tmp_path: Path) -> None:
+    found = dict(zip(LINES, completions(*LINES, at=tmp_path), strict=True))
+    assert found == {line: sorted(words) for line, words in LINES.items()}
 
 
 def test_models_are_completed_where_they_lie(at: Path) -> None:
-    assert completions("sdnet-bench evaluate sdnet18-t", at) == ["sdnet18-tiny"]
-    assert completions("sdnet-bench audit resnet18-t", at / "runs") == []
-    assert completions("sdnet-bench evaluate sdnet18-t", at / "runs", SDNET_BENCH_RUNS=str(at / "runs"))
-    assert completions("sdnet-bench report --runs-dir runs sdnet18-t", at) == ["sdnet18-tiny"]
+    lines = ("evaluate sdnet18-t", "report --runs-dir runs sdnet18-t", "models export ")
+    named, told, exported = completions(*lines, at=at)
+    assert named == told == ["sdnet18-tiny"]
     shipped = {path.parent.name for path in MODELS.glob("*/model*.safetensors")}
-    assert set(completions("sdnet-bench models export ", at)) == shipped | {"sdnet18-tiny", "resnet18-tiny"}
+    assert {*exported} == shipped | {"sdnet18-tiny", "resnet18-tiny"}
+    assert completions("audit resnet18-t", at=at / "runs") == [[]]
+    by_environment = completions("evaluate sdnet18-t", at=at / "runs", SDNET_BENCH_RUNS=str(at / "runs"))
+    assert by_environment == [["sdnet18-tiny"]]
 
 
 SETUP = {

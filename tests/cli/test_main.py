@@ -21,11 +21,20 @@ from sdnet_bench.cli.show import show_rows
 from sdnet_bench.progress import LAUNCHER
 
 START = [sys.executable, "-m", "sdnet_bench"]
+TALKING = """
+from sdnet_bench.__main__ import main
+from sdnet_bench.cli.app import app
+from sdnet_bench.cli.screen import say
+app.command("talk")(lambda: [say(text) for text in ("lambda λ", "second")] and None)
+main()
+"""
+"""The command with one more, which says two lines and loads no torch."""
 
 
 def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a line of a shell, in which `sdnet-bench` is the command."""
-    line = f'sdnet-bench() {{ "{sys.executable}" -m sdnet_bench "$@"; }}; set -o pipefail; {line}'
+    line = f'sdnet-bench() {{ "{sys.executable}" talking.py "$@"; }}; set -o pipefail; {line}'
+    (cwd / "talking.py").write_text(TALKING, encoding="utf-8")
     return subprocess.run(
         ["bash", "-c", line], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False
     )
@@ -110,12 +119,12 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("words", "encoding", "status", "out", "err"),
     [
-        ("data list", "ascii", 0, "CIFAR-10-C", ""),
-        ("data list | head -1", "utf-8", 0, "name", ""),
-        ("data list > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
-        ("data list >&-", "utf-8", 0, "", ""),
+        ("talk", "ascii", 0, "lambda \\u03bb\nsecond\n", ""),
+        ("talk | head -1", "utf-8", 0, "lambda λ\n", ""),
+        ("talk > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
+        ("talk >&-", "utf-8", 0, "", ""),
         ("--help > /dev/full", "utf-8", 1, "", "error: cannot read or write: No space left on device. "),
-        ("data list 2>&-", "utf-8", 0, "CIFAR-10-C", ""),
+        ("talk 2>&-", "utf-8", 0, "lambda λ\nsecond\n", ""),
     ],
 )
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
@@ -124,7 +133,7 @@ def test_stdout_may_be_narrow_closed_or_full(
 ) -> None:
     done = shell(f"sdnet-bench {words}", tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == status, done.stderr
-    assert out in done.stdout
+    assert done.stdout == out
     assert done.stderr.startswith(err)
     assert done.stderr.count("\n") == bool(err)
 

@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 import pytest
 from together import IN_TURN, read_rows
+from typer.testing import CliRunner
 
+from sdnet_bench.cli.app import app
 from sdnet_bench.records import RecordStore
 from sdnet_bench.records.lambda_fit import saved_fits
 
@@ -27,8 +29,10 @@ MEASURE = [
     ["fit-lambda", "--corruption", "gaussian", *GRID],
     ["evaluate", "--study", "figure2", "--limit", "7"],
     ["attack", "--norm", "linf", "--steps", "2", "--limit", "13"],
+    ["attack", "--norm", "l2", "--steps", "2", "--limit", "10", *GRID[:2], "--protocol", "transfer,matched", "--save"],
+    ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61"],
 ]
-"""A command of every kind, of the network that was trained last."""
+"""A command of every kind, of the network that was trained last, and one of a network that the nodes have trained."""
 TRAIN = ["train", "--name", "shared", "--limit", "128", "--width", "2", "--resume", *CPU]
 PATIENCE = 60
 """Most seconds that a job takes to end after one of its processes is lost."""
@@ -74,10 +78,16 @@ class Nodes:
         return read_rows(first)
 
 
-def alone(folder: Path, *commands: list[str]) -> Any:
-    """The JSON of the commands in one process."""
-    words = [sys.executable, "-c", IN_TURN, json.dumps(commands)]
-    return read_rows(subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout)
+def alone(folder: Path, *commands: list[str]) -> list[Any]:
+    """The JSON of the commands in this process alone."""
+    here, answers = Path.cwd(), []
+    os.chdir(folder)
+    for words in commands:
+        answer = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        answers.append(json.loads(answer.stdout))
+    os.chdir(here)
+    return answers
 
 
 def outcomes(folder: Path) -> dict[str, Any]:
@@ -86,16 +96,26 @@ def outcomes(folder: Path) -> dict[str, Any]:
     return found | {name: fit.model_dump(exclude={"found"}) for name, fit in saved_fits([folder]).items()}
 
 
+def saved_images(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in folder.rglob("images.npy")}
+
+
 @pytest.mark.slow
-def test_two_nodes_measure_what_one_process_measures(at: Path) -> None:
+def test_two_nodes_share_training_measurement_and_attack_and_agree_with_one_process(at: Path) -> None:
     commands = [[*words, *(CPU if words[0] != "attack" else CPU[:2]), "--json"] for words in MEASURE]
     both, one = at / "both", at / "one"
     for folder in (both, one):
         shutil.copytree(at / "runs", folder / "runs")
-    assert Nodes(both, *commands).rows() == alone(one, *commands)
+    trained, *found = Nodes(both, [*TRAIN, "--epochs", "1", "--json"], *commands).rows()
+    assert len(trained) == 1
+    shutil.copytree(both / "runs/shared", one / "runs/shared", ignore=shutil.ignore_patterns("re[cs]*.json*"))
+    assert found == alone(one, *commands)
     run = "runs/sdnet18-tiny"
     assert outcomes(both / run) == outcomes(one / run)
+    assert outcomes(one / "runs/shared").items() <= outcomes(both / "runs/shared").items()
     assert len((both / run / "records.jsonl").read_text("utf-8").splitlines()) == len(RecordStore(both / run))
+    assert saved_images(both) == saved_images(one)
+    assert len(saved_images(one)) == 2  # at lambda_0 the matched images are the transferred ones
 
 
 def lose(folder: Path, which: str, when: str, words: list[str]) -> str:
@@ -141,4 +161,4 @@ def test_an_attack_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, whi
     shutil.copytree(at / "runs", at / "one" / "runs")
     os.utime(at / "one/runs/sdnet18-tiny/model.safetensors", (2e9, 2e9))
     assert lose(at, which, "images to attack", words).startswith(LOST)
-    assert Nodes(at, words).rows() == alone(at / "one", words)
+    assert Nodes(at, words).rows() == alone(at / "one", words)[0]

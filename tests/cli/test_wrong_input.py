@@ -252,8 +252,6 @@ def test_harmed_weights_are_one_line(at: Path, command: str, harm: Callable[[Pat
         ["train", "--limit", "-1"],
         ["evaluate", "--limit", "0"],
         ["attack", "--steps", "0"],
-        ["trian"],
-        ["evaluate", "--lamda", "0.1"],
         ["visualize", "dictionary", "--layer", "0"],
         ["visualize", "dictionary", "--atoms", "0"],
         ["visualize", "pictures"],

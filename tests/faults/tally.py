@@ -19,14 +19,15 @@ HEAD = ("| fault | commands or files | rounds | lost | wrong |", "| --- | ---: |
 
 
 def rounds(
-    name: str, values: Iterable[object], *, plain: int, soak: int, only: Collection[str] = ()
+    name: str, values: Iterable[object], *, plain: int = 0, soak: int, only: Collection[str] = ()
 ) -> pytest.MarkDecorator:
     """Gives a test each of the values by name, and `count`, its rounds: many with `-m soak`, a few in the plain suite.
 
-    The plain suite has `only` these values, where some are named.
+    The plain suite has `only` these values, where some are named, and none where `plain` is 0.
     """
     known = list(values)
-    few = [pytest.param(each, scaled(plain), id=f"{each}") for each in known if not only or str(each) in only]
+    named = [each for each in known if plain and (not only or str(each) in only)]
+    few = [pytest.param(each, scaled(plain), id=f"{each}") for each in named]
     many = [pytest.param(each, scaled(soak), id=f"{each}-soak", marks=pytest.mark.soak) for each in known]
     return pytest.mark.parametrize((name, "count"), [*few, *many])
 

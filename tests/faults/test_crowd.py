@@ -1,4 +1,7 @@
-"""Several processes that do the same at once: each answers as one alone would, and nothing is done twice."""
+"""Several processes that do the same at once: each answers as one alone would, and nothing is done twice.
+
+In the plain suite `tests/studies/test_at_once.py` has evaluations and attacks that do.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .process import Started
 from .tally import rounds, scaled
 
 
-@rounds("command", COMMANDS, plain=1, soak=3, only=("evaluate",))
+@rounds("command", COMMANDS, soak=3)
 def test_several_at_once(command: Command, count: int, trial: Try) -> None:
     """Four and eight of them. Those that may not do the work say so, and at least one does it."""
     each = trial("4 and 8 processes at once", command)

@@ -41,6 +41,9 @@ def test_equal_evaluations_measure_every_cell_once(runs: Path) -> None:
     lines = (runs / NAME / RecordStore.FILE).read_bytes().splitlines()
     assert len(lines) == len(RecordStore(runs / NAME)) == before + len(json.loads(one))
     assert left_behind(runs) == []
+    card = (runs / NAME / "README.md").read_bytes()
+    assert at_once(runs, 1, "evaluate", NAME, "--corruption", "gaussian", "--limit", "20") == [one]
+    assert (runs / NAME / "README.md").read_bytes() == card
 
 
 def test_equal_attacks_that_save_leave_one_set_as_strong_as_its_record(runs: Path, sdnet: Workbench) -> None:

@@ -20,7 +20,7 @@ from sdnet_bench.engine.train import train as engine_train
 from sdnet_bench.errors import DataError, InterruptError, RecordError, TrainingError, UnknownNameError, UsageError
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import RecordStore
-from sdnet_bench.studies.training import find_recipe, train_model, with_backbone
+from sdnet_bench.studies.training import train_model, with_backbone
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import build_net
 from sdnet_bench.zoo.initial import configure
@@ -37,21 +37,6 @@ def train(tmp_path: Path, runtime: Runtime, told: Progress) -> Any:
         return train_model(recipe, tmp_path / "runs", tmp_path / "data", runtime, progress, **options)
 
     return run
-
-
-def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
-    assert find_recipe("sdnet18-digits").backbone.name == "sdnet18"
-    path = tmp_path / "mine.toml"
-    path.write_text('dataset = "digits"\nepochs = 3\nbatch_size = 16\nbackbone = {name = "resnet18"}\n')
-    assert find_recipe(str(path)).name == "mine"
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("sdnet18-digit", "sdnet18-digits"), ("resnet18-cifar", "resnet18-cifar10")]
-)
-def test_a_misspelt_recipe_is_answered_with_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"unknown recipe '{typed}'. Did you mean '{meant}"):
-        find_recipe(typed)
 
 
 def test_training_leaves_two_records(sdnet: Workbench, tiny_recipes: dict[str, Recipe]) -> None:
@@ -99,10 +84,6 @@ def test_overwriting_replaces_a_run(train: Any, small: Recipe) -> None:
 
 def test_overwriting_nothing_is_training(train: Any, small: Recipe) -> None:
     assert train(small, overwrite=True).model.name == "small"
-
-
-def test_a_run_is_a_function_of_its_recipe(train: Any, small: Recipe) -> None:
-    assert train(small).model.weights == train(small.replace(name="twin")).model.weights
 
 
 class CtrlC(Progress):
@@ -322,14 +303,6 @@ def test_a_network_that_makes_no_logits_is_refused(
     with pytest.raises(UsageError, match=rf"nets\.py:{function} makes no logits, expected \(1, 10\), {got}"):
         train(small.replace(backbone=backbone))
     assert not (tmp_path / "runs" / "small").exists()
-
-
-def test_training_goes_on_from_the_weights_of_another_run(train: Any, small: Recipe, tmp_path: Path) -> None:
-    first = train(small)
-    again = small.replace(name="tuned", weights=str(first.folder / "model.safetensors"), optimizer={"lr": 1e-9})
-    torch.testing.assert_close(
-        dict(train(again).model.net.named_parameters()), dict(first.model.net.named_parameters())
-    )
 
 
 def test_what_weights_want_of_the_network_holds_in_training_too(
