@@ -23,7 +23,7 @@ from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
 from ..paper.plan import StudySize, run
-from ..paper.registry import plan
+from ..paper.plans import plan
 from ..paper.results import Results
 from ..progress import Progress
 from ..report.examples import Examples, find_examples, write_examples

@@ -9,20 +9,16 @@ after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone 
 
 from __future__ import annotations
 
-from .assembly import (
-    BACKBONES,
-    HasAfterStep,
-    accepted,
-    build,
-    count_parameters,
-    csc_stem_options,
-    defaults,
-    normalization,
-    put_csc_stem,
-)
-from .external import External, Published, is_code, is_external, parse, published
-from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
-from .normalize import Normalize
+from typing import TYPE_CHECKING
+
+from ..doors import opening
+
+if TYPE_CHECKING:
+    from .assembly import HasAfterStep, build, count_parameters, normalization, put_csc_stem
+    from .external import External, Published, parse, published
+    from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
+    from .normalize import Normalize
+    from .registry import BACKBONES, accepted, csc_stem_options, defaults, is_code, is_external
 
 __all__ = [
     "BACKBONES",
@@ -46,3 +42,14 @@ __all__ = [
     "published",
     "put_csc_stem",
 ]
+
+__getattr__ = opening(
+    __name__,
+    {
+        ".assembly": ("HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"),
+        ".external": ("External", "Published", "parse", "published"),
+        ".mdeq": ("Convergence", "ConvergenceMeter", "convergence", "equilibria"),
+        ".normalize": ("Normalize",),
+        ".registry": ("BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"),
+    },
+)

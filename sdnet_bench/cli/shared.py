@@ -36,19 +36,23 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     """Writes a report on the named models, or on all, in the first process only; prints tables that are texts."""
     if not IS_FIRST:
         return
-    from ..api.comparison import Comparison
-    from ..report.formats import TEXTS, check_formats
+    from ..paper.render import to_markdown
+    from ..paper.results import find_results
+    from ..paper.tables import build_tables
+    from ..report.formats import TEXTS, check_formats, write
 
     kinds = check_formats(formats)
-    found = Comparison.of_models(names, runs_dir, Screen())
-    if found.results or not found.left_out:
-        written = found.report(output, kinds)
+    left_out: list[BenchError] = []
+    results = find_results(names, runs_dir, left_out, Screen())
+    if results or not left_out:
+        tables = build_tables(results)
+        written = write(results, tables, output, kinds)
         if set(kinds) & set(TEXTS):
-            say("\n".join(map(str, found.tables)))
+            say("\n".join(map(to_markdown, tables)))
             Screen().note(f"{len(written)} files in {output}")
         else:
             say("\n".join(map(str, written)))
-    refuse(found.left_out)
+    refuse(left_out)
 
 
 def refuse(left_out: Sequence[BenchError]) -> None:

@@ -15,14 +15,13 @@ from .control import (
     using_lambda,
     using_steps,
 )
-from .layer import CSCConv2d, CSCOptions, check_lambda
+from .layer import CSCConv2d, check_lambda
 from .operators import Dictionary, project_to_unit_norm
 from .patches import PatchCodingConv2d
 from .replace import replace_convs
 
 __all__ = [
     "CSCConv2d",
-    "CSCOptions",
     "Dictionary",
     "DictionaryProjection",
     "PatchCodingConv2d",

@@ -1,17 +1,15 @@
-"""Studies: the plan of a table or figure, and for a table its values and commands; and the steps of plans."""
+"""The steps of plans, and what many of them are made of."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from ..csc import require_csc_layers
 from ..data import SEVERITIES, stream_of
 from ..engine.evaluate import BATCH_SIZE, evaluate
 from ..records import MIXED, NOISES, Cell, Inference, Record
 from ..records.lambda_fit import fit_name, fitted_under
-from ..records.statistics import Value
 from ..studies.accuracy import corrupted_images
 from ..studies.algorithm1 import (
     IMAGES,
@@ -26,8 +24,6 @@ from ..studies.algorithm1 import (
 )
 from ..studies.race import Rules
 from ..studies.workbench import Workbench
-from .published import PaperRow, PaperTable, published
-from .results import Results
 
 
 @dataclass(frozen=True)
@@ -77,73 +73,6 @@ class StudySize:
     def limited(cls, images: int | None, *, archived: bool = False) -> StudySize:
         """The sizes with `images` test images in every study; for None the defaults."""
         return cls(archived=archived) if images is None else cls(images, images, images, archived=archived)
-
-
-@dataclass(frozen=True)
-class Study:
-    """The measurements of a table or figure.
-
-    Args:
-        name: `table1`, `figure2`, ..., or a word for a study that is not in the paper.
-        plan: returns the steps of the measurement.
-        needs_lambda: whether it applies only to networks with CSC-layers.
-        on_archives: whether the paper, or the benchmark, measured it on the -C archives.
-    """
-
-    name: str
-    plan: Callable[[Workbench, StudySize], Iterator[PlanStep]]
-    needs_lambda: bool = False
-    on_archives: bool = False
-
-    def steps(self, bench: Workbench, size: StudySize | None = None) -> list[PlanStep]:
-        """The steps in order, each cell only in the first step that needs it.
-
-        A `UsageError` for a network without CSC-layers where the study needs lambda.
-        """
-        if self.needs_lambda:
-            require_csc_layers(bench.model.net)
-        steps: list[PlanStep] = []
-        for step in self.plan(bench, size or StudySize()):
-            known = {cell for earlier in steps for cell in earlier.cells}
-            steps.append(replace(step, cells=[cell for cell in step.cells if cell not in known]))
-        return steps
-
-
-def study_command(name: str, model: Results) -> str | None:
-    """The command that measures a study; None for results on archives, whose folder is not known."""
-    return None if model.origin else f"sdnet-bench evaluate {model.name} --study {name}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableStudy(Study):
-    """A study with a table of our numbers beside those of `paper.toml`.
-
-    Args:
-        value: returns the number of a model in a row and column; None where it is not on record.
-        command: returns the command that measures it, or None; by default `evaluate --study`.
-        notes: returns notes on a model's numbers, besides those on the measurement.
-        remark: returns a difference in conditions between a model's numbers and the paper's in a row.
-        of_the_machine: columns whose numbers depend on the machine.
-        optional: whether the table is left out while it has only clean accuracy.
-        fixed: whether the table is only for the architectures of its rows.
-    """
-
-    value: Callable[[Results, PaperRow, str], Value | None]
-    command: Callable[[Results, PaperRow, str], str | None] | None = None
-    notes: Callable[[Results], Iterable[str]] = lambda model: ()
-    remark: Callable[[Results, PaperRow], str | None] = lambda model, row: None
-    of_the_machine: Collection[str] = ()
-    optional: bool = False
-    fixed: bool = False
-
-    @property
-    def published(self) -> PaperTable:
-        """The rows and columns of the table, with the paper's numbers."""
-        return published()[self.name]
-
-    def filled_by(self, model: Results, row: PaperRow, column: str) -> str | None:
-        """The command that measures a number of a model; None where there is none."""
-        return self.command(model, row, column) if self.command else study_command(self.name, model)
 
 
 def run(plan: Iterable[PlanStep]) -> list[Record]:

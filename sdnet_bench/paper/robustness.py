@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat
+from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat, widening
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
-from ..studies.adversarial import widening
 
 THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
 """The paper's threat models by their names in tables."""

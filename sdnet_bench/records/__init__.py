@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..names import PROTOCOLS, Layers, Protocol
 from .cell import (
+    BATCH_SIZE,
     CLEAN,
     DEFAULT_EPS,
     MINIMUM_NORM,
@@ -24,11 +25,13 @@ from .cell import (
     show_eps,
     usual_budget,
     usual_protocols,
+    widening,
 )
 from .record import Outcomes, Radii, Record
 from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
 __all__ = [
+    "BATCH_SIZE",
     "CLEAN",
     "DEFAULT_EPS",
     "MINIMUM_NORM",
@@ -60,5 +63,6 @@ __all__ = [
     "show_eps",
     "usual_budget",
     "usual_protocols",
+    "widening",
     "write_results",
 ]

@@ -43,6 +43,8 @@ DDN_SHRINKS = 0.95
 """Factor by which a step of DDN shrinks its radius, which is 1 at first: below 0.95^steps it cannot look."""
 BOUNDLESS = 1e4
 """A radius beyond all images in [0, 1]."""
+BATCH_SIZE = 200
+"""Default number of images of a batch that is adapted to, that of TENT and of Nado et al. (2020) on CIFAR-10-C."""
 REVISION = 2
 """Version of the attack code. 1: one random start per batch. 2: random numbers per image; misclassified and fooled
 images leave the batch."""
@@ -76,6 +78,12 @@ class Threat:
     def covers(self, other: Threat) -> bool:
         """Whether the ball of `other` lies in this ball."""
         return self.norm == other.norm and other.eps <= self.eps
+
+
+def widening(threat: Threat) -> list[Threat]:
+    """Balls with the radius times each of RADII; under Linf eps is at most 1."""
+    most = 1.0 if threat.norm == "linf" else math.inf
+    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
 def show_eps(eps: float) -> str:

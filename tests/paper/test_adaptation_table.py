@@ -18,7 +18,7 @@ from sdnet_bench.data import SEVERITIES, limited
 from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.noise import TABLE2, TABLE3
 from sdnet_bench.paper.plan import StudySize, run
-from sdnet_bench.paper.registry import plan
+from sdnet_bench.paper.plans import plan
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, Table, build_tables
 from sdnet_bench.records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Record

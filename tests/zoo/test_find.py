@@ -22,7 +22,8 @@ from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
 from sdnet_bench.zoo import find
-from sdnet_bench.zoo.find import add_model, find_model, load_model
+from sdnet_bench.zoo.adding import add_model
+from sdnet_bench.zoo.find import find_model, load_model
 from sdnet_bench.zoo.mark import MARK
 from sdnet_bench.zoo.weights import file_digest
 
