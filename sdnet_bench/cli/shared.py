@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     kinds = check_formats(formats)
     left_out: list[BenchError] = []
     results = find_results(names, runs_dir, left_out, Screen())
+    gc.freeze()  # the records stay: no collection needs to look at them
     if results or not left_out:
         tables = build_tables(results)
         written = write(results, tables, output, kinds)

@@ -227,14 +227,14 @@ def _is_like(record: Record, other: Record) -> bool:
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
-    found = list(records)
-    sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
+    found = [(record, (_attack(record).bare, record.cell.pairing)) for record in records]
+    sizes = Counter(setting for _, setting in found)
 
-    def strength(record: Record) -> tuple[int, int, int]:
-        attack = _attack(record)
-        return record.n, attack.steps * attack.restarts, sizes[attack.bare, record.cell.pairing]
+    def strength(each: tuple[Record, tuple[AttackSetting, object]]) -> tuple[int, int, int]:
+        record, setting = each
+        return record.n, setting[0].steps * setting[0].restarts, sizes[setting]
 
-    return max(found, key=strength, default=None)
+    return max(found, key=strength, default=(None,))[0]
 
 
 def _widest(records: Iterable[Record]) -> tuple[Record, ...]:
