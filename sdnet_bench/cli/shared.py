@@ -40,12 +40,14 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     from ..paper.render import to_markdown
     from ..paper.results import find_results
     from ..paper.tables import build_tables
+    from ..records.store import without_collections
     from ..report.formats import TEXTS, check_formats, write
 
     kinds = check_formats(formats)
     left_out: list[BenchError] = []
-    results = find_results(names, runs_dir, left_out, Screen())
-    gc.freeze()  # the records stay: no collection needs to look at them
+    with without_collections():
+        results = find_results(names, runs_dir, left_out, Screen())
+        gc.freeze()  # the records stay: no later collection needs to look at them
     if results or not left_out:
         tables = build_tables(results)
         written = write(results, tables, output, kinds)
