@@ -228,7 +228,7 @@ def _is_like(record: Record, other: Record) -> bool:
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
     found = [(record, (_attack(record).bare, record.cell.pairing)) for record in records]
-    sizes = Counter(setting for _, setting in found)
+    sizes: Counter[object] = Counter(setting for _, setting in found)
 
     def strength(each: tuple[Record, tuple[AttackSetting, object]]) -> tuple[int, int, int]:
         record, setting = each

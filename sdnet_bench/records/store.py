@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from ..config import RESULTS
 from ..errors import ModelError, RecordError
@@ -118,7 +117,7 @@ def read_results(folder: Path) -> list[Record]:
 def read_records(path: Path) -> list[Record]:
     """The records in a file written by `write_results`; a `RecordError` where it cannot be read."""
     with reading(path, RecordError), without_collections():
-        return TypeAdapter(list[Record]).validate_python(from_json(path.read_bytes()))
+        return TypeAdapter(list[Record]).validate_json(path.read_bytes())
 
 
 def write_results(path: Path, records: Iterable[Record]) -> None:
