@@ -8,16 +8,5 @@ from .filters import PLACEBOS, InputFilter
 from .norms import BatchStatistics, RunningStatistics
 from .tent import Tent
 
-__all__ = [
-    "ADAPTATIONS",
-    "PLACEBOS",
-    "Adaptation",
-    "BatchStatistics",
-    "Chain",
-    "Classifier",
-    "InputFilter",
-    "RunningStatistics",
-    "Tent",
-    "chain_of",
-    "setting_of",
-]
+__all__ = ["ADAPTATIONS", "PLACEBOS", "Adaptation", "BatchStatistics", "Chain", "Classifier", "InputFilter"]
+__all__ += ["RunningStatistics", "Tent", "chain_of", "setting_of"]

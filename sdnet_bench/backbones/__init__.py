@@ -20,28 +20,11 @@ if TYPE_CHECKING:
     from .normalize import Normalize
     from .registry import BACKBONES, accepted, csc_stem_options, defaults, is_code, is_external
 
-__all__ = [
-    "BACKBONES",
-    "Convergence",
-    "ConvergenceMeter",
-    "External",
-    "HasAfterStep",
-    "Normalize",
-    "Published",
-    "accepted",
-    "build",
-    "convergence",
-    "count_parameters",
-    "csc_stem_options",
-    "defaults",
-    "equilibria",
-    "is_code",
-    "is_external",
-    "normalization",
-    "parse",
-    "published",
-    "put_csc_stem",
-]
+__all__ = ["HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"]
+__all__ += ["External", "Published", "parse", "published"]
+__all__ += ["Convergence", "ConvergenceMeter", "convergence", "equilibria"]
+__all__ += ["Normalize"]
+__all__ += ["BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"]
 
 __getattr__ = opening(
     __name__,

@@ -13,25 +13,11 @@ if TYPE_CHECKING:
     from .splits import Augmentation, Batch, Split, TensorSplit, limited
     from .stream import Noise, Stream, stream_of
 
-__all__ = [
-    "CORRUPTIONS",
-    "DATASETS",
-    "SEVERITIES",
-    "Augmentation",
-    "Batch",
-    "Corruption",
-    "Dataset",
-    "Noise",
-    "Split",
-    "Stream",
-    "TensorSplit",
-    "corrupt",
-    "fixed_classes",
-    "labels_of",
-    "limited",
-    "open_dataset",
-    "stream_of",
-]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "Corruption", "corrupt"]
+__all__ += ["DATASETS", "Dataset", "fixed_classes", "open_dataset"]
+__all__ += ["labels_of"]
+__all__ += ["Augmentation", "Batch", "Split", "TensorSplit", "limited"]
+__all__ += ["Noise", "Stream", "stream_of"]
 
 __getattr__ = opening(
     __name__,

@@ -21,8 +21,7 @@ from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import StudySize, run
-from .plans import plan
+from .plan import StudySize, plan, run
 from .robustness import THREATS
 from .study import Study
 

@@ -6,16 +6,15 @@ from io import BytesIO
 
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 
 class ShownFigure(Figure):
     """A figure of matplotlib that shows itself in a notebook."""
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draws it. Where it is saved, matplotlib draws it once in vain for the layout, which is made alone here."""
+        """Draws it. To save it, matplotlib first draws it in vain, with a mute renderer: then it is laid out alone."""
         layout = self.get_layout_engine()
-        if self.canvas.is_saving() and isinstance(layout, ConstrainedLayoutEngine):
+        if layout and self.canvas.is_saving() and "draw_path" in vars(renderer):
             layout.execute(self)
         else:
             super().draw(renderer)

@@ -17,8 +17,7 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES, limited
 from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.noise import TABLE2, TABLE3
-from sdnet_bench.paper.plan import StudySize, run
-from sdnet_bench.paper.plans import plan
+from sdnet_bench.paper.plan import StudySize, plan, run
 from sdnet_bench.paper.published import published
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, Table, build_tables
