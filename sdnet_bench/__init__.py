@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from .api.doctor import doctor
     from .api.training import train
     from .zoo.find import load_model
+else:
+    __getattr__ = opening(  # nothing, torch least of all, is imported before it is needed
+        __name__,
+        {
+            ".api.bench": ("Bench", "compare"),
+            ".api.doctor": ("doctor",),
+            ".api.training": ("train",),
+            ".zoo.find": ("load_model",),
+        },
+    )
 
 __all__ = ["Bench", "__version__", "compare", "doctor", "load_model", "train"]
-
-DOORS = {
-    ".api.bench": ("Bench", "compare"),
-    ".api.doctor": ("doctor",),
-    ".api.training": ("train",),
-    ".zoo.find": ("load_model",),
-}
-"""Where each name comes from: nothing, torch least of all, is imported before it is needed."""
-__getattr__ = opening(__name__, DOORS)
 
 
 def __dir__() -> list[str]:

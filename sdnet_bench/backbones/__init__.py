@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
     from .normalize import Normalize
     from .registry import BACKBONES, accepted, csc_stem_options, defaults, is_code, is_external
+else:
+    __getattr__ = opening(
+        __name__,
+        {
+            ".assembly": ("HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"),
+            ".external": ("External", "Published", "parse", "published"),
+            ".mdeq": ("Convergence", "ConvergenceMeter", "convergence", "equilibria"),
+            ".normalize": ("Normalize",),
+            ".registry": ("BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"),
+        },
+    )
 
 __all__ = ["HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"]
 __all__ += ["External", "Published", "parse", "published"]
 __all__ += ["Convergence", "ConvergenceMeter", "convergence", "equilibria"]
 __all__ += ["Normalize"]
 __all__ += ["BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"]
-
-__getattr__ = opening(
-    __name__,
-    {
-        ".assembly": ("HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"),
-        ".external": ("External", "Published", "parse", "published"),
-        ".mdeq": ("Convergence", "ConvergenceMeter", "convergence", "equilibria"),
-        ".normalize": ("Normalize",),
-        ".registry": ("BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"),
-    },
-)
