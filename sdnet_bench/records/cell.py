@@ -279,7 +279,7 @@ class Cell(Frozen):
         if "digest" in content or "inference" in content:  # no fields of the flat form
             raise ValueError("neither flat nor in parts")
         flat: dict[str, Any] = content | {"digest": content["images"]}
-        parts = {name: flat[name] for name in flat.keys() - OF_PARTS}
+        parts = {name: value for name, value in flat.items() if name not in OF_PARTS}
         if isinstance(attack := parts.get("attack"), dict):
             parts["attack"] = _shared(AttackSetting, attack, list(attack))
         images, inference = _shared(Images, flat, IMAGES), _shared(Inference, flat, INFERENCE)
