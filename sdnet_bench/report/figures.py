@@ -29,6 +29,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    "axes.titley": 1.0,  # where a search would put it, which takes a tenth of the time
     "font.size": 9,
     "svg.hashsalt": "sdnet-bench",
 }
