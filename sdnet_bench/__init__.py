@@ -8,9 +8,9 @@ Reference: Dai et al., "Revisiting Sparse Convolutional Model for Visual Recogni
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .doors import opening
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -18,24 +18,19 @@ if TYPE_CHECKING:
     from .api.doctor import doctor
     from .api.training import train
     from .zoo.find import load_model
+else:
+    __getattr__ = opening(  # nothing, torch least of all, is imported before it is needed
+        __name__,
+        {
+            ".api.bench": ("Bench", "compare"),
+            ".api.doctor": ("doctor",),
+            ".api.training": ("train",),
+            ".zoo.find": ("load_model",),
+        },
+    )
 
 __all__ = ["Bench", "__version__", "compare", "doctor", "load_model", "train"]
 
-DOORS = {
-    "Bench": ".api.bench",
-    "compare": ".api.bench",
-    "doctor": ".api.doctor",
-    "load_model": ".zoo.find",
-    "train": ".api.training",
-}
-"""Where each name comes from: nothing, torch least of all, is imported before it is needed."""
-
-
-def __getattr__(name: str) -> object:
-    if name in DOORS:
-        return getattr(import_module(DOORS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *DOORS])
+    return sorted({*globals(), *__all__})

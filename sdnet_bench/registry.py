@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -50,12 +51,17 @@ class Registry(Mapping[str, T]):
         kind: kind of the parts; its plural names the group of entry points.
         check: raises a TypeError for an object that is not a part of this kind.
         reserved: names that plugins may not use, because commands give them another meaning.
+        late: modules that register parts of ours too, and are imported when the registry is first looked into.
     """
 
     def __init__(
-        self, kind: str, check: Callable[[T], object] = lambda part: None, reserved: Collection[str] = ()
+        self,
+        kind: str,
+        check: Callable[[T], object] = lambda part: None,
+        reserved: Collection[str] = (),
+        late: Collection[str] = (),
     ) -> None:
-        self.kind, self.check, self.reserved = kind, check, reserved
+        self.kind, self.check, self.reserved, self._late = kind, check, reserved, late
         self.group = f"sdnet_bench.{kind}s"
         self._parts: dict[str, T] = {}
         self._plugins: dict[str, EntryPoint] | None = None
@@ -99,7 +105,7 @@ class Registry(Mapping[str, T]):
         return self.get(str(name)) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._parts, *self._found()}))
+        return iter(sorted({*self._found(), *self._parts}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -107,7 +113,8 @@ class Registry(Mapping[str, T]):
     @property
     def ours(self) -> dict[str, T]:
         """Our own parts by name, sorted, without those of plugins."""
-        return {name: self._parts[name] for name in sorted(self._parts) if name not in self._found()}
+        theirs = self._found()
+        return {name: self._parts[name] for name in sorted(self._parts) if name not in theirs}
 
     @property
     def rejected(self) -> list[Part]:
@@ -124,6 +131,8 @@ class Registry(Mapping[str, T]):
     def _found(self) -> dict[str, EntryPoint]:
         """The entry points by name. Our own names come first, then the first distribution in alphabetical order."""
         if self._plugins is None:
+            for module in self._late:
+                import_module(module)
             self._plugins, holders = {}, dict.fromkeys([*self._parts, *self.reserved], OURS)
             for point in sorted(entry_points(group=self.group), key=_owner):
                 if point.name in holders:

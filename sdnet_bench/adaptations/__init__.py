@@ -3,22 +3,10 @@
 A plugin adds one as an entry point of the group `sdnet_bench.adaptations`; see `Adaptation`.
 """
 
-from .adaptation import ADAPTATIONS, BATCH_SIZE, Adaptation, Chain, Classifier, chain_of, setting_of
+from .adaptation import ADAPTATIONS, Adaptation, Chain, Classifier, chain_of, setting_of
 from .filters import PLACEBOS, InputFilter
 from .norms import BatchStatistics, RunningStatistics
 from .tent import Tent
 
-__all__ = [
-    "ADAPTATIONS",
-    "BATCH_SIZE",
-    "PLACEBOS",
-    "Adaptation",
-    "BatchStatistics",
-    "Chain",
-    "Classifier",
-    "InputFilter",
-    "RunningStatistics",
-    "Tent",
-    "chain_of",
-    "setting_of",
-]
+__all__ = ["ADAPTATIONS", "PLACEBOS", "Adaptation", "BatchStatistics", "Chain", "Classifier", "InputFilter"]
+__all__ += ["RunningStatistics", "Tent", "chain_of", "setting_of"]

@@ -11,14 +11,11 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..records import AdaptationSetting, Order
+from ..records import BATCH_SIZE, AdaptationSetting, Order
 from ..registry import Registry
 
 Classifier = Callable[[Tensor], Tensor]
 """Maps images `(N, 3, H, W)` in [0, 1] to logits `(N, classes)`."""
-
-BATCH_SIZE = 200
-"""Default batch size, that of TENT and of Nado et al. (2020) on CIFAR-10-C."""
 
 
 class Adaptation(Protocol):

@@ -22,8 +22,7 @@ from ..data.datasets import RGB
 from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
-from ..paper.plan import StudySize
-from ..paper.registry import plan
+from ..paper.plan import StudySize, plan
 from ..paper.results import Results
 from ..progress import Progress
 from ..report.examples import Examples, find_examples, write_examples

@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BenchError, RecordError, UnknownNameError, UsageError
+from ..errors import RecordError, UnknownNameError, UsageError
 from ..paper.registry import TABLES
 from ..paper.render import frame, grid_lines, to_markdown
-from ..paper.results import Results, find_results
+from ..paper.results import Results
 from ..paper.tables import Table, build_tables
-from ..progress import Progress
 from ..report import card
 from ..report.figures import drawings
 from ..report.formats import check_formats, write
@@ -51,14 +50,6 @@ class Comparison:
     """The records of networks, as the paper's tables and figures."""
 
     results: Sequence[Results]
-    left_out: Sequence[BenchError] = ()
-    """What is wrong with the models that could not be read."""
-
-    @classmethod
-    def of_models(cls, names: Sequence[str], runs_dir: Path, progress: Progress | None = None) -> Comparison:
-        """The records of models by name; of all models with records where there are no names."""
-        left_out: list[BenchError] = []
-        return cls(find_results(names, runs_dir, left_out, progress), left_out)
 
     def table(self, which: int | str) -> PaperTable:
         """A table by its number (1 to 6) or name ("adaptation", "inference", "corruptions"), of the first data set.

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..adaptations import BATCH_SIZE, setting_of
+from ..adaptations import setting_of
 from ..csc import check_lambda
 from ..data import CORRUPTIONS, SEVERITIES
 from ..errors import UsageError
 from ..names import PER, PROTOCOLS, STREAMS, Per, Protocol, one_of
 from ..records import (
+    BATCH_SIZE,
     DEFAULT_EPS,
     MIXED,
     NOISES,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import Verdict
-from ..records import AttackSetting, Record
+from ..records import AttackSetting, Record, widening
 from ..records.statistics import accuracy, in_percent, unbroken, wilson
-from ..studies.adversarial import attack_setting, widening
+from ..studies.adversarial import attack_setting
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import autoattack, union_attacks

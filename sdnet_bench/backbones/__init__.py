@@ -9,40 +9,30 @@ after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone 
 
 from __future__ import annotations
 
-from .assembly import (
-    BACKBONES,
-    HasAfterStep,
-    accepted,
-    build,
-    count_parameters,
-    csc_stem_options,
-    defaults,
-    normalization,
-    put_csc_stem,
-)
-from .external import External, Published, is_code, is_external, parse, published
-from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
-from .normalize import Normalize
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BACKBONES",
-    "Convergence",
-    "ConvergenceMeter",
-    "External",
-    "HasAfterStep",
-    "Normalize",
-    "Published",
-    "accepted",
-    "build",
-    "convergence",
-    "count_parameters",
-    "csc_stem_options",
-    "defaults",
-    "equilibria",
-    "is_code",
-    "is_external",
-    "normalization",
-    "parse",
-    "published",
-    "put_csc_stem",
-]
+from ..doors import opening
+
+if TYPE_CHECKING:
+    from .assembly import HasAfterStep, build, count_parameters, normalization, put_csc_stem
+    from .external import External, Published, parse, published
+    from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
+    from .normalize import Normalize
+    from .registry import BACKBONES, accepted, csc_stem_options, defaults, is_code, is_external
+else:
+    __getattr__ = opening(
+        __name__,
+        {
+            ".assembly": ("HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"),
+            ".external": ("External", "Published", "parse", "published"),
+            ".mdeq": ("Convergence", "ConvergenceMeter", "convergence", "equilibria"),
+            ".normalize": ("Normalize",),
+            ".registry": ("BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"),
+        },
+    )
+
+__all__ = ["HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"]
+__all__ += ["External", "Published", "parse", "published"]
+__all__ += ["Convergence", "ConvergenceMeter", "convergence", "equilibria"]
+__all__ += ["Normalize"]
+__all__ += ["BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"]

@@ -1,4 +1,4 @@
-"""The registry of backbones, and building a network by name with its options and its CSC stem."""
+"""Building a network by name, with its options and its CSC stem."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from ..csc import CSCConv2d, csc_layers, replace_convs
+from ..csc import csc_layers, replace_convs
 from ..errors import BenchError, UsageError, reason
-from ..registry import Registry, check_call
-from .external import External, build_external, is_external, published
-from .mdeq import mdeq, mdeq_tiny
-from .resnet import DEPTHS, ResNet
-from .scn import SCN, scn18
-from .sdnet import sdnet, sdnet_all
-
-Builder = Callable[..., nn.Module]
+from .external import External, build_external, published
+from .registry import BACKBONES, is_external
 
 
 @runtime_checkable
@@ -26,23 +20,6 @@ class HasAfterStep(Protocol):
     """A module with a method that training calls after every step of the optimiser, before the next batch."""
 
     def after_step(self) -> None: ...
-
-
-def check_builder(builder: Builder) -> None:
-    """Raises a TypeError where `builder` cannot be called as a backbone."""
-    expected = "(num_classes, *, mean, std, **options)"
-    check_call(builder, expected, 10, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-BACKBONES: Registry[Builder] = Registry("backbone", check_builder)
-for name, blocks in DEPTHS.items():
-    BACKBONES.register(f"resnet{name}")(partial(ResNet, blocks))
-    BACKBONES.register(f"sdnet{name}")(partial(sdnet, blocks))
-    BACKBONES.register(f"sdnet{name}_all")(partial(sdnet_all, blocks))
-BACKBONES.register("scn")(SCN)
-BACKBONES.register("scn18")(scn18)
-BACKBONES.register("mdeq")(mdeq)
-BACKBONES.register("mdeq_tiny")(mdeq_tiny)
 
 
 def build(name: str, /, *, num_classes: int, csc_stem: bool | Mapping[str, Any] = False, **options: Any) -> nn.Module:
@@ -86,15 +63,7 @@ def put_csc_stem(net: nn.Module, options: bool | Mapping[str, Any]) -> nn.Module
         raise UsageError(f"csc_stem: {error}", expected="true, or options of a CSC-layer") from None
 
 
-def csc_stem_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the CSC-layer given as `csc_stem` in a network's options; empty where there are none."""
-    wanted = options.get("csc_stem", False)
-    if wanted is False:
-        return {}
-    return _defaults_of(CSCConv2d) | ({} if wanted is True else dict(wanted))
-
-
-def find_builder(name: str) -> Builder:
+def find_builder(name: str) -> Callable[..., nn.Module]:
     """The builder of a backbone."""
     return partial(build_external, name) if is_external(name) else BACKBONES[name]
 
@@ -105,25 +74,6 @@ def normalization(name: str) -> tuple[Sequence[float], Sequence[float]] | None:
         return None
     known = published(name)
     return (known.options["mean"], known.options["std"]) if known else None
-
-
-def defaults(name: str) -> dict[str, Any]:
-    """The options of a backbone's builder with their default values."""
-    return _defaults_of(find_builder(name))
-
-
-def _defaults_of(function: Callable[..., object]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
-
-
-def accepted(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The subset of `options` that the backbone `name` accepts."""
-    if is_external(name):
-        return {}
-    parameters = inspect.signature(find_builder(name)).parameters
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return {option: value for option, value in options.items() if takes_any or option in parameters}
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..csc import CSCConv2d
 from ..errors import UsageError
 from .normalize import Normalize
+from .options import CIFAR10_MEAN, CIFAR10_STD
 
 ConvBuilder = Callable[[int, int, int, int], nn.Module]
 """(in_channels, out_channels, kernel_size, stride) -> a layer with the output shape of a padded convolution."""
@@ -36,9 +37,6 @@ class StemGeometry(NamedTuple):
 
 
 STEMS = {"cifar": StemGeometry(3, 1, max_pool=False), "imagenet": StemGeometry(7, 2, max_pool=True)}
-DEPTHS = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
-"""Residual blocks in each of the four stages, by the number in a network's name."""
-CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:

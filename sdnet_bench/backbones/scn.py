@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from ..csc import PatchCodingConv2d
 from ..errors import UsageError
 from .normalize import Normalize
-from .resnet import CIFAR10_MEAN, CIFAR10_STD, ResNet
+from .options import CIFAR10_MEAN, CIFAR10_STD
 
 BOTTLENECKS = (3, 2, 2)
 """Number of pairs of a narrow and a wide layer in each stage; a stage has half the side of the one before."""
@@ -64,30 +63,3 @@ class SCN(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.classifier(self.layers(self.normalize(image)).mean((2, 3)))  # type: ignore[no-any-return]
-
-
-def scn18(
-    num_classes: int,
-    *,
-    width: int = 64,
-    lambda_: float = 0.1,
-    steps: int = 50,
-    gradient: str = "unrolled",
-    backward_steps: int = 30,
-    relative_ridge: float = 1e-2,
-    stem_relu: bool = False,
-    **options: Any,
-) -> ResNet:
-    """A ResNet-18 with a layer of SCN as its stem's convolution; it has one more parameter, the stem's lambda.
-
-    The layer has more atoms than a patch has entries, unlike the layers of SCN. Therefore lambda starts above zero, the
-    default gradient is "unrolled", and the implicit gradient has a ridge in proportion to the dictionary.
-
-    Args:
-        lambda_, steps, gradient, backward_steps, relative_ridge: as of `PatchCodingConv2d`.
-        width, stem_relu, options: as of `ResNet`.
-    """
-    coding: dict[str, Any] = {"lambda_": lambda_, "steps": steps, "gradient": gradient}
-    coding |= {"backward_steps": backward_steps, "relative_ridge": relative_ridge}
-    stem_conv = partial(PatchCodingConv2d, **coding)
-    return ResNet((2, 2, 2, 2), num_classes, width=width, stem_conv=stem_conv, stem_relu=stem_relu, **options)

@@ -186,7 +186,7 @@ def add(
     """Make a run of somebody else's trained network."""
     from ..api.screen import Screen
     from ..data import open_dataset
-    from ..zoo.find import add_model
+    from ..zoo.adding import add_model
     from .screen import say
 
     screen = Screen()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
+from ..names import PARTS
+from ..registry import OURS, Part
+from ..version import __version__
 from . import completion
 from .setup import Setup, sharing
 
@@ -20,10 +24,18 @@ def list_parts(setup: Setup, context: typer.Context) -> None:
         return
     from dataclasses import asdict
 
-    from ..conformance import all_parts
     from .show import show_rows
 
     show_rows([asdict(part) for part in all_parts()], as_json=setup.json)
+
+
+def all_parts() -> list[Part]:
+    """Our own parts and those of plugins, sorted by kind and name; where there are plugins, loads them."""
+    if any(entry_points(group=f"sdnet_bench.{kind}s") for kind in PARTS):
+        from .. import conformance
+
+        return conformance.all_parts()
+    return [Part(name, kind, OURS, __version__) for kind, names in PARTS.items() for name in sorted(names)]
 
 
 @app.command("check")

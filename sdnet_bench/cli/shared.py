@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,19 +37,26 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     """Writes a report on the named models, or on all, in the first process only; prints tables that are texts."""
     if not IS_FIRST:
         return
-    from ..api.comparison import Comparison
-    from ..report.formats import TEXTS, check_formats
+    from ..paper.render import to_markdown
+    from ..paper.results import find_results
+    from ..paper.tables import build_tables
+    from ..records.store import without_collections
+    from ..report.formats import TEXTS, check_formats, write
 
     kinds = check_formats(formats)
-    found = Comparison.of_models(names, runs_dir, Screen())
-    if found.results or not found.left_out:
-        written = found.report(output, kinds)
+    left_out: list[BenchError] = []
+    with without_collections():
+        results = find_results(names, runs_dir, left_out, Screen())
+        gc.freeze()  # the records stay: no later collection needs to look at them
+    if results or not left_out:
+        tables = build_tables(results)
+        written = write(results, tables, output, kinds)
         if set(kinds) & set(TEXTS):
-            say("\n".join(map(str, found.tables)))
+            say("\n".join(map(to_markdown, tables)))
             Screen().note(f"{len(written)} files in {output}")
         else:
             say("\n".join(map(str, written)))
-    refuse(found.left_out)
+    refuse(left_out)
 
 
 def refuse(left_out: Sequence[BenchError]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +33,6 @@ def check_geometry(kernel_size: int, stride: int, steps: int, padding: int | Non
     check_size("kernel size", kernel_size, LARGEST_KERNEL)
     check_size("stride", stride, LARGEST_KERNEL)
     check_size("FISTA iterations", steps, MOST_STEPS)
-
-
-@dataclass(frozen=True)
-class CSCOptions:
-    """Options of all CSC-layers of an SDNet: arguments of `CSCConv2d` of the same names, with the paper's values."""
-
-    lambda_: float = 0.1
-    steps: int = 2
-    nonnegative: bool = True
-    gradient_checkpointing: bool = False
 
 
 class CSCConv2d(nn.Module):

@@ -67,7 +67,7 @@ def check_opener(opener: Opener) -> None:
 
 FIXED = ("digits", "cifar10", "cifar100", "imagenet")
 """The data sets whose classes `fixed_classes` names."""
-DATASETS: Registry[Opener] = Registry("dataset", check_opener)
+DATASETS: Registry[Opener] = Registry("dataset", check_opener, late=["sdnet_bench.data.shifts"])
 CIFAR10_PIXELS: tuple[RGB, RGB] = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_PIXELS: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the training images."""

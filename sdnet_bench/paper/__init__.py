@@ -1,5 +1,6 @@
 """The tables and figures of the paper: its numbers, the measurements they need, and our numbers beside them.
 
-A table or figure is a value in one file: its plan, its values, and the commands that measure missing ones. `registry`
-has them all by name, `tables` puts our numbers beside those of `paper.toml`, and `reproduce` measures everything.
+A table is a value in one file: its numbers from records, and the commands that measure missing ones. `registry` has
+all studies by name, `plan` what each measures; `tables` puts our numbers beside those of `paper.toml`, without torch,
+and `reproduce` measures everything.
 """

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..config import MODELS
 from ..records.statistics import Value
-from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, TableStudy, measuring_step
 from .published import PaperRow
 from .results import Results
+from .study import TableStudy
 
 OF_TRAINING = {
     "Model Size (M)": ("parameters", 1e6),
@@ -17,10 +14,6 @@ OF_TRAINING = {
     "Speed (n/s)": ("images_per_second", 1),
 }
 """Metric of training and its unit, by column; the remaining column is accuracy."""
-
-
-def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    yield measuring_step(bench, "clean test images", [bench.cell(bench.images("test", size.tested))])
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -41,5 +34,5 @@ def _command(model: Results, row: PaperRow, column: str) -> str | None:
 
 OF_THE_MACHINE = ("Memory (GB)", "Speed (n/s)")
 
-TABLE1 = TableStudy("table1", _plan, value=_value, command=_command, of_the_machine=OF_THE_MACHINE)
-TABLE6 = TableStudy("table6", _plan, value=_value, command=_command, of_the_machine=OF_THE_MACHINE, fixed=True)
+TABLE1 = TableStudy("table1", value=_value, command=_command, of_the_machine=OF_THE_MACHINE)
+TABLE6 = TableStudy("table6", value=_value, command=_command, of_the_machine=OF_THE_MACHINE, fixed=True)

@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from ..records import MIXED, NOISES, UNKNOWN, Record
+from ..records import MIXED, NOISES, UNKNOWN
 from ..records.lambda_fit import known_types_rule
 from ..records.statistics import Value, percent
-from ..studies.accuracy import corrupted_images
-from ..studies.algorithm1 import choose_and_measure, measure_known_types, require_fits
-from ..studies.workbench import Workbench
-from .plan import PlanStep, StudySize, TableStudy, fit_steps, measuring_step, study_command
 from .published import PaperRow
 from .results import Results
+from .study import TableStudy, study_command
 
 COLUMNS = {f"{noise}{clean}": (noise, bool(clean)) for noise in (*NOISES, UNKNOWN) for clean in ("", " clean")}
 """By column: the noise, and whether the column is of clean images with the lambda of that noise's rule."""
-
-
-def _plan(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps: streams of mixed severity and clean images, with lambda fixed, per set and per image."""
-    yield from fit_steps(bench, NOISES, size)
-    tested, types = bench.images("test", size.tested), [*NOISES, UNKNOWN]
-    clean = bench.cell(tested)
-    streams = [bench.cell(each) for name in types for each in corrupted_images(bench, tested, name, [MIXED])]
-    yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
-
-    def run() -> Sequence[Record]:
-        records: list[Record] = []
-        fits = require_fits(bench, types)
-        pooled = fits[-1]
-        for fit, stream in zip(fits, streams, strict=True):
-            for per in ("set", "image"):
-                records += choose_and_measure(bench, fit, [clean, stream], per)
-                records += choose_and_measure(bench, pooled, [stream], per)
-        return [*records, measure_known_types(bench, tested, fits[:-1])]
-
-    choices = 2 * (3 * len(types) - 1) + 1
-    yield PlanStep("lambda per set and per image", [], run, later=choices * bench.work([clean]))
 
 
 def _value(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -68,4 +41,4 @@ def _command(model: Results, row: PaperRow, column: str) -> str | None:
     return None if is_empty else study_command("inference", model)
 
 
-INFERENCE = TableStudy("inference", _plan, value=_value, command=_command, needs_lambda=True, optional=True)
+INFERENCE = TableStudy("inference", value=_value, command=_command, needs_lambda=True, optional=True)

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from statistics import fmean
 
-from ..csc import csc_layers
-from ..data import CORRUPTIONS, SEVERITIES
-from ..records import NOISES
+from ..data import CORRUPTIONS
 from ..records.statistics import Value, percent
-from ..studies.accuracy import corrupted_images
-from ..studies.algorithm1 import full_grid, swept
-from ..studies.workbench import Workbench
-from .plan import (
-    PlanStep,
-    Study,
-    StudySize,
-    TableStudy,
-    adaptive_step,
-    fit_steps,
-    given_step,
-    measuring_step,
-    study_command,
-)
 from .published import PaperRow, alexnet
 from .results import Results
-
-
-def _plan_noise(corruptions: Sequence[str], bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps of Tables 2 and 3: test images at lambda_0, and by Algorithm 1 where there is a lambda."""
-    yield given_step(bench, corruptions, size)
-    if csc_layers(bench.model.net):
-        yield from fit_steps(bench, corruptions, size)
-        yield adaptive_step(bench, corruptions, size)
+from .study import Study, TableStudy, study_command
 
 
 def _table2_value(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -56,34 +33,20 @@ def _command(name: str, model: Results, row: PaperRow, column: str) -> str | Non
     return study_command("adaptation" if row.adapt else name, model)
 
 
-def _noise_table(name: str, corruptions: Sequence[str], value: Callable[..., Value | None]) -> TableStudy:
-    plan = partial(_plan_noise, corruptions)
-    return TableStudy(name, plan, value=value, command=partial(_command, name), on_archives=True)
+def _noise_table(name: str, value: Callable[..., Value | None]) -> TableStudy:
+    return TableStudy(name, value=value, command=partial(_command, name), on_archives=True)
 
 
-TABLE2 = _noise_table("table2", ["gaussian"], _table2_value)
-TABLE3 = _noise_table("table3", NOISES, _table3_value)
+TABLE2 = _noise_table("table2", _table2_value)
+TABLE3 = _noise_table("table3", _table3_value)
 
 
-def _plan_sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps of Figure 2: accuracy at every lambda, one step per noise."""
-    images, grid = bench.images("test", size.swept), full_grid(bench, size.lambdas)
-    for name in size.swept_noises:
-        corrupted = corrupted_images(bench, images, name, SEVERITIES)
-        yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
-
-
-FIGURE2 = Study("figure2", _plan_sweep, needs_lambda=True)
-FIGURE3 = Study("figure3", lambda bench, size: fit_steps(bench, NOISES, size), needs_lambda=True)
+FIGURE2 = Study("figure2", needs_lambda=True)
+FIGURE3 = Study("figure3", needs_lambda=True)
 
 
 BENCHMARK = tuple(name for name, part in CORRUPTIONS.ours.items() if not part.extra)
 """The fifteen corruptions of Hendrycks & Dietterich (2019)."""
-
-
-def _plan_corruptions(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
-    """The steps of the mean corruption error: its fifteen corruptions at lambda_0."""
-    yield given_step(bench, BENCHMARK, size)
 
 
 def _error(model: Results, row: PaperRow, column: str) -> Value | None:
@@ -104,6 +67,4 @@ def _error_command(model: Results, row: PaperRow, column: str) -> str | None:
     return None if is_empty else study_command("corruptions", model)
 
 
-CORRUPTION_ERRORS = TableStudy(
-    "corruptions", _plan_corruptions, value=_error, command=_error_command, on_archives=True, optional=True
-)
+CORRUPTION_ERRORS = TableStudy("corruptions", value=_error, command=_error_command, on_archives=True, optional=True)

@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..adaptations import BATCH_SIZE, setting_of
 from ..config import Frozen
-from ..records import AdaptationSetting, Order
+from ..records import BATCH_SIZE, AdaptationSetting, Order
 
 
 class PaperRow(Frozen):
@@ -32,7 +31,9 @@ class PaperRow(Frozen):
     against: str | None = None
     """Name of the row that this row is compared with."""
     adapt: str | None = None
-    """The adaptations of this row by name, as in `evaluate --adapt`."""
+    """The adaptation of this row with all its settings, as in `AdaptationSetting.name`."""
+    per_image: bool = False
+    """Whether it looks at one image at a time, whatever the batch."""
     batch_size: int = BATCH_SIZE
     """Images of a batch that is adapted to."""
 
@@ -43,7 +44,9 @@ class PaperRow(Frozen):
 
     def adaptation(self, batch_size: int | None = None, order: Order = "shuffled") -> AdaptationSetting | None:
         """The adaptation of this row, by default in batches of its size."""
-        return setting_of(self.adapt, batch_size or self.batch_size, order) if self.adapt else None
+        if self.adapt is None or self.per_image:
+            return AdaptationSetting(name=self.adapt) if self.adapt else None
+        return AdaptationSetting(name=self.adapt, batch_size=batch_size or self.batch_size, order=order)
 
     def of(self, backbone: str, names: Mapping[str, str]) -> PaperRow:
         """The row for another architecture, without the paper's values; `names` maps row names to new ones."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from csv import DictWriter
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,14 +104,22 @@ def _grouped(entries: Iterable[Entry], by: str) -> list[list[Entry]]:
 
 def to_csv(table: Table) -> str:
     """A table as CSV, one line per entry."""
-    return frame(table).to_csv(index=False)
+    text, rows = StringIO(), _rows(table)
+    writer = DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def frame(table: Table) -> DataFrame:
     """A table as a pandas DataFrame, one row per entry."""
     import pandas
 
-    rows = [
+    return pandas.DataFrame(_rows(table)).astype({"n": "Int64"})
+
+
+def _rows(table: Table) -> list[dict[str, str | float | None]]:
+    return [
         {
             "row": entry.row,
             "column": entry.column,
@@ -127,7 +137,6 @@ def frame(table: Table) -> DataFrame:
         }
         for entry in table.entries
     ]
-    return pandas.DataFrame(rows).astype({"n": "Int64"})
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown}

@@ -21,8 +21,9 @@ from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import Study, StudySize, run
+from .plan import StudySize, plan, run
 from .robustness import THREATS
+from .study import Study
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,6 @@ def measure(bench: Workbench, experiment: Experiment) -> None:
     size = experiment.size
     for study in experiment.studies:
         if csc_layers(bench.model.net) or not study.needs_lambda:
-            run(study.steps(bench, size))
+            run(plan(bench, study.name, size))
     for threat in THREATS.values() if experiment.radii else ():
         sweep_eps(bench, attack_setting(threat), bench.images("test", size.attacked), size.lambdas)

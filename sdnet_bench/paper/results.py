@@ -51,6 +51,58 @@ class Curve(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Index:
+    """Records by what tables ask for, found once for all views of a model's results."""
+
+    records: Sequence[Record]
+
+    @cached_property
+    def training(self) -> Record | None:
+        """The record of training."""
+        return _widest([record for record in self.records if record.cell.kind == "training"])
+
+    @cached_property
+    def attacks(self) -> list[Record]:
+        """Those of attacks."""
+        return [record for record in self.records if record.cell.attack]
+
+    @cached_property
+    def origins(self) -> list[str]:
+        """The origins of archives."""
+        return sorted({origin for record in self.records if (origin := record.images.origin)})
+
+    @cached_property
+    def by_images(self) -> dict[tuple[object, ...], list[Record]]:
+        """Records of test images without attack, by adaptation, corruption, severity and origin."""
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for record in self.records:
+            cell, of = record.cell, record.images
+            if cell.kind == "accuracy" and cell.attack is None and of.split == "test":
+                found[cell.inference.adaptation, of.corruption, of.severity, of.origin].append(record)
+        return found
+
+    @cached_property
+    def by_inference(self) -> dict[tuple[object, ...], list[Record]]:
+        """The same by lambda or rule, FISTA iterations and layers too."""
+        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+        for place, records in self.by_images.items():
+            for record in records:
+                by = record.inference
+                found[*place, by.choice, by.steps, by.layers].append(record)
+        return found
+
+    @cached_property
+    def adapted(self) -> dict[tuple[object, ...], dict[str, int]]:
+        """The number of test images under any adaptation, by corruption, severity and origin, and then by digest."""
+        found: dict[tuple[object, ...], dict[str, int]] = defaultdict(dict)
+        for record in self.records:
+            of = record.images
+            if record.inference.adaptation and of.split == "test":
+                found[of.corruption, of.severity, of.origin][of.digest] = record.n
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """The records of one model on one data set, that of its configuration."""
 
@@ -74,6 +126,8 @@ class Results:
     """The records of test images of other data sets."""
     is_elsewhere: bool = False
     """Whether these are results on another data set than that of training."""
+    whole: Results | None = None
+    """The results that these are a view of, with the same records."""
 
     @classmethod
     def read(cls, folder: Path, runs_dir: Path, progress: Progress | None = None) -> Results:
@@ -101,7 +155,7 @@ class Results:
         training = [record for record in self.records if record.cell.kind == "training"]
         found = [record for record in self.elsewhere if record.images.dataset == dataset]
         config = self.config.model_copy(update={"dataset": dataset})
-        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True)
+        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True, whole=None)
 
     def on_all(self) -> list[Results]:
         """These results, and those on each other data set on record."""
@@ -109,8 +163,12 @@ class Results:
         return [self, *map(self.on, others)]
 
     @cached_property
+    def _index(self) -> Index:
+        return self.whole._index if self.whole else Index(self.records)
+
+    @property
     def _training(self) -> Record | None:
-        return _widest([record for record in self.records if record.cell.kind == "training"])
+        return self._index.training
 
     @cached_property
     def trained_lambda(self) -> float | None:
@@ -200,9 +258,8 @@ class Results:
     def robustness(self) -> dict[Threat, Robustness]:
         """Robustness by the paper's threats, without those for which PGD is not on record."""
         rule = self.pooled.per_image_rule if self.pooled else None
-        found = {
-            threat: Robustness.find(self.records, threat, self.trained_lambda, rule) for threat in THREATS.values()
-        }
+        attacks, trained = self._index.attacks, self.trained_lambda
+        found = {threat: Robustness.find(attacks, threat, trained, rule) for threat in THREATS.values()}
         return {threat: robustness for threat, robustness in found.items() if robustness}
 
     def conditions(self) -> str:
@@ -233,45 +290,26 @@ class Results:
         self, corruption: str | None, severity: Severity | None, choice: InferenceChoice, steps: int | None = None
     ) -> list[Record]:
         """Records of one lambda or rule for all layers; `steps` are FISTA iterations, None for those of training."""
-        return self._by_inference.get((*self._place(corruption, severity), choice, steps, "all"), [])
+        return self._index.by_inference.get((*self._place(corruption, severity), choice, steps, "all"), [])
 
     def _unattacked(self, corruption: str | None, severity: Severity | None) -> list[Record]:
         """Records of test images of this origin without attack."""
-        return self._by_images.get(self._place(corruption, severity), [])
+        return self._index.by_images.get(self._place(corruption, severity), [])
 
     def _place(self, corruption: str | None, severity: Severity | None) -> tuple[object, ...]:
-        return (corruption, severity, self.origin if corruption else None)
-
-    @cached_property
-    def _by_images(self) -> dict[tuple[object, ...], list[Record]]:
-        """Records of test images without attack and under this adaptation, by corruption, severity and origin."""
-        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-        for record in self.records:
-            cell, of = record.cell, record.images
-            is_plain = cell.kind == "accuracy" and cell.attack is None and of.split == "test"
-            if is_plain and cell.inference.adaptation == self.adaptation:
-                found[of.corruption, of.severity, of.origin].append(record)
-        return found
-
-    @cached_property
-    def _by_inference(self) -> dict[tuple[object, ...], list[Record]]:
-        """The same by lambda or rule, FISTA iterations and layers too."""
-        found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-        for place, records in self._by_images.items():
-            for record in records:
-                by = record.inference
-                found[*place, by.choice, by.steps, by.layers].append(record)
-        return found
+        return (self.adaptation, corruption, severity, self.origin if corruption else None)
 
     def on_archives(self) -> list[Results]:
         """The results of the model on images of archives, one per origin on record."""
-        origins = sorted({origin for record in self.records if (origin := record.images.origin)})
-        return [replace(self, name=f"{self.name} ({origin} archive)", origin=origin) for origin in origins]
+        return [
+            replace(self, name=f"{self.name} ({origin} archive)", origin=origin, whole=self.whole or self)
+            for origin in self._index.origins
+        ]
 
     def under(self, adaptation: AdaptationSetting | None) -> Results:
         """The results of the model under an adaptation; without one for None."""
         if adaptation not in self._views:
-            self._views[adaptation] = replace(self, adaptation=adaptation)
+            self._views[adaptation] = replace(self, adaptation=adaptation, whole=self.whole or self)
         return self._views[adaptation]
 
     @cached_property
@@ -280,20 +318,10 @@ class Results:
 
     def adapted_images(self, places: Sequence[Place]) -> str | None:
         """The digest of the most test images with records of all places under any adaptations; None where none has."""
-        sizes = [self._adapted.get(place, {}) for place in places]
+        adapted = self._index.adapted
+        sizes = [adapted.get((*place, self.origin if place[0] else None), {}) for place in places]
         shared = set(sizes[0]).intersection(*sizes[1:])
         return max(sorted(shared), key=lambda digest: sizes[0][digest], default=None)
-
-    @cached_property
-    def _adapted(self) -> dict[Place, dict[str, int]]:
-        """By corruption and severity, the number of test images of this origin by digest, under any adaptation."""
-        found: dict[Place, dict[str, int]] = defaultdict(dict)
-        for record in self.records:
-            of = record.images
-            is_ours = of.origin == (self.origin if of.corruption else None)
-            if record.inference.adaptation and of.split == "test" and is_ours:
-                found[of.corruption, of.severity][of.digest] = record.n
-        return found
 
 
 def _widest(records: Sequence[Record], beside: Record | None = None) -> Record | None:

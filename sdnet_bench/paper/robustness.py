@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat
+from ..records import CLEAN, PROTOCOLS, AttackSetting, Cell, InferenceChoice, Record, Threat, widening
 from ..records.statistics import Value, best_lambda, mcnemar, share, show_p, standing
-from ..studies.adversarial import widening
 
 THREATS = {str(threat): threat for threat in (Threat("linf", 8 / 255), Threat("l2", 0.5))}
 """The paper's threat models by their names in tables."""
@@ -228,14 +227,14 @@ def _is_like(record: Record, other: Record) -> bool:
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
-    found = list(records)
-    sizes = Counter((_attack(record).bare, record.cell.pairing) for record in found)
+    found = [(record, (_attack(record).bare, record.cell.pairing)) for record in records]
+    sizes: Counter[object] = Counter(setting for _, setting in found)
 
-    def strength(record: Record) -> tuple[int, int, int]:
-        attack = _attack(record)
-        return record.n, attack.steps * attack.restarts, sizes[attack.bare, record.cell.pairing]
+    def strength(each: tuple[Record, tuple[AttackSetting, object]]) -> tuple[int, int, int]:
+        record, setting = each
+        return record.n, setting[0].steps * setting[0].restarts, sizes[setting]
 
-    return max(found, key=strength, default=None)
+    return max(found, key=strength, default=(None,))[0]
 
 
 def _widest(records: Iterable[Record]) -> tuple[Record, ...]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from ..config import MODELS, Backbone
 from ..records import NOISES, Record
 from ..records.statistics import Value, mcnemar
-from .plan import TableStudy
 from .published import PaperRow, titles
 from .registry import TABLES
 from .results import Results
+from .study import TableStudy
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from ..config import Frozen
 from ..errors import UnknownNameError, UsageError
@@ -43,6 +45,8 @@ DDN_SHRINKS = 0.95
 """Factor by which a step of DDN shrinks its radius, which is 1 at first: below 0.95^steps it cannot look."""
 BOUNDLESS = 1e4
 """A radius beyond all images in [0, 1]."""
+BATCH_SIZE = 200
+"""Default number of images of a batch that is adapted to, that of TENT and of Nado et al. (2020) on CIFAR-10-C."""
 REVISION = 2
 """Version of the attack code. 1: one random start per batch. 2: random numbers per image; misclassified and fooled
 images leave the batch."""
@@ -76,6 +80,12 @@ class Threat:
     def covers(self, other: Threat) -> bool:
         """Whether the ball of `other` lies in this ball."""
         return self.norm == other.norm and other.eps <= self.eps
+
+
+def widening(threat: Threat) -> list[Threat]:
+    """Balls with the radius times each of RADII; under Linf eps is at most 1."""
+    most = 1.0 if threat.norm == "linf" else math.inf
+    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
 def show_eps(eps: float) -> str:
@@ -132,12 +142,17 @@ class AttackSetting(Frozen):
     @property
     def bare(self) -> AttackSetting:
         """The same attack with `crafted_at` and `through` set to None."""
-        return self.model_copy(update={"crafted_at": None, "through": None})
+        return _bare(self)
 
     @property
     def uses_surrogate(self) -> bool:
         """Whether the attack is run on a surrogate: a network changed so that gradients pass better."""
         return self.smooth or self.inference_steps is not None or self.gradient is not None
+
+
+@lru_cache(maxsize=10_000)
+def _bare(attack: AttackSetting) -> AttackSetting:
+    return attack.model_copy(update={"crafted_at": None, "through": None})
 
 
 class Images(Frozen):
@@ -235,6 +250,12 @@ InferenceChoice = float | str | None
 """A classifier of one model: a lambda, the name of a rule for lambda, or None for a network without lambda."""
 
 
+IMAGES, INFERENCE = tuple(Images.model_fields), tuple(Inference.model_fields)
+OF_PARTS = {"images", *IMAGES, *INFERENCE}
+"""Fields of the flat form of a cell that are those of its parts."""
+ABSENT = object()
+
+
 class Cell(Frozen):
     """One measurement to make: images, inference and attack, for one model."""
 
@@ -258,9 +279,11 @@ class Cell(Frozen):
         if "digest" in content or "inference" in content:  # no fields of the flat form
             raise ValueError("neither flat nor in parts")
         flat: dict[str, Any] = content | {"digest": content["images"]}
-        parts = {"images": Images.model_fields, "inference": Inference.model_fields}
-        taken = {part: {name: flat.pop(name) for name in fields if name in flat} for part, fields in parts.items()}
-        return flat | taken
+        parts = {name: value for name, value in flat.items() if name not in OF_PARTS}
+        if isinstance(attack := parts.get("attack"), dict):
+            parts["attack"] = _shared(AttackSetting, attack, list(attack))
+        images, inference = _shared(Images, flat, IMAGES), _shared(Inference, flat, INFERENCE)
+        return parts | {"images": images, "inference": inference}
 
     @model_serializer
     def _write_flat(self) -> dict[str, Any]:
@@ -340,6 +363,20 @@ class Cell(Frozen):
     def is_white_box(self) -> bool:
         """Whether the attacked network is the one that classifies the images."""
         return self.protocol in ("matched", "adaptive")
+
+
+def _shared(kind: type[Frozen], content: dict[str, Any], names: Sequence[str]) -> Frozen | dict[str, Any]:
+    """A part of a cell, one for all cells with the same fields; its fields where they are refused, or have no hash."""
+    try:
+        return _made(kind, tuple(names), tuple(map(content.get, names, repeat(ABSENT))))
+    except (TypeError, ValidationError):
+        return {name: content[name] for name in names if name in content}
+
+
+@lru_cache(maxsize=10_000)
+def _made(kind: type[Frozen], names: tuple[str, ...], values: tuple[Any, ...]) -> Frozen:
+    fields = zip(names, values, strict=True)
+    return kind.model_validate({name: value for name, value in fields if value is not ABSENT})
 
 
 def usual_budget(name: str, eps: float) -> tuple[int, int]:

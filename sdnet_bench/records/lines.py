@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from pydantic_core import from_json
+
 from ..config import Frozen
 from ..errors import RecordError, reason
 from ..files import drop_torn_line, reading
@@ -32,8 +34,11 @@ class LineFile(Generic[Value]):
         self.torn = 0
         with reading(self.path, RecordError):
             for line in self._new_lines():
-                with reading(f"{self.path}, line {self._lines + 1}", RecordError, self._hint):
-                    value = self._kind.model_validate_json(line)
+                try:
+                    value = self._kind.model_validate(from_json(line))
+                except Exception:  # read once more, which is slower, and says what is wrong
+                    with reading(f"{self.path}, line {self._lines + 1}", RecordError, self._hint):
+                        value = self._kind.model_validate_json(line)
                 self._count(line)
                 yield value
 

@@ -30,10 +30,11 @@ def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
     A record without `schema` counts as schema 0; missing fields take their defaults. A later schema raises a
     ValueError.
     """
-    schema = content.get("schema", 0)
+    fields = content.copy()
+    schema = fields.pop("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ValueError(f"schema {schema} is of a later version of sdnet-bench")
-    return {name: value for name, value in content.items() if name != "schema"}
+    return fields
 
 
 class Record(Frozen):

@@ -22,8 +22,8 @@ def unseal(content: Any) -> Any:
     """The content without its checksum; a ValueError where that is another one. Earlier versions wrote none."""
     if not isinstance(content, dict) or CHECKSUM not in content:
         return content
-    bare = {name: value for name, value in content.items() if name != CHECKSUM}
-    if content[CHECKSUM] != _checksum(bare):
+    bare = content.copy()
+    if bare.pop(CHECKSUM) != _checksum(bare):
         raise ValueError("its checksum is another one: it was changed")
     return bare
 

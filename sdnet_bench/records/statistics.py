@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .cell import CLEAN, Images
 from .record import Outcomes, Record
+
+QUANTILE = 1.959963984540054
+"""97.5 % of a normal distribution lie below it."""
 
 
 class Value(NamedTuple):
@@ -124,10 +128,10 @@ def show(value: Value | None) -> str:
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`."""
-    from scipy.stats import binomtest
-
-    low, high = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return 100 * low, 100 * high
+    share, width = hits / n, 2 * (n + QUANTILE**2)
+    centre = (2 * n * share + QUANTILE**2) / width
+    reach = QUANTILE / width * math.sqrt(4 * n * share * (1 - share) + QUANTILE**2)
+    return 100 * (centre - reach if hits else 0.0), 100 * (centre + reach if hits < n else 1.0)
 
 
 def paired_p(one: ArrayLike, other: ArrayLike) -> float:
@@ -136,11 +140,16 @@ def paired_p(one: ArrayLike, other: ArrayLike) -> float:
     `one` and `other`, `(n,)`, say how often each image was classified correctly; with one bit per image it is McNemar's
     exact test.
     """
-    from scipy.stats import binomtest
-
     difference = np.asarray(one, int) - np.asarray(other, int)
-    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return sign_p(int((difference > 0).sum()), int((difference < 0).sum()))
+
+
+def sign_p(wins: int, losses: int) -> float:
+    """p-value of the exact two-sided sign test: both tails of the binomial distribution of 1/2."""
+    from scipy.special import betainc  # `scipy.stats` has the test, and takes a second to load
+
+    fewer, more = sorted((wins, losses))
+    return 1.0 if more - fewer < 2 else float(2 * betainc(more, fewer + 1, 0.5))
 
 
 def show_p(p: float) -> str:

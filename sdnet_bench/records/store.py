@@ -72,7 +72,7 @@ class RecordStore:
 
     def refresh(self) -> None:
         """Reads the records that other processes appended since the last reading."""
-        with _without_collections():
+        with without_collections():
             for record in self._lines.read():
                 self.keep(record)
 
@@ -88,7 +88,7 @@ class RecordStore:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """A block without garbage collections: each would look at all records that were made so far."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -116,7 +116,7 @@ def read_results(folder: Path) -> list[Record]:
 
 def read_records(path: Path) -> list[Record]:
     """The records in a file written by `write_results`; a `RecordError` where it cannot be read."""
-    with reading(path, RecordError), _without_collections():
+    with reading(path, RecordError), without_collections():
         return TypeAdapter(list[Record]).validate_json(path.read_bytes())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..adaptations import BATCH_SIZE
 from ..audit import Audit
 from ..backbones import is_external, published
 from ..config import LAMBDAS, MODELS, RECIPE, ModelConfig, Origin, Recipe
@@ -13,6 +12,7 @@ from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..records import (
+    BATCH_SIZE,
     DEFAULT_EPS,
     MIXED,
     NOISES,

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from ..paper.accuracy import TABLE1
 from ..paper.attacks import COLUMNS, TABLE4
 from ..paper.noise import TABLE2, TABLE3
-from ..paper.plan import TableStudy
 from ..paper.render import markdown_table, paper_number
 from ..paper.results import Results
 from ..paper.robustness import Robustness
+from ..paper.study import TableStudy
 from ..paper.tables import Entry, Table, build_tables
 from ..records import Threat
 from ..records.statistics import show

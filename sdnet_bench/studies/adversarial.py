@@ -10,7 +10,6 @@ Lambda "after tuning" is the lambda of the best accuracy on transferred adversar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,7 +26,6 @@ from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError, UsageError, check_size
 from ..records import (
     MINIMUM_NORM,
-    RADII,
     REVISION,
     UNKNOWN,
     AttackSetting,
@@ -38,6 +36,7 @@ from ..records import (
     Threat,
     usual_budget,
     usual_protocols,
+    widening,
 )
 from ..records.cell import DDN_SHRINKS, least_steps
 from ..records.statistics import best_lambda
@@ -264,12 +263,6 @@ def _is_rival(pgd: Record, found: Record) -> bool:
 def _attack(record: Record) -> AttackSetting:
     assert record.cell.attack
     return record.cell.attack
-
-
-def widening(threat: Threat) -> list[Threat]:
-    """Balls with the radius times each of RADII; under Linf eps is at most 1."""
-    most = 1.0 if threat.norm == "linf" else math.inf
-    return [Threat(threat.norm, eps) for eps in dict.fromkeys(min(most, factor * threat.eps) for factor in RADII)]
 
 
 def within(setting: AttackSetting, threat: Threat) -> AttackSetting:

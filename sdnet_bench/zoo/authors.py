@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..backbones.resnet import CIFAR10_MEAN, CIFAR10_STD, DEPTHS
+from ..backbones.options import CIFAR10_MEAN, CIFAR10_STD, DEPTHS
 from ..config import Backbone, ModelConfig, Origin
 from ..csc import csc_layers, get_lambda, project_to_unit_norm
 from ..errors import ModelError, UnknownNameError, listed

@@ -7,14 +7,13 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-
-import torch
-from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..files import reading, replacing, text_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -58,6 +57,8 @@ def file_digest(path: Path) -> str:
 
 def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
     """The tensors of all files by name; a `ModelError` where a file is not a valid safetensors file."""
+    from safetensors.torch import load_file
+
     tensors: dict[str, Tensor] = {}
     for path in files:
         with reading(f"the weights {path}", ModelError, hint="Expected a whole safetensors file."):
@@ -73,6 +74,8 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 def write_weights(folder: Path, net: nn.Module) -> None:
     """Writes the weights of a network atomically to one file, a shared one once, and removes other weight files."""
+    from safetensors.torch import save
+
     with replacing(folder / WEIGHTS) as path:
         path.write_bytes(save(_contiguous(_state(net))))
     _keep_only(folder, [WEIGHTS])
@@ -83,6 +86,10 @@ def write_shards(folder: Path, net: nn.Module, size: str) -> None:
 
     Other weight files of the folder are removed.
     """
+    import torch
+    from huggingface_hub import split_torch_state_dict_into_shards
+    from safetensors.torch import save
+
     parameters = dict(net.named_parameters())
     state = {name: tensor.to(torch.bfloat16) if name in parameters else tensor for name, tensor in _state(net).items()}
     split = split_torch_state_dict_into_shards(state, max_shard_size=size)
@@ -118,4 +125,6 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copies, which share no memory."""
-    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    from torch import contiguous_format
+
+    return {name: tensor.clone(memory_format=contiguous_format) for name, tensor in state.items()}

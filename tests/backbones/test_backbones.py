@@ -13,7 +13,8 @@ from found import there
 from torch import Tensor, nn
 
 from sdnet_bench.backbones import BACKBONES, build, count_parameters, defaults
-from sdnet_bench.csc import CSCConv2d, CSCOptions, csc_layers, get_lambda
+from sdnet_bench.backbones.options import CSCOptions
+from sdnet_bench.csc import CSCConv2d, csc_layers, get_lambda
 from sdnet_bench.errors import UnknownNameError, UsageError
 
 Settle = Callable[[nn.Module, Tensor], nn.Module]

@@ -163,7 +163,8 @@ class Watched(PatchCodingConv2d):
 def test_training_calls_the_layers_after_every_step(
     monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path, runtime: Runtime
 ) -> None:
-    monkeypatch.setattr("sdnet_bench.backbones.scn.PatchCodingConv2d", Watched)
+    for place in ("sdnet_bench.backbones.scn", "sdnet_bench.csc"):
+        monkeypatch.setattr(f"{place}.PatchCodingConv2d", Watched)
     options = {"width": 2, "steps": 2, "backward_steps": 2}
     recipe = Recipe(
         name="tiny", dataset="digits", backbone=Backbone(name=name, options=options), epochs=1, batch_size=4, limit=8

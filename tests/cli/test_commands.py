@@ -68,6 +68,33 @@ def test_help_imports_no_torch_and_answers_at_once(tmp_path: Path) -> None:
         assert word in out
 
 
+WITHOUT = """
+import sys
+sys.modules |= {"torch": None, "scipy.stats": None}  # an import of one fails
+from sdnet_bench.__main__ import main
+main()
+"""
+SHIPPED = "sdnet18-cifar10-small"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["models", "list"], SHIPPED),
+        (["models", "show", SHIPPED], f"# {SHIPPED}"),
+        (["models", "show", SHIPPED, "--json"], f' "name": "{SHIPPED}",'),
+        (["plugins"], "sdnet18_all"),
+        (["report", SHIPPED, "--output", "out"], "### Table 1: "),
+    ],
+    ids=str,
+)
+def test_commands_that_only_read_need_no_torch(words: list[str], line: str, tmp_path: Path) -> None:
+    process = start("-c", WITHOUT, *words, cwd=tmp_path)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert any(each.startswith(line) for each in out.splitlines())
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     text = call(command, "--help").stdout

@@ -17,8 +17,8 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES, limited
 from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.noise import TABLE2, TABLE3
-from sdnet_bench.paper.plan import StudySize, run
-from sdnet_bench.paper.registry import plan
+from sdnet_bench.paper.plan import StudySize, plan, run
+from sdnet_bench.paper.published import published
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import Entry, Table, build_tables
 from sdnet_bench.records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Record
@@ -77,6 +77,13 @@ def entry(model: Results, row: str, column: str, name: str = "adaptation") -> En
 def value(model: Results, row: str, column: str) -> float | None:
     found = entry(model, row, column).ours
     return None if found is None else round(found.value, 6)
+
+
+def test_rows_name_adaptations_with_all_their_settings() -> None:
+    rows = [row for table in published().values() for row in table.rows if row.adapt]
+    assert {row.adapt for row in rows} >= {"bn:prior=0", "tent:lr=0.001:steps=1:episodic=false", "nlm"}
+    for row in rows:
+        assert row.adaptation(8, "sorted") == setting_of(str(row.adapt), 8, "sorted")
 
 
 def per_severity(rights: Sequence[int], adaptation: AdaptationSetting | None = None, **rest: Any) -> list[Record]:

@@ -10,8 +10,8 @@ import pytest
 from sdnet_bench.data import CORRUPTIONS, limited
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.paper.iterations import STEPS
-from sdnet_bench.paper.plan import PlanStep, StudySize, images_per_second, run
-from sdnet_bench.paper.registry import STUDIES, plan
+from sdnet_bench.paper.plan import PlanStep, StudySize, images_per_second, plan, run
+from sdnet_bench.paper.registry import STUDIES
 from sdnet_bench.paper.results import Results
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import DEFAULT_EPS, MIXED, NOISES, PROTOCOLS, UNKNOWN, Record, Threat

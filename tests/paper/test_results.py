@@ -20,7 +20,7 @@ from sdnet_bench.paper.results import Results, find_results
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import NOISES, REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
-from sdnet_bench.records.statistics import Value, mcnemar, percent, share, standing
+from sdnet_bench.records.statistics import Value, mcnemar, percent, share, sign_p, standing, wilson
 
 EPS = 8 / 255
 LINF = Threat("linf", EPS)
@@ -233,6 +233,19 @@ def test_p_is_that_of_an_exact_test_on_the_images_that_disagree(one: str, other:
     expected = by_enumeration([int(first) - int(second) for first, second in zip(one, other, strict=True)])
     assert mcnemar(value(one), value(other)) == pytest.approx(expected)
     assert mcnemar(value(other), value(one)) == pytest.approx(expected)
+
+
+def test_intervals_and_p_are_those_of_scipy() -> None:
+    from scipy.stats import binomtest
+
+    rng = np.random.default_rng(0)
+    large = [(int(rng.binomial(n, rng.uniform(0.4, 0.6))), n) for n in map(int, rng.integers(60, 10_000, 500))]
+    small = [(hits, n) for n in range(1, 40) for hits in range(n + 1)]
+    for hits, n in small + large:
+        known = binomtest(hits, n)
+        assert sign_p(hits, n - hits) == pytest.approx(known.pvalue, rel=1e-12)
+        low, high = known.proportion_ci(0.95, method="wilson")
+        assert wilson(hits, n) == pytest.approx((100 * low, 100 * high), rel=1e-12)
 
 
 def test_equal_outcomes_are_no_difference() -> None:

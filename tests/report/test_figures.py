@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from found import there
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sdnet_bench.adaptations import setting_of
 from sdnet_bench.config import Backbone, ModelConfig
+from sdnet_bench.errors import RecordError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import AttackSetting, Cell, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, find_points, fit_line
-from sdnet_bench.report.figures import LINES, batch_curves, write_figures
+from sdnet_bench.report.figures import LINES, batch_curves, drawings, write_figures
 
 LAMBDAS = (0.1, 0.5, 0.9)
 
@@ -81,6 +81,12 @@ def test_figures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
     assert "</svg>" in written[1].read_text(encoding="utf-8")
 
 
+def test_what_cannot_be_drawn_is_said_whichever_process_draws_it(tmp_path: Path) -> None:
+    (tmp_path / "net-figure3.png").mkdir()
+    with pytest.raises(RecordError, match=r"cannot write .*net-figure3\.png"):
+        write_figures([results(*swept(), fits=[fitted()])], tmp_path)
+
+
 def test_the_same_records_give_the_same_svg(tmp_path: Path) -> None:
     first, second = (write_figures([results(*swept())], tmp_path / name) for name in "ab")
     assert first[1].read_bytes() == second[1].read_bytes()
@@ -123,18 +129,11 @@ def widened() -> list[Record]:
     return [attacked(1, at, at, eps / 255) for at in LAMBDAS[:2] for eps in (4, 16)]
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, folder: Path, *records: Record, without_lambda: bool = False) -> list[Axes]:
+def drawn(folder: Path, *records: Record, without_lambda: bool = False) -> list[Axes]:
     """The panels of the last figure that is written to `folder`."""
-    axes: list[Axes] = []
-    save = Figure.savefig
-
-    def remember(figure: Figure, *args: Any, **options: Any) -> None:
-        axes[:] = figure.axes
-        save(figure, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    write_figures([results(*records, lambda_=None if without_lambda else 0.1)], folder)
-    return axes
+    found = results(*records, lambda_=None if without_lambda else 0.1)
+    write_figures([found], folder)
+    return list(drawings(found))[-1].figure().axes
 
 
 def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
@@ -145,8 +144,8 @@ def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def test_robust_accuracy_is_drawn_against_lambda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (axes,) = drawn(monkeypatch, tmp_path, *besieged())
+def test_robust_accuracy_is_drawn_against_lambda(tmp_path: Path) -> None:
+    (axes,) = drawn(tmp_path, *besieged())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net-robust-lambda.png", "net-robust-lambda.svg"]
     assert axes.get_title() == "linf 8/255"
     assert lines(axes) == {
@@ -164,8 +163,8 @@ def test_no_two_curves_look_alike_without_colour() -> None:
     assert LINES["transfer"]["ls"] != LINES["matched"]["ls"]
 
 
-def test_robust_accuracy_is_drawn_against_eps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (axes,) = drawn(monkeypatch, tmp_path, *besieged(), *widened())
+def test_robust_accuracy_is_drawn_against_eps(tmp_path: Path) -> None:
+    (axes,) = drawn(tmp_path, *besieged(), *widened())
     assert [path.name for path in sorted(tmp_path.glob("*-eps.*"))] == ["net-robust-eps.png", "net-robust-eps.svg"]
     assert axes.get_title() == "linf"
     found = lines(axes)
@@ -176,16 +175,16 @@ def test_robust_accuracy_is_drawn_against_eps(monkeypatch: pytest.MonkeyPatch, t
     }
 
 
-def test_a_network_without_lambda_has_one_line_against_eps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_network_without_lambda_has_one_line_against_eps(tmp_path: Path) -> None:
     plain = [attacked(right, None, None, eps / 255) for right, eps in ((5, 4), (3, 8), (0, 16))]
-    (axes,) = drawn(monkeypatch, tmp_path, *plain, without_lambda=True)
+    (axes,) = drawn(tmp_path, *plain, without_lambda=True)
     assert {path.stem for path in tmp_path.iterdir()} == {"net-robust-eps"}
     assert set(lines(axes)) == {"matched", "chance: 10"}
 
 
-def test_chance_is_that_among_the_classes_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_chance_is_that_among_the_classes_compared(tmp_path: Path) -> None:
     few = [attacked(1, None, None, eps / 255, classes="4 of 10: ab") for eps in (4, 8, 16)]
-    (axes,) = drawn(monkeypatch, tmp_path, *few, without_lambda=True)
+    (axes,) = drawn(tmp_path, *few, without_lambda=True)
     assert set(lines(axes)) == {"matched", "chance: 25"}
     assert lines(axes)["matched"] == [(0, 100), (4, 10), (8, 10), (16, 10)]
 

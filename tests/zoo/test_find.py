@@ -21,8 +21,9 @@ from sdnet_bench.data import open_dataset
 from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
-from sdnet_bench.zoo import find
-from sdnet_bench.zoo.find import add_model, find_model, load_model
+from sdnet_bench.zoo import adding
+from sdnet_bench.zoo.adding import add_model
+from sdnet_bench.zoo.find import find_model, load_model
 from sdnet_bench.zoo.mark import MARK
 from sdnet_bench.zoo.weights import file_digest
 
@@ -189,7 +190,7 @@ def test_an_interrupted_adding_leaves_nothing(shelf: Path, file: str, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(find, "write_model", torn)
+        patch.setattr(adding, "write_model", torn)
         with pytest.raises(KeyboardInterrupt):
             added(shelf, file)
     assert list(shelf.iterdir()) == []

@@ -8,22 +8,13 @@ from typing import Any
 from torch import nn
 
 from ...errors import BenchError, UnknownNameError, UsageError
+from ..registry import is_code
 from . import factories, timm, torchvision
 from .network import External, Published, Source
 
-__all__ = ["External", "Published", "build_external", "is_code", "is_external", "parse", "published"]
+__all__ = ["External", "Published", "build_external", "parse", "published"]
 
 SOURCES: dict[str, Source] = {"torchvision": torchvision, "timm": timm}
-
-
-def is_external(name: str) -> bool:
-    """Whether a backbone's name is one with a colon: a network of a library or a file."""
-    return ":" in name
-
-
-def is_code(name: str) -> bool:
-    """Whether the name points to a Python file, which building the network runs."""
-    return is_external(name) and name.rpartition(":")[0].endswith(".py")
 
 
 def parse(name: str) -> tuple[Source, str]:

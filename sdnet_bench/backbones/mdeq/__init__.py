@@ -1,6 +1,6 @@
 """Multiscale deep equilibrium networks (Bai, Koltun and Kolter, 2020)."""
 
 from .equilibrium import Convergence, ConvergenceMeter, Equilibrium, convergence, equilibria
-from .network import MDEQ, mdeq, mdeq_tiny
+from .network import MDEQ
 
-__all__ = ["MDEQ", "Convergence", "ConvergenceMeter", "Equilibrium", "convergence", "equilibria", "mdeq", "mdeq_tiny"]
+__all__ = ["MDEQ", "Convergence", "ConvergenceMeter", "Equilibrium", "convergence", "equilibria"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ..normalize import Normalize
-from ..resnet import CIFAR10_MEAN, CIFAR10_STD, conv
+from ..options import CIFAR10_MEAN, CIFAR10_STD
+from ..resnet import conv
 from .equilibrium import Equilibrium
 from .transform import Transform
 
@@ -115,53 +116,3 @@ def _draw(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, std=SCALE)
-
-
-def mdeq(
-    num_classes: int,
-    *,
-    width: int = 32,
-    branches: int = 4,
-    steps: int = 18,
-    backward_steps: int = 20,
-    dropout: float = 0.3,
-    warmup: int = 20_000,
-    **options: Any,
-) -> MDEQ:
-    """The MDEQ of the paper's Table 1 ("LARGE"): 11.1 million parameters.
-
-    Args:
-        width: channels of the first resolution, doubled at each of the next. The head's channels are in proportion: 14
-            and 1680 at a width of 32.
-        branches: number of resolutions.
-        steps, backward_steps, warmup: as of `Equilibrium`; its `gradient` is among the options.
-        dropout: as of `MDEQ`; its `downsampling`, `mean` and `std` are among the options.
-    """
-    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
-    channels = [width << branch for branch in range(branches)]
-    head = [_scaled(14 << branch, width, 32) for branch in range(branches)]
-    return MDEQ(num_classes, channels=channels, head=head, features=_scaled(1680, width, 32), **options)
-
-
-def mdeq_tiny(
-    num_classes: int,
-    *,
-    width: int = 24,
-    steps: int = 22,
-    backward_steps: int = 24,
-    dropout: float = 0.25,
-    warmup: int = 3_000,
-    **options: Any,
-) -> MDEQ:
-    """The small MDEQ: two resolutions of `width` channels each, 159 thousand parameters.
-
-    Arguments are those of `mdeq`; the head's channels are 8, 16 and 200 at a width of 24.
-    """
-    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
-    head = [_scaled(count, width, 24) for count in (8, 16)]
-    return MDEQ(num_classes, channels=[width, width], head=head, features=_scaled(200, width, 24), **options)
-
-
-def _scaled(count: int, width: int, own: int) -> int:
-    """`count` channels at the width `own`, in proportion at another `width`; at least 1."""
-    return max(1, round(count * width / own))
