@@ -6,31 +6,9 @@
 Reference: Dai et al., "Revisiting Sparse Convolutional Model for Visual Recognition", NeurIPS 2022.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING
+from .version import __version__ as __version__
 
-from .doors import opening
-from .version import __version__
-
-if TYPE_CHECKING:
-    from .api.bench import Bench, compare
-    from .api.doctor import doctor
-    from .api.training import train
-    from .zoo.find import load_model
-else:
-    __getattr__ = opening(  # nothing, torch least of all, is imported before it is needed
-        __name__,
-        {
-            ".api.bench": ("Bench", "compare"),
-            ".api.doctor": ("doctor",),
-            ".api.training": ("train",),
-            ".zoo.find": ("load_model",),
-        },
-    )
-
-__all__ = ["Bench", "__version__", "compare", "doctor", "load_model", "train"]
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# nothing of the stub, torch least of all, is imported before it is needed
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,8 +21,7 @@ from sdnet_bench.progress import Progress
 from sdnet_bench.records import DEFAULT_EPS, read_results
 from sdnet_bench.records.lambda_fit import FILE as FITS
 from sdnet_bench.report.card import FIGURES, HUB_DATASETS, card, count
-from sdnet_bench.report.examples import FILE as EXAMPLES
-from sdnet_bench.report.examples import Examples
+from sdnet_bench.report.examples import FILE as EXAMPLES, Examples
 from sdnet_bench.zoo.checkpoint import build_net, read_model
 from sdnet_bench.zoo.initial import configure
 from sdnet_bench.zoo.weights import INDEX, weight_files, weights_digest

@@ -28,8 +28,7 @@ from ..progress import Progress
 from ..report.examples import Examples, find_examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
-from ..studies.adversarial import attack_by_eps, attack_setting, run_attack
-from ..studies.adversarial import sweep_eps as run_eps_sweep
+from ..studies.adversarial import attack_by_eps, attack_setting, run_attack, sweep_eps as run_eps_sweep
 from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits
 from ..studies.codes import Atoms, Features, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.export import export

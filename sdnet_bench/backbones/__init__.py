@@ -7,32 +7,6 @@ after every step of the optimiser is a `HasAfterStep`. A plugin adds a backbone 
 `sdnet_bench.backbones`; a name with a colon is a network of a library or a file, see `external`.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING
-
-from ..doors import opening
-
-if TYPE_CHECKING:
-    from .assembly import HasAfterStep, build, count_parameters, normalization, put_csc_stem
-    from .external import External, Published, parse, published
-    from .mdeq import Convergence, ConvergenceMeter, convergence, equilibria
-    from .normalize import Normalize
-    from .registry import BACKBONES, accepted, csc_stem_options, defaults, is_code, is_external
-else:
-    __getattr__ = opening(
-        __name__,
-        {
-            ".assembly": ("HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"),
-            ".external": ("External", "Published", "parse", "published"),
-            ".mdeq": ("Convergence", "ConvergenceMeter", "convergence", "equilibria"),
-            ".normalize": ("Normalize",),
-            ".registry": ("BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"),
-        },
-    )
-
-__all__ = ["HasAfterStep", "build", "count_parameters", "normalization", "put_csc_stem"]
-__all__ += ["External", "Published", "parse", "published"]
-__all__ += ["Convergence", "ConvergenceMeter", "convergence", "equilibria"]
-__all__ += ["Normalize"]
-__all__ += ["BACKBONES", "accepted", "csc_stem_options", "defaults", "is_code", "is_external"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

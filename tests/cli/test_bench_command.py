@@ -12,8 +12,7 @@ from typer.testing import CliRunner, Result
 
 from sdnet_bench.cli.app import app
 from sdnet_bench.errors import UsageError
-from sdnet_bench.studies import speed as study
-from sdnet_bench.studies import suite
+from sdnet_bench.studies import speed as study, suite
 
 SMALL = ["--scale", "0.03", "--batch-size", "2", "--rounds", "2", "--device", "cpu", "--precision", "float32"]
 

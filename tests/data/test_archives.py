@@ -19,8 +19,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdnet_bench.data import DATASETS, SEVERITIES, Dataset, Noise, corrupt, limited, open_dataset
-from sdnet_bench.data import download as downloading
+from sdnet_bench.data import (
+    DATASETS,
+    SEVERITIES,
+    Dataset,
+    Noise,
+    corrupt,
+    download as downloading,
+    limited,
+    open_dataset,
+)
 from sdnet_bench.data.archives import (
     ARCHIVES,
     Archive,

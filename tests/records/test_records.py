@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from found import there
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 from together import run_together
 
