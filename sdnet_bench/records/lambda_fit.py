@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -156,7 +156,7 @@ def present_rules(rules: Collection[str], fits: Mapping[str, LambdaFit]) -> dict
     for fit in [*fits.values(), *map(pool, pools)]:
         named = {rule.removesuffix(PER_IMAGE) for rule in rules if rule.startswith(f"algorithm-1/{fit.corruption}/")}
         old = named - {fit.rule}
-        former = [rule for rule in fit.former_rules() if rule in old] if old else []
+        former = list(islice((rule for rule in fit.former_rules() if rule in old), len(old)))
         names |= {f"{rule}{per}": f"{fit.rule}{per}" for rule in former for per in ("", PER_IMAGE)}
     for found in pools:
         names[_known_types(next(fit.former_rules()) for fit in found)] = known_types_rule(found)
