@@ -37,6 +37,11 @@ ATTACKS: Registry[Attack] = Registry("attack", check_attack, reserved=("autoatta
 NORMS = {"linf": "Linf", "l2": "L2"}
 TARGETED = ("apgd-t", "fab-t")
 """Attacks with one target class per restart."""
+NARROWING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t")
+"""Attacks in which no image looks at another one, nor needs the logits and gradients of its own once it has fallen.
+
+PGD moves each image by its own gradient, a zero of which moves nothing; Auto-PGD decides step sizes, restarts and what
+is best by row. Both project all images in every step. FAB divides by gradients; Square leaves out what has fallen."""
 
 
 @ATTACKS.register("pgd")
