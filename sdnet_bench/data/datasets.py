@@ -114,8 +114,8 @@ def _open_digits(which: Which) -> Split:
 def _of_sklearn(file: str) -> Path:
     """A file of scikit-learn, which takes more than a second to import."""
     spec = find_spec("sklearn")
-    assert spec and spec.origin
-    return Path(spec.origin).parent / file
+    assert spec
+    return Path(str(spec.origin)).parent / file
 
 
 @DATASETS.register("cifar10")
