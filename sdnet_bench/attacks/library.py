@@ -29,6 +29,8 @@ def deferring(name: str) -> Iterator[None]:
 with deferring("scipy.stats"):  # more than a second, for an attack of torchattacks that is none of ours
     import torchattacks
 
+__all__ = ["TargetedAPGD", "WatchedSquare", "torchattacks"]
+
 
 class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]
     """Auto-PGD on the targeted DLR loss, with a step size per image; torchattacks uses that of the first under L2.

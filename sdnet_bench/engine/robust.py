@@ -3,7 +3,7 @@
 An attack is a sequence of runs: restarts, targets, or the attacks of a suite. Misclassified images are not attacked,
 and fooled images are not attacked again. Each run works on full batches of the remaining images. When most of a batch
 is fooled, the run stops on this batch, and its remaining images join later batches. The random numbers of an image do
-not depend on its batch, so this changes outcomes only by rounding errors.
+not depend on its batch, so this changes outcomes only by rounding errors, as does the folding of batch norms.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attacks import NARROWING, TARGETED, Adversarials, AttackRun, craft, surrogate
+from ..attacks.folding import folded
 from ..attacks.threat import distance
 from ..csc import shared_correlations
 from ..data import Batch, Split
@@ -96,7 +97,7 @@ class RobustEval(Generic[Key]):
         rests = run.setting.name in NARROWING and self.runtime.device.type == "cpu"
         patience = (0 if rests else PATIENCE) if is_hurried else None
         pixels = self.runtime.to_pixels(batch.images)
-        with surrogate(self.net, run.setting, through) as seen:
+        with surrogate(self.net, run.setting, through) as seen, folded(self.net, pixels[:1]):
             index = batch.index.tolist()
             return craft(seen, pixels, batch.labels, run, index, seed=self.seed, patience=patience)
 

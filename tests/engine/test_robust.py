@@ -252,6 +252,7 @@ def test_stages_see_in_full_batches_those_that_are_left(
         mine = [index for _, number, index in batches if number == restart]
         assert {image for batch in mine for image in batch} <= set(few.index[alive].tolist())
         assert all(len(batch) == 4 for batch in mine[:-1])
+        assert len({image for batch in mine for image in batch}) == sum(map(len, mine))  # on a CPU nobody comes again
     counts = [len({i for _, number, index in batches if number == r for i in index}) for r in range(4)]
     assert counts[0] == alive.sum()
     assert counts == sorted(counts, reverse=True)
@@ -278,6 +279,22 @@ def test_the_attack_looks_at_the_lambda_it_is_made_at(
     robust_evaluate(evaluation(tiny, runtime, setting, [0.1, 0.9]), few)
     assert set(seen) == {0.3}
     assert get_lambda(tiny) == 0.1
+
+
+def test_an_attack_sees_batch_norms_folded_and_the_judge_sees_the_network_as_it_is(
+    resnet: Workbench, split: Split, register_part: Any
+) -> None:
+    net, seen = resnet.model.net, dict[str, bool]()
+
+    def look(who: str) -> None:
+        seen[who] = any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+    register_part(ATTACKS, "spy", lambda victim, images, *_: look("attack") or images)
+    setting = AttackSetting(name="spy", norm="linf", eps=0.1, steps=1)
+    judge = scorer(net, None, resnet.runtime)
+    scorers = {None: lambda pixels, batch: look("judge") or judge(pixels, batch)}
+    robust_evaluate(RobustEval(net, setting, scorers, None, resnet.runtime, 10), split)
+    assert seen == {"attack": False, "judge": True}
 
 
 def test_only_the_own_judge_is_told_of_images_on_the_way(
