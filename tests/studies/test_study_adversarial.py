@@ -19,6 +19,7 @@ from walking import walking
 from sdnet_bench.api.requests import protocols_of
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.data import TensorSplit
+from sdnet_bench.data.shifts import only_test
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.errors import ModelError, RecordError, UsageError
@@ -377,6 +378,15 @@ def test_a_tuned_lambda_at_the_edge_is_told(
     rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == best))
     assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == best
     assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
+
+
+def test_on_images_from_elsewhere_lambda_is_tuned_on_those_of_the_model(sdnet: Workbench) -> None:
+    dataset = replace(sdnet.dataset, name="elsewhere", open=only_test("elsewhere", lambda: sdnet.split("test")))
+    bench = replace(sdnet, dataset=dataset)
+    found = run_attack(bench, SETTING, bench.images("test", LIMIT), ["transfer", "ensemble"], GRID)
+    assert {record.images.dataset for record in found} == {"elsewhere"}
+    bench.store.refresh()
+    assert {record.images.dataset for record in attacks(bench.store, "validation")} == {"digits"}
 
 
 def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
