@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Generic, TypeVar
 
@@ -77,6 +77,8 @@ class RobustEval(Generic[Key]):
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
         keep: called with the adversarial images of every batch.
+        known: by scorer, `(n,)` bool: which images of the split are known to be classified correctly without attack.
+            Where it has all scorers, they do not classify clean images again.
     """
 
     net: nn.Module
@@ -88,6 +90,7 @@ class RobustEval(Generic[Key]):
     rule: LambdaRule | None = None
     seed: int = 0
     keep: Keep | None = None
+    known: Mapping[Key, Outcomes] = field(default_factory=dict)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
         """One run of the attack on a batch of remaining images."""
@@ -196,6 +199,9 @@ def _attacked(
     processes = evaluation.runtime.processes
     mine = _own_places(evaluation, len(split))
     state = AttackState.empty(len(evaluation.scorers), len(split))
+    if evaluation.known.keys() >= evaluation.scorers.keys():
+        broken = tuple(tuple((~evaluation.known[key]).tolist()) for key in evaluation.scorers)
+        state.apply(Entry(stage=0, places=tuple(range(len(split))), broken=broken))
     for entry in journal.read(len(state.lost_to), len(split), len(plan)):
         state.apply(entry)
     processes.wait_for_everyone()  # no process writes before all have read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,16 @@ def test_nobody_is_attacked_who_is_misclassified_for_all(
     wrong = TensorSplit(few.images, (few.labels + torch.tensor([0, 1, 1, 1, 1] * 3)) % 5, few.index, few.augmentation)
     assert robust_evaluate(plan, wrong)[0.1][CLEAN].all()
     assert batches == []
+
+
+def test_what_is_known_of_clean_images_is_not_measured_again(
+    plan: RobustEval[float | None], few: TensorSplit, register_part: Any
+) -> None:
+    expected = robust_evaluate(plan, few)
+    assert same(robust_evaluate(replace(plan, known={0.1: ~expected[0.1][CLEAN]}), few), expected)
+    none = np.zeros(len(few), bool)
+    assert robust_evaluate(replace(plan, known={0.1: none}), few)[0.1][CLEAN].all()
+    assert same(robust_evaluate(replace(plan, known={0.5: none}), few), expected)
 
 
 def test_the_attack_looks_at_the_lambda_it_is_made_at(
