@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ..attacks import NARROWING, TARGETED, Adversarials, AttackRun, craft, surrogate
 from ..attacks.folding import folded
 from ..attacks.threat import distance
+from ..backbones import equilibria
 from ..csc import shared_correlations
 from ..data import Batch, Split
 from ..progress import Task
@@ -100,7 +102,9 @@ class RobustEval(Generic[Key]):
         rests = run.setting.name in NARROWING and self.runtime.device.type == "cpu"
         patience = (0 if rests else PATIENCE) if is_hurried else None
         pixels = self.runtime.to_pixels(batch.images)
-        with surrogate(self.net, run.setting, through) as seen, folded(self.net, pixels[:1]):
+        counts_solves = bool(equilibria(self.net))  # a record has their shares, in which nothing else is to count
+        folding = nullcontext() if counts_solves else folded(self.net, pixels[:1])
+        with surrogate(self.net, run.setting, through) as seen, folding:
             index = batch.index.tolist()
             return craft(seen, pixels, batch.labels, run, index, seed=self.seed, patience=patience)
 
