@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from walking import walking
 
 from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
+from sdnet_bench.backbones import build, convergence
 from sdnet_bench.csc import CSCConv2d, get_lambda
 from sdnet_bench.data import Batch, Split
 from sdnet_bench.data.splits import Augmentation, TensorSplit
@@ -306,6 +307,19 @@ def test_an_attack_sees_batch_norms_folded_and_the_judge_sees_the_network_as_it_
     scorers = {None: lambda pixels, batch: look("judge") or judge(pixels, batch)}
     robust_evaluate(RobustEval(net, setting, scorers, None, resnet.runtime, 10), split)
     assert seen == {"attack": False, "judge": True}
+
+
+def test_solves_for_equilibria_are_those_of_attack_and_judge(
+    few: TensorSplit, runtime: Runtime, register_part: Any
+) -> None:
+    """An attack that looks at nothing adds none to those of the judge: all images, then those that are left."""
+    register_part(ATTACKS, "spy", lambda victim, images, *_: images)
+    net = build("mdeq_tiny", num_classes=5, steps=3).eval()
+    setting = AttackSetting(name="spy", norm="linf", eps=0.1, steps=1)
+    with convergence(net) as solves:
+        lost = robust_evaluate(evaluation(net, runtime, setting, num_classes=5), few)[None]
+    assert solves.forward is not None
+    assert len(solves.forward.steps) == 15 + standing(lost).sum()
 
 
 def test_only_the_own_judge_is_told_of_images_on_the_way(
