@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import AttackError
 from ..records import AttackSetting
-from .adapter import ATTACKS
+from .adapter import ATTACKS, NARROWING
 from .draws import ImageDraws
 from .threat import allows, distance
 from .victim import Abandoned, Victim, guarded
@@ -61,8 +61,8 @@ def craft(
         images: `(N, 3, H, W)` in [0, 1].
         labels: `(N,)` int64.
         index: index of each image in its data set; with `seed` it decides the random numbers of the image.
-        patience: the attack stops once the share of images not yet fooled is at most this; None lets it finish, as does
-            a minimum-norm attack, which goes on to nearer images.
+        patience: the attack stops once the share of images not yet fooled is at most this, and until then need not go
+            on with those that are; None lets it finish, as does a minimum-norm attack, which goes on to nearer images.
 
     Raises:
         AttackError: an image is outside the ball or outside [0, 1].
@@ -71,7 +71,9 @@ def craft(
     setting = run.setting
     images, draws = images.contiguous(), ImageDraws([run.seed(seed, at) for at in index])
     nearest = setting.is_minimum_norm
-    victim = Victim(net, images, labels, setting.ball, draws, None if nearest else patience, nearest=nearest)
+    narrow = patience is not None and setting.name in NARROWING
+    patience = None if nearest else patience
+    victim = Victim(net, images, labels, setting.ball, draws, patience, nearest=nearest, narrow=narrow)
     last = None
     with guarded(net, images.device, run.seed(seed), draws), suppress(Abandoned):
         try:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..csc import csc_layers, feeding_lambda, holding, residuals, using_lambda, using_steps
+from ..csc import csc_layers, feeding_lambda, holding, residuals, shared_correlations, using_lambda, using_steps
 from ..errors import UsageError
 from ..records import AttackSetting
 from .gradients import using_gradient
@@ -32,7 +32,8 @@ class LambdaEnsemble(nn.Module):
         self.net, self.lambdas = net, tuple(lambdas)
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.stack([self._under(images, lambda_) for lambda_ in self.lambdas]).mean(0)
+        with shared_correlations(self.net):
+            return torch.stack([self._under(images, lambda_) for lambda_ in self.lambdas]).mean(0)
 
     def _under(self, images: Tensor, lambda_: float) -> Tensor:
         with using_lambda(self.net, lambda_):

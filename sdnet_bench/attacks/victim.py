@@ -35,6 +35,10 @@ class Victim(nn.Module):
         draws: the mode that draws the attack's random numbers.
         patience: `Abandoned` is raised once the share of images not yet fooled is at most this; None never raises.
         nearest: record the nearest iterate that fools the network, in place of the first.
+        narrow: images rest once they have fallen: the network does not see them, and their logits and gradients are
+            zeros. For attacks in which no image looks at another one, where nobody looks at what comes after the fall.
+            The others do not notice: their random numbers are their own, and logits and gradients of an image depend
+            on its batch only by rounding errors.
     """
 
     def __init__(
@@ -47,11 +51,12 @@ class Victim(nn.Module):
         patience: float | None,
         *,
         nearest: bool = False,
+        narrow: bool = False,
     ) -> None:
         super().__init__()
         self.net, self.draws = net, draws
         self._clean, self._labels, self._threat = clean, labels, threat
-        self._patience, self._nearest = patience, nearest
+        self._patience, self._nearest, self._narrow = patience, nearest, narrow
         self._distance = torch.full((len(labels),), torch.inf, dtype=torch.float64)
         self.fallen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         self.adversarial = clean.clone()
@@ -60,9 +65,21 @@ class Victim(nn.Module):
         """The largest number of images in a batch whose logits or gradients were not finite, by name."""
 
     def forward(self, images: Tensor) -> Tensor:
+        rows = self.draws.rows
+        if len(images) != len(rows):
+            return self.logits(images)
+        stands = ~self.fallen[rows]
+        if not self._narrow or stands.all() == stands.any():
+            return self._watched(images)
+        at = stands.nonzero().flatten()
+        self.draws.rows = rows[at.cpu()]
+        logits = self._watched(images[at])
+        self.draws.rows = rows
+        return logits.new_zeros(len(rows), logits.shape[1]).index_copy(0, at, logits)
+
+    def _watched(self, images: Tensor) -> Tensor:
         logits = self.logits(images)
-        if len(images) == len(self.draws.rows):
-            self._watch(images.detach(), logits.detach())
+        self._watch(images.detach(), logits.detach())
         return logits
 
     def logits(self, images: Tensor) -> Tensor:
@@ -93,7 +110,7 @@ class Victim(nn.Module):
         new = rows[at[allowed]]
         self.adversarial[new] = images[at[allowed]]
         self.fallen[new] = True
-        if len(rows) == len(self.fallen):  # a random search leaves out the images that are fooled
+        if self._narrow or len(rows) == len(self.fallen):  # a random search goes on with what stands
             self._lose_patience()
 
     def _allows(self, rows: Tensor, images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from .setup import Setup, measuring
 @measuring(precision="float32")
 def attack(
     setup: Setup,
+    data: options.Data = None,
     norm: options.Norm = "linf",
     eps: options.Eps = None,
     name: Annotated[
@@ -52,7 +53,7 @@ def attack(
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
     from .show import show
 
-    found = setup.open().attack(
+    found = setup.open(data).attack(
         norm,
         options.parse_eps(eps),
         attack=name,

@@ -15,9 +15,7 @@ from .setup import Setup, measuring
 @measuring()
 def evaluate(
     setup: Setup,
-    data: Annotated[
-        str | None, typer.Option(help="Another data set of its classes, such as cifar10.1, imagenet-v2, -r or -a.")
-    ] = None,
+    data: options.Data = None,
     corruption: Annotated[
         str,
         typer.Option(

@@ -40,6 +40,9 @@ def choice(kind: str, words: Sequence[str], says: str, *, several: bool = False)
     return typer.Option(help=says, metavar=shown, parser=parse, autocompletion=completion.among(words))
 
 
+Data = Annotated[
+    str | None, typer.Option(help="Another data set of its classes, such as cifar10.1, imagenet-v2, -r or -a.")
+]
 Corruption = Annotated[
     str,
     typer.Option(

@@ -9,6 +9,7 @@ from .setup import Setup, measuring
 @measuring()
 def sweep_lambda(
     setup: Setup,
+    data: options.Data = None,
     corruption: options.Corruption = "gaussian",
     severity: options.Severity = "all",
     lambdas: options.Lambdas = options.LAMBDAS,
@@ -19,4 +20,5 @@ def sweep_lambda(
     from .show import show
 
     grid = options.parse_lambdas(lambdas)
-    show(setup.open().sweep_lambda(corruption, severity, lambdas=grid, layers=layers, limit=limit), as_json=setup.json)
+    found = setup.open(data).sweep_lambda(corruption, severity, lambdas=grid, layers=layers, limit=limit)
+    show(found, as_json=setup.json)

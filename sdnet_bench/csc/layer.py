@@ -83,7 +83,8 @@ class CSCConv2d(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.is_tuned = True
         self.prox = nonnegative_soft_threshold if nonnegative else soft_threshold
-        self.dictionary = nn.Parameter(torch.randn(atoms, in_channels, kernel_size, kernel_size))
+        values = torch.empty(atoms, in_channels, kernel_size, kernel_size)
+        self.dictionary = nn.Parameter(values if values.is_meta else values.normal_())  # on meta, torch loads SymPy
         self.register_buffer("lambda_", torch.tensor(float(check_lambda(lambda_))))
         self.register_buffer("step_size", torch.ones(()))
         self.settle()

@@ -5,13 +5,14 @@
     ensemble  adversarial images are made with the mean logits of all usable lambdas and scored at every lambda
     adaptive  a rule chooses lambda by each image's residual, and the attack goes through the rule
 
-Lambda "after tuning" is the lambda of the best accuracy on transferred adversarial images of the validation split.
+Lambda "after tuning" is the lambda of the best accuracy on transferred adversarial images of the validation split of
+the data that the network was trained on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from ..attacks import ATTACKS
 from ..attacks.finite import finite, logits_of
 from ..csc import csc_layers, using_lambda
+from ..data import open_dataset
 from ..engine.evaluate import BATCH_SIZE, LambdaRule
 from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError, UsageError, check_size
@@ -108,7 +110,8 @@ def run_attack(
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
     if "transfer" in protocols:  # lambda is tuned on its records
-        tune_lambda(bench, setting, bench.images("validation", images.limit), grid)
+        home = at_home(bench)
+        tune_lambda(home, setting, home.images("validation", images.limit), grid)
     records: list[Record] = []
     for protocol in protocols:
         cells = protocol_cells(bench, setting, protocol, images, grid)
@@ -204,7 +207,8 @@ def sweep_eps(
     setting = for_classes(bench, setting)
     at: Sequence[float | None] = [None]
     if csc_layers(bench.model.net):
-        tuned = tune_lambda(bench, setting, bench.images("validation", images.limit), full_grid(bench, lambdas))
+        home = at_home(bench)
+        tuned = tune_lambda(home, setting, home.images("validation", images.limit), full_grid(bench, lambdas))
         at = sorted({bench.trained_lambda, tuned})
     title, radii = f"{setting.name} {setting.norm} attack, by eps", widening(setting.threat)
     if setting.is_minimum_norm:
@@ -279,12 +283,13 @@ def protocol_cells(
         return transfer_cells(bench, setting, images, grid)
     if protocol == "adaptive":
         return adaptive_cells(bench, setting, images)
-    validation = bench.images("validation", images.limit)
+    home = at_home(bench)
+    validation = home.images("validation", images.limit)
     if protocol == "ensemble":
-        crafted = setting.model_copy(update={"crafted_at": usable_lambdas(bench, validation, grid)})
+        crafted = setting.model_copy(update={"crafted_at": usable_lambdas(home, validation, grid)})
         return [bench.cell(images, bench.inference(lambda_), crafted) for lambda_ in grid]
     if setting.name != "pgd":
-        grid = sorted({bench.trained_lambda, tune_lambda(bench, setting, validation, grid)})
+        grid = sorted({bench.trained_lambda, tune_lambda(home, setting, validation, grid)})
     return matched_cells(bench, setting, images, grid)
 
 
@@ -326,6 +331,13 @@ def adaptive_rules(bench: Workbench) -> dict[str, PerImage]:
     except ModelError:
         return {}
     return {rule.rule: rule}
+
+
+def at_home(bench: Workbench) -> Workbench:
+    """The workbench on the data that its model was trained on, which may be itself."""
+    own = bench.model.config.dataset
+    is_there = own == bench.dataset.name
+    return bench if is_there else replace(bench, dataset=open_dataset(own, bench.data_dir, bench.progress))
 
 
 def tune_lambda(bench: Workbench, setting: AttackSetting, images: Images, grid: Sequence[float]) -> float:

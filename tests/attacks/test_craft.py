@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 
-from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
+from sdnet_bench.attacks import ATTACKS, NARROWING, Adversarials, AttackRun, craft, surrogate
 from sdnet_bench.attacks.threat import allows
 from sdnet_bench.backbones import build
 from sdnet_bench.csc import csc_layers
@@ -251,6 +251,34 @@ def test_impatience_takes_nothing_from_what_has_fallen(
     assert not hasty.finished
     assert not (hasty.fallen & ~whole.fallen).any()
     assert torch.equal(hasty.first[hasty.fallen], whole.first[hasty.fallen])
+
+
+class Noisy(nn.Module):
+    """Classifies images with noise of their own."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images + 0.01 * torch.randn_like(images))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("is_noisy", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", NARROWING)
+def test_images_that_have_fallen_rest_and_the_others_do_not_notice(
+    one_by_one: nn.Module, images: Tensor, labels: Tensor, name: str, norm: str, is_noisy: bool
+) -> None:
+    net = Witness(Noisy(one_by_one) if is_noisy else one_by_one)
+    at = stage(name, norm, SOME[norm], 8)
+    whole = craft(net, images, labels, at, range(8))
+    assert 0 < whole.fallen.sum() < 8
+    net.seen.clear()
+    hasty = craft(net, images, labels, at, range(8), patience=0)
+    assert torch.equal(hasty.fallen, whole.fallen)
+    assert torch.equal(hasty.first, whole.first)
+    assert len(net.seen[-1]) < 8
 
 
 def test_an_attack_that_was_abandoned_fooled_as_many_as_it_was_to(

@@ -118,6 +118,20 @@ def test_two_nodes_share_training_measurement_and_attack_and_agree_with_one_proc
     assert len(saved_images(one)) == 2  # at lambda_0 the matched images are the transferred ones
 
 
+@pytest.mark.slow
+def test_two_processes_of_accelerate_measure_what_one_process_measures(at: Path) -> None:
+    words = [*MEASURE[0], *CPU, "--json"]
+    for folder in (both := at / "both", one := at / "one"):
+        shutil.copytree(at / "runs", folder / "runs")
+    (both / "two.py").write_text(f"import os\nassert os.environ['WORLD_SIZE'] == '2'\n{IN_TURN}", encoding="utf-8")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--main_process_port", "0", "two.py", json.dumps([words])]
+    job = subprocess.run(launch, cwd=both, capture_output=True, text=True)
+    assert job.returncode == 0, job.stderr
+    assert read_rows(job.stdout) == alone(one, words)
+    assert outcomes(both / "runs/sdnet18-tiny") == outcomes(one / "runs/sdnet18-tiny")
+
+
 def lose(folder: Path, which: str, when: str, words: list[str]) -> str:
     """Kills the process that says so, the "first", or the "other" one; returns the error of the one that is left."""
     job = Nodes(folder, words)

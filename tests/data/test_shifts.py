@@ -172,12 +172,15 @@ def test_records_say_which_data_they_are_of_and_tables_are_of_one(bench: Bench, 
     assert not any(entry.command for entry in theirs.entries if entry.model), "a study is not of these images"
 
 
-def test_the_command_line_takes_the_data_set_and_finds_the_same_record(bench: Bench, tmp_path: Path) -> None:
-    words = ["evaluate", MODEL, "--data", "cifar10.1", "--data-dir", str(tmp_path), "--device", "cpu", "--json"]
+@pytest.mark.parametrize("command", ["evaluate", "attack"])
+def test_the_command_line_takes_the_data_set_and_finds_the_same_record(
+    bench: Bench, tmp_path: Path, command: str
+) -> None:
+    words = [command, MODEL, "--data", "cifar10.1", "--data-dir", str(tmp_path), "--device", "cpu", "--json"]
     answer = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")], catch_exceptions=False)
     (shown,) = json.loads(answer.stdout)
     assert shown["dataset"] == "cifar10.1"
-    assert shown["key"] == bench.evaluate().record.cell.key
+    assert shown["key"] == getattr(bench, command)().record.cell.key
     assert bench.records[-1].cell.key == shown["key"]
 
 

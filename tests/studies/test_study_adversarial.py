@@ -19,6 +19,7 @@ from walking import walking
 from sdnet_bench.api.requests import protocols_of
 from sdnet_bench.attacks import ATTACKS
 from sdnet_bench.data import TensorSplit
+from sdnet_bench.data.shifts import only_test
 from sdnet_bench.engine import robust as loop
 from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.errors import ModelError, RecordError, UsageError
@@ -377,6 +378,29 @@ def test_a_tuned_lambda_at_the_edge_is_told(
     rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == best))
     assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == best
     assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
+
+
+def test_clean_images_that_an_attack_has_recorded_are_not_classified_again(sdnet: Workbench) -> None:
+    """The matched attack after the transferred one: no image that is wrong without attack is looked at."""
+    images = sdnet.images("test", LIMIT)
+    (transferred,) = run_attack(sdnet, SETTING, images, ["transfer"], [0.1])
+    matched = matched_cells(sdnet, attack_setting(Threat("linf", 0.05), 2), images, [0.1])
+    seen: list[int] = []
+    with_hook = sdnet.model.net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    (record,) = sdnet.measure(matched, "")
+    with_hook.remove()
+    assert np.array_equal(record.lost(CLEAN), transferred.lost(CLEAN))
+    assert transferred.lost(CLEAN).sum() > 0
+    assert max(seen) == LIMIT - transferred.lost(CLEAN).sum()
+
+
+def test_on_images_from_elsewhere_lambda_is_tuned_on_those_of_the_model(sdnet: Workbench) -> None:
+    dataset = replace(sdnet.dataset, name="elsewhere", open=only_test("elsewhere", lambda: sdnet.split("test")))
+    bench = replace(sdnet, dataset=dataset)
+    found = run_attack(bench, SETTING, bench.images("test", LIMIT), ["transfer", "ensemble"], GRID)
+    assert {record.images.dataset for record in found} == {"elsewhere"}
+    bench.store.refresh()
+    assert {record.images.dataset for record in attacks(bench.store, "validation")} == {"digits"}
 
 
 def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
