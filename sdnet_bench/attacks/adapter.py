@@ -47,7 +47,7 @@ is best by row. Both project all images in every step. FAB divides by gradients;
 @ATTACKS.register("pgd")
 def pgd(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Projected gradient ascent on the cross-entropy from a random start (Madry et al., 2018)."""
-    from .library import torchattacks
+    import torchattacks
 
     options = {"eps": setting.eps, "alpha": setting.step_size, "steps": setting.steps}
     net = _Summed(victim)
@@ -95,7 +95,7 @@ def on_correct(attack: Attack) -> Attack:
 @on_correct
 def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Auto-PGD on the cross-entropy (Croce & Hein, 2020, ICML)."""
-    from .library import torchattacks
+    import torchattacks
 
     return torchattacks.APGD(victim, loss="ce", **_common(setting))(images, labels)  # type: ignore[no-any-return]
 
@@ -104,7 +104,7 @@ def apgd_ce(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetti
 @on_correct
 def apgd_dlr(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Auto-PGD on the difference of logits ratio, which is invariant to the scale of logits; three classes or more."""
-    from .library import torchattacks
+    import torchattacks
 
     _require_classes(victim, images, 3)
     return torchattacks.APGD(victim, loss="dlr", **_common(setting))(images, labels)  # type: ignore[no-any-return]
@@ -124,7 +124,7 @@ def apgd_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
 @on_correct
 def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Fast adaptive boundary attack (Croce & Hein, 2020); the clean image where its result is outside the ball."""
-    from .library import torchattacks
+    import torchattacks
 
     attack = torchattacks.FAB(victim, n_classes=_classes(victim, images), **_common(setting))
     return _near(images, attack.attack_single_run(images, labels, use_rand_start=restart > 0), setting)
@@ -134,7 +134,7 @@ def fab(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, 
 @on_correct
 def fab_t(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
     """Targeted FAB: one target per restart, the most likely wrong class first."""
-    from .library import torchattacks
+    import torchattacks
 
     attack = torchattacks.FAB(victim, multi_targeted=True, **_common(setting))
     attack.target_class = restart + 2

@@ -1,35 +1,14 @@
-"""torchattacks, and its attacks corrected where they couple the images of a batch."""
+"""Attacks of torchattacks, corrected where they couple the images of a batch. The import is slow."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
+import torchattacks
 from torch import Tensor
 
 from .victim import Victim
-
-
-@contextmanager
-def deferring(name: str) -> Iterator[None]:
-    """A block in which a module that is imported is loaded when something of it is used first."""
-    stand_in = ModuleType(name)
-    vars(stand_in)["__getattr__"] = lambda attribute: getattr(import_module(name), attribute)
-    known = sys.modules.setdefault(name, stand_in)
-    yield
-    if known is stand_in:
-        del sys.modules[name]
-
-
-with deferring("scipy.stats"):  # more than a second, for an attack of torchattacks that is none of ours
-    import torchattacks
-
-__all__ = ["TargetedAPGD", "WatchedSquare", "torchattacks"]
 
 
 class TargetedAPGD(torchattacks.APGD):  # type: ignore[misc]

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,22 +99,17 @@ def digits(data_dir: Path, progress: Progress) -> Dataset:
 
 @cache
 def _open_digits(which: Which) -> Split:
-    table = torch.from_numpy(np.loadtxt(_of_sklearn("datasets/data/digits.csv.gz"), delimiter=","))
-    grey = table[:, :64].reshape(-1, 1, 8, 8).float() / 16
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    grey = torch.from_numpy(source.images).float()[:, None] / 16
     large = F.interpolate(grey, size=(32, 32), mode="bicubic", align_corners=False).clamp(0, 1)
     images = (large * 255).round().to(torch.uint8).repeat(1, 3, 1, 1)
-    labels = table[:, 64].long()
+    labels = torch.from_numpy(source.target).long()
     rest, test = hold_out(len(labels), 360)
     kept, held = hold_out(len(rest), 200)
     places = {"train": [rest[at] for at in kept], "validation": [rest[at] for at in held], "test": test}[which]
     return _tensor_split(images, labels, places, Augmentation(flip=False))
-
-
-def _of_sklearn(file: str) -> Path:
-    """A file of scikit-learn, which takes more than a second to import."""
-    spec = find_spec("sklearn")
-    assert spec
-    return Path(str(spec.origin)).parent / file
 
 
 @DATASETS.register("cifar10")

@@ -3,15 +3,14 @@
 An attack is a sequence of runs: restarts, targets, or the attacks of a suite. Misclassified images are not attacked,
 and fooled images are not attacked again. Each run works on full batches of the remaining images. When most of a batch
 is fooled, the run stops on this batch, and its remaining images join later batches. The random numbers of an image do
-not depend on its batch, so this changes outcomes only by rounding errors, as does the folding of batch norms.
+not depend on its batch, so this changes outcomes only by rounding errors.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attacks import NARROWING, TARGETED, Adversarials, AttackRun, craft, surrogate
-from ..attacks.folding import folded
 from ..attacks.threat import distance
-from ..backbones import equilibria
 from ..csc import shared_correlations
 from ..data import Batch, Split
 from ..progress import Task
@@ -79,8 +76,6 @@ class RobustEval(Generic[Key]):
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
         keep: called with the adversarial images of every batch.
-        known: by scorer, `(n,)` bool: which images of the split are known to be classified correctly without attack.
-            Where it has all scorers, they do not classify clean images again.
     """
 
     net: nn.Module
@@ -92,7 +87,6 @@ class RobustEval(Generic[Key]):
     rule: LambdaRule | None = None
     seed: int = 0
     keep: Keep | None = None
-    known: Mapping[Key, Outcomes] = field(default_factory=dict)
 
     def attack(self, run: AttackRun, batch: Batch) -> Adversarials:
         """One run of the attack on a batch of remaining images."""
@@ -102,9 +96,7 @@ class RobustEval(Generic[Key]):
         rests = run.setting.name in NARROWING and self.runtime.device.type == "cpu"
         patience = (0 if rests else PATIENCE) if is_hurried else None
         pixels = self.runtime.to_pixels(batch.images)
-        counts_solves = bool(equilibria(self.net))  # a record has their shares, in which nothing else is to count
-        folding = nullcontext() if counts_solves else folded(self.net, pixels[:1])
-        with surrogate(self.net, run.setting, through) as seen, folding:
+        with surrogate(self.net, run.setting, through) as seen:
             index = batch.index.tolist()
             return craft(seen, pixels, batch.labels, run, index, seed=self.seed, patience=patience)
 
@@ -203,9 +195,6 @@ def _attacked(
     processes = evaluation.runtime.processes
     mine = _own_places(evaluation, len(split))
     state = AttackState.empty(len(evaluation.scorers), len(split))
-    if evaluation.known.keys() >= evaluation.scorers.keys():
-        broken = tuple(tuple((~evaluation.known[key]).tolist()) for key in evaluation.scorers)
-        state.apply(Entry(stage=0, places=tuple(range(len(split))), broken=broken))
     for entry in journal.read(len(state.lost_to), len(split), len(plan)):
         state.apply(entry)
     processes.wait_for_everyone()  # no process writes before all have read

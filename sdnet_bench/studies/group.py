@@ -24,7 +24,7 @@ from ..engine.robust import RobustEval, Scorer, robust_evaluate, smallest_radii
 from ..engine.runtime import Runtime
 from ..errors import ModelError
 from ..progress import Progress, Task
-from ..records import Cell, Images, Outcomes, Record
+from ..records import Cell, Images, Record
 from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 
@@ -45,7 +45,6 @@ class Group:
         rules: the rules that choose a lambda per image, by their names in the cells.
         others: other networks by the sha256 of their weights, for cells that they classify.
         folder: folder of the adversarial images; None keeps none.
-        known: for cells under attack, which images are on record as classified correctly without it, `(n,)` bool.
     """
 
     cells: Sequence[Cell]
@@ -58,7 +57,6 @@ class Group:
     rules: Mapping[str, LambdaRule] = field(default_factory=dict)
     others: Mapping[str, nn.Module] = field(default_factory=dict)
     folder: Path | None = None
-    known: Mapping[Cell, Outcomes] = field(default_factory=dict)
 
     def choice(self, cell: Cell) -> Choice:
         """The lambda of a cell, or the rule that chooses a lambda per image."""
@@ -191,7 +189,6 @@ def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[C
         rule=group.rules[inference.rule] if attack.through and inference.rule else None,
         seed=first.images.seed,
         keep=writer,
-        known=group.known,
     )
 
 

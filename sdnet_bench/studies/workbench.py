@@ -24,9 +24,7 @@ from ..errors import UsageError
 from ..files import holding, make_folder, remove_free_locks
 from ..progress import Progress, Task
 from ..records import (
-    CLEAN,
     MIXED,
-    REVISION,
     UNKNOWN,
     AdaptationSetting,
     AttackSetting,
@@ -34,7 +32,6 @@ from ..records import (
     Images,
     Inference,
     Layers,
-    Outcomes,
     Record,
     RecordStore,
     Severity,
@@ -251,24 +248,11 @@ class Workbench:
             rules=rules,
             others=self.others,
             folder=self.adversarial_folder(cells[0]) if save else None,
-            known=self._known(cells) if cells[0].attack else {},
         )
         for record in measure_group(group, task):
             (self.store.append if processes.is_main_process else self.store.keep)(record)
         if processes.is_main_process:
             group.journal.close()
-
-    def _known(self, cells: Sequence[Cell]) -> dict[Cell, Outcomes]:
-        """Which images cells classify correctly without attack, as attacks on such a machine have recorded it."""
-        first, here = cells[0], self.runtime.provenance()
-        found = {
-            record.inference: ~record.lost(CLEAN)
-            for record in self.store
-            if record.cell.attack and record.cell.attack.revision == REVISION
-            if (record.cell.weights, record.images) == (first.weights, first.images)
-            if all(record.provenance.get(name) == here[name] for name in ("torch", "device"))
-        }
-        return {cell: found[cell.inference] for cell in cells if cell.inference in found}
 
     def _is_done(self, journal: Head) -> bool:
         """Whether everything that a journal is of is on record."""

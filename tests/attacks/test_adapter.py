@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -37,25 +35,6 @@ def own_pgd(net: nn.Module, images: Tensor, labels: Tensor, at: AttackRun) -> Te
     setting = at.setting
     kind = torchattacks.PGD if setting.norm == "linf" else torchattacks.PGDL2
     return kind(net, eps=setting.eps, alpha=setting.step_size, steps=setting.steps)(images, labels)  # type: ignore[no-any-return]
-
-
-START = """
-import sys, torch
-from sdnet_bench.attacks.library import torchattacks
-from sdnet_bench.backbones import build
-from sdnet_bench.data import open_dataset
-with torch.device("meta"):
-    build("sdnet18", num_classes=10, width=2)
-open_dataset("digits", "data").open("test")
-assert not {"scipy.stats", "sklearn", "sympy"} & {*sys.modules}
-torchattacks.TIFGSM(torch.nn.Conv2d(3, 3, 3))
-from scipy.stats import norm
-assert norm.cdf(0) == 0.5
-"""
-
-
-def test_an_attack_starts_without_what_it_does_not_need_and_leaves_it_to_others() -> None:
-    subprocess.run([sys.executable, "-c", START], check=True)
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from walking import walking
 
 from sdnet_bench.attacks import ATTACKS, Adversarials, AttackRun, craft, surrogate
-from sdnet_bench.backbones import build, convergence
 from sdnet_bench.csc import CSCConv2d, get_lambda
 from sdnet_bench.data import Batch, Split
 from sdnet_bench.data.splits import Augmentation, TensorSplit
@@ -272,16 +270,6 @@ def test_nobody_is_attacked_who_is_misclassified_for_all(
     assert batches == []
 
 
-def test_what_is_known_of_clean_images_is_not_measured_again(
-    plan: RobustEval[float | None], few: TensorSplit, register_part: Any
-) -> None:
-    expected = robust_evaluate(plan, few)
-    assert same(robust_evaluate(replace(plan, known={0.1: ~expected[0.1][CLEAN]}), few), expected)
-    none = np.zeros(len(few), bool)
-    assert robust_evaluate(replace(plan, known={0.1: none}), few)[0.1][CLEAN].all()
-    assert same(robust_evaluate(replace(plan, known={0.5: none}), few), expected)
-
-
 def test_the_attack_looks_at_the_lambda_it_is_made_at(
     tiny: OneByOne, few: TensorSplit, runtime: Runtime, register_part: Any
 ) -> None:
@@ -291,35 +279,6 @@ def test_the_attack_looks_at_the_lambda_it_is_made_at(
     robust_evaluate(evaluation(tiny, runtime, setting, [0.1, 0.9]), few)
     assert set(seen) == {0.3}
     assert get_lambda(tiny) == 0.1
-
-
-def test_an_attack_sees_batch_norms_folded_and_the_judge_sees_the_network_as_it_is(
-    resnet: Workbench, split: Split, register_part: Any
-) -> None:
-    net, seen = resnet.model.net, dict[str, bool]()
-
-    def look(who: str) -> None:
-        seen[who] = any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-
-    register_part(ATTACKS, "spy", lambda victim, images, *_: look("attack") or images)
-    setting = AttackSetting(name="spy", norm="linf", eps=0.1, steps=1)
-    judge = scorer(net, None, resnet.runtime)
-    scorers = {None: lambda pixels, batch: look("judge") or judge(pixels, batch)}
-    robust_evaluate(RobustEval(net, setting, scorers, None, resnet.runtime, 10), split)
-    assert seen == {"attack": False, "judge": True}
-
-
-def test_solves_for_equilibria_are_those_of_attack_and_judge(
-    few: TensorSplit, runtime: Runtime, register_part: Any
-) -> None:
-    """An attack that looks at nothing adds none to those of the judge: all images, then those that are left."""
-    register_part(ATTACKS, "spy", lambda victim, images, *_: images)
-    net = build("mdeq_tiny", num_classes=5, steps=3).eval()
-    setting = AttackSetting(name="spy", norm="linf", eps=0.1, steps=1)
-    with convergence(net) as solves:
-        lost = robust_evaluate(evaluation(net, runtime, setting, num_classes=5), few)[None]
-    assert solves.forward is not None
-    assert len(solves.forward.steps) == 15 + standing(lost).sum()
 
 
 def test_only_the_own_judge_is_told_of_images_on_the_way(

@@ -380,20 +380,6 @@ def test_a_tuned_lambda_at_the_edge_is_told(
     assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
 
 
-def test_clean_images_that_an_attack_has_recorded_are_not_classified_again(sdnet: Workbench) -> None:
-    """The matched attack after the transferred one: no image that is wrong without attack is looked at."""
-    images = sdnet.images("test", LIMIT)
-    (transferred,) = run_attack(sdnet, SETTING, images, ["transfer"], [0.1])
-    matched = matched_cells(sdnet, attack_setting(Threat("linf", 0.05), 2), images, [0.1])
-    seen: list[int] = []
-    with_hook = sdnet.model.net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    (record,) = sdnet.measure(matched, "")
-    with_hook.remove()
-    assert np.array_equal(record.lost(CLEAN), transferred.lost(CLEAN))
-    assert transferred.lost(CLEAN).sum() > 0
-    assert max(seen) == LIMIT - transferred.lost(CLEAN).sum()
-
-
 def test_on_images_from_elsewhere_lambda_is_tuned_on_those_of_the_model(sdnet: Workbench) -> None:
     dataset = replace(sdnet.dataset, name="elsewhere", open=only_test("elsewhere", lambda: sdnet.split("test")))
     bench = replace(sdnet, dataset=dataset)
