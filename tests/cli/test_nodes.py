@@ -175,4 +175,4 @@ def test_an_attack_that_loses_a_process_ends_in_a_line_and_goes_on(at: Path, whi
     shutil.copytree(at / "runs", at / "one" / "runs")
     os.utime(at / "one/runs/sdnet18-tiny/model.safetensors", (2e9, 2e9))
     assert lose(at, which, "images to attack", words).startswith(LOST)
-    assert Nodes(at, words).rows() == alone(at / "one", words)[0]
+    assert Nodes(at, words).rows() == alone(at / "one", words)
