@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -75,30 +76,44 @@ class Drawing(NamedTuple):
         return written
 
 
+Wanted = Sequence[tuple[Drawing, str]]
+"""Drawings, each with the name of its model."""
+
+
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """Writes the drawings of each model, side by side in processes where these can be forked, and returns the paths."""
+    """Writes the drawings of each model, and returns the paths.
+
+    They are drawn side by side where processes can be forked: on Linux, without threads, such as torch has.
+    """
     from . import shown  # noqa: F401  (once, for all processes)
 
     wanted = [(each, result.name) for result in results for each in drawings(result)]
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" and threading.active_count() == 1 else 1
-    shares = [wanted[first::cores] for first in range(1, cores)]
-    others = [get_context("fork").Process(target=_draw, args=(share, folder)) for share in shares if share]
-    for process in others:
-        process.start()
-    _write(wanted[::cores], folder)
-    for process, share in zip(others, shares, strict=False):
-        process.join()
-        if process.exitcode:  # what is wrong is said here
-            _write(share, folder)
+    if sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules:
+        count, fork = len(os.sched_getaffinity(0)), get_context("fork").Process
+        shares = [share for first in range(1, count) if (share := wanted[first::count])]
+        _share(wanted[::count], [(fork(target=_draw, args=(share, folder)), share) for share in shares], folder)
+    else:
+        _write(wanted, folder)
     return [path for each, name in wanted for path in each.paths(folder, name)]
 
 
-def _write(wanted: Iterable[tuple[Drawing, str]], folder: Path) -> None:
+def _share(mine: Wanted, others: Sequence[tuple[BaseProcess, Wanted]], folder: Path) -> None:
+    """`_write`, in this process and in others, each with its share."""
+    for process, _ in others:
+        process.start()
+    _write(mine, folder)
+    for process, share in others:
+        process.join()
+        if process.exitcode:  # what is wrong is said here
+            _write(share, folder)
+
+
+def _write(wanted: Wanted, folder: Path) -> None:
     for each, name in wanted:
         each.write(folder, name)
 
 
-def _draw(wanted: Iterable[tuple[Drawing, str]], folder: Path) -> None:
+def _draw(wanted: Wanted, folder: Path) -> None:
     """`_write`, in a process that does not say what is wrong."""
     try:
         _write(wanted, folder)

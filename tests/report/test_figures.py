@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from found import there
 from matplotlib.axes import Axes
 
 from sdnet_bench.adaptations import setting_of
-from sdnet_bench.config import Backbone, ModelConfig
+from sdnet_bench.config import MODELS, Backbone, ModelConfig
 from sdnet_bench.errors import RecordError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import AttackSetting, Cell, Record
@@ -81,10 +84,32 @@ def test_figures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
     assert "</svg>" in written[1].read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_drawn_is_said_whichever_process_draws_it(tmp_path: Path) -> None:
-    (tmp_path / "net-figure3.png").mkdir()
-    with pytest.raises(RecordError, match=r"cannot write .*net-figure3\.png"):
-        write_figures([results(*swept(), fits=[fitted()])], tmp_path)
+NAME = "sdnet18-cifar10-small"
+DRAW = f"""
+import sys
+from pathlib import Path
+from sdnet_bench.config import MODELS
+from sdnet_bench.paper.results import Results
+from sdnet_bench.report.figures import write_figures
+write_figures([Results.read(MODELS / "{NAME}", Path("nowhere"))], Path(sys.argv[1]))
+"""
+"""In a process without torch, where figures are drawn side by side."""
+
+
+def test_several_processes_draw_what_one_draws_and_say_what_cannot_be_drawn(tmp_path: Path) -> None:
+    others, one = tmp_path / "others", tmp_path / "one"
+    subprocess.run([sys.executable, "-c", DRAW, others], check=True)
+    written = write_figures([Results.read(MODELS / NAME, Path("nowhere"))], one)
+    assert [(others / path.name).read_bytes() for path in written] == [path.read_bytes() for path in written]
+    for path in written:
+        (others / path.name).unlink()
+        (others / path.name).mkdir()
+    failed = subprocess.run([sys.executable, "-c", DRAW, others], capture_output=True, text=True)
+    assert f"RecordError: cannot write {others / NAME}" in failed.stderr
+    shutil.rmtree(one)
+    (one / written[-1].name).mkdir(parents=True)
+    with pytest.raises(RecordError, match="cannot write"):
+        write_figures([Results.read(MODELS / NAME, Path("nowhere"))], one)
 
 
 def test_the_same_records_give_the_same_svg(tmp_path: Path) -> None:
