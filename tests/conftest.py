@@ -130,13 +130,21 @@ def tiny_recipes() -> dict[str, Recipe]:
 
 @pytest.fixture(scope="session")
 def trained_runs(once: Once, runtime: Runtime, tiny_recipes: dict[str, Recipe]) -> Path:
-    """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`."""
+    """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`.
 
-    def train(folder: Path) -> None:
+    A second worker begins with the second network.
+    """
+
+    def trained(recipe: Recipe) -> Path:
+        return once(recipe.name, lambda folder: train_model(recipe, folder, folder / "data", runtime, Progress()))
+
+    def join(folder: Path) -> None:
         for recipe in tiny_recipes.values():
-            train_model(recipe, folder, folder / "data", runtime, Progress())
+            shutil.copytree(trained(recipe), folder, dirs_exist_ok=True)
 
-    return once("trained", train)
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1":
+        trained(tiny_recipes["resnet18-tiny"])
+    return once("trained", join)
 
 
 @pytest.fixture
