@@ -21,6 +21,7 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.records import RecordStore
 from sdnet_bench.report.figures import drawings
 
+FEW = ["--limit", "40"]
 ATTACK = ["--limit", "4", "--lambdas", "0.1,0.5"]
 REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
     "clean": (["evaluate"], lambda bench: bench.evaluate()),
@@ -33,8 +34,7 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         lambda bench: bench.evaluate(["gaussian", "shot", "speckle", "impulse"], 1, inference_steps=4, limit=20),
     ),
     "adapted": (
-        ["evaluate", "--adapt", "bn:prior=16", "--batch-size", "8", "--stream", "mixed", "--corruption", "shot"]
-        + ["--limit", "40"],
+        ["evaluate", "--adapt", "bn:prior=16", "--batch-size", "8", "--stream", "mixed", "--corruption", "shot", *FEW],
         lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed", limit=40),
     ),
     "a study": (

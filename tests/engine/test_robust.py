@@ -201,9 +201,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("lambdas", "norm"), [((0.1,), "linf"), ((0.1,), "l2"), ((0.1, 0.3), "linf"), ((0.3,), "l2")], ids=str
-)
+@pytest.mark.parametrize(("lambdas", "norm"), [((0.1,), "l2"), ((0.1, 0.3), "linf"), ((0.3,), "linf")], ids=str)
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.usefixtures("small_batches")
 def test_the_loop_equals_the_plain_loop_image_for_image(
@@ -381,8 +379,11 @@ def tear(folder: Path) -> None:
         file.write(b'{"stage": 1, "places": [1, 2')
 
 
-@pytest.mark.parametrize("is_torn", [False, True])
-@pytest.mark.parametrize(("name", "lambdas"), [("pgd", (0.1,)), ("pgd", (0.1, 0.3)), ("suite", (0.1,))], ids=str)
+@pytest.mark.parametrize(
+    ("name", "lambdas", "is_torn"),
+    [("pgd", (0.1,), False), ("pgd", (0.1, 0.3), True), ("suite", (0.1,), True)],
+    ids=str,
+)
 @pytest.mark.usefixtures("small_batches")
 def test_a_killed_attack_goes_on_to_the_same_outcomes(
     tiny: OneByOne,
