@@ -85,7 +85,7 @@ def told() -> Told:
     return Told()
 
 
-Once = Callable[[str, Callable[[Path], None]], Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
         done = shared / f"{name}.done"
         with FileLock(shared / f"{name}.lock"):
             if not done.exists():
@@ -130,13 +130,21 @@ def tiny_recipes() -> dict[str, Recipe]:
 
 @pytest.fixture(scope="session")
 def trained_runs(once: Once, runtime: Runtime, tiny_recipes: dict[str, Recipe]) -> Path:
-    """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`."""
+    """A folder of runs with the models `sdnet18-tiny` and `resnet18-tiny`. Nobody writes to it: take `runs`.
 
-    def train(folder: Path) -> None:
+    A second worker begins with the second network.
+    """
+
+    def trained(recipe: Recipe) -> Path:
+        return once(recipe.name, lambda folder: train_model(recipe, folder, folder / "data", runtime, Progress()))
+
+    def join(folder: Path) -> None:
         for recipe in tiny_recipes.values():
-            train_model(recipe, folder, folder / "data", runtime, Progress())
+            shutil.copytree(trained(recipe), folder, dirs_exist_ok=True)
 
-    return once("trained", train)
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1":
+        trained(tiny_recipes["resnet18-tiny"])
+    return once("trained", join)
 
 
 @pytest.fixture
@@ -164,3 +172,21 @@ def sdnet(open_bench: Open) -> Workbench:
 def resnet(open_bench: Open) -> Workbench:
     """The ResNet on the bench."""
     return open_bench("resnet18-tiny")
+
+
+MeasuredOnce = Callable[[str, Callable[[Workbench], object]], Workbench]
+
+
+@pytest.fixture
+def measured_once(once: Once, trained_runs: Path, runs: Path, runtime: Runtime, open_bench: Open) -> MeasuredOnce:
+    """The SDNet with records that are made once, in a copy for each test: `measured_once("noise", measure)`."""
+
+    def opened(name: str, measure: Callable[[Workbench], object]) -> Workbench:
+        def fill(folder: Path) -> None:
+            shutil.copytree(trained_runs, folder, dirs_exist_ok=True)
+            measure(Workbench.open("sdnet18-tiny", folder, folder / "data", runtime, Told()))
+
+        shutil.copytree(once(name, fill), runs, dirs_exist_ok=True)
+        return open_bench("sdnet18-tiny")
+
+    return opened

@@ -21,7 +21,8 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.records import RecordStore
 from sdnet_bench.report.figures import drawings
 
-ATTACK = ["--limit", "8", "--lambdas", "0.1,0.5"]
+FEW = ["--limit", "40"]
+ATTACK = ["--limit", "4", "--lambdas", "0.1,0.5"]
 REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
     "clean": (["evaluate"], lambda bench: bench.evaluate()),
     "corrupted": (
@@ -33,12 +34,12 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         lambda bench: bench.evaluate(["gaussian", "shot", "speckle", "impulse"], 1, inference_steps=4, limit=20),
     ),
     "adapted": (
-        ["evaluate", "--adapt", "bn:prior=16", "--batch-size", "8", "--stream", "mixed", "--corruption", "shot"],
-        lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed"),
+        ["evaluate", "--adapt", "bn:prior=16", "--batch-size", "8", "--stream", "mixed", "--corruption", "shot", *FEW],
+        lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed", limit=40),
     ),
     "a study": (
-        ["evaluate", "--study", "corruptions", "--limit", "10"],
-        lambda bench: bench.study("corruptions", limit=10),
+        ["evaluate", "--study", "corruptions", "--limit", "3"],
+        lambda bench: bench.study("corruptions", limit=3),
     ),
     "a sweep": (
         ["sweep-lambda", "--severity", "2", "--lambdas", "0.1,0.3,1", "--layers", "stem", "--limit", "30"],
@@ -55,12 +56,12 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
     "an attack": (
         ["attack", "--norm", "l2", "--eps", "1/4", "--steps", "3", "--protocol", "transfer,matched", *ATTACK],
         lambda bench: bench.attack(
-            "l2", eps=0.25, steps=3, protocol=["matched", "transfer"], limit=8, lambdas=[0.1, 0.5]
+            "l2", eps=0.25, steps=3, protocol=["matched", "transfer"], limit=4, lambdas=[0.1, 0.5]
         ),
     ),
     "by eps": (
         ["attack", "--sweep-eps", "--attack", "pgd", "--steps", "2", *ATTACK],
-        lambda bench: bench.attack(attack="pgd", sweep_eps=True, steps=2, limit=8, lambdas=[0.1, 0.5]),
+        lambda bench: bench.attack(attack="pgd", sweep_eps=True, steps=2, limit=4, lambdas=[0.1, 0.5]),
     ),
 }
 
@@ -91,13 +92,13 @@ def test_the_same_records_from_both_doors(runs: Path, tmp_path: Path, request_: 
 
 
 def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
+    few = {"tuning": 6, "apgd_steps": 2, "queries": 10}
     monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     other = Path(shutil.copytree(runs, tmp_path / "others"))
-    words = ["audit", "resnet18-tiny", "--quick", "--limit", "8", "--eps", "0.06", "--seed", "3", "--json"]
+    words = ["audit", "resnet18-tiny", "--quick", "--limit", "6", "--eps", "0.06", "--seed", "3", "--json"]
     answer = CliRunner().invoke(app, [*words, "--runs-dir", str(runs)])
     assert answer.exit_code in (0, 1), answer.output
-    found = Bench("resnet18-tiny", seed=3, runs_dir=other, progress=False).audit(quick=True, eps=0.06, limit=8)
+    found = Bench("resnet18-tiny", seed=3, runs_dir=other, progress=False).audit(quick=True, eps=0.06, limit=6)
     typed = read_audit(runs / "resnet18-tiny" / "audit-linf-quick.json")
     assert Audit.model_validate_json(answer.stdout) == typed
     assert (typed.norm, typed.eps, typed.seed) == ("linf", 0.06, 3)

@@ -59,7 +59,7 @@ from sdnet_bench.zoo.checkpoint import write_model
 
 N = 1000
 IMAGES = Images(dataset="d", split="test", digest="i")
-TINY = QUICK.model_copy(update={"images": 12, "tuning": 12, "apgd_steps": 3, "queries": 20})
+TINY = QUICK.model_copy(update={"images": 6, "tuning": 6, "apgd_steps": 2, "queries": 10})
 THREAT = Threat("linf", 0.06)
 
 
@@ -558,7 +558,7 @@ def test_masked_gradients_do_not_look_strong(resnet: Workbench) -> None:
     """PGD without a gradient stays where it started, and a wide ball holds images that noise does not find."""
     from sdnet_bench.audit.power import check_power
 
-    scope = replace(quantised(resnet), budget=TINY.model_copy(update={"images": 24, "apgd_steps": 2, "queries": 100}))
+    scope = replace(quantised(resnet), budget=TINY.model_copy(update={"images": 16, "apgd_steps": 2, "queries": 30}))
     check = check_power(scope)
     assert check.verdict == "fail"
     assert check.masking

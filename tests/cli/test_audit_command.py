@@ -23,13 +23,13 @@ from sdnet_bench.errors import BenchError
 from sdnet_bench.records import Threat
 from sdnet_bench.studies.workbench import Workbench
 
-SMALL = ["--quick", "--limit", "12", "--device", "cpu"]
+SMALL = ["--quick", "--limit", "6", "--device", "cpu"]
 
 
 @pytest.fixture
 def at(at: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs beside which commands run, and budgets for networks of seconds."""
-    few = {"tuning": 12, "apgd_steps": 3, "queries": 20}
+    few = {"tuning": 6, "apgd_steps": 2, "queries": 10}
     monkeypatch.setattr(door, "QUICK", door.QUICK.model_copy(update=few))
     return at / "runs"
 
@@ -43,7 +43,7 @@ def test_an_audit_is_printed_and_leaves_its_files(at: Path) -> None:
     folder = at / "resnet18-tiny"
     audit = read_audit(folder / "audit-l2-quick.json")
     assert result.stdout == to_markdown(audit) == (folder / "audit-l2-quick.md").read_text(encoding="utf-8")
-    assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 12, 13)
+    assert (audit.norm, audit.eps, audit.images, len(audit.checks)) == ("l2", 0.5, 6, 13)
     assert json.loads((folder / "robustbench-l2-quick.json").read_text(encoding="utf-8"))["dataset"] == "digits"
     assert bool(result.exception) is bool(audit.failed)
     assert (folder / "results.json").exists()  # published, like all that is measured

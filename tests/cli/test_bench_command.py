@@ -92,11 +92,11 @@ def test_a_ratio_is_a_median_with_its_range(rounds: list[float], text: str) -> N
 
 def test_from_a_shell_memory_has_its_process_and_is_that_of_its_batch(tmp_path: Path) -> None:
     """By what the backward pass needs of each image, the inputs of five convolutions at 32 x 32 among it, at least."""
-    size = ["--scale", "0.25", "--batch-size", "64", "--rounds", "1", *SMALL[6:]]
+    size = ["--scale", "0.25", "--batch-size", "32", "--rounds", "1", *SMALL[6:]]
     command = [sys.executable, "-m", "sdnet_bench", "bench", "resnet18", *size, "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (measure,) = json.loads(done.stdout)["networks"]
-    held = 64 * (3 + 4 * 16) * 32 * 32 * 4
+    held = 32 * (3 + 4 * 16) * 32 * 32 * 4
     assert held < measure["memory"]["rounds"][0] < 20 * held
     assert list(tmp_path.iterdir()) == []

@@ -190,13 +190,20 @@ def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Pat
     assert "# sdnet18-tiny" in (at / "out" / "sdnet18-tiny" / "README.md").read_text(encoding="utf-8")
 
 
-def test_an_adopted_model_has_its_figures_and_is_measured_without_a_run(at: Path) -> None:
+def test_an_adopted_model_has_its_figures_and_is_measured_without_a_run(
+    at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdnet_bench.report.examples.full_grid", lambda *_: [0.1, 0.5])
     runner, images = CliRunner(), ["--limit", "8", "--json"]
     sweep = runner.invoke(app, ["sweep-lambda", "sdnet18-tiny", "--severity", "3", "--lambdas", "0.1,0.5", *images])
     assert sweep.exit_code == 0, sweep.output
     assert call("adopt", "sdnet18-tiny", "--into", "shipped").stdout.strip() == "shipped/sdnet18-tiny"
     names = {path.name for path in (at / "shipped" / "sdnet18-tiny").iterdir()}
-    assert {"figure2.png", "dictionary.png", "sparsity.csv", "results.json", "history.csv"} <= names
+    drawn = {"figure2.png", "dictionary.png", "sparsity.png"}
+    assert {name for name in names if Path(name).suffix in (".png", ".csv")} == {*drawn, "sparsity.csv", "history.csv"}
+    assert {"examples.json", "results.json"} <= names
+    text = (at / "shipped" / "sdnet18-tiny" / "README.md").read_text(encoding="utf-8")
+    assert all(f"]({name})" in text for name in drawn)
     assert not {"records.jsonl", "training.pt"} & names
     again = ["evaluate", "shipped/sdnet18-tiny", "--runs-dir", "elsewhere", "--precision", "float32", "--json"]
     assert json.loads(runner.invoke(app, again).stdout)[0]["n"] == 360

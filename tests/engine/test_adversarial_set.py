@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sdnet_bench.records import CLEAN, Record, Threat
 from sdnet_bench.studies.adversarial import attack_setting, matched_cells, run_attack, transfer_cells
 from sdnet_bench.studies.workbench import Workbench
 
-LIMIT = 60
+LIMIT = 30
 EPS = {"linf": 16 / 255, "l2": 1.5}
 SETTINGS = {norm: attack_setting(Threat(norm, eps), steps=4, restarts=2) for norm, eps in EPS.items()}
 
@@ -27,6 +28,13 @@ def save(bench: Workbench, norm: str) -> tuple[Record, Path]:
     (cell,) = matched_cells(bench, SETTINGS[norm], bench.images("test", LIMIT), [bench.model.trained_lambda])
     (record,) = bench.measure([cell], "attack", save=True)
     return record, bench.adversarial_folder(cell)
+
+
+@pytest.fixture
+def saved(measured_once: Callable[[str, Callable[[Workbench], Any]], Workbench]) -> tuple[Workbench, Record, Path]:
+    """A set of the linf attack, for each test to do with as it likes: with its bench and its record."""
+    bench = measured_once("adversarial", lambda bench: save(bench, "linf"))
+    return bench, *save(bench, "linf")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -47,15 +55,15 @@ def test_a_saved_set_breaks_what_the_attack_broke(sdnet: Workbench, norm: str) -
     record, folder = save(sdnet, norm)
     saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
     standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
-    assert (~record.correct).sum() > record.lost(CLEAN).sum() + 10
-    assert (standing != record.correct).sum() <= 3
+    assert (~record.correct).sum() > record.lost(CLEAN).sum() + 5
+    assert (standing != record.correct).sum() <= 2
 
 
-def test_images_that_nobody_attacked_are_as_they_were(sdnet: Workbench) -> None:
-    record, folder = save(sdnet, "linf")
+def test_images_that_nobody_attacked_are_as_they_were(saved: tuple[Workbench, Record, Path]) -> None:
+    sdnet, record, folder = saved
     clean = next(sdnet.split("test", LIMIT).batches(LIMIT, torch.device("cpu"))).images
-    saved = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
-    same = (saved == clean).flatten(1).all(1).numpy()
+    images = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
+    same = (images == clean).flatten(1).all(1).numpy()
     assert np.array_equal(same, record.lost(CLEAN))
 
 
@@ -96,7 +104,7 @@ def test_a_set_holds_what_broke_an_image_whatever_came_after(sdnet: Workbench, n
     record = next(record for record in sdnet.measure(cells, "attack", save=True) if record.inference.lambda_ == 0.1)
     saved, _ = open_adversarial(sdnet.adversarial_folder(cells[0]), sdnet.split("test", LIMIT))
     standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
-    assert record.lost(name).sum() > 10
+    assert record.lost(name).sum() > 5
     assert standing[record.lost(name)].sum() <= 2
 
 
@@ -114,11 +122,11 @@ def test_images_that_are_gone_are_made_anew_though_a_journal_tells_of_them(
     (record,) = sdnet.measure([cell], "attack", save=True)
     saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
     standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
-    assert (standing != record.correct).sum() <= 3
+    assert (standing != record.correct).sum() <= 2
 
 
-def test_a_set_that_is_rewritten_is_not_whole_meanwhile(sdnet: Workbench) -> None:
-    _, folder = save(sdnet, "linf")
+def test_a_set_that_is_rewritten_is_not_whole_meanwhile(saved: tuple[Workbench, Record, Path]) -> None:
+    sdnet, _, folder = saved
     AdversarialWriter(folder, sdnet.split("test", LIMIT), SETTINGS["linf"])
     with pytest.raises(DataError, match="cannot read an adversarial set"):
         open_adversarial(folder, sdnet.split("test", LIMIT))
@@ -180,34 +188,34 @@ def header(folder: Path, name: str, shape: str) -> None:
         (lambda folder: spoil(folder, "images", 255 - np.load(folder / "images.npy")), "leaves its budget"),
     ],
 )
-def test_a_set_that_is_not_whole_is_refused(sdnet: Workbench, damage: Any, message: str) -> None:
-    _, folder = save(sdnet, "linf")
+def test_a_set_that_is_not_whole_is_refused(saved: tuple[Workbench, Record, Path], damage: Any, message: str) -> None:
+    sdnet, _, folder = saved
     damage(folder)
     with pytest.raises(DataError, match=rf"{message}.* Remove the folder, and make the set with `attack --save`\."):
         open_adversarial(folder, sdnet.split("test", LIMIT))
 
 
-def test_a_set_of_an_earlier_version_is_read(sdnet: Workbench) -> None:
+def test_a_set_of_an_earlier_version_is_read(saved: tuple[Workbench, Record, Path]) -> None:
     """It has no checksum."""
-    _, folder = save(sdnet, "linf")
+    sdnet, _, folder = saved
     (folder / "attack.json").write_text(SETTINGS["linf"].model_dump_json(indent=1) + "\n", encoding="utf-8")
-    saved, setting = open_adversarial(folder, sdnet.split("test", LIMIT))
-    assert (len(saved), setting) == (LIMIT, SETTINGS["linf"])
+    images, setting = open_adversarial(folder, sdnet.split("test", LIMIT))
+    assert (len(images), setting) == (LIMIT, SETTINGS["linf"])
 
 
-def test_a_set_whose_files_are_damaged_is_made_again(sdnet: Workbench) -> None:
-    first, folder = save(sdnet, "linf")
+def test_a_set_whose_files_are_damaged_is_made_again(saved: tuple[Workbench, Record, Path]) -> None:
+    sdnet, first, folder = saved
     header(folder, "images", "(99999999, 999, 999, 3)")
     again, _ = save(sdnet, "linf")
-    saved, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
-    standing = evaluate(sdnet.model.net, saved, sdnet.runtime)[None].correct
+    images, _ = open_adversarial(folder, sdnet.split("test", LIMIT))
+    standing = evaluate(sdnet.model.net, images, sdnet.runtime)[None].correct
     assert (again.outcomes, again.lost_to) == (first.outcomes, first.lost_to)
-    assert (standing != again.correct).sum() <= 3
+    assert (standing != again.correct).sum() <= 2
 
 
-def test_a_larger_ball_written_into_the_seal_is_checked_too(sdnet: Workbench) -> None:
+def test_a_larger_ball_written_into_the_seal_is_checked_too(saved: tuple[Workbench, Record, Path]) -> None:
     """The seal says what the images have to keep to."""
-    _, folder = save(sdnet, "linf")
+    sdnet, _, folder = saved
     seal = json.loads((folder / "attack.json").read_text())
     (folder / "attack.json").write_text(json.dumps(seal | {"eps": 1 / 255}))
     with pytest.raises(DataError, match=r"leaves its budget, expected linf <= 0\.0039"):

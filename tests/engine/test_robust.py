@@ -65,7 +65,7 @@ def same(one: Losses, other: Losses) -> bool:
 
 @pytest.fixture
 def split(sdnet: Workbench) -> Split:
-    return sdnet.split("test", 40)
+    return sdnet.split("test", 20)
 
 
 def robust(bench: Workbench, split: Split, setting: AttackSetting, lambda_: float | None = None) -> Outcomes:
@@ -98,8 +98,7 @@ def test_a_budget_for_anything_leaves_nothing(
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_larger_budget_is_never_better(sdnet: Workbench, split: Split, norm: str) -> None:
     found = [
-        robust(sdnet, split, attack_setting(Threat(norm, scale * MODERATE[norm]))).mean()
-        for scale in (0.1, 0.5, 1, 2, 4)
+        robust(sdnet, split, attack_setting(Threat(norm, scale * MODERATE[norm]), 5)).mean() for scale in (0.1, 1, 4)
     ]
     assert all(larger <= smaller for smaller, larger in pairwise(found))
     assert found[-1] < found[0]
@@ -115,7 +114,7 @@ def test_more_restarts_are_never_better_for_any_image(resnet: Workbench, split: 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_knowing_lambda_is_worse_than_not_knowing_it(sdnet: Workbench, split: Split, norm: str) -> None:
-    setting = attack_setting(Threat(norm, MODERATE[norm]))
+    setting = attack_setting(Threat(norm, MODERATE[norm]), 5)
     for lambda_ in (0.5, 1.0):
         transfer, matched = (
             robust(sdnet, split, setting.model_copy(update={"crafted_at": at}), lambda_) for at in (0.1, lambda_)
@@ -137,7 +136,7 @@ def test_an_outcome_does_not_depend_on_the_lambdas_scored_beside_it(sdnet: Workb
 def test_the_loop_equals_the_plain_loop_on_a_trained_network(
     sdnet: Workbench, split: Split, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BATCH_SIZE", 15)
+    monkeypatch.setattr(loop, "BATCH_SIZE", 8)
     setting = attack_setting(Threat(norm, MODERATE[norm]), 3, 3).model_copy(update={"crafted_at": 0.1})
     plan = evaluation(sdnet.model.net, sdnet.runtime, setting, [0.1])
     assert same(robust_evaluate(plan, split), plain(plan, split))
@@ -147,7 +146,7 @@ def test_progress_counts_every_image_once(sdnet: Workbench, split: Split, told: 
     setting = attack_setting(Threat("linf", MODERATE["linf"]), 1, 2)
     with told.task("", 0) as task:
         robust_evaluate(evaluation(sdnet.model.net, sdnet.runtime, setting, [0.1, 0.5]), split, task=task)
-    assert told.images == 40
+    assert told.images == 20
 
 
 # on a tiny network that rounds in no batch otherwise than in another
@@ -196,15 +195,13 @@ def plain(plan: RobustEval[Any], split: Split) -> Losses:
 SETTINGS = {
     "pgd": ("pgd", 3, 4),
     "apgd": ("apgd-ce", 4, 3),
-    "square": ("square", 20, 2),
+    "square": ("square", 10, 2),
     "fab": ("fab", 3, 2),
     "suite": ("autoattack", 1, 1),
 }
 
 
-@pytest.mark.parametrize(
-    ("lambdas", "norm"), [((0.1,), "linf"), ((0.1,), "l2"), ((0.1, 0.3), "linf"), ((0.3,), "l2")], ids=str
-)
+@pytest.mark.parametrize(("lambdas", "norm"), [((0.1,), "l2"), ((0.1, 0.3), "linf"), ((0.3,), "linf")], ids=str)
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.usefixtures("small_batches")
 def test_the_loop_equals_the_plain_loop_image_for_image(
@@ -382,8 +379,11 @@ def tear(folder: Path) -> None:
         file.write(b'{"stage": 1, "places": [1, 2')
 
 
-@pytest.mark.parametrize("is_torn", [False, True])
-@pytest.mark.parametrize(("name", "lambdas"), [("pgd", (0.1,)), ("pgd", (0.1, 0.3)), ("suite", (0.1,))], ids=str)
+@pytest.mark.parametrize(
+    ("name", "lambdas", "is_torn"),
+    [("pgd", (0.1,), False), ("pgd", (0.1, 0.3), True), ("suite", (0.1,), True)],
+    ids=str,
+)
 @pytest.mark.usefixtures("small_batches")
 def test_a_killed_attack_goes_on_to_the_same_outcomes(
     tiny: OneByOne,

@@ -24,7 +24,7 @@ from sdnet_bench.studies.workbench import Workbench
 Scalars = dict[str, list[tuple[int, float]]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(tiny_recipes: dict[str, Recipe]) -> Recipe:
     """Three epochs of three batches, width 2."""
     fields = {"name": "small", "epochs": 3, "limit": 96, "backbone.options.width": 2}
@@ -61,46 +61,48 @@ def train(recipe: Recipe, runs: Path, *, log: str | None = "tensorboard", stop: 
     return runs / recipe.name
 
 
-def test_the_logs_are_the_history_and_the_stem_by_epoch(recipe: Recipe, tmp_path: Path) -> None:
-    run = train(recipe, tmp_path)
-    with (run / "history.csv").open(encoding="utf-8") as file:
+@pytest.fixture(scope="module")
+def logged(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run with logs."""
+    return train(recipe, tmp_path_factory.mktemp("logged"))
+
+
+def test_the_logs_are_the_history_and_the_stem_by_epoch(logged: Path) -> None:
+    with (logged / "history.csv").open(encoding="utf-8") as file:
         history = list(csv.DictReader(file))
-    logged = read(run)
+    found = read(logged)
     stem = {f"stem/{name}" for name in ("lambda", "residual", "share_of_zeros", "step_size")}
-    assert logged.keys() == history[0].keys() - {"epoch"} | stem
+    assert found.keys() == history[0].keys() - {"epoch"} | stem
     for name in history[0].keys() - {"epoch"}:
         expected = [(int(row["epoch"]), pytest.approx(float(row[name]))) for row in history]
-        assert logged[name] == expected
-    assert logged["stem/lambda"] == [(epoch, pytest.approx(0.1)) for epoch in (1, 2, 3)]
-    assert {path.name for path in tmp_path.iterdir()} == {run.name}
+        assert found[name] == expected
+    assert found["stem/lambda"] == [(epoch, pytest.approx(0.1)) for epoch in (1, 2, 3)]
+    assert {path.name for path in logged.parent.iterdir()} == {logged.name}
 
 
-def test_the_settings_are_those_of_the_recipe(recipe: Recipe, tmp_path: Path) -> None:
-    (settings,) = (train(recipe, tmp_path) / "logs").rglob("hparams.yml")
+def test_the_settings_are_those_of_the_recipe(logged: Path) -> None:
+    (settings,) = (logged / "logs").rglob("hparams.yml")
     lines = settings.read_text(encoding="utf-8").splitlines()
     assert {"name: small", "epochs: 3", "backbone.options.width: 2", "optimizer.nesterov: true"} <= set(lines)
 
 
-def test_the_weights_are_the_same_with_logs_and_without(recipe: Recipe, tmp_path: Path) -> None:
-    logged, silent = train(recipe, tmp_path / "one"), train(recipe, tmp_path / "two", log=None)
+def test_the_weights_are_the_same_with_logs_and_without(recipe: Recipe, logged: Path, tmp_path: Path) -> None:
+    silent = train(recipe, tmp_path, log=None)
     assert (logged / "model.safetensors").read_bytes() == (silent / "model.safetensors").read_bytes()
     assert not (silent / "logs").exists()
 
 
-def test_a_training_that_goes_on_logs_on(recipe: Recipe, tmp_path: Path) -> None:
-    whole = read(train(recipe, tmp_path / "whole"))
-    train(recipe, tmp_path / "parts", stop=1)
-    parts = read(train(recipe, tmp_path / "parts", resume=True))
-    assert parts["loss"] == whole["loss"]
-    assert parts["stem/residual"] == whole["stem/residual"]
-
-
-def test_an_epoch_that_is_trained_again_is_logged_once(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_training_that_goes_on_logs_on_and_logs_an_epoch_that_is_trained_again_once(
+    recipe: Recipe, logged: Path, tmp_path: Path
+) -> None:
+    whole = read(logged)
     run = train(recipe, tmp_path, stop=1)
     first = (run / STATE).read_bytes()
-    train(recipe, tmp_path, stop=2, resume=True)
+    parts = [read(train(recipe, tmp_path, stop=2, resume=True))]
     (run / STATE).write_bytes(first)  # as after a crash behind the second epoch, before its state was written
-    assert [step for step, _ in read(train(recipe, tmp_path, resume=True))["loss"]] == [1, 2, 3]
+    parts.append(read(train(recipe, tmp_path, resume=True)))
+    for name in ("loss", "stem/residual"):
+        assert [part[name] for part in parts] == [whole[name][:2], whole[name]]
 
 
 def test_the_figures_of_the_stem_are_those_of_its_codes(sdnet: Workbench, runtime: Runtime) -> None:

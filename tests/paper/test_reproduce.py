@@ -33,7 +33,7 @@ from sdnet_bench.studies.training import find_recipe
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.weights import INDEX, WEIGHTS
 
-TINY = Experiment(StudySize(20, 20, 4, 16, (0.1, 0.5), ["gaussian"]))
+TINY = Experiment(StudySize(10, 10, 3, 10, (0.1, 0.5), ["gaussian"]))
 
 
 def test_the_whole_path_leaves_nothing_open_in_tables_two_to_five(

@@ -20,8 +20,12 @@ from sdnet_bench.studies.workbench import Workbench
 
 
 @pytest.fixture
-def found(sdnet: Workbench) -> Examples:
-    return find_examples(sdnet, [0, 5])
+def found(sdnet: Workbench, once: Callable[[str, Callable[[Path], object]], Path]) -> Examples:
+    """Found once for all tests."""
+    folder = once("examples", lambda folder: write_examples(find_examples(sdnet, [0, 5]), folder))
+    examples = Examples.read([folder], sdnet.model.weights)
+    assert examples
+    return examples
 
 
 def picture(examples: Examples, place: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,18 @@ def type_again(command: str, runs: Path) -> None:
 
 
 @pytest.fixture
-def measured(sdnet: Workbench) -> Workbench:
+def measured(measured_once: Callable[[str, Callable[[Workbench], None]], Workbench]) -> Workbench:
     """With noise at lambda 0.1 and by Algorithm 1, and attacked with budgets and lambdas of our own."""
-    measure_corrupted(sdnet, sdnet.images("test", 40), ["gaussian"])
-    lambdas, threat, images = [0.1, 0.5], Threat("linf", 8 / 255), sdnet.images("test", 40)
-    fit = fit_lambda(sdnet, sdnet.images("train", 40), "gaussian", lambdas, levels=[0.1, 0.3])
-    measure_adaptive(sdnet, sdnet.images("test"), [fit], [2, 4])
-    run_attack(sdnet, attack_setting(threat, 2), images, ("transfer", "matched"), lambdas)
-    run_attack(sdnet, attack_setting(threat, 3, name="apgd-ce"), images, lambdas=lambdas)
-    return sdnet
+
+    def measure(bench: Workbench) -> None:
+        lambdas, threat, images = [0.1, 0.5], Threat("linf", 8 / 255), bench.images("test", 40)
+        measure_corrupted(bench, images, ["gaussian"])
+        fit = fit_lambda(bench, bench.images("train", 40), "gaussian", lambdas, levels=[0.1, 0.3])
+        measure_adaptive(bench, bench.images("test"), [fit], [2, 4])
+        run_attack(bench, attack_setting(threat, 2), images, ("transfer", "matched"), lambdas)
+        run_attack(bench, attack_setting(threat, 3, name="apgd-ce"), images, lambdas=lambdas)
+
+    return measured_once("commands", measure)
 
 
 def test_commands_say_how_everything_was_measured(measured: Workbench) -> None:

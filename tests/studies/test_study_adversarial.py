@@ -61,7 +61,7 @@ from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
 GRID = [0.1, 0.5, 1.0]
-LIMIT = 30
+LIMIT = 15
 SETTING = attack_setting(Threat("linf", 0.06), steps=2)
 
 
@@ -640,5 +640,5 @@ def test_autoattack_on_few_classes_is_on_record_as_what_it_is(
 
 def test_an_error_of_an_attack_says_which_network_and_attack(resnet: Workbench) -> None:
     bench = wrapped(resnet, lambda images, logits: logits * torch.nan)
-    with pytest.raises(ModelError, match=r"^resnet18-tiny: logits of 30 of 30 im"):
+    with pytest.raises(ModelError, match=r"^resnet18-tiny: logits of 15 of 15 im"):
         run_attack(bench, SETTING, bench.images("test", LIMIT), ["matched"])

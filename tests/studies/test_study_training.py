@@ -28,6 +28,12 @@ from sdnet_bench.zoo.initial import configure
 
 @pytest.fixture
 def small(tiny_recipes: dict[str, Recipe]) -> Recipe:
+    return with_backbone(tiny_recipes["resnet18-tiny"].replace(name="small", limit=64), None, width=2)
+
+
+@pytest.fixture
+def sparse(tiny_recipes: dict[str, Recipe]) -> Recipe:
+    """Of an SDNet."""
     return with_backbone(tiny_recipes["sdnet18-tiny"].replace(name="small", limit=64), None, width=2)
 
 
@@ -92,11 +98,11 @@ class CtrlC(Progress):
             raise InterruptError("interrupted")
 
 
-def test_an_interrupted_run_goes_on(train: Any, small: Recipe) -> None:
+def test_an_interrupted_run_goes_on(train: Any, sparse: Recipe) -> None:
     with pytest.raises(InterruptError):
-        train(small, CtrlC())
-    resumed = train(small, resume=True)
-    assert resumed.model.weights == train(small.replace(name="twin")).model.weights
+        train(sparse, CtrlC())
+    resumed = train(sparse, resume=True)
+    assert resumed.model.weights == train(sparse.replace(name="twin")).model.weights
     assert [record.cell.kind for record in resumed.store] == ["training", "accuracy"]
 
 
@@ -249,12 +255,12 @@ def test_training_goes_on_from_shared_weights(train: Any, small: Recipe, tmp_pat
     torch.testing.assert_close(ours, dict(first.model.net.named_parameters()))
 
 
-def test_the_rehearsal_leaves_no_trace(train: Any, small: Recipe, tmp_path: Path, runtime: Runtime) -> None:
+def test_the_rehearsal_leaves_no_trace(train: Any, sparse: Recipe, tmp_path: Path, runtime: Runtime) -> None:
     dataset = open_dataset("digits", tmp_path)
-    torch.manual_seed(small.seed)
-    net = build_net(configure(small.backbone, dataset))
-    unrehearsed = engine_train(small, net, dataset, tmp_path / "plain", runtime, Progress(), resume=False).net
-    rehearsed = train(small).model.net.state_dict()
+    torch.manual_seed(sparse.seed)
+    net = build_net(configure(sparse.backbone, dataset))
+    unrehearsed = engine_train(sparse, net, dataset, tmp_path / "plain", runtime, Progress(), resume=False).net
+    rehearsed = train(sparse).model.net.state_dict()
     assert all(torch.equal(tensor, rehearsed[name]) for name, tensor in unrehearsed.state_dict().items())
 
 
