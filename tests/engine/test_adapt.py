@@ -176,7 +176,8 @@ try:
     evaluate_adapted(net, split, runtime, setting_of("tent", 20))
 except UsageError as error:
     torch.save((found, str(error)), folder / f"{rank}.pt")
-torch.distributed.destroy_process_group()  # or its threads may end a process that exits first
+runtime.processes.wait_for_everyone()
+os._exit(0)  # an orderly end waits for gloo's threads, sometimes for ever, or they abort it when the other is gone
 """
 
 
