@@ -36,9 +36,10 @@ from ..studies.race import Rules
 from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model, check_run_name
 from ..zoo.find import find_model, load_model
-from .comparison import Comparison, PaperTable, publish
+from .comparison import Comparison, PaperTable
 from .guest import OwnData, Source, copied, images_of, open_guest
 from .plans import Plan
+from .publishing import publish
 from .requests import (
     Accuracy,
     Names,

@@ -1,4 +1,4 @@
-"""The paper's tables and figures of one or several networks, and the report that a command writes of them."""
+"""The paper's tables and figures of one or several networks, and the report of them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RecordError, UnknownNameError, UsageError
+from ..errors import UnknownNameError, UsageError
 from ..paper.registry import TABLES
 from ..paper.render import frame, grid_lines, to_markdown
 from ..paper.results import Results
 from ..paper.tables import Table, build_tables
-from ..report import card
 from ..report.figures import drawings
 from ..report.formats import check_formats, write
-from ..studies.workbench import Workbench
-from ..zoo.weights import weight_files
 from .rows import html_table
 
 if TYPE_CHECKING:
@@ -91,17 +88,3 @@ class Comparison:
         """
         tables = [each.table for each in self.tables]
         return write(self.results, tables, Path(output), check_formats(format_))
-
-
-def publish(bench: Workbench) -> None:
-    """Updates card and `results.json` of a run from its records; shipped models and guests are not changed.
-
-    Where they cannot be written, a warning: what was measured is on record, and is shown.
-    """
-    is_run = bench.model.folder.resolve() == bench.folder.resolve() and weight_files(bench.folder)
-    if is_run and bench.runtime.processes.is_main_process:
-        results = Results.read(bench.model.folder, bench.folder.parent)
-        try:
-            card.publish(bench.folder, results)
-        except RecordError as error:
-            bench.progress.warn(f"the card is as it was: {error}")

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..progress import Progress
 from ..studies.training import find_recipe, train_model, with_backbone
 from .bench import Bench
-from .comparison import publish
+from .publishing import publish
 from .requests import folder_of
 from .screen import progress_of
 

@@ -17,7 +17,7 @@ def demo(
     output: options.Output = options.OUTPUT,
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
-    from ..api.comparison import publish
+    from ..api.publishing import publish
     from ..api.screen import Screen
     from ..paper.reproduce import demo_recipes, reproduce
     from .shared import write_report

@@ -124,7 +124,7 @@ def adopt_model(
     ] = MODELS,
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
-    from ..api.comparison import publish
+    from ..api.publishing import publish
     from ..api.screen import Screen
     from ..report.pictures import illustrate
     from ..zoo.adopt import adopt

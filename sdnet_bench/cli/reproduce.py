@@ -37,7 +37,7 @@ def reproduce(
 
     Interrupted, it goes on where it was when it is typed again.
     """
-    from ..api.comparison import publish
+    from ..api.publishing import publish
     from ..api.screen import Screen
     from ..paper.reproduce import paper_recipes, reproduce
     from ..report.pictures import illustrate

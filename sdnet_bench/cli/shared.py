@@ -37,11 +37,10 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
     """Writes a report on the named models, or on all, in the first process only; prints tables that are texts."""
     if not IS_FIRST:
         return
-    from ..paper.render import to_markdown
+    from ..api.comparison import Comparison
     from ..paper.results import find_results
-    from ..paper.tables import build_tables
     from ..records.store import without_collections
-    from ..report.formats import TEXTS, check_formats, write
+    from ..report.formats import TEXTS, check_formats
 
     kinds = check_formats(formats)
     left_out: list[BenchError] = []
@@ -49,10 +48,10 @@ def write_report(names: Sequence[str], output: Path, formats: Sequence[str], run
         results = find_results(names, runs_dir, left_out, Screen())
         gc.freeze()  # the records stay: no later collection needs to look at them
     if results or not left_out:
-        tables = build_tables(results)
-        written = write(results, tables, output, kinds)
+        comparison = Comparison(results)
+        written = comparison.report(output, kinds)
         if set(kinds) & set(TEXTS):
-            say("\n".join(map(to_markdown, tables)))
+            say("\n".join(map(str, comparison.tables)))
             Screen().note(f"{len(written)} files in {output}")
         else:
             say("\n".join(map(str, written)))

@@ -20,7 +20,26 @@ from .operators import Dictionary, project_to_unit_norm
 from .patches import PatchCodingConv2d
 from .replace import replace_convs
 
-__all__ = ["CSCConv2d", "Dictionary", "DictionaryProjection", "PatchCodingConv2d", "carry", "chain_to"]
-__all__ += ["check_lambda", "csc_layers", "feeding_lambda", "get_lambda", "holding", "project_to_unit_norm"]
-__all__ += ["rebuild", "replace_convs", "require_csc_layers", "residuals", "set_lambda", "shared_correlations"]
-__all__ += ["tuning", "using_lambda", "using_steps"]
+__all__ = [
+    "CSCConv2d",
+    "Dictionary",
+    "DictionaryProjection",
+    "PatchCodingConv2d",
+    "carry",
+    "chain_to",
+    "check_lambda",
+    "csc_layers",
+    "feeding_lambda",
+    "get_lambda",
+    "holding",
+    "project_to_unit_norm",
+    "rebuild",
+    "replace_convs",
+    "require_csc_layers",
+    "residuals",
+    "set_lambda",
+    "shared_correlations",
+    "tuning",
+    "using_lambda",
+    "using_steps",
+]

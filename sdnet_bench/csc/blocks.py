@@ -65,7 +65,7 @@ class _Analysis(_Bilinear):
         )
 
     @staticmethod
-    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor | None:
+    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
         return _product_rule(_Analysis, ctx, values, atoms)
 
 
@@ -86,16 +86,18 @@ class _Synthesis(_Bilinear):
         )
 
     @staticmethod
-    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor | None:
+    def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
         return _product_rule(_Synthesis, ctx, values, atoms)
 
 
-def _product_rule(of: type[_Bilinear], ctx: Any, values: Tensor | None, atoms: Tensor | None) -> Tensor | None:
+def _product_rule(of: type[_Bilinear], ctx: Any, values: Tensor | None, atoms: Tensor | None) -> Tensor:
     """The directional derivative; the direction is None in what does not change."""
     at, by = ctx.saved_tensors
-    along_values = None if values is None else of.apply(values, by, ctx.padding)
-    along_atoms = None if atoms is None else of.apply(at, atoms, ctx.padding)
-    return along_atoms if along_values is None else along_values if along_atoms is None else along_values + along_atoms
+    pairs = [] if values is None else [(values, by)]
+    pairs += [] if atoms is None else [(at, atoms)]
+    first, *others = (of.apply(*pair, ctx.padding) for pair in pairs)
+    found: Tensor = sum(others, first)
+    return found
 
 
 def _by_atoms(image: Tensor, code: Tensor, atoms: Tensor, padding: int) -> Tensor:

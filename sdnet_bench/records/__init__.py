@@ -30,8 +30,39 @@ from .cell import (
 from .record import Outcomes, Radii, Record
 from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
-__all__ = ["BATCH_SIZE", "CLEAN", "DEFAULT_EPS", "MINIMUM_NORM", "MIXED", "NOISES", "PROTOCOLS", "RADII", "REVISION"]
-__all__ += ["UNKNOWN", "AdaptationSetting", "AttackSetting", "Cell", "Images", "Inference", "InferenceChoice"]
-__all__ += ["Layers", "Order", "Outcomes", "Protocol", "Radii", "Record", "RecordStore", "Severity", "Threat"]
-__all__ += ["frame_of", "load", "read_records", "read_results", "show_eps", "usual_budget", "usual_protocols"]
-__all__ += ["widening", "write_results"]
+__all__ = [
+    "BATCH_SIZE",
+    "CLEAN",
+    "DEFAULT_EPS",
+    "MINIMUM_NORM",
+    "MIXED",
+    "NOISES",
+    "PROTOCOLS",
+    "RADII",
+    "REVISION",
+    "UNKNOWN",
+    "AdaptationSetting",
+    "AttackSetting",
+    "Cell",
+    "Images",
+    "Inference",
+    "InferenceChoice",
+    "Layers",
+    "Order",
+    "Outcomes",
+    "Protocol",
+    "Radii",
+    "Record",
+    "RecordStore",
+    "Severity",
+    "Threat",
+    "frame_of",
+    "load",
+    "read_records",
+    "read_results",
+    "show_eps",
+    "usual_budget",
+    "usual_protocols",
+    "widening",
+    "write_results",
+]
