@@ -37,9 +37,9 @@ TINY = Experiment(StudySize(10, 10, 3, 10, (0.1, 0.5), ["gaussian"]))
 
 
 def test_the_whole_path_leaves_nothing_open_in_tables_two_to_five(
-    runs: Path, runtime: Runtime, told: object, tiny_recipes: dict[str, Recipe]
+    runs: Path, runtime: Runtime, told: object, settled_recipes: dict[str, Recipe]
 ) -> None:
-    steps = [(recipe, replace(TINY, studies=(*TINY.studies, TABLE5))) for recipe in tiny_recipes.values()]
+    steps = [(recipe, replace(TINY, studies=(*TINY.studies, TABLE5))) for recipe in settled_recipes.values()]
     benches = list(reproduce(steps, runs, runs / "data", runtime, told))  # type: ignore[arg-type]
     results = [Results.read(bench.model.folder, runs) for bench in benches]
     assert [bench.model.name for bench in benches] == ["sdnet18-tiny", "resnet18-tiny"]
@@ -50,9 +50,9 @@ def test_the_whole_path_leaves_nothing_open_in_tables_two_to_five(
 
 
 def test_the_whole_path_measures_the_exported_model(
-    runs: Path, tmp_path: Path, runtime: Runtime, told: object, tiny_recipes: dict[str, Recipe]
+    runs: Path, tmp_path: Path, runtime: Runtime, told: object, settled_recipes: dict[str, Recipe]
 ) -> None:
-    recipe = tiny_recipes["resnet18-tiny"]
+    recipe = settled_recipes["resnet18-tiny"]
     steps = [(recipe, TINY)]
     (bench,) = reproduce(steps, runs, runs / "data", runtime, told, published=tmp_path / "out")  # type: ignore[arg-type]
     assert bench.folder == tmp_path / "out" / "resnet18-tiny"

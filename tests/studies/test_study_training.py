@@ -45,13 +45,13 @@ def train(tmp_path: Path, runtime: Runtime, told: Progress) -> Any:
     return run
 
 
-def test_training_leaves_two_records(sdnet: Workbench, tiny_recipes: dict[str, Recipe]) -> None:
+def test_training_leaves_two_records(sdnet: Workbench, settled_recipes: dict[str, Recipe]) -> None:
     kinds = [record.cell.kind for record in sdnet.store]
     assert kinds == ["training", "accuracy"]
     training = next(iter(sdnet.store))
     assert training.n == 1237
     assert training.metrics["parameters"] == count_parameters(sdnet.model.net)
-    assert training.metrics["epochs"] == tiny_recipes["sdnet18-tiny"].epochs
+    assert training.metrics["epochs"] == settled_recipes["sdnet18-tiny"].epochs
     assert training.metrics["images_per_second"] > 0
     assert training.metrics["peak_memory"] > 1e6
     assert training.provenance["seed"] == 0

@@ -213,12 +213,12 @@ class TestConfigurations:
         assert ModelConfig.read(folder).dataset == r"dig\x1b[31mits"
 
     def test_a_finished_run_that_was_not_trained_here_runs_no_code(
-        self, runs: Path, runtime: Runtime, tiny_recipes: dict[str, Recipe], tmp_path: Path
+        self, runs: Path, runtime: Runtime, settled_recipes: dict[str, Recipe], tmp_path: Path
     ) -> None:
         (tmp_path / "nets.py").write_text(f"open({str(tmp_path / 'this-ran')!r}, 'w').close()")
         path = runs / "sdnet18-tiny" / CONFIG
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | {"backbone": {"name": f"{tmp_path}/nets.py:tiny"}}))
         with pytest.raises(BenchError, match=r"wants to run .*nets\.py:tiny, but was not made here"):
-            train_model(tiny_recipes["sdnet18-tiny"], runs, runs / "data", runtime, Progress())
+            train_model(settled_recipes["sdnet18-tiny"], runs, runs / "data", runtime, Progress())
         assert not (tmp_path / "this-ran").exists()
