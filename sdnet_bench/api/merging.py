@@ -10,7 +10,7 @@ from ..paper.results import Results
 from ..progress import Progress
 from ..records import RecordStore
 from ..records.merging import merge
-from ..report import card
+from ..report.card import write_card
 from ..zoo.find import find_model
 
 
@@ -25,5 +25,5 @@ def merge_runs(model: str, folders: Sequence[Path], runs_dir: Path, progress: Pr
     store, weights = RecordStore.of_model(folder, run, progress), ModelConfig.read(folder).weights_sha256
     added = merge(folders, store, run, weights, progress)
     if run.resolve() == folder.resolve():
-        card.publish(folder, Results.read(folder, runs_dir))
+        write_card(folder, Results.read(folder, runs_dir))
     return run, added

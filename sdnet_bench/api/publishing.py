@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import RecordError
 from ..paper.results import Results
-from ..report import card
+from ..report.card import write_card
 from ..studies.workbench import Workbench
 from ..zoo.weights import weight_files
 
@@ -18,6 +18,6 @@ def publish(bench: Workbench) -> None:
     if is_run and bench.runtime.processes.is_main_process:
         results = Results.read(bench.model.folder, bench.folder.parent)
         try:
-            card.publish(bench.folder, results)
+            write_card(bench.folder, results)
         except RecordError as error:
             bench.progress.warn(f"the card is as it was: {error}")

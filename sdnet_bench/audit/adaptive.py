@@ -12,7 +12,8 @@ from torch import Tensor
 from ..adaptations import Chain, chain_of
 from ..attacks.finite import logits_of
 from ..csc import residuals
-from ..engine.evaluate import BATCH_SIZE, is_correct
+from ..engine.batches import BATCH_SIZE
+from ..engine.evaluate import is_correct
 from ..records import UNKNOWN, AdaptationSetting, Record
 from ..records.lambda_fit import LambdaFit
 from ..records.statistics import accuracy, in_percent, unbroken

@@ -213,13 +213,13 @@ def convert_model(
     """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
     from ..api.screen import Screen
     from ..paper.results import Results
-    from ..report.card import publish
+    from ..report.card import write_card
     from ..zoo.authors import convert
     from .screen import say
 
     screen = Screen()
     folder = convert(checkpoint, backbone, setup.runs_dir, screen, dataset=dataset, name=name)
-    publish(folder, Results.read(folder, setup.runs_dir))
+    write_card(folder, Results.read(folder, setup.runs_dir))
     say(str(folder))
     screen.note(f"next: sdnet-bench evaluate {folder.name}")
 

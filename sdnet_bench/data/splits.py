@@ -27,6 +27,10 @@ class Batch:
     labels: Tensor
     """`(N,)` int64."""
 
+    def parts(self, size: int) -> Iterator[Batch]:
+        """Batches of at most so many of the images, in order."""
+        return map(Batch, *(torch.split(each, size) for each in (self.index, self.images, self.labels)))
+
 
 class Split(Protocol):
     """The interface of a split that training and evaluation use."""

@@ -16,7 +16,8 @@ from ..data import Batch, Split, labels_of
 from ..errors import UsageError
 from ..progress import Task
 from ..records import AdaptationSetting
-from .evaluate import BATCH_SIZE, Choice, EvalResult, Transform, choose, clean, gather, hits
+from .batches import BATCH_SIZE
+from .evaluate import Choice, EvalResult, Transform, choose, clean, gather, hits
 from .runtime import Runtime
 
 

@@ -23,7 +23,7 @@ from ..data.splits import Augmentation, TensorSplit
 from ..errors import DataError
 from ..files import make_folder, reading, replacing
 from ..records import AttackSetting, Threat
-from .evaluate import BATCH_SIZE
+from .batches import BATCH_SIZE
 
 ARRAYS = ("images", "labels", "index")
 SEAL = "attack.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from ..backbones import Convergence, convergence, equilibria
 from ..csc import csc_layers, get_lambda, residuals, shared_correlations, using_lambda
 from ..data import Batch, Split
 from ..progress import Task
+from .batches import AtOnce
 from .runtime import Runtime
 
 T = TypeVar("T")
-BATCH_SIZE = 250
 AHEAD = 3
 """Number of batches that are corrupted before they are needed."""
 
@@ -57,17 +57,19 @@ class EvalResult:
     """Convergence of the equilibria, `(n,)` each, on the CPU; None for a network without equilibria."""
 
 
-Parts = dict[str, list[Tensor]]
-"""Values `(N,)` of every batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
+Values = dict[str, Tensor]
+"""Values `(N,)` of a batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
+Wanted = dict[Choice, set[str]]
+"""The names of the values of every choice."""
 
 
-def _measured(choice: Choice, own: Collection[Choice], *, solves: bool) -> Parts:
-    """No batches: residuals if the choice is in `own`, lambdas if it is a rule, equilibria if the network `solves`."""
+def _wanted(choice: Choice, own: Collection[Choice], *, solves: bool) -> set[str]:
+    """Residuals if the choice is in `own`, lambdas if it is a rule, equilibria if the network `solves`."""
     names = {"logits": True, "residuals": choice in own, "lambdas": callable(choice)}
-    return {name: [] for name, is_measured in (names | {"equilibria": solves, "steps": solves}).items() if is_measured}
+    return {name for name, is_wanted in (names | {"equilibria": solves, "steps": solves}).items() if is_wanted}
 
 
-def _result(choice: Choice, parts: Parts, total: int, runtime: Runtime) -> EvalResult:
+def _result(choice: Choice, parts: Mapping[str, Sequence[Tensor]], total: int, runtime: Runtime) -> EvalResult:
     """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
     at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
     found = {name: gather(each, total, runtime, f"{name}{at}") for name, each in parts.items()}
@@ -100,24 +102,30 @@ def evaluate(
     """
     net.eval()
     own = {None, get_lambda(net)} if csc_layers(net) else set()
-    found = {choice: _measured(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
-    with shared_correlations(net) if len(found) > 1 else nullcontext():
-        for batch, images in _transformed(shard(split, runtime), transform, runtime):
-            _classify(net, runtime.to_pixels(images), batch, found, runtime)
-            (task or Task()).advance(len(batch.labels) * len(found))
-    return {choice: _result(choice, parts, len(split), runtime) for choice, parts in found.items()}
+    wanted: Wanted = {choice: _wanted(choice, own, solves=bool(equilibria(net))) for choice in lambdas}
+    at_once, made = AtOnce(split, runtime.device), list[dict[Choice, Values]]()
+
+    def classified(batch: Batch) -> list[dict[Choice, Values]]:
+        return at_once(lambda size: [_classified(net, part, wanted, runtime) for part in batch.parts(size)])
+
+    with shared_correlations(net) if len(wanted) > 1 else nullcontext():
+        for batch in _transformed(shard(split, runtime), transform, runtime, at_once.size):
+            made += classified(batch)
+            (task or Task()).advance(len(batch.labels) * len(wanted))
+    by_name = {choice: {name: [each[choice][name] for each in made] for name in wanted[choice]} for choice in wanted}
+    return {choice: _result(choice, parts, len(split), runtime) for choice, parts in by_name.items()}
 
 
-def _transformed(split: Split, transform: Transform, runtime: Runtime) -> Iterator[tuple[Batch, Tensor]]:
-    """The batches of a split on the device, and their transformed images.
+def _transformed(split: Split, transform: Transform, runtime: Runtime, size: int) -> Iterator[Batch]:
+    """The batches of a split on the device, with their transformed images.
 
     They are made by the CPU, ahead of the network where it leaves a core to them: on another device, or in fewer
     threads than there are cores.
     """
-    made = ((batch, transform(batch)) for batch in split.batches(BATCH_SIZE, torch.device("cpu")))
+    made = (replace(batch, images=transform(batch)) for batch in split.batches(size, torch.device("cpu")))
     is_beside = runtime.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
-    for batch, images in ahead(made) if is_beside else made:
-        yield replace(batch, labels=batch.labels.to(runtime.device)), images.to(runtime.device)
+    for batch in ahead(made) if is_beside else made:
+        yield replace(batch, images=batch.images.to(runtime.device), labels=batch.labels.to(runtime.device))
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
@@ -132,20 +140,17 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             maker.shutdown(wait=False, cancel_futures=True)
 
 
-def _classify(net: nn.Module, pixels: Tensor, batch: Batch, found: dict[Choice, Parts], runtime: Runtime) -> None:
-    """Classifies one batch for every choice; at the network's own lambda first, as rules need its residuals."""
-    own: dict[str, Tensor] = {}
-    if any("residuals" in parts or "lambdas" in parts for parts in found.values()):
+def _classified(net: nn.Module, batch: Batch, wanted: Wanted, runtime: Runtime) -> dict[Choice, Values]:
+    """The values of one batch for every choice; at the network's own lambda first, as rules need its residuals."""
+    pixels, own, found = runtime.to_pixels(batch.images), Values(), dict[Choice, Values]()
+    if any(names & {"residuals", "lambdas"} for names in wanted.values()):
         with residuals(net) as meter:
             own = _score(net, pixels, batch, None, runtime)
         own["residuals"] = meter.per_image()
-    for choice, parts in found.items():
-        values = own
-        if "residuals" not in parts:
-            lambda_ = choice(own["residuals"], batch) if callable(choice) else choice
-            values = _score(net, pixels, batch, lambda_, runtime)
-        for name in parts.keys() & values:
-            parts[name].append(values[name])
+    for choice, names in wanted.items():
+        lambda_ = choice(own["residuals"], batch) if callable(choice) else choice
+        found[choice] = own if "residuals" in names else _score(net, pixels, batch, lambda_, runtime)
+    return found
 
 
 def _score(

@@ -8,7 +8,6 @@ not depend on its batch, so this changes outcomes only by rounding errors.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -26,7 +25,8 @@ from ..data import Batch, Split
 from ..progress import Task
 from ..records import CLEAN, AttackSetting, Outcomes, Radii
 from ..records.journal import Entry, Journal
-from .evaluate import BATCH_SIZE, LambdaRule
+from .batches import AtOnce
+from .evaluate import LambdaRule
 from .runtime import Runtime
 
 Key = TypeVar("Key")
@@ -198,16 +198,15 @@ def _attacked(
     for entry in journal.read(len(state.lost_to), len(split), len(plan)):
         state.apply(entry)
     processes.wait_for_everyone()  # no process writes before all have read
-    settled = state.settled(len(plan))
+    settled, at_once = state.settled(len(plan)), AtOnce(split, evaluation.runtime.device)
     task.advance(settled)
-    for number in range(len(plan) + 1):
-        queue = deque(state.left(number, mine))
+    for number, run in enumerate([None, *plan]):
+        queue = state.left(number, mine)
         while queue:
-            places = [queue.popleft() for _ in range(min(BATCH_SIZE, len(queue)))]
-            entry = _run(evaluation, plan[number - 1] if number else None, number, split, places, state)
+            entry = at_once(lambda size: _run(evaluation, run, number, split, queue[:size], state))  # noqa: B023
             journal.append(entry)
             state.apply(entry)
-            queue.extend(sorted(set(places) - set(entry.places)))
+            queue = [*queue[at_once.size :], *sorted(set(queue[: at_once.size]) - set(entry.places))]
             done = state.settled(len(plan))
             task.advance(done - settled)
             settled = done

@@ -16,7 +16,7 @@ from ..config import Recipe
 from ..csc import CSCConv2d, csc_layers
 from ..data import Split
 from ..errors import TrainingError, UnknownNameError, UsageError, reason
-from .evaluate import BATCH_SIZE
+from .batches import BATCH_SIZE
 from .runtime import Runtime
 
 Row = dict[str, float]

@@ -11,7 +11,8 @@ from functools import partial
 from ..adaptations import chain_of
 from ..csc import csc_layers, require_csc_layers
 from ..data import SEVERITIES, stream_of
-from ..engine.evaluate import BATCH_SIZE, evaluate
+from ..engine.batches import BATCH_SIZE
+from ..engine.evaluate import evaluate
 from ..errors import UnknownNameError, UsageError
 from ..records import MIXED, NOISES, PROTOCOLS, UNKNOWN, AttackSetting, Cell, Inference, Protocol, Record
 from ..records.lambda_fit import fit_name, fitted_under

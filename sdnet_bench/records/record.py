@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -170,7 +171,7 @@ def _strict(text: str, size: int) -> bytes | None:
     if len(text) != 4 * math.ceil(size / 3):
         return None
     try:
-        content = base64.b64decode(text, validate=True)
+        content = a2b_base64(text, strict_mode=True)
     except ValueError:
         return None
-    return content if len(content) == size and base64.b64encode(content).decode() == text else None
+    return content if len(content) == size and b2a_base64(content, newline=False).decode() == text else None

@@ -158,7 +158,7 @@ def _line(name: str, lambda_: str, values: Mapping[str, Value | None]) -> list[s
     return [name, lambda_, *(show(values.get(column)) for column in HEADER[2:])]
 
 
-def publish(folder: Path, results: Results) -> None:
+def write_card(folder: Path, results: Results) -> None:
     """Writes the card and `results.json` of a model into its folder."""
     with replacing(folder / RESULTS) as path:
         write_results(path, (*results.records, *results.elsewhere))

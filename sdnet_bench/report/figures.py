@@ -73,6 +73,7 @@ class Drawing(NamedTuple):
             for each, metadata in zip(written, ({}, {"Date": None}), strict=True):
                 with replacing(each) as scratch:
                     figure.savefig(scratch, format=each.suffix[1:], dpi=150, metadata=metadata)
+                figure.set_layout_engine("none")  # the panels stay where the first has put them
         return written
 
 
@@ -150,9 +151,18 @@ def _in_panels(
     def paint_all(figure: Figure) -> None:
         for place, (heading, panel) in enumerate(there.items(), start=1):
             paint(figure.add_subplot(1, len(there), place, title=heading), panel)
+        for axes in figure.axes[1:]:
+            _drop_labels_of(figure.axes[0], axes)
 
     if there:
         yield Drawing(name, title, (max(3.4 * len(there), 4.2), 3.2), paint_all, fontsize=10)
+
+
+def _drop_labels_of(first: Axes, axes: Axes) -> None:
+    """Drops the labels of the vertical axis where those of the first panel are the same."""
+    if (axes.get_ylabel(), axes.get_ylim()) == (first.get_ylabel(), first.get_ylim()):
+        axes.set_ylabel("")
+        axes.tick_params(labelleft=False)
 
 
 def _figure2(axes: Axes, curves: Sequence[Curve]) -> None:

@@ -23,7 +23,8 @@ from ..attacks import ATTACKS
 from ..attacks.finite import finite, logits_of
 from ..csc import csc_layers, using_lambda
 from ..data import open_dataset
-from ..engine.evaluate import BATCH_SIZE, LambdaRule
+from ..engine.batches import BATCH_SIZE
+from ..engine.evaluate import LambdaRule
 from ..engine.robust import SUITES
 from ..errors import ModelError, UnknownNameError, UsageError, check_size
 from ..records import (

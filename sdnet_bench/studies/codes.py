@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..backbones.normalize import Normalize
 from ..csc import CSCConv2d, PatchCodingConv2d, carry, chain_to, rebuild, require_csc_layers, using_lambda
-from ..engine.evaluate import BATCH_SIZE
+from ..engine.batches import BATCH_SIZE
 from ..errors import ModelError, UsageError
 from .workbench import Workbench
 

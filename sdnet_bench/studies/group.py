@@ -19,7 +19,8 @@ from ..data.corruptions import library_versions
 from ..data.stream import workers
 from ..engine.adapt import evaluate_adapted
 from ..engine.adversarial_set import AdversarialWriter, open_adversarial
-from ..engine.evaluate import BATCH_SIZE, Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
+from ..engine.batches import BATCH_SIZE
+from ..engine.evaluate import Choice, EvalResult, LambdaRule, Transform, choose, clean, evaluate, is_correct
 from ..engine.robust import RobustEval, Scorer, robust_evaluate, smallest_radii
 from ..engine.runtime import Runtime
 from ..errors import ModelError

@@ -27,7 +27,8 @@ from ..attacks.draws import ImageDraws
 from ..attacks.victim import ChannelsLast
 from ..config import LAMBDAS
 from ..data import CORRUPTIONS, Augmentation, Noise, Split, TensorSplit
-from ..engine.evaluate import BATCH_SIZE, evaluate
+from ..engine.batches import BATCH_SIZE
+from ..engine.evaluate import evaluate
 from ..engine.robust import RobustEval, robust_evaluate
 from ..engine.runtime import Runtime
 from ..progress import Progress

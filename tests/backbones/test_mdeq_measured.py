@@ -15,7 +15,6 @@ from found import there
 from sdnet_bench.backbones import convergence
 from sdnet_bench.config import Adam, Backbone, OneCycle, Recipe
 from sdnet_bench.data import open_dataset
-from sdnet_bench.engine import evaluate as module
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.engine.train import Training, train
@@ -109,7 +108,7 @@ def test_an_interrupted_run_keeps_its_warm_up_and_its_dropout(recipe: Recipe, tm
 def test_an_evaluation_measures_every_image(
     bench: Workbench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", batch_size)
     split, net = bench.split("test", 30), bench.model.net
     (batch,) = split.batches(30, torch.device("cpu"))
     with convergence(net) as meter, torch.no_grad():

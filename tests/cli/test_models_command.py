@@ -23,7 +23,7 @@ from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS, Origin
 from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.paper.results import Results
-from sdnet_bench.report.card import publish
+from sdnet_bench.report.card import write_card
 from sdnet_bench.zoo.checkpoint import read_model
 
 
@@ -31,7 +31,7 @@ from sdnet_bench.zoo.checkpoint import read_model
 def at(at: Path) -> Path:
     """The folder in which commands run; the small networks, with their cards, are in `runs/`."""
     for folder in at.glob("runs/*-tiny"):
-        publish(folder, Results.read(folder, at / "runs"))
+        write_card(folder, Results.read(folder, at / "runs"))
     return at
 
 

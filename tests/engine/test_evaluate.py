@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from sdnet_bench.csc import csc_layers, get_lambda, residuals, set_lambda
 from sdnet_bench.data import Batch, Noise, Split
 from sdnet_bench.data.splits import TensorSplit
-from sdnet_bench.engine import evaluate as module
-from sdnet_bench.engine.evaluate import AHEAD, EvalResult, LambdaRule, ahead, evaluate
+from sdnet_bench.engine.evaluate import AHEAD, EvalResult, LambdaRule, ahead, evaluate, is_correct
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.studies.workbench import Workbench
@@ -117,7 +116,7 @@ def test_outcomes_do_not_depend_on_the_batch_size(
 ) -> None:
     view = Noise("gaussian", 0.2, seed=3)
     whole = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], transform=view)
-    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", batch_size)
     parts = evaluate(sdnet.model.net, split, runtime, lambdas=[0.1, 0.6], transform=view)
     assert same(whole[0.1], parts[0.1])
     assert same(whole[0.6], parts[0.6])
@@ -250,10 +249,10 @@ def test_a_rule_sees_the_residuals_at_the_lambda_of_the_network(
 def test_choices_on_one_pass_are_those_of_passes_of_their_own(
     sdnet: Workbench, noisy: Split, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", 25)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 25)
     choices = [line(0.1, -0.5), 0.4, None, line(0.05, 0.0), 0.1]
     together = evaluate(sdnet.model.net, noisy, runtime, lambdas=choices)
-    monkeypatch.setattr(module, "BATCH_SIZE", 60)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 60)
     for choice in choices:
         alone = evaluate(sdnet.model.net, noisy, runtime, lambdas=[choice])[choice]
         assert same(together[choice], alone)
@@ -306,12 +305,12 @@ def three(split: Split) -> Tensor:
 def test_logits_that_are_not_finite_are_no_class(
     resnet: Workbench, split: Split, three: Tensor, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", batch_size)
     with pytest.raises(ModelError, match=r"^logits of 3 of 60 images are not finite\. Look for"):
         evaluate(Spoiled(resnet.model.net, three, torch.nan), split, runtime)
     (batch,) = split.batches(60, CPU)
     with pytest.raises(ModelError, match=r"^logits of 3 of 60 images"):
-        module.is_correct(Spoiled(resnet.model.net, three, torch.nan), batch.images / 255, batch.labels, None, runtime)
+        is_correct(Spoiled(resnet.model.net, three, torch.nan), batch.images / 255, batch.labels, None, runtime)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -136,7 +136,7 @@ def test_an_outcome_does_not_depend_on_the_lambdas_scored_beside_it(sdnet: Workb
 def test_the_loop_equals_the_plain_loop_on_a_trained_network(
     sdnet: Workbench, split: Split, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BATCH_SIZE", 8)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 8)
     setting = attack_setting(Threat(norm, MODERATE[norm]), 3, 3).model_copy(update={"crafted_at": 0.1})
     plan = evaluation(sdnet.model.net, sdnet.runtime, setting, [0.1])
     assert same(robust_evaluate(plan, split), plain(plan, split))
@@ -170,7 +170,7 @@ def few(tiny: OneByOne) -> TensorSplit:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "BATCH_SIZE", 4)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 4)
 
 
 def plain(plan: RobustEval[Any], split: Split) -> Losses:
@@ -431,7 +431,7 @@ def test_what_is_in_the_journal_is_not_done_again(
 def test_progress_of_what_is_gone_on_with_ends_at_all(
     plan: RobustEval[float | None], few: TensorSplit, tmp_path: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BATCH_SIZE", 4)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 4)
     with pytest.raises(Killed):
         robust_evaluate(plan, few, journal=Mortal(tmp_path, 6))
     with told.task("", 0) as task:

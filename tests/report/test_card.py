@@ -15,7 +15,7 @@ from sdnet_bench.backbones import count_parameters
 from sdnet_bench.config import ORIGIN, Backbone, ModelConfig, Origin
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import DEFAULT_EPS, Record, Threat, read_results
-from sdnet_bench.report.card import card, count, publish, summary
+from sdnet_bench.report.card import card, count, summary, write_card
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.adversarial import attack_setting, run_attack
 from sdnet_bench.studies.workbench import Workbench
@@ -181,7 +181,7 @@ def test_a_summary_shows_the_clean_accuracy_of_the_records(sdnet: Workbench) -> 
 
 def test_publishing_writes_card_and_results(sdnet: Workbench) -> None:
     results = read(sdnet)
-    publish(sdnet.folder, results)
+    write_card(sdnet.folder, results)
     assert (sdnet.folder / "README.md").read_text(encoding="utf-8") == card(sdnet.folder, results)
     assert read_results(sdnet.folder) == list(results.records)
 
@@ -190,9 +190,9 @@ def test_publishing_twice_changes_nothing(measured: Workbench) -> None:
     def files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in measured.folder.iterdir()}
 
-    publish(measured.folder, read(measured))
+    write_card(measured.folder, read(measured))
     before = files()
-    publish(measured.folder, read(measured))
+    write_card(measured.folder, read(measured))
     assert files() == before
 
 

@@ -500,7 +500,7 @@ def content(records: Iterable[Record]) -> list[Any]:
 def test_a_killed_attack_goes_on_to_the_same_records(
     sdnet: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BATCH_SIZE", 8)
+    monkeypatch.setattr("sdnet_bench.engine.batches.BATCH_SIZE", 8)
     setting = attack_setting(Threat("linf", 0.06), steps=2, restarts=2)
     cells = transfer_cells(sdnet, setting, sdnet.images("test", LIMIT), GRID) + matched_cells(
         sdnet, setting, sdnet.images("test", LIMIT), GRID[1:]

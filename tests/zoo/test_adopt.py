@@ -11,7 +11,7 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import RecordStore, read_results
-from sdnet_bench.report.card import publish
+from sdnet_bench.report.card import write_card
 from sdnet_bench.zoo.adopt import adopt
 from sdnet_bench.zoo.checkpoint import read_model
 
@@ -21,7 +21,7 @@ def run(runs: Path) -> Path:
     """A run with its card and the word of its author."""
     folder = runs / "sdnet18-tiny"
     (folder / "NOTES.md").write_text("Trained in a hurry.\n", encoding="utf-8")
-    publish(folder, Results.read(folder, runs))
+    write_card(folder, Results.read(folder, runs))
     return folder
 
 

@@ -19,7 +19,7 @@ from sdnet_bench.errors import BenchError, ModelError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import RecordStore, load, read_results
-from sdnet_bench.report.card import publish
+from sdnet_bench.report.card import write_card
 from sdnet_bench.zoo.checkpoint import read_model
 from sdnet_bench.zoo.find import load_model
 from sdnet_bench.zoo.hub.download import pull
@@ -57,7 +57,7 @@ def logged_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 def model(runs: Path) -> Path:
     """A run with its card."""
     folder = runs / "sdnet18-tiny"
-    publish(folder, Results.read(folder, runs))
+    write_card(folder, Results.read(folder, runs))
     return folder
 
 
