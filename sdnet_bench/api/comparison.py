@@ -86,5 +86,4 @@ class Comparison:
         Formats are "csv" and "md", by default both, with figures beside them; "latex"; "html", one page of all;
         "parquet", all records; and "parquet-images", a row per image.
         """
-        tables = [each.table for each in self.tables]
-        return write(self.results, tables, Path(output), check_formats(format_))
+        return write(self.results, lambda: [each.table for each in self.tables], Path(output), check_formats(format_))

@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -82,26 +82,25 @@ Wanted = Sequence[tuple[Drawing, str]]
 
 
 def write_figures(results: Iterable[Results], folder: Path) -> list[Path]:
-    """Writes the drawings of each model, and returns the paths.
+    """Writes the drawings of each model, and returns the paths."""
+    with writing_figures(results, folder) as paths:
+        return paths
 
-    They are drawn side by side where processes can be forked: on Linux, without threads, such as torch has.
+
+@contextmanager
+def writing_figures(results: Iterable[Results], folder: Path) -> Iterator[list[Path]]:
+    """A block with the paths of the drawings of each model, which are written when it ends.
+
+    Other processes draw their shares meanwhile, where they can be forked: on Linux, without threads, such as torch has.
     """
-    from . import shown  # noqa: F401  (once, for all processes)
-
     wanted = [(each, result.name) for result in results for each in drawings(result)]
-    if sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules:
-        count, fork = len(os.sched_getaffinity(0)), get_context("fork").Process
-        shares = [share for first in range(1, count) if (share := wanted[first::count])]
-        _share(wanted[::count], [(fork(target=_draw, args=(share, folder)), share) for share in shares], folder)
-    else:
-        _write(wanted, folder)
-    return [path for each, name in wanted for path in each.paths(folder, name)]
-
-
-def _share(mine: Wanted, others: Sequence[tuple[BaseProcess, Wanted]], folder: Path) -> None:
-    """`_write`, in this process and in others, each with its share."""
+    can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
+    count = len(os.sched_getaffinity(0)) if can_fork else 1
+    mine, *shares = (wanted[first::count] for first in range(count))
+    others = [(get_context("fork").Process(target=_draw, args=(share, folder)), share) for share in shares if share]
     for process, _ in others:
         process.start()
+    yield [path for each, name in wanted for path in each.paths(folder, name)]
     _write(mine, folder)
     for process, share in others:
         process.join()

@@ -10,7 +10,7 @@ from ..errors import UnknownNameError, UsageError
 from ..paper.render import write_tables
 from ..paper.results import Results
 from ..paper.tables import Table
-from .figures import write_figures
+from .figures import writing_figures
 from .flat import write_cells, write_images
 from .latex import write_latex
 
@@ -47,7 +47,11 @@ def check_formats(names: Sequence[str]) -> Sequence[str]:
     return names or TEXTS
 
 
-def write(results: Sequence[Results], tables: Sequence[Table], folder: Path, formats: Sequence[str]) -> list[Path]:
+def write(
+    results: Sequence[Results], tables: Callable[[], Sequence[Table]], folder: Path, formats: Sequence[str]
+) -> list[Path]:
     """Writes a report in these formats, with figures beside TEXTS. Returns the paths."""
-    written = [path for name in formats for path in FORMATS[name](results, tables, folder)]
-    return [*written, *write_figures(results, folder)] if set(formats) & set(TEXTS) else written
+    with writing_figures(results if set(formats) & set(TEXTS) else [], folder) as figures:
+        made = tables()
+        written = [path for name in formats for path in FORMATS[name](results, made, folder)]
+    return [*written, *figures]

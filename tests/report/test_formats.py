@@ -60,7 +60,7 @@ def test_files_of_parquet_are_read_back(small: Results, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas
 
-    paths = write([small], [], tmp_path, ["parquet", "parquet-images"])
+    paths = write([small], list, tmp_path, ["parquet", "parquet-images"])
     assert [path.name for path in paths] == ["records.parquet", "images.parquet"]
     read, kept = pandas.read_parquet(paths[0]), cells([small])
     assert (list(read), read["accuracy"].tolist()) == (
@@ -73,4 +73,4 @@ def test_files_of_parquet_are_read_back(small: Results, tmp_path: Path) -> None:
 
 def test_nothing_on_record_is_an_empty_file(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    assert all(path.exists() for path in write([], [], tmp_path, ["parquet", "parquet-images"]))
+    assert all(path.exists() for path in write([], list, tmp_path, ["parquet", "parquet-images"]))
