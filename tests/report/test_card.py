@@ -104,10 +104,8 @@ def test_a_card_says_how_the_model_was_trained(sdnet: Workbench) -> None:
 def test_a_card_says_what_training_started_from(sdnet: Workbench) -> None:
     recipe = sdnet.folder / "recipe.toml"
     recipe.write_text(f"limit = 200\n{recipe.read_text()}")
-    (started,) = re.findall(
-        "seed 0, on 200 training images, starting from the weights `(.*)`.", card(sdnet.folder, read(sdnet))
-    )
-    assert Path(started).name == "sdnet18-tiny.safetensors"
+    start = "seed 0, on 200 training images, starting from the weights `sha256 f0106911b22fc990f54dfecc63b18862"
+    assert start in card(sdnet.folder, read(sdnet))
 
 
 def test_a_card_says_that_a_model_was_not_trained_here(sdnet: Workbench) -> None:
