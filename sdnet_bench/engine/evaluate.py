@@ -59,14 +59,14 @@ class EvalResult:
 
 Values = dict[str, Tensor]
 """Values `(N,)` of a batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
-Wanted = dict[Choice, set[str]]
-"""The names of the values of every choice."""
+Wanted = dict[Choice, list[str]]
+"""The names of the values of every choice, in one order in all processes, which add them up together."""
 
 
-def _wanted(choice: Choice, own: Collection[Choice], *, solves: bool) -> set[str]:
+def _wanted(choice: Choice, own: Collection[Choice], *, solves: bool) -> list[str]:
     """Residuals if the choice is in `own`, lambdas if it is a rule, equilibria if the network `solves`."""
     names = {"logits": True, "residuals": choice in own, "lambdas": callable(choice)}
-    return {name for name, is_wanted in (names | {"equilibria": solves, "steps": solves}).items() if is_wanted}
+    return [name for name, is_wanted in (names | {"equilibria": solves, "steps": solves}).items() if is_wanted]
 
 
 def _result(choice: Choice, parts: Mapping[str, Sequence[Tensor]], total: int, runtime: Runtime) -> EvalResult:
@@ -143,7 +143,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 def _classified(net: nn.Module, batch: Batch, wanted: Wanted, runtime: Runtime) -> dict[Choice, Values]:
     """The values of one batch for every choice; at the network's own lambda first, as rules need its residuals."""
     pixels, own, found = runtime.to_pixels(batch.images), Values(), dict[Choice, Values]()
-    if any(names & {"residuals", "lambdas"} for names in wanted.values()):
+    if any("residuals" in names or "lambdas" in names for names in wanted.values()):
         with residuals(net) as meter:
             own = _score(net, pixels, batch, None, runtime)
         own["residuals"] = meter.per_image()

@@ -98,7 +98,7 @@ def test_a_card_says_how_the_model_was_trained(sdnet: Workbench) -> None:
     recipe.write_text(re.sub(r"weights = .*\n", "", recipe.read_text()))
     text = card(sdnet.folder, read(sdnet))
     assert "# sdnet18-tiny" in text
-    assert "2 epochs in batches of 32, with seed 0." in text
+    assert "1 epoch in batches of 32, with seed 0." in text
 
 
 def test_a_card_says_what_training_started_from(sdnet: Workbench) -> None:
