@@ -80,17 +80,21 @@ def run() -> int:
 
     What goes wrong is one line. `--debug` shows the traceback too, which a fault of the package itself always has.
     """
-    warnings.showwarning = _show_warning
+    warnings.showwarning, InterruptError.latest = _show_warning, None
     try:
         _refuse_empty_words(sys.argv[1:])
         return app(standalone_mode=False) or 0
     except InterruptError as stop:
-        fail(str(stop))
-        return stop.exit_status
+        return _stopped(stop)
     except Exception as error:
         return _report(error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error)
     finally:
         drop_unwritten()
+
+
+def _stopped(by: InterruptError) -> int:
+    fail(str(by))
+    return by.exit_status
 
 
 def _refuse_empty_words(words: Sequence[str]) -> None:
@@ -110,6 +114,8 @@ def _report(error: BaseException) -> int:
     """Prints what a person has to know of an error, and returns the exit status."""
     if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for without `--help`, and is shown
         return 2
+    if InterruptError.latest:
+        return _stopped(InterruptError.latest)
     known = explain(error)
     if known is None or sys.argv[1:2] == ["--debug"]:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))

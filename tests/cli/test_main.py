@@ -18,6 +18,7 @@ from sdnet_bench.api.screen import Screen
 from sdnet_bench.cli.app import app, explain, run
 from sdnet_bench.cli.screen import fail, say
 from sdnet_bench.cli.show import show_rows
+from sdnet_bench.errors import InterruptError, ModelError
 from sdnet_bench.progress import LAUNCHER
 
 START = [sys.executable, "-m", "sdnet_bench"]
@@ -136,6 +137,25 @@ def test_stdout_may_be_narrow_closed_or_full(
     assert done.stdout == out
     assert done.stderr.startswith(err)
     assert done.stderr.count("\n") == bool(err)
+
+
+def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As safetensors does, whose readers call Python."""
+    broken = typer.Typer()
+
+    @broken.command()
+    def command() -> None:
+        try:
+            raise InterruptError("terminated. What is on record is not measured again.", 143)
+        except BaseException:
+            raise ModelError("cannot read model.safetensors") from None
+
+    monkeypatch.setattr("sdnet_bench.cli.app.app", broken)
+    monkeypatch.setattr(sys, "argv", ["sdnet-bench"])
+    assert run() == 143
+    assert capsys.readouterr().err == "error: terminated. What is on record is not measured again.\n"
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])

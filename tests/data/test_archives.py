@@ -557,6 +557,15 @@ def corrupt_calls(work: Callable[[], Any]) -> int:
     return calls
 
 
+def test_a_state_that_a_kill_left_beside_a_finished_member_is_removed(digits: Archive, tmp_path: Path) -> None:
+    make(tmp_path)
+    making = tmp_path / "Digits-C/.making"
+    making.mkdir()
+    (making / "gaussian_noise.json").write_text("{}", encoding="utf-8")
+    make(tmp_path)
+    assert not making.exists()
+
+
 def test_half_of_another_request_is_not_gone_on_with(digits: Archive, tmp_path: Path) -> None:
     with pytest.raises(InterruptError):
         make(tmp_path, batch_size=10, progress=Stopped(50))

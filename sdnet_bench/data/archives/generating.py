@@ -127,12 +127,15 @@ class _Job:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Makes the folders, and removes those that are empty when the block ends."""
+        """Makes the folders; when the block ends, removes the states of finished members and what is empty then."""
         with writing(self.folder):
             self.making.mkdir(parents=True, exist_ok=True)
             try:
                 yield
             finally:
+                for state in self.making.glob("*.json"):
+                    if not (self.making / self.archive.file_name(state.stem)).exists():
+                        state.unlink()
                 for folder in (self.making, self.folder):
                     if not any(folder.iterdir()):
                         folder.rmdir()
@@ -234,7 +237,6 @@ def _make(job: _Job, corruption: str, batch_size: int, spread: Spread) -> None:
             state.save(state.done + len(images))
             task.advance(len(images))
     job.finish(member, scratch, corruption, levels)
-    state.path.unlink()
 
 
 def _images(
