@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -94,14 +95,15 @@ def writing_figures(results: Iterable[Results], folder: Path) -> Iterator[list[P
     Other processes draw their shares meanwhile, where they can be forked: on Linux, without threads, such as torch has.
     """
     wanted = [(each, result.name) for result in results for each in drawings(result)]
-    can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
-    count = len(os.sched_getaffinity(0)) if can_fork else 1
-    mine, *shares = (wanted[first::count] for first in range(count))
-    others = [(get_context("fork").Process(target=_draw, args=(share, folder)), share) for share in shares if share]
+    count, others = 1, list[tuple[BaseProcess, Wanted]]()
+    if sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules:
+        count, fork = len(os.sched_getaffinity(0)), get_context("fork").Process
+        shares = [share for first in range(1, count) if (share := wanted[first::count])]
+        others = [(fork(target=_draw, args=(share, folder)), share) for share in shares]
     for process, _ in others:
         process.start()
     yield [path for each, name in wanted for path in each.paths(folder, name)]
-    _write(mine, folder)
+    _write(wanted[::count], folder)
     for process, share in others:
         process.join()
         if process.exitcode:  # what is wrong is said here
