@@ -104,10 +104,10 @@ def writing_figures(results: Iterable[Results], folder: Path) -> Iterator[list[P
         process.start()
     yield [path for each, name in wanted for path in each.paths(folder, name)]
     _write(wanted[::count], folder)
-    for process, share in others:
+    for process, theirs in others:
         process.join()
         if process.exitcode:  # what is wrong is said here
-            _write(share, folder)
+            _write(theirs, folder)
 
 
 def _write(wanted: Wanted, folder: Path) -> None:
