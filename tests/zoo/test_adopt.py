@@ -55,7 +55,7 @@ def test_a_recipe_that_lies_there_stays_as_it_is_written(run: Path, tmp_path: Pa
 def test_another_recipe_is_not_overwritten(run: Path, tmp_path: Path) -> None:
     there = adopt(run, tmp_path)
     text = (there / "recipe.toml").read_text(encoding="utf-8")
-    (there / "recipe.toml").write_text(text.replace("epochs = 2", "epochs = 3"), encoding="utf-8")
+    (there / "recipe.toml").write_text(text.replace("epochs = 1", "epochs = 3"), encoding="utf-8")
     assert Recipe.read(there / "recipe.toml").epochs == 3
     with pytest.raises(UsageError, match="is another recipe than that of"):
         adopt(run, tmp_path)
