@@ -21,7 +21,7 @@ from sdnet_bench.studies.adversarial import attack_setting, matched_cells, widen
 from sdnet_bench.studies.workbench import Workbench
 
 FOLDER = Path(__file__).with_name("minimum_norm")
-PGD_STEPS = (10, 20)
+PGD_STEPS = (10, 20, 100)
 
 
 def measure(bench: Workbench, images: int) -> list[Record]:
