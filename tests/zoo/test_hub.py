@@ -203,6 +203,20 @@ def test_a_line_that_stays_dead_leaves_no_run_and_the_next_try_keeps_what_came(h
     assert not (to / ".pulls").exists()
 
 
+def test_the_same_commit_is_taken_as_it_is_and_another_one_is_refused(
+    hub: Hub, model: Path, to: Path, told: Any
+) -> None:
+    hub.publish(NAME, model)
+    folder = bring(hub, to)
+    (to / ".pulls").mkdir()  # as a kill just after the run was made leaves it
+    assert pull(f"hf:{NAME}", folder, told) == folder
+    assert told.notes[-1].endswith(f" is in {folder} already")
+    assert [path.name for path in to.iterdir()] == ["pulled"]
+    hub.publish(NAME, model, **{"README.md": (model / "README.md").read_bytes() + b"\nmore\n"})
+    with pytest.raises(UsageError, match=r"pulled is there already\. Choose another name with --name"):
+        bring(hub, to)
+
+
 def test_a_file_that_ends_too_early_is_noticed(hub: Hub, model: Path, to: Path) -> None:
     hub.publish(NAME, model)
     hub.short = {WEIGHTS}

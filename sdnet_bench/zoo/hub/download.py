@@ -30,7 +30,7 @@ BROKEN_OFF = ".pulls"
 def pull(name: str, folder: Path, progress: Progress, revision: str | None = None) -> Path:
     """Downloads a model from the Hub, checks all files and makes a run of it.
 
-    After an interruption the downloaded files are kept for the next call.
+    After an interruption the downloaded files are kept for the next call; a run of the same commit is taken as it is.
 
     Args:
         name: `hf:owner/name`.
@@ -38,12 +38,14 @@ def pull(name: str, folder: Path, progress: Progress, revision: str | None = Non
         revision: a branch, a tag or a commit; by default the latest.
 
     Raises:
-        UsageError: `folder` exists already.
+        UsageError: `folder` holds something else already.
         ModelError: there is no such repository, it cannot be reached, or it holds no valid model.
     """
     repo = repository(name)
     with holding(make_folder(folder.parent) / f".{folder.name}.pull.lock", progress, f"pulls {folder}"):
-        require_new(folder)
+        there = Origin.read(folder)
+        if there is None or there.source != f"{HUB}{repo}":
+            require_new(folder)
         return _pull(repo, folder, progress, revision)
 
 
@@ -53,8 +55,14 @@ def _pull(repo: str, folder: Path, progress: Progress, revision: str | None) -> 
         commit, sizes = str(found.sha), {file.rfilename: int(file.size or 0) for file in found.siblings or ()}
     if not COMMIT.fullmatch(commit):  # it becomes part of a path
         raise ModelError(f"the Hub names no commit of {repo}", expected="40 hexadecimal digits", got=commit)
+    origin, pulls = Origin(source=f"{HUB}{repo}", revision=commit), folder.parent / BROKEN_OFF
+    if Origin.read(folder) == origin:
+        progress.note(f"{repo} at {commit[:12]} is in {folder} already")
+        _tidy(pulls)  # a kill may have come between
+        return folder
+    require_new(folder)
     wanted = _wanted(repo, sizes)
-    scratch = make_folder(folder.parent / BROKEN_OFF / f"{folder.name}-{commit[:12]}")
+    scratch = make_folder(pulls / f"{folder.name}-{commit[:12]}")
     progress.note(f"{repo} at {commit[:12]}: {len(wanted)} files, {sum(wanted.values()) / 1e6:.1f} MB")
     _fetch(repo, commit, {CONFIG: wanted.pop(CONFIG)}, scratch, progress)
     with _admitting(repo, scratch):
@@ -62,9 +70,9 @@ def _pull(repo: str, folder: Path, progress: Progress, revision: str | None) -> 
     _fetch(repo, commit, wanted, scratch, progress)
     with _admitting(repo, scratch):
         check(scratch)
-        _make_run(scratch, Origin(source=f"{HUB}{repo}", revision=commit))
+        _make_run(scratch, origin)
     become_run(scratch, folder)
-    _tidy(scratch.parent)
+    _tidy(pulls)
     return folder
 
 
