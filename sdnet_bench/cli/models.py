@@ -63,12 +63,12 @@ def pull_model(
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
     from ..api.screen import Screen
-    from ..zoo.checkpoint import run_folder
+    from ..zoo.checkpoint import check_run_name
     from ..zoo.hub.download import pull
     from ..zoo.hub.layout import folder_name
     from .screen import say
 
-    say(str(pull(repo, run_folder(setup.runs_dir, name or folder_name(repo)), Screen(), revision)))
+    say(str(pull(repo, setup.runs_dir / check_run_name(name or folder_name(repo)), Screen(), revision)))
 
 
 @app.command("push")
