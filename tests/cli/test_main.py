@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,18 +85,30 @@ def test_errors_of_the_machine_are_a_line_and_faults_of_ours_are_not(error: Exce
     assert (found is None) if line is None else (found is not None and str(found).startswith(line))
 
 
-def test_a_fault_of_ours_has_its_traceback_and_a_last_line_for_the_person(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = typer.Typer()
+RunAlone = Callable[[Callable[[], None]], int]
 
-    @broken.command()
+
+@pytest.fixture
+def run_alone(monkeypatch: pytest.MonkeyPatch) -> RunAlone:
+    """The exit status of a command line with one command."""
+
+    def status(command: Callable[[], None]) -> int:
+        alone = typer.Typer()
+        alone.command()(command)
+        monkeypatch.setattr("sdnet_bench.cli.app.app", alone)
+        monkeypatch.setattr(sys, "argv", ["sdnet-bench"])
+        return run()
+
+    return status
+
+
+def test_a_fault_of_ours_has_its_traceback_and_a_last_line_for_the_person(
+    run_alone: RunAlone, capsys: pytest.CaptureFixture[str]
+) -> None:
     def command() -> None:
         raise KeyError("epochs\x1b[2J")
 
-    monkeypatch.setattr("sdnet_bench.cli.app.app", broken)
-    monkeypatch.setattr(sys, "argv", ["sdnet-bench"])
-    assert run() == 1
+    assert run_alone(command) == 1
     err = capsys.readouterr().err
     assert "Traceback (most recent call last)" in err
     assert "\x1b" not in err
@@ -140,21 +153,17 @@ def test_stdout_may_be_narrow_closed_or_full(
 
 
 def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_alone: RunAlone, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As safetensors does, whose readers call Python."""
-    broken = typer.Typer()
 
-    @broken.command()
     def command() -> None:
         try:
             raise InterruptError("terminated. What is on record is not measured again.", 143)
         except BaseException:
             raise ModelError("cannot read model.safetensors") from None
 
-    monkeypatch.setattr("sdnet_bench.cli.app.app", broken)
-    monkeypatch.setattr(sys, "argv", ["sdnet-bench"])
-    assert run() == 143
+    assert run_alone(command) == 143
     assert capsys.readouterr().err == "error: terminated. What is on record is not measured again.\n"
 
 
