@@ -9,7 +9,7 @@ not depend on its batch, so this changes outcomes only by rounding errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Generic, TypeVar
 
@@ -75,6 +75,7 @@ class RobustEval(Generic[Key]):
             fooled as soon as one iterate of the attack fools it.
         num_classes: number of classes, which bounds the targets of targeted attacks.
         rule: the rule for lambda that the attack goes through.
+        known: `(n,)` bool by scorer: which clean images it misclassifies. Used where it is there for all scorers.
         keep: called with the adversarial images of every batch.
     """
 
@@ -85,6 +86,7 @@ class RobustEval(Generic[Key]):
     runtime: Runtime
     num_classes: int
     rule: LambdaRule | None = None
+    known: Mapping[Key, Outcomes] = field(default_factory=dict)
     seed: int = 0
     keep: Keep | None = None
 
@@ -106,6 +108,13 @@ class RobustEval(Generic[Key]):
         shown = [(first if key == self.own else last, scorer) for key, scorer in self.scorers.items()]
         with shared_correlations(self.net):
             return tuple(tuple((~scorer(pixels, batch)).tolist()) for pixels, scorer in shown)
+
+    def misclassified(self, batch: Batch, places: Sequence[int]) -> tuple[tuple[bool, ...], ...]:
+        """For every scorer, which clean images of a batch it misclassifies; `places` are theirs in the split."""
+        if self.scorers.keys() <= self.known.keys():
+            return tuple(tuple(self.known[key][places].tolist()) for key in self.scorers)
+        pixels = self.runtime.to_pixels(batch.images)
+        return self.broken(batch, pixels, pixels)
 
     @torch.no_grad()
     def stronger(self, batch: Batch, made: Adversarials) -> Tensor:
@@ -219,8 +228,7 @@ def _run(
     """The outcome of a run on the images of a batch that it finished; with None, of the clean images."""
     batch = next(iter(split.subset(places).batches(len(places), evaluation.runtime.device)))
     if run is None:
-        pixels = evaluation.runtime.to_pixels(batch.images)
-        return Entry(stage=number, places=tuple(places), broken=evaluation.broken(batch, pixels, pixels))
+        return Entry(stage=number, places=tuple(places), broken=evaluation.misclassified(batch, places))
     made = evaluation.attack(run, batch)
     broken = evaluation.broken(batch, made.first, made.last)
     ended = [made.finished or fallen for fallen in made.fallen.tolist()]

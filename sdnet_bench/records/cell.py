@@ -332,6 +332,11 @@ class Cell(Frozen):
         return self.with_inference(bare).key
 
     @property
+    def unattacked(self) -> Cell:
+        """The cell without its attack."""
+        return self.model_copy(update={"attack": None})
+
+    @property
     def pairing(self) -> tuple[Images, str]:
         """Key of paired tests: the images before any attack, and the precision."""
         return (self.images, self.inference.precision)

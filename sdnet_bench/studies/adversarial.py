@@ -261,8 +261,7 @@ def _blindness(attack: AttackSetting) -> Iterator[str]:
 
 def _is_rival(pgd: Record, found: Record) -> bool:
     """Whether one is PGD on the network that the other attacks."""
-    bare, its = (record.cell.model_copy(update={"attack": None}) for record in (pgd, found))
-    return _attack(pgd).name == "pgd" and bare == its
+    return _attack(pgd).name == "pgd" and pgd.cell.unattacked == found.cell.unattacked
 
 
 def _attack(record: Record) -> AttackSetting:

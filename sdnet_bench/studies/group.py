@@ -25,7 +25,7 @@ from ..engine.robust import RobustEval, Scorer, robust_evaluate, smallest_radii
 from ..engine.runtime import Runtime
 from ..errors import ModelError
 from ..progress import Progress, Task
-from ..records import Cell, Images, Record
+from ..records import Cell, Images, Outcomes, Record
 from ..records.journal import Journal
 from ..zoo.checkpoint import Model
 
@@ -45,6 +45,7 @@ class Group:
         journal: journal of the attack, from which it is resumed.
         rules: the rules that choose a lambda per image, by their names in the cells.
         others: other networks by the sha256 of their weights, for cells that they classify.
+        known: which images a cell under attack misclassifies without it, `(n,)` bool, where that is on record.
         folder: folder of the adversarial images; None keeps none.
     """
 
@@ -57,6 +58,7 @@ class Group:
     journal: Journal
     rules: Mapping[str, LambdaRule] = field(default_factory=dict)
     others: Mapping[str, nn.Module] = field(default_factory=dict)
+    known: Mapping[Cell, Outcomes] = field(default_factory=dict)
     folder: Path | None = None
 
     def choice(self, cell: Cell) -> Choice:
@@ -188,6 +190,7 @@ def _robust_eval(group: Group, writer: AdversarialWriter | None) -> RobustEval[C
         runtime=replace(group.runtime, precision=inference.precision),
         num_classes=group.dataset.num_classes,
         rule=group.rules[inference.rule] if attack.through and inference.rule else None,
+        known=group.known,
         seed=first.images.seed,
         keep=writer,
     )

@@ -24,6 +24,7 @@ from ..errors import UsageError
 from ..files import holding, make_folder, remove_free_locks
 from ..progress import Progress, Task
 from ..records import (
+    CLEAN,
     MIXED,
     UNKNOWN,
     AdaptationSetting,
@@ -32,6 +33,7 @@ from ..records import (
     Images,
     Inference,
     Layers,
+    Outcomes,
     Record,
     RecordStore,
     Severity,
@@ -247,12 +249,19 @@ class Workbench:
             journal=Journal.of(self.folder, cells, saved=save, writer=processes.process_index),
             rules=rules,
             others=self.others,
+            known=self._misclassified(cells),
             folder=self.adversarial_folder(cells[0]) if save else None,
         )
         for record in measure_group(group, task):
             (self.store.append if processes.is_main_process else self.store.keep)(record)
         if processes.is_main_process:
             group.journal.close()
+
+    def _misclassified(self, cells: Sequence[Cell]) -> dict[Cell, Outcomes]:
+        """Which clean images cells under attack misclassify, where records of these images say so."""
+        seen = [record for record in self.store if record.images == cells[0].images]
+        known = {each.cell.unattacked: each.lost(CLEAN) if each.cell.attack else ~each.correct for each in seen}
+        return {cell: known[cell.unattacked] for cell in cells if cell.unattacked in known}
 
     def _is_done(self, journal: Head) -> bool:
         """Whether everything that a journal is of is on record."""

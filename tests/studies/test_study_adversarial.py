@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -86,6 +87,17 @@ def attack_of(record: Record) -> AttackSetting:
 def lambdas_of(cells: Iterable[Cell]) -> list[tuple[object, object]]:
     """What images are scored at, and what they are made at."""
     return [(cell.inference.lambda_, cell.attack and cell.attack.crafted_at) for cell in cells]
+
+
+@contextmanager
+def counting(net: nn.Module) -> Iterator[list[int]]:
+    """The sizes of the batches that a network sees in a block."""
+    sizes: list[int] = []
+    hook = net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        yield sizes
+    finally:
+        hook.remove()
 
 
 # settings and names
@@ -312,6 +324,27 @@ def test_nothing_on_record_is_attacked_again(fitted: Workbench, open_bench: Open
     again = open_bench("sdnet18-tiny")
     assert run_attack(again, SETTING, again.images("test", LIMIT), PROTOCOLS, GRID) == first
     assert told.images == 0
+
+
+@pytest.mark.parametrize("before", ["an attack", "clean images"])
+def test_clean_images_that_were_classified_are_not_classified_again(
+    sdnet: Workbench, tmp_path: Path, before: str
+) -> None:
+    images, fresh = sdnet.images("test", LIMIT), replace(sdnet, folder=tmp_path / "fresh")
+    cells = matched_cells(sdnet, SETTING, images, GRID)
+    stronger = SETTING.model_copy(update={"steps": 3})
+    known = {
+        "an attack": matched_cells(sdnet, stronger, images, GRID),
+        "clean images": [sdnet.cell(images, sdnet.inference(at)) for at in GRID],
+    }
+    sdnet.measure(known[before], before)
+    passes, found = [], []
+    for bench in (fresh, sdnet):
+        with counting(bench.model.net) as seen:
+            found.append([(record.outcomes, record.lost_to) for record in bench.measure(cells, "attack")])
+        passes.append(len(seen))
+    assert found[0] == found[1]
+    assert passes[0] - passes[1] == len(GRID)
 
 
 @pytest.mark.parametrize(
