@@ -43,11 +43,20 @@ class Curve(NamedTuple):
     """Accuracy (%) against lambda at one severity."""
 
     severity: int
-    n: int
-    points: list[tuple[float, float]]
-    """(lambda, accuracy), lambda ascending."""
-    chosen: float | None = None
+    records: tuple[Record, ...]
+    """One for each lambda, ascending, all of the same images."""
+    chosen: float | None
     """The lambda that Algorithm 1 chose for this test set."""
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.records[0].n
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """(lambda, accuracy), lambda ascending."""
+        return [(record.inference.lambda_ or 0.0, 100 * record.accuracy) for record in self.records]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,11 +282,10 @@ class Results:
         curves = []
         for severity in SEVERITIES:
             found = _alike(self._swept(corruption, severity, layers))
-            n = found[0].n if found else 0
-            points = sorted((at, 100 * r.accuracy) for r in found if (at := r.inference.lambda_) is not None)
-            if len(points) > 1:
+            if len(found) > 1:
                 adaptive = self.adaptive(corruption, severity) if layers == "all" else None
-                curves.append(Curve(severity, n, points, adaptive.inference.lambda_ if adaptive else None))
+                ascending = tuple(sorted(found, key=lambda record: record.inference.lambda_ or 0.0))
+                curves.append(Curve(severity, ascending, adaptive.inference.lambda_ if adaptive else None))
         return curves
 
     def _swept(self, corruption: str, severity: Severity, layers: Layers) -> list[Record]:

@@ -53,7 +53,8 @@ from sdnet_bench.errors import UsageError
 from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Images, Inference, Record, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.records.statistics import unbroken
-from sdnet_bench.studies.adversarial import Health, attack_setting, probe
+from sdnet_bench.studies.probing import Health, probe
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import write_model
 
