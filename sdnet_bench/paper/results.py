@@ -158,13 +158,13 @@ class Results:
         return cls(name, config, here, fits, source, in_memory=in_memory, folders=folders, elsewhere=there)
 
     def on(self, dataset: str) -> Results:
-        """The results on a data set: the records of training, and those of its test images; never of two together."""
+        """The results on a data set: the records of its test images, and of no other; lambda was tuned at home."""
         if dataset == self.config.dataset:
             return self
-        training = [record for record in self.records if record.cell.kind == "training"]
+        made = [record for record in self.records if record.images.split != "test"]
         found = [record for record in self.elsewhere if record.images.dataset == dataset]
         config = self.config.model_copy(update={"dataset": dataset})
-        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True, whole=None)
+        return replace(self, config=config, records=(*made, *found), elsewhere=(), is_elsewhere=True, whole=None)
 
     def on_all(self) -> list[Results]:
         """These results, and those on each other data set on record."""

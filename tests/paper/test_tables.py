@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -266,6 +267,18 @@ def test_after_tuning_a_column_is_tested_against_the_same_column_before() -> Non
     found, before = (entry(tables, "table4", row, "linf 8/255 matched") for row in (TUNED, FIXED))
     assert found.p == mcnemar(there(found.ours), there(before.ours))
     assert there(found.p) < 1e-4
+
+
+def test_lambda_for_other_test_images_is_that_tuned_at_home() -> None:
+    other = [attacked(right, 0.1, at, 900, dataset="cifar10.1") for at, right in ((0.1, 5), (0.7, 250), (0.9, 300))]
+    mine = replace(results(*RECORDS), elsewhere=(record(880, dataset="cifar10.1"), *other))
+    tables = [table for table in build_tables([mine]) if table.dataset == "cifar10.1"]
+    clean, tuned, oracle = (
+        there(entry(tables, "table4", row, f"linf 8/255 {column}").ours).value
+        for row, column in ((FIXED, "clean"), (TUNED, "transfer"), (ORACLE, "transfer"))
+    )
+    assert [round(value, 6) for value in (clean, tuned, oracle)] == [90, 25, 30]
+    assert there(entry(tables, "table1", "SDNet-18", "Top-1 Acc (%)").ours).value == 88
 
 
 def test_unions_of_other_attacks_are_not_tested_against_each_other() -> None:
