@@ -16,8 +16,8 @@ from pathlib import Path
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
-from sdnet_bench.records import DEFAULT_EPS, MINIMUM_NORM, RADII, Record, Threat, read_records, write_results
-from sdnet_bench.studies.adversarial import attack_setting, matched_cells, widening, within
+from sdnet_bench.records import DEFAULT_EPS, MINIMUM_NORM, RADII, Record, Threat, read_records, widening, write_results
+from sdnet_bench.studies.protocols import attack_setting, matched_cells, within
 from sdnet_bench.studies.workbench import Workbench
 
 FOLDER = Path(__file__).with_name("minimum_norm")

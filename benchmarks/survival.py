@@ -21,7 +21,7 @@ import torch
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import DEFAULT_EPS, AttackSetting, Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.suite import plainly_attacked, surviving
 from sdnet_bench.studies.workbench import Workbench
 

@@ -10,11 +10,11 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from sdnet_bench import names
 from sdnet_bench.conformance import REGISTRIES
 from sdnet_bench.data.corruptions import PARTS
+from sdnet_bench.engine.robust import SUITES
 from sdnet_bench.engine.runtime import PRECISIONS
 from sdnet_bench.paper.registry import STUDIES
 from sdnet_bench.records import DEFAULT_EPS
 from sdnet_bench.report.formats import FORMATS
-from sdnet_bench.studies.adversarial import SUITES
 
 
 def test_the_parts_that_are_completed_are_those_that_are_registered() -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..records import BATCH_SIZE, AdaptationSetting, Order
+from ..records import ADAPTED_AT_ONCE, AdaptationSetting, Order
 from ..registry import Registry
 
 Classifier = Callable[[Tensor], Tensor]
@@ -74,7 +74,7 @@ class Chain:
             yield classify
 
 
-def setting_of(text: str, batch_size: int = BATCH_SIZE, order: Order = "shuffled") -> AdaptationSetting:
+def setting_of(text: str, batch_size: int = ADAPTED_AT_ONCE, order: Order = "shuffled") -> AdaptationSetting:
     """The setting of adaptations by name, such as "median,bn:prior=16", with the defaults of all that is not named.
 
     Those that look at one image, the filters, come first. A `UsageError` where two of them adapt to whole batches, and

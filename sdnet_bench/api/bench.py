@@ -22,16 +22,19 @@ from ..data.datasets import RGB
 from ..engine.runtime import Runtime
 from ..errors import UsageError
 from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
-from ..paper.plan import StudySize, plan
+from ..paper.plan import plan
 from ..paper.results import Results
+from ..paper.steps import StudySize
 from ..progress import Progress
 from ..report.examples import Examples, find_examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
-from ..studies.adversarial import attack_by_eps, attack_setting, run_attack, sweep_eps as run_eps_sweep
+from ..studies.adversarial import run_attack, sweep_eps as run_eps_sweep
 from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits
 from ..studies.codes import Atoms, Features, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.export import export
+from ..studies.minimum_norm import attack_by_eps
+from ..studies.protocols import attack_setting
 from ..studies.race import Rules
 from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model, check_run_name

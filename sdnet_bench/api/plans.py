@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..paper.plan import PlanStep, images_per_second, run
+from ..paper.plan import images_per_second, run
+from ..paper.steps import PlanStep
 from ..studies.workbench import Workbench
 from .rows import Row, Several
 from .values import Measured

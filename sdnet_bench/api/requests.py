@@ -14,7 +14,7 @@ from ..data import CORRUPTIONS, SEVERITIES
 from ..errors import UsageError
 from ..names import PER, PROTOCOLS, STREAMS, Per, Protocol, one_of
 from ..records import (
-    BATCH_SIZE,
+    ADAPTED_AT_ONCE,
     DEFAULT_EPS,
     MIXED,
     NOISES,
@@ -96,7 +96,7 @@ def adaptation_of(
     """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
     names = [name.strip() for name in adapt.split(",")] if adapt is not None else []
     others = [name for name in names if name != "lambda"]
-    setting = setting_of(",".join(others), batch_size or BATCH_SIZE, order or "shuffled") if others else None
+    setting = setting_of(",".join(others), batch_size or ADAPTED_AT_ONCE, order or "shuffled") if others else None
     if (batch_size or order) and (setting is None or setting.batch_size is None):
         what = "no image depends on its batch" if others else "a stream for what?"
         raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=adapt)

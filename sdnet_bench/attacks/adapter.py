@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..records import AttackSetting
-from ..records.cell import DDN_SHRINKS
+from ..records.attack import DDN_SHRINKS
 from ..registry import Registry, check_call
 from .nearest import foolbox, nearest
 from .threat import allows

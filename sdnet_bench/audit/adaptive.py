@@ -17,8 +17,8 @@ from ..engine.evaluate import is_correct
 from ..records import UNKNOWN, AdaptationSetting, Record
 from ..records.lambda_fit import LambdaFit
 from ..records.statistics import accuracy, in_percent, unbroken
-from ..studies.adversarial import adaptive_cells
 from ..studies.algorithm1 import require_fits
+from ..studies.protocols import adaptive_cells
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import GAP

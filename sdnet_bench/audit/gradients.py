@@ -11,7 +11,7 @@ from ..csc import csc_layers
 from ..engine.evaluate import evaluate
 from ..records import AttackSetting, Record
 from ..records.statistics import accuracy, clean_accuracy, in_percent, unbroken
-from ..studies.adversarial import SOME_ZERO, Health, probe
+from ..studies.probing import SOME_ZERO, Health, probe
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import union_attacks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..config import Verdict
 from ..records import AttackSetting, Record, widening
 from ..records.statistics import accuracy, in_percent, unbroken, wilson
-from ..studies.adversarial import attack_setting
+from ..studies.protocols import attack_setting
 from .evidence import exceeds
 from .scope import Scope
 from .transfer import autoattack, union_attacks

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import RecordError
 from ..files import reading, replacing
 from ..records import DEFAULT_EPS, show_eps
-from ..records.cell import BUDGETS
+from ..records.attack import BUDGETS
 from ..records.statistics import Value, show, wilson
 from . import FEWEST, Audit
 from .robustbench import model_info

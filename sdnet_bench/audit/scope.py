@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ..adaptations import PLACEBOS
 from ..attacks import AttackRun, craft
-from ..config import LAMBDAS
 from ..csc import csc_layers
 from ..data import Batch, Split
 from ..engine.runtime import Runtime
 from ..errors import ModelError, UnknownNameError, UsageError
 from ..records import AttackSetting, Cell, Images, Record, Threat
-from ..studies.adversarial import adaptive_rules, attack_setting, transfer_cells, tune_lambda, usable_lambdas
-from ..studies.algorithm1 import PerImage
+from ..studies.adversarial import tune_lambda, usable_lambdas
+from ..studies.algorithm1 import PerImage, full_grid
 from ..studies.group import OTHER
+from ..studies.protocols import adaptive_rules, attack_setting, transfer_cells
 from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model
 from ..zoo.classes import of_classes
@@ -57,10 +57,9 @@ class Scope:
         bare = cls(bench, threat, budget, others=_lend(bench, others))
         if not csc_layers(bench.model.net):
             return bare
-        grid = sorted({bench.trained_lambda, *LAMBDAS})
-        validation = bench.images("validation", budget.tuning)
-        tuned = tune_lambda(bench, bare.pgd, validation, grid)
-        usable = usable_lambdas(bench, validation, grid)
+        grid = full_grid(bench, None)
+        tuned = tune_lambda(bench, bare.pgd, budget.tuning, grid)
+        usable = usable_lambdas(bench, budget.tuning, grid)
         return replace(bare, grid=tuple(grid), tuned=tuned, usable=usable, rules=adaptive_rules(bench))
 
     @property

@@ -58,13 +58,13 @@ class Check:
     def answer(
         self, verdict: Verdict, says: str, figures: Mapping[str, float], *, masking: bool = False
     ) -> CheckResult:
-        """The result of the check; figures are rounded to 1e-4."""
+        """The result of the check; figures have six significant digits, so that a small p is not zero."""
         return CheckResult(
             id=self.id,
             title=self.title,
             verdict=verdict,
             says=says,
-            figures={name: round(float(value), 4) for name, value in figures.items()},
+            figures={name: float(f"{float(value):.6g}") for name, value in figures.items()},
             threshold=self.threshold,
             masking=masking,
         )

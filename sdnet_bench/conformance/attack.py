@@ -12,7 +12,7 @@ from ..attacks import Adversarials, AttackRun, craft
 from ..csc import CSCConv2d
 from ..errors import UsageError
 from ..records import Threat
-from ..studies.adversarial import attack_setting
+from ..studies.protocols import attack_setting
 from .comparing import changed, traces
 from .findings import Check
 

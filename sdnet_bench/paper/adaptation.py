@@ -79,7 +79,8 @@ def _value(model: Results, row: PaperRow, column: str) -> Value | None:
 def _time(model: Results, row: PaperRow) -> Value | None:
     """Time of an image under Gaussian noise 3, relative to the network as trained on the same machine.
 
-    None where lambda is chosen for a set, which takes two passes that are measured apart.
+    None where lambda is chosen for a set, which takes two passes that are measured apart, and for a time that several
+    lambdas of a sweep share.
     """
     if row.rule == "set":
         return None
@@ -87,8 +88,8 @@ def _time(model: Results, row: PaperRow) -> Value | None:
     if found is None or plain is None:
         return None
     one, other = found.records[0].provenance, plain.records[0].provenance
-    is_alike = one.get("device") == other.get("device") and "seconds" in one and other.get("seconds")
-    return Value(one["seconds"] / other["seconds"]) if is_alike else None
+    is_alike = one.get("device") == other.get("device") and "cells" not in one | other
+    return Value(one["seconds"] / other["seconds"]) if is_alike and "seconds" in one and other.get("seconds") else None
 
 
 def _command(model: Results, row: PaperRow, column: str) -> str | None:

@@ -5,41 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from ..adaptations import chain_of
 from ..csc import csc_layers, require_csc_layers
-from ..data import SEVERITIES, stream_of
+from ..data import stream_of
 from ..engine.batches import BATCH_SIZE
 from ..engine.evaluate import evaluate
 from ..errors import UnknownNameError, UsageError
-from ..records import MIXED, NOISES, PROTOCOLS, UNKNOWN, AttackSetting, Cell, Inference, Protocol, Record
-from ..records.lambda_fit import fit_name, fitted_under
-from ..studies.accuracy import corrupted_images
-from ..studies.adversarial import (
-    adaptive_rules,
-    attack_setting,
-    matched_cells,
-    protocol_cells,
-    run_attack,
-    transfer_cells,
-    usable_cells,
-)
+from ..records import MIXED, NOISES, PROTOCOLS, UNKNOWN, AttackSetting, Cell, Protocol, Record
+from ..studies.accuracy import corrupted_cells
+from ..studies.adversarial import protocol_cells, run_attack, usable_cells
 from ..studies.algorithm1 import (
-    IMAGES,
-    by_residual,
     choose_and_measure,
-    fit_lambda,
     full_grid,
-    level_cells,
-    measure_adaptive,
     measure_known_types,
     require_fits,
-    saved_fits,
     swept,
 )
-from ..studies.race import Rules
+from ..studies.protocols import adaptive_rules, attack_setting, matched_cells, transfer_cells
 from ..studies.workbench import Workbench
 from .adaptation import COLUMNS, Column, fitted_to
 from .iterations import CORRUPTED, STEPS
@@ -47,58 +32,10 @@ from .noise import BENCHMARK
 from .published import PaperRow, published
 from .registry import STUDIES
 from .robustness import THREATS
+from .steps import PlanStep, StudySize, adaptive_step, fit_steps, given_step, measuring_step
 
 PASSES = 3
 """Cost of an attack step in classified images: one forward pass, and a backward pass that costs two."""
-
-
-@dataclass(frozen=True)
-class PlanStep:
-    """One part of a study.
-
-    Args:
-        title: description of the step.
-        cells: cells that are known beforehand, without those of earlier steps.
-        run: measures the missing cells and returns their records.
-        later: number of images in cells whose lambda depends on earlier steps.
-        passes: cost of an image in classified images; more than one under attack.
-    """
-
-    title: str
-    cells: Sequence[Cell]
-    run: Callable[[], Sequence[Record]]
-    later: int = 0
-    passes: int = 1
-
-
-@dataclass(frozen=True)
-class StudySize:
-    """The sizes of a study. Images are spread evenly over their split.
-
-    Args:
-        tested: number of test images; None for all.
-        swept: number of test images of each point of Figure 2; None for all.
-        attacked: number of attacked test images of Table 4, and of attacked validation images.
-        training_images: number of training images of Algorithm 1; None for all, in a race.
-        lambdas: the lambdas; by default those of the paper's Figure 2. lambda_0 is added.
-        swept_noises: the noises of Figure 2.
-        archived: whether corrupted images are read from the data set's -C archive instead of made here.
-        refit: whether Algorithm 1 also runs where there is a saved fit.
-    """
-
-    tested: int | None = None
-    swept: int | None = 2000
-    attacked: int = 1000
-    training_images: int | None = IMAGES
-    lambdas: Sequence[float] | None = None
-    swept_noises: Sequence[str] = NOISES
-    archived: bool = False
-    refit: bool = False
-
-    @classmethod
-    def limited(cls, images: int | None, *, archived: bool = False) -> StudySize:
-        """The sizes with `images` test images in every study; for None the defaults."""
-        return cls(archived=archived) if images is None else cls(images, images, images, archived=archived)
 
 
 def plan(bench: Workbench, name: str, size: StudySize | None = None) -> list[PlanStep]:
@@ -134,71 +71,6 @@ def images_per_second(bench: Workbench) -> float:
     return len(split) / (time.perf_counter() - started)
 
 
-def given_step(bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None) -> PlanStep:
-    """The step of corrupted test images of every severity at lambda_0; `steps` is None for those of training."""
-    tested, inference = bench.images("test", size.tested), bench.inference(steps=steps)
-    cells = [
-        bench.cell(corrupted, inference)
-        for name in corruptions
-        for corrupted in corrupted_images(bench, tested, name, SEVERITIES, archived=size.archived)
-    ]
-    return measuring_step(bench, "corrupted test images, lambda as in training", cells)
-
-
-def measuring_step(bench: Workbench, title: str, cells: Sequence[Cell]) -> PlanStep:
-    """A step that measures the given cells."""
-    return PlanStep(title, cells, lambda: bench.measure(cells, title))
-
-
-def fit_steps(
-    bench: Workbench, corruptions: Sequence[str], size: StudySize, inference: Inference | None = None
-) -> Iterator[PlanStep]:
-    """The steps of Algorithm 1 on training images, for corruptions without a fit for `inference`."""
-    by = inference or bench.inference()
-    for name in corruptions:
-        if size.refit or not _is_fitted(bench, name, by):
-            yield _fit_step(bench, name, size, by)
-
-
-def _fit_step(bench: Workbench, corruption: str, size: StudySize, inference: Inference) -> PlanStep:
-    """The step of one fit. For a race the cells of the whole grid are an upper bound."""
-    images, rules = bench.images("train", size.training_images), Rules() if size.training_images is None else None
-
-    def run() -> Sequence[Record]:
-        fit_lambda(bench, images, corruption, size.lambdas, search=rules, inference=inference)
-        return []
-
-    levels = level_cells(bench, images, corruption, inference=inference)
-    grid = swept(levels, full_grid(bench, size.lambdas))
-    title = f"Algorithm 1 on training images, {corruption}"
-    return PlanStep(title, [], run, bench.work(grid)) if rules else PlanStep(title, grid, run)
-
-
-def _is_fitted(bench: Workbench, corruption: str, inference: Inference) -> bool:
-    return fit_name(corruption, inference.steps, fitted_under(inference.adaptation)) in saved_fits(bench)
-
-
-def adaptive_step(bench: Workbench, corruptions: Sequence[str], size: StudySize, steps: int | None = None) -> PlanStep:
-    """The step of test images at the lambda that Algorithm 1 gives for their residual at lambda_0."""
-    given = given_step(bench, corruptions, size, steps).cells
-
-    def run() -> Sequence[Record]:
-        fits = require_fits(bench, corruptions, bench.inference(steps=steps))
-        return measure_adaptive(bench, bench.images("test", size.tested), fits, archived=size.archived)
-
-    later = _later(bench, corruptions, given, steps)
-    return PlanStep("corrupted test images, lambda by Algorithm 1", given, run, bench.work(later))
-
-
-def _later(bench: Workbench, corruptions: Sequence[str], given: Sequence[Cell], steps: int | None) -> Sequence[Cell]:
-    """The missing cells at the lambdas that the residuals of `given` decide; all cells while these are unknown."""
-    inference = bench.inference(steps=steps)
-    if bench.missing(given) or not all(_is_fitted(bench, name, inference) for name in corruptions):
-        return given
-    fits = {fit.corruption: fit for fit in require_fits(bench, corruptions, inference)}
-    return bench.missing(by_residual(bench.store[cell], fits[str(cell.images.corruption)]) for cell in given)
-
-
 def _clean(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The step of Tables 1 and 6: clean test images."""
     yield measuring_step(bench, "clean test images", [bench.cell(bench.images("test", size.tested))])
@@ -216,8 +88,7 @@ def _sweep(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     """The steps of Figure 2: accuracy at every lambda, one step per noise."""
     images, grid = bench.images("test", size.swept), full_grid(bench, size.lambdas)
     for name in size.swept_noises:
-        corrupted = corrupted_images(bench, images, name, SEVERITIES)
-        yield measuring_step(bench, f"lambda sweep, {name}", swept(map(bench.cell, corrupted), grid))
+        yield measuring_step(bench, f"lambda sweep, {name}", swept(corrupted_cells(bench, images, [name]), grid))
 
 
 def _attacks(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
@@ -287,7 +158,7 @@ def _inference(bench: Workbench, size: StudySize) -> Iterator[PlanStep]:
     yield from fit_steps(bench, NOISES, size)
     tested, types = bench.images("test", size.tested), [*NOISES, UNKNOWN]
     clean = bench.cell(tested)
-    streams = [bench.cell(each) for name in types for each in corrupted_images(bench, tested, name, [MIXED])]
+    streams = corrupted_cells(bench, tested, types, [MIXED])
     yield measuring_step(bench, "clean images and streams of mixed severity, lambda as in training", [clean, *streams])
 
     def run() -> Sequence[Record]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Frozen
-from ..records import BATCH_SIZE, AdaptationSetting, Order
+from ..records import ADAPTED_AT_ONCE, AdaptationSetting, Order
 
 
 class PaperRow(Frozen):
@@ -34,7 +34,7 @@ class PaperRow(Frozen):
     """The adaptation of this row with all its settings, as in `AdaptationSetting.name`."""
     per_image: bool = False
     """Whether it looks at one image at a time, whatever the batch."""
-    batch_size: int = BATCH_SIZE
+    batch_size: int = ADAPTED_AT_ONCE
     """Images of a batch that is adapted to."""
 
     @property

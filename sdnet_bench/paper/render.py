@@ -78,15 +78,14 @@ def _model_lines(title: str, model: Sequence[Entry], gaps: dict[str, int]) -> It
     ours = [f"— [{gap}]" if gap and not value else show(value) for value, gap in found]
     yield [title, f"{model[0].model or 'ours'}{remark}", *ours]
     if any(entry.difference is not None for entry in model):
-        yield ["", "difference", *(_signed(entry.difference) for entry in model)]
+        yield ["", "difference", *("" if entry.difference is None else signed(entry.difference) for entry in model)]
     if any(entry.p is not None for entry in model):
         yield ["", f"p against {model[0].against}", *("" if entry.p is None else show_p(entry.p) for entry in model)]
 
 
-def _signed(difference: float | None) -> str:
-    if difference is None:
-        return ""
-    return f"{difference:+,.0f}" if abs(difference) >= 100 else f"{difference:+.2f}"
+def signed(difference: float) -> str:
+    """A difference with its sign; what rounds to nothing is "+0.00"."""
+    return f"{difference:+,.0f}" if abs(difference) >= 100 else f"{round(difference, 2) + 0.0:+.2f}"
 
 
 def _gaps(table: Table) -> dict[str, int]:

@@ -13,16 +13,18 @@ from ..config import LAMBDAS, Recipe
 from ..csc import csc_layers
 from ..engine.runtime import Runtime
 from ..progress import Progress
-from ..studies.adversarial import attack_setting, sweep_eps
+from ..studies.adversarial import sweep_eps
 from ..studies.export import export
+from ..studies.protocols import attack_setting
 from ..studies.training import find_recipe, train_model
 from ..studies.workbench import Workbench
 from .accuracy import TABLE1
 from .attacks import TABLE4
 from .iterations import TABLE5
 from .noise import FIGURE2, TABLE3
-from .plan import StudySize, plan, run
+from .plan import plan, run
 from .robustness import THREATS
+from .steps import StudySize
 from .study import Study
 
 

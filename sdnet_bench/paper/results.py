@@ -43,11 +43,20 @@ class Curve(NamedTuple):
     """Accuracy (%) against lambda at one severity."""
 
     severity: int
-    n: int
-    points: list[tuple[float, float]]
-    """(lambda, accuracy), lambda ascending."""
-    chosen: float | None = None
+    records: tuple[Record, ...]
+    """One for each lambda, ascending, all of the same images."""
+    chosen: float | None
     """The lambda that Algorithm 1 chose for this test set."""
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.records[0].n
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """(lambda, accuracy), lambda ascending."""
+        return [(record.inference.lambda_ or 0.0, 100 * record.accuracy) for record in self.records]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +158,13 @@ class Results:
         return cls(name, config, here, fits, source, in_memory=in_memory, folders=folders, elsewhere=there)
 
     def on(self, dataset: str) -> Results:
-        """The results on a data set: the records of training, and those of its test images; never of two together."""
+        """The results on a data set: the records of its test images, and of no other; lambda was tuned at home."""
         if dataset == self.config.dataset:
             return self
-        training = [record for record in self.records if record.cell.kind == "training"]
+        made = [record for record in self.records if record.images.split != "test"]
         found = [record for record in self.elsewhere if record.images.dataset == dataset]
         config = self.config.model_copy(update={"dataset": dataset})
-        return replace(self, config=config, records=(*training, *found), elsewhere=(), is_elsewhere=True, whole=None)
+        return replace(self, config=config, records=(*made, *found), elsewhere=(), is_elsewhere=True, whole=None)
 
     def on_all(self) -> list[Results]:
         """These results, and those on each other data set on record."""
@@ -273,11 +282,10 @@ class Results:
         curves = []
         for severity in SEVERITIES:
             found = _alike(self._swept(corruption, severity, layers))
-            n = found[0].n if found else 0
-            points = sorted((at, 100 * r.accuracy) for r in found if (at := r.inference.lambda_) is not None)
-            if len(points) > 1:
+            if len(found) > 1:
                 adaptive = self.adaptive(corruption, severity) if layers == "all" else None
-                curves.append(Curve(severity, n, points, adaptive.inference.lambda_ if adaptive else None))
+                ascending = tuple(sorted(found, key=lambda record: record.inference.lambda_ or 0.0))
+                curves.append(Curve(severity, ascending, adaptive.inference.lambda_ if adaptive else None))
         return curves
 
     def _swept(self, corruption: str, severity: Severity, layers: Layers) -> list[Record]:

@@ -49,15 +49,15 @@ class Robustness:
         Of several PGDs the one with validation images is preferred, then the one with the most images, then steps.
         """
         attacks = [record for record in records if _is_attacked(record.cell)]
-        pgd = [record for record in attacks if _attack(record).threat.is_near(threat) and _attack(record).name == "pgd"]
+        pgd = [record for record in attacks if record.attack.threat.is_near(threat) and record.attack.name == "pgd"]
         tested = [record for record in pgd if record.images.split == "test"]
         tuning = [record for record in pgd if record.images.split == "validation" and _is_made_at(record, trained)]
-        tuned_with = {_attack(record).bare for record in tuning}
-        found = _strongest([record for record in tested if _attack(record).bare in tuned_with] or tested)
+        tuned_with = {record.attack.bare for record in tuning}
+        found = _strongest([record for record in tested if record.attack.bare in tuned_with] or tested)
         if found is None:
             return None
         return cls(
-            attack=_attack(found).bare,
+            attack=found.attack.bare,
             attacks=tuple(record for record in attacks if record.cell.pairing == found.cell.pairing),
             tuning=_widest(record for record in tuning if _is_like(record, found)),
             trained=trained,
@@ -121,9 +121,9 @@ class Robustness:
         """Records of attacks on a classifier by attack and protocol. At lambda_0 transfer and matched are the same."""
         found: dict[tuple[AttackSetting, str], Record] = {}
         for record in self._on(classifier):
-            found[_attack(record).bare, str(record.cell.protocol)] = record
+            found[record.attack.bare, str(record.cell.protocol)] = record
             if _is_made_at(record, self.trained):
-                found[_attack(record).bare, "transfer"] = record
+                found[record.attack.bare, "transfer"] = record
         return found
 
     def against_eps(self, classifier: InferenceChoice) -> list[tuple[float, Value]]:
@@ -133,11 +133,11 @@ class Robustness:
         """
         like, norm = ("name", "norm", "steps", "restarts"), self.attack.norm
         on = [each for each in self.attacks if each.inference.choice == classifier and each.cell.protocol == "matched"]
-        nearest = [record for record in on if record.distances and _attack(record).norm == norm]
+        nearest = [record for record in on if record.distances and record.attack.norm == norm]
         pgd = {
-            _attack(record).eps: record
+            record.attack.eps: record
             for record in on
-            if all(getattr(_attack(record), name) == getattr(self.attack, name) for name in like)
+            if all(getattr(record.attack, name) == getattr(self.attack, name) for name in like)
         }
         threats = [Threat(norm, eps) for eps in pgd] + (widening(self.attack.threat) if nearest else [])
         members = [*pgd.values(), *nearest]
@@ -148,7 +148,7 @@ class Robustness:
 
     def members(self, classifier: InferenceChoice) -> str:
         """The attacks in the union of a classifier: "autoattack (matched), pgd (transfer, matched)"."""
-        made = {(_attack(record).name, record.cell.protocol) for record in self._on(classifier)}
+        made = {(record.attack.name, record.cell.protocol) for record in self._on(classifier)}
         attacks = {name: [by for by in PROTOCOLS if (name, by) in made] for name in sorted({name for name, _ in made})}
         return ", ".join(f"{name} ({', '.join(by)})" for name, by in attacks.items())
 
@@ -183,7 +183,7 @@ class Robustness:
 
     def _by(self, protocol: str) -> list[Record]:
         """Records of the paper's attack by a protocol. At lambda_0 transfer and matched are the same."""
-        found = [record for record in self.records if _attack(record).bare == self.attack]
+        found = [record for record in self.records if record.attack.bare == self.attack]
         if protocol == "transfer":
             return [record for record in found if _is_made_at(record, self.trained)]
         return [record for record in found if record.cell.protocol == protocol]
@@ -191,7 +191,7 @@ class Robustness:
     def _adaptive(self, rule: str) -> Value | None:
         """Accuracy (%) under both adaptive attacks, with and without the rule's gradient; None unless both exist."""
         found = [record for record in self._by("adaptive") if record.inference.choice == rule]
-        return standing(found) if {_attack(record).through for record in found} == {"attached", "detached"} else None
+        return standing(found) if {record.attack.through for record in found} == {"attached", "detached"} else None
 
     def _union(self, classifier: InferenceChoice) -> Value | None:
         """Accuracy (%) under all attacks; None unless one of them is matched or adaptive."""
@@ -199,8 +199,8 @@ class Robustness:
         return standing(found) if any(record.cell.is_white_box for record in found) else None
 
     def _clean(self, classifier: InferenceChoice) -> Value | None:
-        """Clean accuracy (%) on the attacked images."""
-        found = self._on(classifier)[:1]
+        """Clean accuracy (%) on the attacked images, from a record of the paper's attack where there is one."""
+        found = sorted(self._on(classifier), key=lambda record: record.attack.bare != self.attack)[:1]
         return share(~found[0].lost(CLEAN), found) if found else None
 
 
@@ -210,24 +210,19 @@ def _is_attacked(cell: Cell) -> bool:
     return is_attack and cell.protocol is not None and cell.inference.steps is None and cell.images.corruption is None
 
 
-def _attack(record: Record) -> AttackSetting:
-    assert record.cell.attack
-    return record.cell.attack
-
-
 def _is_made_at(record: Record, lambda_: float | None) -> bool:
-    return _attack(record).through is None and _attack(record).crafted_at == lambda_
+    return record.attack.through is None and record.attack.crafted_at == lambda_
 
 
 def _is_like(record: Record, other: Record) -> bool:
     """Whether both have the same attack, seed and precision; images may differ."""
-    conditions = [(_attack(each).bare, each.images.seed, each.inference.precision) for each in (record, other)]
+    conditions = [(each.attack.bare, each.images.seed, each.inference.precision) for each in (record, other)]
     return conditions[0] == conditions[1]
 
 
 def _strongest(records: Iterable[Record]) -> Record | None:
     """The attack whose records have the most images, then steps, then records."""
-    found = [(record, (_attack(record).bare, record.cell.pairing)) for record in records]
+    found = [(record, (record.attack.bare, record.cell.pairing)) for record in records]
     sizes: Counter[object] = Counter(setting for _, setting in found)
 
     def strength(each: tuple[Record, tuple[AttackSetting, object]]) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ class Entry:
     against: str | None = None
     """Name of the row that this one is compared with."""
     p: float | None = None
-    """p-value of McNemar's test for the difference from that row."""
+    """p-value of McNemar's test for the difference from that row; None where other attacks stand behind that one."""
 
     @property
     def difference(self) -> float | None:
@@ -133,10 +133,17 @@ def _compared(entries: Sequence[Entry], backbones: Mapping[str, Backbone]) -> li
         if entry.against in architectures and entry.model:
             architecture = architectures[entry.against]
             partner = entry.model.replace(backbones[entry.model].slug, slugs.get(architecture, architecture))
-            other = values.get((entry.against, entry.column, partner))
-            p = mcnemar(entry.ours, other) if entry.ours and other else None
+            p = _p(entry.ours, values.get((entry.against, entry.column, partner)))
         compared.append(replace(entry, p=p))
     return compared
+
+
+def _p(ours: Value | None, other: Value | None) -> float | None:
+    """McNemar's p; None where a value is missing or other attacks stand behind it, as a union of more is lower."""
+    if ours is None or other is None:
+        return None
+    attacks = [{record.cell.attack and record.attack.bare for record in value.records} for value in (ours, other)]
+    return mcnemar(ours, other) if attacks[0] == attacks[1] else None
 
 
 def _notes(study: TableStudy, models: Sequence[Results], entries: Sequence[Entry]) -> Iterator[str]:

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from ..names import PROTOCOLS, Layers, Protocol
-from .cell import (
-    BATCH_SIZE,
-    CLEAN,
+from .attack import (
     DEFAULT_EPS,
     MINIMUM_NORM,
-    MIXED,
-    NOISES,
     RADII,
     REVISION,
-    UNKNOWN,
-    AdaptationSetting,
     AttackSetting,
-    Cell,
-    Images,
-    Inference,
-    InferenceChoice,
-    Order,
-    Severity,
     Threat,
     show_eps,
     usual_budget,
     usual_protocols,
     widening,
 )
+from .cell import (
+    ADAPTED_AT_ONCE,
+    CLEAN,
+    MIXED,
+    NOISES,
+    UNKNOWN,
+    AdaptationSetting,
+    Cell,
+    Images,
+    Inference,
+    InferenceChoice,
+    Order,
+    Severity,
+)
 from .record import Outcomes, Radii, Record
 from .store import RecordStore, frame_of, load, read_records, read_results, write_results
 
 __all__ = [
-    "BATCH_SIZE",
+    "ADAPTED_AT_ONCE",
     "CLEAN",
     "DEFAULT_EPS",
     "MINIMUM_NORM",

@@ -12,7 +12,8 @@ from pydantic import Field, NonNegativeInt, StrictBool
 
 from ..errors import RecordError
 from ..files import reading, replacing
-from .cell import REVISION, Cell
+from .attack import REVISION
+from .cell import Cell
 from .lines import LineFile
 from .sealed import Sealed
 

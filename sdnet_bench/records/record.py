@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..config import Frozen
-from .cell import CLEAN, Cell, Images, Inference, Threat
+from .attack import AttackSetting, Threat
+from .cell import CLEAN, Cell, Images, Inference
 from .sealed import seal, unseal
 
 Outcomes = NDArray[np.bool_]
@@ -111,6 +112,12 @@ class Record(Frozen):
     def inference(self) -> Inference:
         """The inference of the cell."""
         return self.cell.inference
+
+    @property
+    def attack(self) -> AttackSetting:
+        """The attack of a cell that has one."""
+        assert self.cell.attack
+        return self.cell.attack
 
     @property
     def correct(self) -> Outcomes:

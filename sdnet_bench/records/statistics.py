@@ -67,7 +67,7 @@ def standing(records: Sequence[Record]) -> Value | None:
 def _proportion(hits: NDArray[np.int_], of: int, records: Sequence[Record]) -> Value:
     """Mean share (%) of `hits` `(n,)` out of `of`, with an interval in which an image counts once."""
     n, mean = len(hits), float(hits.mean()) / of
-    low, high = wilson(round(mean * n), n)
+    low, high = wilson(int(hits.sum()) / of, n)
     return Value(100 * mean, low, high, n, tuple(records), tuple(hits.tolist()))
 
 
@@ -126,8 +126,8 @@ def show(value: Value | None) -> str:
     return f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]"
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`."""
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`; a mean may have a fraction of a hit."""
     share, width = hits / n, 2 * (n + QUANTILE**2)
     centre = (2 * n * share + QUANTILE**2) / width
     reach = QUANTILE / width * math.sqrt(4 * n * share * (1 - share) + QUANTILE**2)

@@ -11,12 +11,10 @@ import torch
 
 from ..audit import Audit
 from ..audit.render import overview, read_audits
-from ..backbones import BACKBONES, count_parameters, defaults, is_external
+from ..backbones import count_parameters, is_external
 from ..config import CARD, NOTES, RECIPE, RESULTS, ModelConfig, Origin, Recipe
-from ..data import CORRUPTIONS, SEVERITIES
 from ..errors import ModelError, printable
 from ..files import reading, replacing, text_of
-from ..paper.attacks import TABLE4
 from ..paper.inference import INFERENCE
 from ..paper.render import grid, markdown_table
 from ..paper.results import Results
@@ -27,6 +25,7 @@ from ..records.statistics import Value, show
 from ..zoo.checkpoint import build_net
 from ..zoo.weights import weight_files
 from .commands import commands
+from .limits import limits
 from .provenance import provenance
 
 if TYPE_CHECKING:
@@ -121,11 +120,6 @@ def inference(results: Sequence[Results]) -> str | None:
     return next((grid(table) for table in build_tables(results, [INFERENCE])), None)
 
 
-def robustness(results: Sequence[Results]) -> str:
-    """Table 4 as Markdown."""
-    return next(grid(table) for table in build_tables(results, [TABLE4]))
-
-
 def audited(audits: Sequence[Audit]) -> str:
     """The section of the card on audits."""
     files = " and ".join(f"[audit-{audit.name}.md](audit-{audit.name}.md)" for audit in audits)
@@ -197,8 +191,7 @@ def _sections(folder: Path, results: Results, recipe: Recipe | None) -> Iterator
         yield f"## Other data sets\n\n{summary(others)}"
     if audits := [audit for audit in read_audits(folder) if audit.weights == results.config.weights_sha256]:
         yield audited(audits)
-    limits = [*_limits_of_training(results, recipe), *_limits_of_corruptions(results), *_limits_of_attacks(results)]
-    yield f"## Limits\n\n{_bullets(limits)}"
+    yield f"## Limits\n\n{_bullets(limits(results, recipe))}"
     yield f"## Provenance\n\n{_bullets(provenance((*results.records, *results.elsewhere)))}"
     if (folder / NOTES).exists():
         with reading(folder / NOTES, ModelError):
@@ -281,59 +274,3 @@ def _evaluations(results: Results) -> list[EvalResult] | None:
         metric_value=round(clean.accuracy, 4),
     )
     return [evaluation]
-
-
-def _limits_of_training(results: Results, recipe: Recipe | None) -> Iterator[str]:
-    """Sentences on the limits of a training; `recipe` is None for a model that was not trained here."""
-    for some in sorted({each.inference.classes for each in results.records if each.inference.classes}):
-        yield f"Measured among {some.partition(':')[0]} classes alone, those of the images, found by WordNet id."
-    backbone = results.config.backbone
-    usual = defaults(backbone.name).get("width") if backbone.name in BACKBONES else None
-    width = backbone.options.get("width", usual)
-    if usual and width < usual:
-        yield f"Width {width} instead of {usual}."
-    if recipe is None:
-        yield "How it was trained is not on record."
-        return
-    if recipe.limit:
-        yield f"Trained on {recipe.limit:,} images of the training split alone."
-    yield "One training with one seed: intervals are over test images, not over trainings."
-    if recipe.dataset == "digits":
-        yield "Handwritten digits show what the commands do, not what the paper claims."
-
-
-def _limits_of_corruptions(results: Results) -> Iterator[str]:
-    """Sentences on the limits of results on corrupted images."""
-    given = [record for name in NOISES for level in SEVERITIES if (record := results.given(name, level))]
-    for n, precision, seed in sorted({(each.n, each.inference.precision, each.images.seed) for each in given}):
-        yield f"Noises: {n:,} test images in {precision}, made here with seed {seed}; no files of a -C archive."
-    missing = [noise for noise in NOISES if results.mean(noise) is None]
-    if missing:
-        yield f"Not measured at every severity: {', '.join(missing)}."
-    others = {record.images.corruption for record in results.records} & set(CORRUPTIONS) - set(NOISES)
-    yield f"Corruptions that are no noises: {', '.join(sorted(filter(None, others))) or 'none was measured'}."
-
-
-def _limits_of_attacks(results: Results) -> Iterator[str]:
-    missing = [name for name, threat in THREATS.items() if threat not in results.robustness]
-    if missing:
-        yield f"Not attacked under {' and '.join(missing)}."
-    threats: dict[str, list[str]] = {}
-    for threat, robustness in results.robustness.items():
-        for sentence in _limits_under(robustness):
-            threats.setdefault(sentence, []).append(str(threat))
-    yield from (f"{' and '.join(alike)}: {sentence}" for sentence, alike in threats.items())
-
-
-def _limits_under(robustness: Robustness) -> Iterator[str]:
-    classifiers = [at for choice, at in robustness.classifiers.items() if choice in ("trained", "tuned")]
-    if not all("autoattack" in robustness.members(classifier) for classifier in classifiers):
-        yield "no AutoAttack, and stronger attacks can only lower the union."
-    if robustness.trained is None:
-        return
-    if robustness.tuning:
-        yield f"lambda was tuned on {robustness.tuning[0].n:,} validation images."
-    else:
-        yield f"attacked at lambda {robustness.trained:g}; no lambda was tuned."
-    if robustness.classifiers.get("oracle", robustness.trained) != robustness.trained:
-        yield "the oracle of Table 4 has its lambda chosen on the very test images that it is scored on."

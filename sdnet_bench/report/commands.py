@@ -12,7 +12,7 @@ from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
 from ..paper.robustness import Robustness
 from ..records import (
-    BATCH_SIZE,
+    ADAPTED_AT_ONCE,
     DEFAULT_EPS,
     MIXED,
     NOISES,
@@ -24,6 +24,7 @@ from ..records import (
     Images,
     Protocol,
     Record,
+    Threat,
     show_eps,
     usual_budget,
     usual_protocols,
@@ -46,7 +47,7 @@ def commands(folder: Path, results: Results, audits: Sequence[Audit]) -> list[st
         *(line for other in results.on_all()[1:] for line in _elsewhere(other)),
         *_studies(results),
         *(line for robustness in results.robustness.values() for line in _attacks(name, robustness)),
-        *(f"audit {name} --norm {audit.norm}{_audit_options(audit)}" for audit in audits),
+        *(audit_command(name, audit) for audit in audits),
     ]
 
 
@@ -65,7 +66,8 @@ def _command_of(record: Record, trained_lambda: float | None, dataset: str | Non
         return f"train {record.model}"
     name = record.model + _option("data", images.dataset, usual=dataset or images.dataset)
     if cell.attack:
-        return f"attack {name}{_attack_options(cell, cell.attack)}{_of(images)}"
+        at = "" if by.lambda_ is None else f" --lambdas {by.lambda_:g}"
+        return f"attack {name}{_attack_options(cell.attack)}{_option('protocol', cell.protocol)}{at}{_of(images)}"
     if images.severity == MIXED and (by.rule or by.adaptation):
         return f"evaluate {name} --study {'adaptation' if by.adaptation else 'inference'}{_of(images)}"
     options = _option("corruption", images.corruption) + _option("severity", images.severity) * severity
@@ -82,14 +84,16 @@ def _command_of(record: Record, trained_lambda: float | None, dataset: str | Non
     return f"{verb} {name}{options}{_option('precision', by.precision)}{_of(images)}"
 
 
-def _attack_options(cell: Cell, attack: AttackSetting) -> str:
-    """The options of the attack of one cell."""
+def _attack_options(attack: AttackSetting) -> str:
+    """The options of an attack and its threat model."""
     steps, restarts = usual_budget(attack.name, attack.eps)
-    options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
-    options += "" if attack.eps == DEFAULT_EPS[attack.norm] else f" --eps {show_eps(attack.eps)}"
-    options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
-    lambda_ = cell.inference.lambda_
-    return options + _option("protocol", cell.protocol) + ("" if lambda_ is None else f" --lambdas {lambda_:g}")
+    options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd") + _eps(attack.threat)
+    return options + _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
+
+
+def _eps(threat: Threat) -> str:
+    """The option of a radius; empty for the default."""
+    return "" if threat.eps == DEFAULT_EPS[threat.norm] else f" --eps {show_eps(threat.eps)}"
 
 
 def _elsewhere(results: Results) -> Iterator[str]:
@@ -178,7 +182,7 @@ def _fit_options(results: Results, fit: LambdaFit) -> str:
     options = _option("residual", fit.residual, usual="norm") + _option("inference-steps", fit.steps)
     if fit.adaptation:
         options += f" --adapt {fit.adaptation.name}" + _option(
-            "batch-size", fit.adaptation.batch_size, usual=BATCH_SIZE
+            "batch-size", fit.adaptation.batch_size, usual=ADAPTED_AT_ONCE
         )
     if cells:
         known = CORRUPTIONS.get(fit.corruption)
@@ -221,13 +225,10 @@ def _attacks(name: str, robustness: Robustness) -> Iterator[str]:
     """A command for each attack under one threat."""
     made: dict[AttackSetting, list[Record]] = {}
     for record in robustness.records:
-        assert record.cell.attack
-        made.setdefault(record.cell.attack.bare, []).append(record)
+        made.setdefault(record.attack.bare, []).append(record)
     for attack, records in sorted(made.items(), key=lambda item: item[0].name != robustness.attack.name):
-        steps, restarts = usual_budget(attack.name, attack.eps)
-        options = f" --norm {attack.norm}" + _option("attack", attack.name, usual="pgd")
-        options += _option("steps", attack.steps, usual=steps) + _option("restarts", attack.restarts, usual=restarts)
-        yield f"attack {name}{options}{_by(attack.name, records, robustness)}{_of(records[0].images)}"
+        by = _by(attack.name, records, robustness)
+        yield f"attack {name}{_attack_options(attack)}{by}{_of(records[0].images)}"
 
 
 def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
@@ -240,6 +241,7 @@ def _by(attack: str, records: Sequence[Record], robustness: Robustness) -> str:
     return options + _grid("lambdas", {record.inference.lambda_ for record in among}, [LAMBDAS])
 
 
-def _audit_options(audit: Audit) -> str:
-    quick = "" if audit.budget.autoattack else " --quick"
-    return f"{quick} --limit {audit.images}" + _option("seed", audit.seed, usual=0)
+def audit_command(name: str, audit: Audit) -> str:
+    """The command that makes an audit of a model."""
+    quick, seed = " --quick" * (not audit.budget.autoattack), _option("seed", audit.seed, usual=0)
+    return f"audit {name} --norm {audit.norm}{_eps(audit.threat)}{quick} --limit {audit.images}{seed}"

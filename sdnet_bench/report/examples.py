@@ -26,9 +26,9 @@ from ..files import reading, replacing
 from ..paper.robustness import THREATS
 from ..records import NOISES, Threat
 from ..records.sealed import Sealed
-from ..studies.adversarial import attack_setting
 from ..studies.algorithm1 import full_grid
 from ..studies.codes import chain_of, watching
+from ..studies.protocols import attack_setting
 from ..studies.workbench import Workbench
 
 FILE = "examples.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..paper.results import Curve, Results
 from ..paper.robustness import THREATS, Robustness
-from ..records import NOISES, Record
+from ..records import NOISES
 from .evidence import Ledger, facts
 from .examples import Examples
 
@@ -35,20 +35,11 @@ def _noises(result: Results, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """The curves of Figure 2, a line per severity."""
     for noise in NOISES:
         if curves := result.sweep(noise):
-            n = curves[0].n
-            swept = [each for each in result.records if _is_of(each, noise, n)]
+            n, swept = curves[0].n, [record for curve in curves for record in curve.records]
+            title, shown = f"{result.name}, {noise} noise against λ", f"{len(swept)} points"
             command = f"sdnet-bench sweep-lambda {result.name} --corruption {noise} --limit {n}"
-            at = ledger.add(
-                f"{result.name}, {noise} noise against λ", f"{len(swept)} points", facts(swept), [command], {}
-            )
+            at = ledger.add(title, shown, facts(swept), [command], {})
             yield {"name": noise, "n": n, "evidence": at, "lines": [_line(curve) for curve in curves]}
-
-
-def _is_of(record: Record, noise: str, n: int) -> bool:
-    """Whether a record is a point of the curves of a noise."""
-    by, images = record.inference, record.images
-    is_plain = record.cell.attack is None and by.rule is None and by.adaptation is None and by.steps is None
-    return is_plain and images.split == "test" and images.corruption == noise and record.n == n
 
 
 def _line(curve: Curve) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..paper.results import Results
 from ..paper.robustness import THREATS, Robustness
 from ..records import NOISES
 from ..records.statistics import Value, show
+from .commands import audit_command
 from .evidence import Figure, Ledger
 
 CHOICES = {"given": "as trained", "adaptive": "Algorithm 1", "control": "best control"}
@@ -100,7 +101,7 @@ def _audited(audit: Audit, ledger: Ledger) -> Figure:
     worth = f"the figure is {'unreliable' if audit.unreliable else 'reliable'}"
     text = f"{len(audit.failed)} of {len(audit.checks)} failed" if audit.failed else "none failed"
     said = f"{', '.join(audit.failed)}; {worth}" if audit.failed else worth
-    command = f"sdnet-bench audit {audit.model} --norm {audit.norm} --limit {audit.images}"
+    command = f"sdnet-bench {audit_command(audit.model, audit)}"
     made = {name: str(value) for name, value in audit.provenance.items() if name in ("device", "torch", "time")}
     title = f"Audit of the robust accuracy of {audit.model}, {audit.threat}"
     at = ledger.add(title, f"{text}; {said}", made, [command], checks)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import printable
 from ..files import replacing
 from ..paper.accuracy import OF_TRAINING
-from ..paper.render import paper_number
+from ..paper.render import paper_number, signed
 from ..paper.results import Results
 from ..paper.robustness import THREATS
 from ..paper.tables import Entry, Table
@@ -153,7 +153,7 @@ def _figure(table: Table, entry: Entry, model: Results | None, ledger: Ledger) -
         ours = ours._replace(records=_training(model))
     trained = model.trained_lambda if model else None
     figure = ledger.figure(title, ours, trained, extra=_beside(table, entry), otherwise=commands)
-    difference = "" if entry.difference is None else f"{entry.difference:+.2f}"
+    difference = "" if entry.difference is None else signed(entry.difference)
     return replace(figure, difference=difference, within=_is_within(entry) if difference else None)
 
 

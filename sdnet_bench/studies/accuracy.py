@@ -9,7 +9,7 @@ from ..csc import require_csc_layers
 from ..data import SEVERITIES
 from ..data.archives import source_of
 from ..errors import DataError, UsageError
-from ..records import UNKNOWN, Images, Inference, Layers, Record, Severity
+from ..records import UNKNOWN, Cell, Images, Inference, Layers, Record, Severity
 from .workbench import Workbench
 
 
@@ -27,17 +27,26 @@ def measure_corrupted(
     *,
     archived: bool = False,
 ) -> list[Record]:
-    """Accuracy on corrupted images, for every corruption and severity; `images` are the clean ones.
+    """Accuracy on corrupted images, for every corruption and severity; see `corrupted_cells`."""
+    cells = corrupted_cells(bench, images, corruptions, list(severities), inference, archived=archived)
+    return bench.measure(cells, "corrupted test images")
 
-    Where `archived`, they are read from the data set's -C archive instead of being corrupted here.
-    """
-    severities = list(severities)
-    cells = [
+
+def corrupted_cells(
+    bench: Workbench,
+    images: Images,
+    corruptions: Iterable[str],
+    severities: Sequence[Severity] = SEVERITIES,
+    inference: Inference | None = None,
+    *,
+    archived: bool = False,
+) -> list[Cell]:
+    """The cells of clean images under every corruption and severity, made here or read from the archive."""
+    return [
         bench.cell(corrupted, inference)
         for name in corruptions
         for corrupted in corrupted_images(bench, images, name, severities, archived=archived)
     ]
-    return bench.measure(cells, "corrupted test images")
 
 
 def corrupted_images(

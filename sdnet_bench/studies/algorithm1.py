@@ -32,7 +32,7 @@ from ..records.lambda_fit import (
     read_fits,
     save_fit,
 )
-from .accuracy import corrupted_images
+from .accuracy import corrupted_cells
 from .race import Rules, race
 from .workbench import Workbench
 
@@ -126,8 +126,8 @@ def measure_adaptive(
     severities, records = list(severities), []
     for fit in fits:
         by = inference or bench.inference(steps=fit.steps, adaptation=fit.adaptation)
-        corrupted = corrupted_images(bench, images, fit.corruption, severities, archived=archived)
-        records += choose_and_measure(bench, fit, [bench.cell(each, by) for each in corrupted], per)
+        cells = corrupted_cells(bench, images, [fit.corruption], severities, by, archived=archived)
+        records += choose_and_measure(bench, fit, cells, per)
     return records
 
 
@@ -154,9 +154,9 @@ def measure_known_types(bench: Workbench, images: Images, fits: Sequence[LambdaF
     `images` are the clean images; `fits` are those of the NOISES, in their order.
     """
     rule = PerImageOfType(tuple(fits), stream_of(UNKNOWN, MIXED, bench.dataset.family, bench.seed))
-    (stream,) = corrupted_images(bench, images, UNKNOWN, [MIXED])
-    cell = bench.cell(stream, bench.inference(steps=fits[0].steps, rule=rule.rule))
-    return bench.measure([cell], "lambda per image by the fit of its type", {rule.rule: rule})[0]
+    by = bench.inference(steps=fits[0].steps, rule=rule.rule)
+    cells = corrupted_cells(bench, images, [UNKNOWN], [MIXED], by)
+    return bench.measure(cells, "lambda per image by the fit of its type", {rule.rule: rule})[0]
 
 
 def by_residual(record: Record, fit: LambdaFit) -> Cell:

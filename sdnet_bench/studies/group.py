@@ -79,7 +79,9 @@ def measure_group(group: Group, task: Task) -> list[Record]:
     seconds = round((time.perf_counter() - started) / len(group.cells), 3)
     is_made_here = first.inference.adaptation or (first.images.corruption and not first.images.archive)
     made_here = library_versions() if is_made_here else {}
-    provenance = group.runtime.provenance() | made_here | {"precision": first.inference.precision, "seconds": seconds}
+    shared = {"cells": len(group.cells)} if len(group.cells) > 1 else {}
+    measured = {"precision": first.inference.precision, "seconds": seconds, **shared}
+    provenance = group.runtime.provenance() | made_here | measured
     return [record.model_copy(update={"provenance": provenance}) for record in records]
 
 

@@ -33,8 +33,8 @@ from ..engine.robust import RobustEval, robust_evaluate
 from ..engine.runtime import Runtime
 from ..progress import Progress
 from ..records import AttackSetting, Threat
-from .adversarial import attack_setting
 from .algorithm1 import full_grid, swept
+from .protocols import attack_setting
 from .race import race
 from .speed import MEASURE, SIDE, Figure, Loaded, Network, clock_of, take_turns
 from .training import find_recipe, train_model

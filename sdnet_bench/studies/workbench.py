@@ -169,7 +169,7 @@ class Workbench:
         return Inference(
             lambda_=usual if lambda_ is None else check_lambda(lambda_),
             layers="all" if is_as_trained or len(coding) == 1 else layers,
-            steps=None if steps in {layer.steps for layer in coding} else steps,
+            steps=None if {layer.steps for layer in coding} == {steps} else steps,
             rule=rule,
             defence=defence,
             precision=self.runtime.precision,

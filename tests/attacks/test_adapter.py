@@ -16,7 +16,7 @@ from sdnet_bench.attacks.threat import distance
 from sdnet_bench.attacks.victim import guarded
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 
 NORMS = ["linf", "l2"]
 EPS = {"linf": 0.06, "l2": 0.8}

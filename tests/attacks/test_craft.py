@@ -20,7 +20,7 @@ from sdnet_bench.backbones import build
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.errors import AttackError
 from sdnet_bench.records import MINIMUM_NORM, AttackSetting, Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 
 NORMS = ["linf", "l2"]
 NAMES = sorted({*ATTACKS} - {*MINIMUM_NORM})

@@ -10,7 +10,7 @@ from sdnet_bench.attacks import ATTACKS, AttackRun, craft
 from sdnet_bench.attacks.finite import finite, logits_of
 from sdnet_bench.errors import ModelError
 from sdnet_bench.records import MINIMUM_NORM, Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 
 LOOKING = sorted({*ATTACKS} - {"noise", *MINIMUM_NORM})
 FOLLOWING = sorted({*LOOKING} - {"square"})

@@ -16,7 +16,7 @@ from sdnet_bench.attacks.threat import distance
 from sdnet_bench.conformance import check_part
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import MINIMUM_NORM, Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 
 EPS = {"ddn": 0.5, "fmn": 8 / 255}
 

@@ -26,8 +26,8 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import AttackSetting, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line
-from sdnet_bench.studies.adversarial import attack_setting
 from sdnet_bench.studies.algorithm1 import PerImage
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 LAMBDAS = (0.05, 0.1, 0.4)

@@ -11,7 +11,7 @@ from sdnet_bench.attacks.draws import ImageDraws
 from sdnet_bench.attacks.victim import MARGIN, Abandoned, Victim
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import MINIMUM_NORM, Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 
 
 class Brightness(nn.Module):

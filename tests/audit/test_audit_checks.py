@@ -52,8 +52,9 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records import CLEAN, NOISES, AttackSetting, Cell, Images, Inference, Record, Threat
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
-from sdnet_bench.records.statistics import unbroken
-from sdnet_bench.studies.adversarial import Health, attack_setting, probe
+from sdnet_bench.records.statistics import paired_p, unbroken
+from sdnet_bench.studies.probing import Health, probe
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import write_model
 
@@ -88,9 +89,11 @@ def test_a_difference_counts_above_its_threshold_and_from_two_images_on(points: 
 
 @pytest.mark.parametrize(("matched", "verdict"), [(37.9, "fail"), (38.0, "pass"), (45.0, "pass")])
 def test_c1_fails_where_knowing_lambda_pays(matched: float, verdict: str) -> None:
-    check = judge_matched(kept(40), kept(matched, made_at=1.0))
+    transfer, own = kept(40), kept(matched, made_at=1.0)
+    check = judge_matched(transfer, own)
     assert (check.id, check.verdict) == ("C1", verdict)
     assert check.figures["gap"] == pytest.approx(40 - matched)
+    assert check.figures["p"] == pytest.approx(paired_p(transfer.correct, own.correct), rel=1e-5)
     assert f"40.0 % when the attack looks at lambda 0.1 and {matched:.1f} %" in check.says
 
 

@@ -15,7 +15,8 @@ from sdnet_bench.engine.adversarial_set import AdversarialWriter, open_adversari
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.errors import DataError
 from sdnet_bench.records import CLEAN, Record, Threat
-from sdnet_bench.studies.adversarial import attack_setting, matched_cells, run_attack, transfer_cells
+from sdnet_bench.studies.adversarial import run_attack
+from sdnet_bench.studies.protocols import attack_setting, matched_cells, transfer_cells
 from sdnet_bench.studies.workbench import Workbench
 
 LIMIT = 30

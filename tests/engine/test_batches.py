@@ -14,7 +14,7 @@ from sdnet_bench.engine.batches import AtOnce
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.engine.robust import RobustEval, robust_evaluate
 from sdnet_bench.records import Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 CPU = torch.device("cpu")

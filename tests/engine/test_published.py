@@ -19,7 +19,7 @@ from sdnet_bench.engine.evaluate import is_correct
 from sdnet_bench.engine.robust import RobustEval, robust_evaluate
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.records import Threat
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.zoo.checkpoint import read_model
 
 REAL = Path(os.environ.get("SDNET_BENCH_DATA", "/nowhere"))

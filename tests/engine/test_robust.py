@@ -24,7 +24,7 @@ from sdnet_bench.engine.robust import SUITES, RobustEval, Scorer, attack_runs, r
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.records import CLEAN, MINIMUM_NORM, AttackSetting, Outcomes, Threat
 from sdnet_bench.records.journal import Entry, Journal
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 NORMS = ["linf", "l2"]

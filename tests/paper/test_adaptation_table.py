@@ -17,9 +17,10 @@ from sdnet_bench.config import Backbone, ModelConfig
 from sdnet_bench.data import SEVERITIES, limited
 from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.noise import TABLE2, TABLE3
-from sdnet_bench.paper.plan import StudySize, plan, run
+from sdnet_bench.paper.plan import plan, run
 from sdnet_bench.paper.published import published
 from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.steps import StudySize
 from sdnet_bench.paper.tables import Entry, Table, build_tables
 from sdnet_bench.records import MIXED, NOISES, UNKNOWN, AdaptationSetting, Cell, Record
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool
@@ -169,6 +170,13 @@ def test_time_is_relative_to_plain_inference_on_the_same_machine(device: str, wa
     mine = results(record(70, seconds=2.0), record(92, adaptation=BN, seconds=5.0, device=device))
     assert value(mine, STATISTICS, "time") == wanted
     assert value(mine, AS_TRAINED, "time") == 1
+
+
+def test_a_time_that_lambdas_of_a_sweep_share_is_not_that_of_an_image() -> None:
+    swept = record(70, seconds=2.0)
+    swept = swept.model_copy(update={"provenance": {**swept.provenance, "cells": 15}})
+    mine = results(swept, record(92, adaptation=BN, seconds=5.0))
+    assert (value(mine, STATISTICS, "gaussian 3"), value(mine, STATISTICS, "time")) == (92, None)
 
 
 def test_an_empty_cell_names_the_study_where_it_can_be_filled() -> None:

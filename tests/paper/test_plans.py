@@ -10,12 +10,14 @@ import pytest
 from sdnet_bench.data import CORRUPTIONS, limited
 from sdnet_bench.errors import UnknownNameError, UsageError
 from sdnet_bench.paper.iterations import STEPS
-from sdnet_bench.paper.plan import PlanStep, StudySize, images_per_second, plan, run
+from sdnet_bench.paper.plan import images_per_second, plan, run
 from sdnet_bench.paper.registry import STUDIES
 from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.steps import PlanStep, StudySize
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import DEFAULT_EPS, MIXED, NOISES, PROTOCOLS, UNKNOWN, Record, Threat
-from sdnet_bench.studies.adversarial import attack_setting, run_attack
+from sdnet_bench.studies.adversarial import run_attack
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 N = 8

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from sdnet_bench.errors import RecordError
-from sdnet_bench.paper.render import markdown_table, to_csv, to_markdown, write_tables
+from sdnet_bench.paper.render import markdown_table, signed, to_csv, to_markdown, write_tables
 from sdnet_bench.paper.tables import Entry, Table
 from sdnet_bench.records.statistics import Value, show
 
@@ -44,6 +44,14 @@ def test_markdown_has_the_papers_row_ours_and_the_difference(lines: list[list[st
     assert lines[2] == ["SDNet-18", "paper", "35.18", "62.8"]
     assert lines[3] == ["", "mine", "40.0 [37.0, 43.0]", "— [1]"]
     assert lines[4] == ["", "difference", "+4.82", ""]
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"),
+    [(4.82, "+4.82"), (-27.17, "-27.17"), (-1e-14, "+0.00"), (-0.004, "+0.00"), (1234.4, "+1,234")],
+)
+def test_a_difference_that_rounds_to_nothing_has_no_minus(difference: float, shown: str) -> None:
+    assert signed(difference) == shown
 
 
 def test_markdown_has_as_many_cells_in_every_line(lines: list[list[str]]) -> None:

@@ -13,7 +13,6 @@ from sdnet_bench.config import Recipe
 from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 from sdnet_bench.paper.iterations import TABLE5
-from sdnet_bench.paper.plan import StudySize
 from sdnet_bench.paper.reproduce import (
     DEMO_RECIPES,
     OTHER_RECIPES,
@@ -25,6 +24,7 @@ from sdnet_bench.paper.reproduce import (
     reproduce,
 )
 from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.steps import StudySize
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import NOISES
 from sdnet_bench.studies.accuracy import measure_clean

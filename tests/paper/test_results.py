@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,6 +79,15 @@ def test_a_mean_counts_each_image_once() -> None:
     mean, plain = there(percent([record(right) for right in (90, 80, 70, 60, 50)])), there(percent([record(70)]))
     assert mean[:4] == plain[:4]
     assert [len(value.records) for value in (mean, plain)] == [5, 1]
+
+
+@pytest.mark.parametrize("right", [(7, 7, 7, 7, 5), (10, 10, 10, 10, 9), (0, 0, 0, 0, 1)])
+def test_the_interval_of_a_mean_is_that_of_the_mean_itself(right: tuple[int, ...]) -> None:
+    """Wilson's bounds are the shares from which the mean is as far as chance takes it; no image is rounded away."""
+    value = there(percent([record(each, 10) for each in right]))
+    mean, n = sum(right) / 50, 10
+    for bound in (there(value.low) / 100, there(value.high) / 100):
+        assert abs(mean - bound) == pytest.approx(1.959963984540054 * math.sqrt(bound * (1 - bound) / n))
 
 
 def test_a_mean_of_what_is_missing_is_missing() -> None:

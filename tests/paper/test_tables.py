@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -112,6 +113,7 @@ def attacked(
 ) -> Record:
     """PGD, linf 8/255, on 1,000 images of which so many stand, and so many are classified correctly without it."""
     attack = AttackSetting(norm="linf", eps=8 / 255, step_size=0.01, steps=10, crafted_at=made_at, through=through)
+    attack = attack.model_copy(update={name: rest.pop(name) for name in ("name", "steps", "step_size") if name in rest})
     cell = record(0, lambda_=scored_at, attack=attack, **rest).cell
     place = np.arange(1000)
     return Record.of_attack("mine", cell, {CLEAN: place >= clean, "pgd": (right <= place) & (place < clean)})
@@ -265,6 +267,29 @@ def test_after_tuning_a_column_is_tested_against_the_same_column_before() -> Non
     found, before = (entry(tables, "table4", row, "linf 8/255 matched") for row in (TUNED, FIXED))
     assert found.p == mcnemar(there(found.ours), there(before.ours))
     assert there(found.p) < 1e-4
+
+
+def test_lambda_for_other_test_images_is_that_tuned_at_home() -> None:
+    other = [attacked(right, 0.1, at, 900, dataset="cifar10.1") for at, right in ((0.1, 5), (0.7, 250), (0.9, 300))]
+    mine = replace(results(*RECORDS), elsewhere=(record(880, dataset="cifar10.1"), *other))
+    tables = [table for table in build_tables([mine]) if table.dataset == "cifar10.1"]
+    clean, tuned, oracle = (
+        there(entry(tables, "table4", row, f"linf 8/255 {column}").ours).value
+        for row, column in ((FIXED, "clean"), (TUNED, "transfer"), (ORACLE, "transfer"))
+    )
+    assert [round(value, 6) for value in (clean, tuned, oracle)] == [90, 25, 30]
+    assert there(entry(tables, "table1", "SDNet-18", "Top-1 Acc (%)").ours).value == 88
+
+
+def test_unions_of_other_attacks_are_not_tested_against_each_other() -> None:
+    """What AutoAttack leaves at one lambda says nothing about a lambda at which it was not run."""
+    columns = [f"linf 8/255 {column}" for column in ("transfer", "matched", "union", "clean")]
+    stronger = attacked(10, 0.1, 0.1, name="autoattack", steps=100, step_size=None)
+    for added, has_p in (((), [True] * 4), ((stronger,), [True, True, False, True])):
+        tables = build_tables([results(*added, *RECORDS)])
+        found = [entry(tables, "table4", TUNED, column) for column in columns]
+        assert all(each.ours for each in found)
+        assert [each.p is not None for each in found] == has_p
 
 
 POOLED = [fit_line(noise, "w", [Point(0.1, r, r, 0.5) for r in (0.1, 1.0)], found="grid") for noise in NOISES]

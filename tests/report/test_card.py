@@ -17,7 +17,8 @@ from sdnet_bench.paper.results import Results
 from sdnet_bench.records import DEFAULT_EPS, Record, Threat, read_results
 from sdnet_bench.report.card import card, count, summary, write_card
 from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.adversarial import attack_setting, run_attack
+from sdnet_bench.studies.adversarial import run_attack
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 from sdnet_bench.zoo.checkpoint import build_net
 

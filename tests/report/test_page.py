@@ -112,6 +112,22 @@ def test_evidence_names_machine_seed_and_command(file: Path) -> None:
     assert ledger["commands"][clean["of"][1]] == ["sdnet-bench evaluate sdnet18-cifar10-small --precision bfloat16"]
 
 
+def test_the_evidence_of_curves_is_that_of_their_points(file: Path, results: list[Results]) -> None:
+    """Neither the sweep of the stem alone, nor a stream of mixed severity on as many images, is on them."""
+    data = Tags(file.read_text(encoding="utf-8")).data
+    named = {result.name: result for result in results}
+    assert any(model["noises"] for model in data["models"])
+    for model in data["models"]:
+        for noise in model["noises"]:
+            points = sum(len(line["points"]) for line in noise["lines"])
+            entry = data["ledger"]["entries"][noise["evidence"]]
+            assert entry["shown"] == f"{points} points"
+            curves = named[model["name"]].sweep(noise["name"])
+            assert [curve.points for curve in curves] == [[tuple(p) for p in line["points"]] for line in noise["lines"]]
+            severities = ", ".join(f"{noise['name']} {severity}" for severity in range(1, 6))
+            assert dict(data["ledger"]["facts"][entry["of"][0]])["corruption"] == severities
+
+
 def test_differences_say_whether_they_lie_within_the_interval(file: Path, tables: list[Table]) -> None:
     text = file.read_text(encoding="utf-8").partition('<article id="cifar10-table2"')[2].partition("</article>")[0]
     entries = [entry for table in tables if table.name == "table2" for entry in table.entries]

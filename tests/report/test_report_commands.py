@@ -8,18 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from audits import an_audit
 from typer.testing import CliRunner
 
 from sdnet_bench.adaptations import setting_of
+from sdnet_bench.audit import QUICK
 from sdnet_bench.audit.render import read_audits
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import MODELS, ORIGIN, Origin
 from sdnet_bench.paper.results import Results
 from sdnet_bench.records import MIXED, NOISES, RecordStore, Threat
-from sdnet_bench.report.commands import commands, commands_of
+from sdnet_bench.report.commands import audit_command, commands, commands_of
 from sdnet_bench.studies.accuracy import measure_corrupted
-from sdnet_bench.studies.adversarial import attack_setting, run_attack
+from sdnet_bench.studies.adversarial import run_attack
 from sdnet_bench.studies.algorithm1 import fit_lambda, measure_adaptive
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.workbench import Workbench
 
 
@@ -162,6 +165,12 @@ def test_audits_come_last(tmp_path: Path) -> None:
     assert found[0] == "train resnet18-cifar10-small"
     assert "evaluate resnet18-cifar10-small --corruption all" in found
     assert found[-2:] == [f"audit resnet18-cifar10-small --norm {norm} --limit 500" for norm in ("linf", "l2")]
+
+
+def test_an_audit_at_another_radius_names_it() -> None:
+    other = an_audit(eps=4 / 255, budget=QUICK)
+    assert audit_command("mine", other) == "audit mine --norm linf --eps 4/255 --quick --limit 500 --seed 3"
+    assert audit_command("mine", an_audit(seed=0)) == "audit mine --norm linf --limit 500"
 
 
 def test_the_command_behind_a_figure_measures_its_records(measured: Workbench) -> None:

@@ -15,7 +15,7 @@ from sdnet_bench.engine.adversarial_set import is_whole, open_adversarial
 from sdnet_bench.engine.evaluate import evaluate
 from sdnet_bench.records import RecordStore, Threat
 from sdnet_bench.records.journal import Journal
-from sdnet_bench.studies.adversarial import attack_setting, matched_cells
+from sdnet_bench.studies.protocols import attack_setting, matched_cells
 from sdnet_bench.studies.workbench import Workbench
 
 NAME = "sdnet18-tiny"

@@ -38,26 +38,15 @@ from sdnet_bench.records import (
     Record,
     Threat,
     usual_protocols,
+    widening,
 )
 from sdnet_bench.records.journal import Entry, Journal
 from sdnet_bench.records.lambda_fit import Point, fit_line, save_fit
 from sdnet_bench.records.statistics import best_lambda
-from sdnet_bench.studies.adversarial import (
-    USABLE,
-    adaptive_cells,
-    adaptive_rules,
-    attack_by_eps,
-    attack_setting,
-    matched_cells,
-    protocol_cells,
-    run_attack,
-    sweep_eps,
-    transfer_cells,
-    tune_lambda,
-    usable_lambdas,
-    warn_of_masking,
-    widening,
-)
+from sdnet_bench.studies.adversarial import USABLE, protocol_cells, run_attack, sweep_eps, tune_lambda, usable_lambdas
+from sdnet_bench.studies.minimum_norm import attack_by_eps
+from sdnet_bench.studies.probing import warn_of_masking
+from sdnet_bench.studies.protocols import adaptive_cells, adaptive_rules, attack_setting, matched_cells, transfer_cells
 from sdnet_bench.studies.workbench import Workbench
 
 Open = Callable[[str], Workbench]
@@ -168,7 +157,7 @@ def test_matched_images_are_made_at_the_lambda_they_are_scored_at(sdnet: Workben
 
 def test_an_ensemble_is_made_at_the_usable_lambdas(sdnet: Workbench) -> None:
     cells = protocol_cells(sdnet, SETTING, "ensemble", sdnet.images("test", LIMIT), GRID)
-    usable = usable_lambdas(sdnet, sdnet.images("validation", LIMIT), GRID)
+    usable = usable_lambdas(sdnet, LIMIT, GRID)
     assert lambdas_of(cells) == [(at, usable) for at in GRID]
     assert {(cell.protocol, cell.is_white_box) for cell in cells} == {("ensemble", False)}
 
@@ -389,11 +378,11 @@ def test_the_test_split_has_no_say_in_the_tuned_lambda(sdnet: Workbench, monkeyp
     square = attack_setting(Threat("linf", 0.06), name="square")
     records = run_attack(sdnet, square, sdnet.images("test", LIMIT), ["matched"], GRID)
     assert [record.inference.lambda_ for record in records] == [0.1, 0.5]
-    assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == 0.5
+    assert tune_lambda(sdnet, SETTING, LIMIT, GRID) == 0.5
 
 
 def test_lambda_is_tuned_on_transferred_validation_images_alone(sdnet: Workbench, told: Any) -> None:
-    tuned = tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID)
+    tuned = tune_lambda(sdnet, SETTING, LIMIT, GRID)
     tuning = attacks(sdnet.store, "validation")
     assert [record.inference.lambda_ for record in tuning] == GRID
     assert {attack_of(record).crafted_at for record in tuning} == {0.1}
@@ -409,7 +398,7 @@ def test_a_tuned_lambda_at_the_edge_is_told(
     sdnet: Workbench, told: Any, monkeypatch: pytest.MonkeyPatch, best: float, is_edge: bool
 ) -> None:
     rig(monkeypatch, lambda cell: float(cell.inference.lambda_ == best))
-    assert tune_lambda(sdnet, SETTING, sdnet.images("validation", LIMIT), GRID) == best
+    assert tune_lambda(sdnet, SETTING, LIMIT, GRID) == best
     assert ("beyond it may be a better one" in told.notes[-1]) == is_edge
 
 
@@ -432,7 +421,7 @@ def test_usable_lambdas_keep_their_accuracy_on_clean_validation_images(
         return {0.1: 2 / 3, 0.5: 2 / 3 * USABLE, 1.0: 2 / 3 * USABLE - 1 / LIMIT}[cell.inference.lambda_ or 0]
 
     rig(monkeypatch, stands)
-    assert usable_lambdas(sdnet, sdnet.images("validation", LIMIT), GRID) == (0.1, 0.5)
+    assert usable_lambdas(sdnet, LIMIT, GRID) == (0.1, 0.5)
     assert {(cell.images.split, cell.attack) for cell in seen} == {("validation", None)}
 
 

@@ -12,8 +12,9 @@ import pytest
 from sdnet_bench.data import SEVERITIES
 from sdnet_bench.data.archives import ARCHIVES, Archive, TarFile, generate
 from sdnet_bench.errors import DataError, UsageError
-from sdnet_bench.paper.plan import StudySize, plan
+from sdnet_bench.paper.plan import plan
 from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.steps import StudySize
 from sdnet_bench.records.lambda_fit import Point, fit_line
 from sdnet_bench.studies.accuracy import measure_corrupted
 from sdnet_bench.studies.algorithm1 import measure_adaptive

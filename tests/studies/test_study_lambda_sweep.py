@@ -29,6 +29,13 @@ def test_a_sweep_has_a_record_per_severity_and_lambda(sdnet: Workbench, told: An
     assert told.images == 4 * 30
 
 
+def test_a_record_says_how_many_share_its_time(sdnet: Workbench) -> None:
+    images = sdnet.images("test", 10)
+    swept = sweep_lambda(sdnet, images, "shot", [1], [0.1, 0.5, 0.9])
+    assert [record.provenance.get("cells") for record in swept] == [3, 3, 3]
+    assert "cells" not in measure_corrupted(sdnet, images, ["shot"], [2])[0].provenance
+
+
 def test_a_sweep_is_by_default_that_of_figure_2(sdnet: Workbench) -> None:
     records = sweep_lambda(sdnet, sdnet.images("test", 10), "gaussian")
     assert len(records) == 5 * 15
@@ -65,6 +72,12 @@ def deep(tmp_path: Path, runtime: Runtime, told: Any) -> Workbench:
     (tmp_path / "deep").mkdir()
     write_model(tmp_path / "deep", recipe, config, net)
     return Workbench.open("deep", tmp_path, tmp_path, runtime, told)
+
+
+def test_iterations_that_only_some_layers_have_are_not_those_of_training(deep: Workbench) -> None:
+    assert deep.inference(steps=2).steps is None
+    csc_layers(deep.model.net)[1].steps = 4
+    assert [deep.inference(steps=steps).steps for steps in (None, 2, 4)] == [None, 2, 4]
 
 
 def lambdas_of(bench: Workbench) -> list[float]:

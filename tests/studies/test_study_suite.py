@@ -9,7 +9,7 @@ from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.progress import Progress
 from sdnet_bench.records import Threat
 from sdnet_bench.studies import speed
-from sdnet_bench.studies.adversarial import attack_setting
+from sdnet_bench.studies.protocols import attack_setting
 from sdnet_bench.studies.speed import Figure
 from sdnet_bench.studies.suite import Suite, SuiteSize, plainly_attacked, run_suite, surviving
 from sdnet_bench.studies.workbench import Workbench

@@ -1,24 +1,33 @@
-"""The table of the paper's main figures beside those of trained networks, for the README."""
+"""The paper's main figures beside those of the shipped networks, for the README and for the page on attacks.
+
+python benchmarks/headline.py results
+python benchmarks/headline.py l2
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from ..paper.accuracy import TABLE1
-from ..paper.attacks import COLUMNS, TABLE4
-from ..paper.noise import TABLE2, TABLE3
-from ..paper.render import markdown_table, paper_number
-from ..paper.results import Results
-from ..paper.robustness import Robustness
-from ..paper.study import TableStudy
-from ..paper.tables import Entry, Table, build_tables
-from ..records import Threat
-from ..records.statistics import show
+from sdnet_bench.config import MODELS
+from sdnet_bench.paper.accuracy import TABLE1
+from sdnet_bench.paper.attacks import COLUMNS, TABLE4
+from sdnet_bench.paper.noise import TABLE2, TABLE3
+from sdnet_bench.paper.render import markdown_table, paper_number
+from sdnet_bench.paper.results import Results
+from sdnet_bench.paper.robustness import Robustness
+from sdnet_bench.paper.study import TableStudy
+from sdnet_bench.paper.tables import Entry, Table, build_tables
+from sdnet_bench.records import Threat
+from sdnet_bench.records.statistics import show
 
 TRANSFER, MATCHED = (tuple(name for name, (_, of) in COLUMNS.items() if of == by) for by in ("transfer", "matched"))
 TUNED = "SDNet-18 (after tuning lambda)"
 ATTACKS = "PGD, Linf 8/255 and L2 0.5"
+RADII = (0.5, 0.2)
 NOISES = "gaussian, shot, speckle, impulse; mean of 1 to 5"
 
 
@@ -73,17 +82,17 @@ def headline(results: Sequence[Results]) -> str:
     return markdown_table(["", "", "paper", "here"], lines)
 
 
-def budgets(results: Sequence[Results], radii: Sequence[float] = (0.5, 0.2)) -> str:
-    """A Markdown table of the paper's figures under L2 0.5 beside transferred PGD with these radii."""
+def budgets(results: Sequence[Results]) -> str:
+    """A Markdown table of the paper's figures under L2 0.5 beside transferred PGD with the RADII."""
     models = {result.name: result for result in results}
     entries = [entry for table in build_tables(results, [TABLE4]) for entry in table.entries]
     lines = []
     for entry in entries:
         if entry.column == TRANSFER[1] and entry.paper is not None and entry.model:
             model, is_tuned = models[entry.model], entry.row == TUNED
-            here = (_under(Threat("l2", radius), model, is_tuned) for radius in radii)
+            here = (_under(Threat("l2", radius), model, is_tuned) for radius in RADII)
             lines.append([entry.row, paper_number(entry), *here])
-    return markdown_table(["", "paper, eps 0.5", *(f"here, eps {radius:g}" for radius in radii)], lines)
+    return markdown_table(["", "paper, eps 0.5", *(f"here, eps {radius:g}" for radius in RADII)], lines)
 
 
 def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
@@ -94,3 +103,9 @@ def _under(threat: Threat, model: Results, is_tuned: bool) -> str:
         return "—"
     at = f", lambda {found.classifiers[choice]:g}" if is_tuned else ""
     return show(found.value("transfer", choice)) + at
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as runs:  # without records of one's own
+        shipped = [Results.read(MODELS / name, Path(runs)) for name in ("resnet18-cifar10", "sdnet18-cifar10")]
+    sys.stdout.write({"results": headline, "l2": budgets}[sys.argv[1]](shipped) + "\n")
