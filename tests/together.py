@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,23 @@ for words in json.loads(sys.argv[1]):
         assert end.code == 0
 """
 """A script that runs commands, JSON on its own command line, one after the other."""
+
+JOB = """
+import os, sys
+from pathlib import Path
+folder, rank = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+port = (folder / "port").read_text()
+os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+from sdnet_bench.engine.runtime import Runtime
+runtime = Runtime.create("cpu", "float32")
+"""
+"""The begin of a script for one of two processes of a job."""
+END = """
+runtime.processes.wait_for_everyone()
+os._exit(0)  # an orderly end waits for gloo's threads, sometimes for ever, or they abort it when the other is gone
+"""
 
 
 def read_rows(out: str) -> Any:
@@ -44,3 +62,11 @@ def run_together(script: str, folder: Path, *each: int) -> None:
     for process in processes:
         process.communicate()
         assert process.returncode == 0
+
+
+def run_job(script: str, folder: Path) -> None:
+    """Runs a script, which has `folder`, `rank` and `runtime`, in the two processes of a job."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (folder / "port").write_text(str(free.getsockname()[1]))
+    run_together(JOB + script + END, folder, 0, 1)

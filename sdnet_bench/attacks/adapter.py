@@ -43,6 +43,9 @@ NARROWING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t")
 PGD moves each image by its own gradient, a zero of which moves nothing; Auto-PGD decides step sizes, restarts and what
 is best by row. Both project all images in every step. FAB divides by gradients; Square leaves out what has fallen."""
 
+UNTILED = (1, 2, 3, 4, 12, 14, 18, 19, 24)
+"""Sides of images that the tiles of Square under L2, a fifth of the side each, do not fit into."""
+
 
 @ATTACKS.register("pgd")
 def pgd(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSetting, restart: int) -> Tensor:
@@ -147,6 +150,7 @@ def square(victim: Victim, images: Tensor, labels: Tensor, setting: AttackSettin
     """Square attack: random search on the logits with `steps` queries (Andriushchenko et al., 2020)."""
     from .library import WatchedSquare
 
+    _require_tiles(images, setting)
     options = _common(setting)
     attack = WatchedSquare(victim, n_queries=options.pop("steps"), **options)
     attack.init_hyperparam(images)
@@ -189,6 +193,13 @@ def _classes(victim: Victim, images: Tensor) -> int:
 def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
     if (classes := _classes(victim, images)) < least:
         raise UsageError("the DLR loss compares logits", expected=f"{least} classes", got=classes)
+
+
+def _require_tiles(images: Tensor, setting: AttackSetting) -> None:
+    height, width = images.shape[-2:]
+    if setting.norm == "l2" and (height != width or height in UNTILED):
+        expected = "images as high as wide, of 20 to 23 pixels or more than 24"
+        raise UsageError("square does not tile such images under l2", expected=expected, got=f"{height} x {width}")
 
 
 def _near(clean: Tensor, adversarial: Tensor, setting: AttackSetting) -> Tensor:

@@ -118,7 +118,8 @@ class RememberedCorrelation:
         self._answer = torch.empty(0)
 
     def __call__(self, image: Tensor) -> Tensor:
-        if self._image is None or not torch.equal(image, self._image):
+        known = self._image
+        if known is None or known.requires_grad != image.requires_grad or not torch.equal(image, known):
             self._image, self._answer = image.clone(), self._correlate(image)
         return self._answer
 
@@ -127,8 +128,8 @@ class RememberedCorrelation:
 def shared_correlations(net: nn.Module) -> Iterator[None]:
     """Inside a block the first CSC-layer computes A* x once for repeated equal inputs, as in a sweep over lambda.
 
-    The inputs of the other layers depend on lambda. Weights, precision and step sizes must not change in the block.
-    Does nothing without CSC-layers and inside another such block.
+    The inputs of the other layers depend on lambda. Weights, precision, step sizes and the tensor that gradients are
+    taken by must not change in the block. Does nothing without CSC-layers and inside another such block.
     """
     fresh = [layer for layer in csc_layers(net)[:1] if not isinstance(layer.correlate, RememberedCorrelation)]
     for layer in fresh:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -135,10 +136,10 @@ def _solve_twice(problem: Lasso, steps: int) -> Tensor:
 
     Lambda is copied: it may have been set anew in place by then.
     """
-    lambda_ = problem.lambda_.clone()
+    own = replace(problem, lambda_=problem.lambda_.clone())
 
     def code(image: Tensor) -> Tensor:
-        return solve(Lasso(image, problem.dictionary, lambda_, problem.step_size, problem.prox), steps)
+        return solve(replace(own, image=image), steps)
 
     found: Tensor = checkpoint(code, problem.image, use_reentrant=False, preserve_rng_state=False)
     return found

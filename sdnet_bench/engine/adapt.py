@@ -54,11 +54,7 @@ def evaluate_adapted(
             for name, part in {"logits": hits(logits, batch.labels), **inner.values}.items():
                 found[name].append(part)
             (task or Task()).advance(len(batch.labels))
-    values = {name: gather(parts, len(split), runtime, name, places) for name, parts in found.items()}
-    residual, lambda_ = (
-        values[name].cpu().double().numpy() if name in values else None for name in ("residuals", "lambdas")
-    )
-    return EvalResult(values["logits"].numpy().astype(bool), residual, lambda_)
+    return EvalResult.of({name: gather(parts, len(split), runtime, name, places) for name, parts in found.items()})
 
 
 def own_places(split: Split, setting: AdaptationSetting, seed: int, runtime: Runtime) -> list[int]:

@@ -41,6 +41,9 @@ Transform = Callable[[Batch], Tensor]
 Choice = float | None | LambdaRule
 """A lambda; None for the network's own; or a rule that chooses one per image."""
 
+Values = dict[str, Tensor]
+"""Values `(N,)` of a batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
+
 
 @dataclass(frozen=True)
 class EvalResult:
@@ -56,9 +59,14 @@ class EvalResult:
     convergence: Convergence | None = None
     """Convergence of the equilibria, `(n,)` each, on the CPU; None for a network without equilibria."""
 
+    @classmethod
+    def of(cls, found: Values) -> EvalResult:
+        """The result for the values of all images, on the CPU."""
+        measured = {name: found[name].numpy().astype(float) for name in ("residuals", "lambdas") if name in found}
+        solved = Convergence(found["equilibria"], found["steps"]) if "equilibria" in found else None
+        return cls(found["logits"].numpy().astype(bool), measured.get("residuals"), measured.get("lambdas"), solved)
 
-Values = dict[str, Tensor]
-"""Values `(N,)` of a batch for an `EvalResult`, by name: the `correctness` of "logits", "residuals", and others."""
+
 Wanted = dict[Choice, list[str]]
 """The names of the values of every choice, in one order in all processes, which add them up together."""
 
@@ -72,12 +80,7 @@ def _wanted(choice: Choice, own: Collection[Choice], *, solves: bool) -> list[st
 def _result(choice: Choice, parts: Mapping[str, Sequence[Tensor]], total: int, runtime: Runtime) -> EvalResult:
     """The result of all processes for a split of `total` images; a `ModelError` where something is not finite."""
     at = "" if choice is None or callable(choice) else f" at lambda {choice:g}"
-    found = {name: gather(each, total, runtime, f"{name}{at}") for name, each in parts.items()}
-    residual, lambda_ = (
-        found[name].cpu().double().numpy() if name in found else None for name in ("residuals", "lambdas")
-    )
-    solved = Convergence(found["equilibria"], found["steps"]) if "equilibria" in found else None
-    return EvalResult(found["logits"].numpy().astype(bool), residual, lambda_, solved)
+    return EvalResult.of({name: gather(each, total, runtime, f"{name}{at}") for name, each in parts.items()})
 
 
 def clean(batch: Batch) -> Tensor:

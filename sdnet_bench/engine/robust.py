@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any, Generic, TypeVar
 
@@ -212,7 +213,7 @@ def _attacked(
     for number, run in enumerate([None, *plan]):
         queue = state.left(number, mine)
         while queue:
-            entry = at_once(lambda size: _run(evaluation, run, number, split, queue[:size], state))  # noqa: B023
+            entry = at_once(partial(_run, evaluation, run, number, split, state, queue))
             journal.append(entry)
             state.apply(entry)
             queue = [*queue[at_once.size :], *sorted(set(queue[: at_once.size]) - set(entry.places))]
@@ -223,9 +224,16 @@ def _attacked(
 
 
 def _run(
-    evaluation: RobustEval[Key], run: AttackRun | None, number: int, split: Split, places: list[int], state: AttackState
+    evaluation: RobustEval[Key],
+    run: AttackRun | None,
+    number: int,
+    split: Split,
+    state: AttackState,
+    queue: list[int],
+    size: int,
 ) -> Entry:
-    """The outcome of a run on the images of a batch that it finished; with None, of the clean images."""
+    """The outcome of a run on those of the first images of a queue that it finished; with None, of clean images."""
+    places = queue[:size]
     batch = next(iter(split.subset(places).batches(len(places), evaluation.runtime.device)))
     if run is None:
         return Entry(stage=number, places=tuple(places), broken=evaluation.misclassified(batch, places))

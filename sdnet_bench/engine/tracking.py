@@ -88,10 +88,8 @@ def stem_figures(net: nn.Module, split: Split, runtime: Runtime) -> Row:
         found["stem/share_of_zeros"] = float((code == 0).float().mean())
 
     for stem in csc_layers(net)[:1]:
-        hook = stem.register_forward_hook(observe)
-        with runtime.autocast():
+        with stem.register_forward_hook(observe), runtime.autocast():
             net(runtime.to_pixels(next(split.batches(BATCH_SIZE, runtime.device)).images))
-        hook.remove()
     return found
 
 

@@ -21,6 +21,7 @@ from zipfile import ZipFile
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate.utils import broadcast
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -202,6 +203,7 @@ def train(
             seed_everything(seed)  # of what the network draws: dropout
             with progress.task(f"epoch {epoch + 1}/{recipe.epochs}", len(images)) as task, convergence(net) as solves:
                 row = _run_epoch(training, step, images.augmented(batch_size, runtime.device, seed), runtime, task)
+            broadcast(list(net.buffers()))  # in place: each process has statistics of its own since its last batch
             lost = finite - _finite(net) if math.isfinite(row["loss"]) else {"the loss"}
             if lost:
                 what = f"training diverged in epoch {epoch + 1}: not finite: {listed(lost, 3)}"
@@ -253,7 +255,7 @@ def _step_of(training: Training, images: int, runtime: Runtime, progress: Progre
 
 
 def _run_epoch(training: Training, step: Step, batches: Iterable[Batch], runtime: Runtime, task: Task) -> Row:
-    """One pass over the training images; the losses are read from the device once, at the end."""
+    """One pass over the training images of all processes; the device is read once, at the end."""
     training.net.train()
     started, images = time.perf_counter(), 0
     losses, hits = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
@@ -264,14 +266,15 @@ def _run_epoch(training: Training, step: Step, batches: Iterable[Batch], runtime
         hits += correct
         images += len(batch.labels)
         task.advance(len(batch.labels))
-    mean_loss = (losses / images).item()
+    images *= runtime.processes.num_processes
+    mean_loss, accuracy = (runtime.sum(torch.stack((losses, hits))) / images).tolist()
     seconds = time.perf_counter() - started
     return {
         "lr": training.optimizer.param_groups[0]["lr"],
         "loss": mean_loss,
-        "accuracy": (hits / images).item(),
+        "accuracy": accuracy,
         "seconds": seconds,
-        "images_per_second": images * runtime.processes.num_processes / seconds,
+        "images_per_second": images / seconds,
         "peak_memory": runtime.peak_memory(),
     }
 

@@ -194,6 +194,19 @@ def test_square_is_that_of_torchattacks_for_one_image(
         torch.testing.assert_close(craft(net, images[[row]], labels[[row]], at, [row]).last, expected)
 
 
+@pytest.mark.parametrize("size", [(12, 12), (24, 24), (8, 10), (10, 8), (4, 4)])
+def test_images_that_square_cannot_tile_are_refused_where_torchattacks_fails(size: tuple[int, int]) -> None:
+    net, images = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), torch.rand(2, 3, *size)
+    labels, at = net(images).argmax(1), stage("square", "l2", steps=2)
+    theirs = torchattacks.Square(net, n_queries=2, norm="L2", eps=EPS["l2"])
+    theirs.init_hyperparam(images)
+    with pytest.raises((RuntimeError, ZeroDivisionError)):
+        theirs.attack_single_run(images, labels)
+    with pytest.raises(UsageError, match=f"square does not tile such images under l2, .*got {size[0]} x {size[1]}"):
+        craft(net, images, labels, at, range(2))
+    assert craft(net, images, labels, stage("square", "linf", steps=2), range(2)).finished
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ["fab", "fab-t"])
 def test_fab_is_that_of_torchattacks_where_it_came_near_enough(

@@ -321,6 +321,16 @@ def test_after_a_block_new_weights_count_at_once(net: nn.Sequential, images: Ten
     assert not torch.equal(before, after)
 
 
+def test_gradients_after_a_pass_without_them_are_those_outside_a_block(net: nn.Sequential, images: Tensor) -> None:
+    leaf = images.requires_grad_()
+    (expected,) = torch.autograd.grad(net.eval()(leaf * 1).sum(), leaf)
+    with shared_correlations(net):
+        with torch.no_grad():
+            net(leaf * 1)
+        (found,) = torch.autograd.grad(net(leaf * 1).sum(), leaf)
+    assert torch.equal(found, expected)
+
+
 @torch.no_grad()
 def test_an_input_changed_in_place_is_another_input(net: nn.Sequential, images: Tensor) -> None:
     with shared_correlations(net):

@@ -61,7 +61,7 @@ def test_many_iterations_find_the_largest_singular_value_squared(
     [
         *((shape, s, None) for shape in ((8, 3, 3, 3), (64, 3, 3, 3), (16, 3, 7, 7), (4, 16, 3, 3)) for s in (1, 2)),
         *(((96, 3, 4, 4), 4, 0), ((8, 3, 4, 4), 2, 1), ((64, 3, 3, 3), 2, 0)),
-        *(((16, 3, 10, 10), 4, 2), ((32, 16, 2, 2), 2, 0)),
+        *(((16, 3, 10, 10), 4, 2), ((32, 16, 2, 2), 2, 0), ((4, 3, 11, 11), 1, None)),
     ],
 )
 def test_the_margin_covers_every_image_size(

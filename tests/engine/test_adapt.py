@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from found import there
-from together import run_together
+from together import run_job
 from torch import Tensor, nn
 from toys import convolutional, same, state
 
@@ -156,28 +155,17 @@ def test_logits_that_are_not_finite_are_counted(split: TensorSplit, runtime: Run
 
 
 TWO = """
-import os, sys
-from pathlib import Path
 import torch
 from sdnet_bench.adaptations import setting_of
 from sdnet_bench.engine.adapt import evaluate_adapted
-from sdnet_bench.engine.runtime import Runtime
 from sdnet_bench.errors import UsageError
 
-folder, rank = Path(sys.argv[1]), sys.argv[2]
-print("ready", flush=True)
-sys.stdin.readline()
-port = (folder / "port").read_text()
-os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-runtime = Runtime.create("cpu", "float32")
 net, split = torch.load(folder / "all.pt", weights_only=False)
 found = [evaluate_adapted(net, split, runtime, setting_of("bn", size)) for size in (20, 8, 50)]
 try:
     evaluate_adapted(net, split, runtime, setting_of("tent", 20))
 except UsageError as error:
     torch.save((found, str(error)), folder / f"{rank}.pt")
-runtime.processes.wait_for_everyone()
-os._exit(0)  # an orderly end waits for gloo's threads, sometimes for ever, or they abort it when the other is gone
 """
 
 
@@ -185,11 +173,8 @@ def test_two_processes_give_the_outcomes_of_one(
     split: TensorSplit, sdnet: nn.Module, runtime: Runtime, tmp_path: Path
 ) -> None:
     """Of batches of 50 there is one, so the second process has none."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
     torch.save((sdnet, split), tmp_path / "all.pt")
-    run_together(TWO, tmp_path, 0, 1)
+    run_job(TWO, tmp_path)
     for rank in (0, 1):
         found, refused = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
         for size, result in zip((20, 8, 50), found, strict=True):

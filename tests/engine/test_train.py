@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from together import run_job
 from torch import Tensor, nn
 
 from sdnet_bench.config import STATE, Cosine, MultiStep, OneCycle, Recipe, Schedule
@@ -90,8 +91,12 @@ def weights(training: Training) -> dict[str, list[Any]]:
     return {name: tensor.tolist() for name, tensor in training.net.state_dict().items()}
 
 
+def without_times(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
 def timeless(training: Training) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in training.history]
+    return [without_times(row) for row in training.history]
 
 
 def test_the_same_seed_gives_the_same_network(run: Run, recipe: Recipe, finished: Training) -> None:
@@ -114,6 +119,28 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
     resumed = run(recipe, resume=True)
     assert weights(resumed) == weights(finished)
     assert timeless(resumed) == timeless(finished)
+
+
+TWO = """
+import torch
+from sdnet_bench.data import open_dataset
+from sdnet_bench.engine.train import train
+from sdnet_bench.progress import Progress
+recipe, net = torch.load(folder / "all.pt", weights_only=False)
+training = train(recipe, net, open_dataset("digits", folder), folder / "run", runtime, Progress(), resume=False)
+torch.save((training.net.state_dict(), training.history), folder / f"{rank}.pt")
+"""
+
+
+def test_two_processes_have_one_network_and_one_history(
+    tmp_path: Path, digits: Dataset, runtime: Runtime, recipe: Recipe
+) -> None:
+    torch.save((recipe, build_net(configure(recipe.backbone, digits))), tmp_path / "all.pt")
+    run_job(TWO, tmp_path)
+    (net, history), (other, same) = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
+    assert net.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in net.items())
+    assert [without_times(row) for row in history] == [without_times(row) for row in same]
 
 
 def test_resuming_says_where(run: Run, recipe: Recipe, finished: Training, told: Any) -> None:
