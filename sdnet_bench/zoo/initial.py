@@ -177,7 +177,7 @@ def _fill(net: nn.Module, state: State, new_classes: int | None, weights: str, p
 
 def _behind_normalization(state: State, fresh: State, weights: str, progress: Progress) -> tuple[State, str]:
     """The tensors of a bare network by our names and their prefix; with the statistics of pixels, where it has some."""
-    inner, prefix = unprefixed(state, {name.removeprefix("net.") for name in fresh})
+    inner, prefix = unprefixed(state, {name.removeprefix("net.") for name in fresh.keys() - STATISTICS.keys()})
     found = _statistics({name: tensor for name, tensor in state.items() if not name.startswith(prefix)})
     if found:
         progress.note(f"{weights}: pixels are normalised with the mean and the deviation in it")
