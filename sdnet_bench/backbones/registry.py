@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec
 
 from ..registry import Registry, check_call
 from ..splicing import splice
@@ -200,60 +200,56 @@ def scn18(
     return ResNet(DEPTHS["18"], num_classes, width=width, stem_conv=stem_conv, stem_relu=stem_relu, **options)
 
 
-@BACKBONES.register("mdeq")
+class MDEQSize(NamedTuple):
+    """A published size of MDEQ; other widths have the channels of its head in proportion."""
+
+    width: int
+    growth: int
+    """Channels of a resolution relative to those of the one before."""
+    head: int
+    """Channels of the head at the first resolution, doubled at each of the next."""
+    features: int
+
+
 def mdeq(
+    size: MDEQSize,
     num_classes: int,
     *,
-    width: int = 32,
-    branches: int = 4,
-    steps: int = 18,
-    backward_steps: int = 20,
-    dropout: float = 0.3,
-    warmup: int = 20_000,
+    width: int,
+    branches: int,
+    steps: int,
+    backward_steps: int,
+    dropout: float,
+    warmup: int,
     **options: Any,
 ) -> Any:
-    """The MDEQ of the paper's Table 1 ("LARGE"): 11.1 million parameters.
+    """An `MDEQ`.
 
     Args:
-        width: channels of the first resolution, doubled at each of the next. The head's channels are in proportion: 14
-            and 1680 at a width of 32.
+        width: channels of the first resolution.
         branches: number of resolutions.
         steps, backward_steps, warmup: as of `Equilibrium`; its `gradient` is among the options.
         dropout: as of `MDEQ`; its `downsampling`, `mean` and `std` are among the options.
     """
     from .mdeq import MDEQ
 
-    options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
-    channels = [width << branch for branch in range(branches)]
-    head = [_scaled(14 << branch, width, 32) for branch in range(branches)]
-    return MDEQ(num_classes, channels=channels, head=head, features=_scaled(1680, width, 32), **options)
-
-
-@BACKBONES.register("mdeq_tiny")
-def mdeq_tiny(
-    num_classes: int,
-    *,
-    width: int = 24,
-    steps: int = 22,
-    backward_steps: int = 24,
-    dropout: float = 0.25,
-    warmup: int = 3_000,
-    **options: Any,
-) -> Any:
-    """The small MDEQ: two resolutions of `width` channels each, 159 thousand parameters.
-
-    Arguments are those of `mdeq`; the head's channels are 8, 16 and 200 at a width of 24.
-    """
-    from .mdeq import MDEQ
+    def scaled(count: int) -> int:
+        return max(1, round(count * width / size.width))
 
     options |= {"steps": steps, "backward_steps": backward_steps, "dropout": dropout, "warmup": warmup}
-    head = [_scaled(count, width, 24) for count in (8, 16)]
-    return MDEQ(num_classes, channels=[width, width], head=head, features=_scaled(200, width, 24), **options)
+    channels = [width * size.growth**branch for branch in range(branches)]
+    head = [scaled(size.head << branch) for branch in range(branches)]
+    return MDEQ(num_classes, channels=channels, head=head, features=scaled(size.features), **options)
 
 
-def _scaled(count: int, width: int, own: int) -> int:
-    """`count` channels at the width `own`, in proportion at another `width`; at least 1."""
-    return max(1, round(count * width / own))
+LARGE, TINY = MDEQSize(32, 2, 14, 1680), MDEQSize(24, 1, 8, 200)
+"""That of the paper's Table 1 ("LARGE"), with 11.1 million parameters, and one with 159 thousand."""
+BACKBONES.register("mdeq")(
+    partial(mdeq, LARGE, width=32, branches=4, steps=18, backward_steps=20, dropout=0.3, warmup=20_000)
+)
+BACKBONES.register("mdeq_tiny")(
+    partial(mdeq, TINY, width=24, branches=2, steps=22, backward_steps=24, dropout=0.25, warmup=3_000)
+)
 
 
 def defaults(name: str) -> dict[str, Any]:

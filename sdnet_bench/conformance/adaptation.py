@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..adaptations import ADAPTATIONS, Adaptation, Classifier
 from ..csc import CSCConv2d
 from ..errors import UsageError
-from .comparing import apart, changed, traces
+from .comparing import apart, changed, fault_of, traces
 from .findings import Check
 
 BATCHES, SIZE, SIDE, CHANNELS, CLASSES = 2, 4, 16, 6, 5
@@ -116,61 +116,51 @@ def _says_what_it_depends_on(subject: AdaptationSubject) -> str | None:
     return next((f"{value!r} as {name}" for name, value in told.items() if not isinstance(value, bool)), None)
 
 
-def _gives_logits(subject: AdaptationSubject) -> str | None:
-    faults = (
-        _fault_of(logits) for target in subject.usable for logits in subject.answers(target.build(), subject.stream)
-    )
+def _on_each(find: Callable[[AdaptationSubject, Target], str | None]) -> Callable[[AdaptationSubject], str | None]:
+    """The first that is found on a usable target, and its name."""
+
+    def found(subject: AdaptationSubject) -> str | None:
+        each = ((find(subject, target), target.where) for target in subject.usable)
+        return next((f"{fault}, of {where}" for fault, where in each if fault), None)
+
+    return found
+
+
+@_on_each
+def _gives_logits(subject: AdaptationSubject, target: Target) -> str | None:
+    faults = (fault_of(logits, (SIZE, CLASSES)) for logits in subject.answers(target.build(), subject.stream))
     return next(filter(None, faults), None)
 
 
-def _fault_of(logits: object) -> str | None:
-    """What is wrong with the logits of a batch; None where nothing is."""
-    if not isinstance(logits, Tensor):
-        return type(logits).__name__
-    if logits.shape != (SIZE, CLASSES) or not logits.is_floating_point():
-        return f"{logits.dtype} {tuple(logits.shape)}"
-    return None if logits.isfinite().all() else "logits that are not finite"
+@_on_each
+def _repeats(subject: AdaptationSubject, target: Target) -> str | None:
+    first, second = (subject.logits(target, subject.stream) for _ in range(2))
+    return None if torch.equal(first, second) else "other logits the second time"
 
 
-def _repeats(subject: AdaptationSubject) -> str | None:
-    for target in subject.usable:
-        first, second = (subject.logits(target, subject.stream) for _ in range(2))
-        if not torch.equal(first, second):
-            return f"other logits the second time, of {target.where}"
-    return None
-
-
-def _minds_each_image_alone(subject: AdaptationSubject) -> str | None:
+@_on_each
+def _minds_each_image_alone(subject: AdaptationSubject, target: Target) -> str | None:
     """Nothing is found of an adaptation that says that it is none of one image."""
-    for target in subject.usable if subject.made.is_per_image else []:
-        images = torch.cat(subject.stream)
-        alone = torch.cat([subject.logits(target, [image[None]]) for image in images])
-        if difference := apart(subject.logits(target, subject.stream), alone):
-            return f"{difference}, of {target.where}"
-    return None
+    if not subject.made.is_per_image:
+        return None
+    alone = torch.cat([subject.logits(target, [image[None]]) for image in torch.cat(subject.stream)])
+    return apart(subject.logits(target, subject.stream), alone)
 
 
-def _forgets_each_batch(subject: AdaptationSubject) -> str | None:
+@_on_each
+def _forgets_each_batch(subject: AdaptationSubject, target: Target) -> str | None:
     """Nothing is found of an adaptation that says that it is online."""
-    for target in [] if subject.made.is_online else subject.usable:
-        last = subject.stream[-1:]
-        if not torch.equal(subject.logits(target, subject.stream)[-SIZE:], subject.logits(target, last)):
-            return f"other logits after another batch, of {target.where}"
-    return None
+    last, after_another = subject.stream[-1:], subject.logits(target, subject.stream)[-SIZE:]
+    is_as_told = subject.made.is_online or torch.equal(after_another, subject.logits(target, last))
+    return None if is_as_told else "other logits after another batch"
 
 
-def _classifies_as_told(subject: AdaptationSubject) -> str | None:
-    for target in subject.usable:
-        passes, calls = _passes_and_calls(subject, target.build())
-        if passes != calls or not calls:
-            return f"{passes} forward passes in {calls} calls, of {target.where}"
-    return None
-
-
-def _passes_and_calls(subject: AdaptationSubject, net: nn.Module) -> tuple[int, int]:
-    """How often the network is run, and how often by the classifier that the adaptation is given."""
+@_on_each
+def _classifies_as_told(subject: AdaptationSubject, target: Target) -> str | None:
+    """The network is run as often as the classifier that the adaptation is given."""
     passes: list[Tensor] = []
     calls: list[Tensor] = []
+    net = target.build()
     net.register_forward_pre_hook(lambda net, inputs: passes.append(inputs[0]))
 
     def classify(images: Tensor) -> Tensor:
@@ -179,28 +169,25 @@ def _passes_and_calls(subject: AdaptationSubject, net: nn.Module) -> tuple[int, 
         return logits
 
     subject.answers(net, subject.stream, classify)
-    return len(passes), len(calls)
+    is_as_told = len(passes) == len(calls) > 0
+    return None if is_as_told else f"{len(passes)} forward passes in {len(calls)} calls"
 
 
-def _leaves_no_trace(subject: AdaptationSubject) -> str | None:
-    for target in subject.usable:
-        before = traces(net := target.build())
-        subject.answers(net, subject.stream)
-        if trace := changed(before, traces(net)):
-            return f"other {trace} afterwards, of {target.where}"
-    return None
+@_on_each
+def _leaves_no_trace(subject: AdaptationSubject, target: Target) -> str | None:
+    before = traces(net := target.build())
+    subject.answers(net, subject.stream)
+    return changed(before, traces(net))
 
 
-def _leaves_no_trace_of_a_fault(subject: AdaptationSubject) -> str | None:
-    for target in subject.usable:
-        before = traces(net := target.build())
-        try:
-            subject.answers(net, subject.stream, _failing(net))
-            return f"an exception that is suppressed, of {target.where}"
-        except Exception:
-            if trace := changed(before, traces(net)):
-                return f"other {trace} afterwards, of {target.where}"
-    return None
+@_on_each
+def _leaves_no_trace_of_a_fault(subject: AdaptationSubject, target: Target) -> str | None:
+    before = traces(net := target.build())
+    try:
+        subject.answers(net, subject.stream, _failing(net))
+        return "an exception that is suppressed"
+    except Exception:
+        return changed(before, traces(net))
 
 
 def _failing(net: nn.Module) -> Classifier:
@@ -216,11 +203,10 @@ def _failing(net: nn.Module) -> Classifier:
     return classify
 
 
-def _takes_one_image(subject: AdaptationSubject) -> str | None:
-    for target in subject.usable:
-        if not subject.logits(target, [subject.stream[0][:1]]).isfinite().all():
-            return f"logits that are not finite, of {target.where}"
-    return None
+@_on_each
+def _takes_one_image(subject: AdaptationSubject, target: Target) -> str | None:
+    is_finite = subject.logits(target, [subject.stream[0][:1]]).isfinite().all()
+    return None if is_finite else "logits that are not finite"
 
 
 def _takes_codes(subject: AdaptationSubject) -> str | None:

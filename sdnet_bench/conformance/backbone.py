@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 
 from ..backbones import build
 from ..zoo.weights import load_weights, read_weights, weight_files, write_weights
-from .comparing import apart
+from .comparing import apart, fault_of
 from .findings import Check
 
 CLASSES = 7
@@ -65,12 +65,7 @@ def _builds(subject: BackboneSubject) -> str | None:
 
 @torch.no_grad()
 def _logits(subject: BackboneSubject) -> str | None:
-    logits, shape = subject.build()(subject.images), (len(subject.images), CLASSES)
-    if not isinstance(logits, Tensor):
-        return type(logits).__name__
-    if logits.shape != shape or not logits.is_floating_point():
-        return f"{logits.dtype} {tuple(logits.shape)}"
-    return None if logits.isfinite().all() else "logits that are not finite for pixels in [0, 1]"
+    return fault_of(subject.build()(subject.images), (len(subject.images), CLASSES))
 
 
 @torch.no_grad()
@@ -108,14 +103,14 @@ def _passes_gradients(subject: BackboneSubject) -> str | None:
     update_bn([images], net)  # without batch norm statistics a deep network has constant logits
     images.requires_grad_()
     loss = F.cross_entropy(net(images), subject.labels)
-    return _fault_of(*torch.autograd.grad(loss, images, allow_unused=True))
+    return _fault_of_gradient(*torch.autograd.grad(loss, images, allow_unused=True))
 
 
 def _trains(subject: BackboneSubject) -> str | None:
     net = subject.build().train()
     F.cross_entropy(net(subject.images), subject.labels).backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in net.parameters() if each.grad is not None]
-    return _fault_of(torch.cat(gradients) if gradients else None)
+    return _fault_of_gradient(torch.cat(gradients) if gradients else None)
 
 
 @torch.no_grad()
@@ -134,7 +129,7 @@ def _can_be_copied(subject: BackboneSubject) -> str | None:
     return None if torch.equal(net(subject.images), copy.deepcopy(net)(subject.images)) else "other logits of the copy"
 
 
-def _fault_of(gradient: Tensor | None) -> str | None:
+def _fault_of_gradient(gradient: Tensor | None) -> str | None:
     if gradient is None:
         return "none"
     if not gradient.isfinite().all():

@@ -1,4 +1,4 @@
-"""Comparisons: a network before and after a part has had it, and logits with equal ones."""
+"""What checks of several kinds share: a network before and after a part has had it, and logits."""
 
 from __future__ import annotations
 
@@ -32,14 +32,23 @@ def traces(net: nn.Module) -> dict[str, object]:
 
 
 def changed(before: dict[str, object], after: dict[str, object]) -> str | None:
-    """The name of the first trace that is another one; None where there is none."""
-    return next((name for name in before if not _same(before[name], after[name])), None)
+    """The first trace that is another one; None where there is none."""
+    return next((f"other {name} afterwards" for name in before if not _same(before[name], after[name])), None)
 
 
 def apart(logits: Tensor, others: Tensor) -> str | None:
     """The difference of logits as text, where it is above CLOSE; None otherwise."""
     distance = float((logits - others).abs().max() / logits.abs().max().clamp(min=torch.finfo(logits.dtype).tiny))
     return None if distance <= CLOSE else f"logits that differ by {distance:.1g} of the largest"
+
+
+def fault_of(logits: object, shape: tuple[int, int]) -> str | None:
+    """What is wrong with the logits of a batch; None where nothing is."""
+    if not isinstance(logits, Tensor):
+        return type(logits).__name__
+    if logits.shape != shape or not logits.is_floating_point():
+        return f"{logits.dtype} {tuple(logits.shape)}"
+    return None if logits.isfinite().all() else "logits that are not finite"
 
 
 def _values(module: nn.Module, ending: str) -> list[dict[object, object]]:

@@ -56,13 +56,7 @@ class _Analysis(_Bilinear):
 
     @staticmethod
     def backward(ctx: Any, code: Tensor) -> tuple[Tensor | None, ...]:
-        image, atoms = ctx.saved_tensors
-        by_image, by_atoms, _ = ctx.needs_input_grad
-        return (
-            _Synthesis.apply(code, atoms, ctx.padding) if by_image else None,
-            _by_atoms(image, code, atoms, ctx.padding) if by_atoms else None,
-            None,
-        )
+        return _backward(_Synthesis, ctx, code, image=ctx.saved_tensors[0], code=code)
 
     @staticmethod
     def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
@@ -77,17 +71,24 @@ class _Synthesis(_Bilinear):
 
     @staticmethod
     def backward(ctx: Any, image: Tensor) -> tuple[Tensor | None, ...]:
-        code, atoms = ctx.saved_tensors
-        by_code, by_atoms, _ = ctx.needs_input_grad
-        return (
-            _Analysis.apply(image, atoms, ctx.padding) if by_code else None,
-            _by_atoms(image, code, atoms, ctx.padding) if by_atoms else None,
-            None,
-        )
+        return _backward(_Analysis, ctx, image, image=image, code=ctx.saved_tensors[0])
 
     @staticmethod
     def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
         return _product_rule(_Synthesis, ctx, values, atoms)
+
+
+def _backward(
+    adjoint: type[_Bilinear], ctx: Any, arriving: Tensor, *, image: Tensor, code: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The derivatives by values and atoms; those by atoms are of <A z, x> = <z, A* x>."""
+    _, atoms = ctx.saved_tensors
+    by_values, by_atoms, _ = ctx.needs_input_grad
+    return (
+        adjoint.apply(arriving, atoms, ctx.padding) if by_values else None,
+        conv2d_weight(image, atoms.shape, code, padding=ctx.padding) if by_atoms else None,  # type: ignore[no-untyped-call]
+        None,
+    )
 
 
 def _product_rule(of: type[_Bilinear], ctx: Any, values: Tensor | None, atoms: Tensor | None) -> Tensor:
@@ -98,11 +99,6 @@ def _product_rule(of: type[_Bilinear], ctx: Any, values: Tensor | None, atoms: T
     first, *others = (of.apply(*pair, ctx.padding) for pair in pairs)
     found: Tensor = sum(others, first)
     return found
-
-
-def _by_atoms(image: Tensor, code: Tensor, atoms: Tensor, padding: int) -> Tensor:
-    """The derivative of <A z, x> = <z, A* x> by the atoms."""
-    return conv2d_weight(image, atoms.shape, code, padding=padding)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _block_kernel(atoms: Tensor) -> Tensor:

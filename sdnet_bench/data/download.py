@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.message import Message
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 
 from ..errors import DataError, reason
@@ -24,13 +21,10 @@ CHUNK = 1 << 16
 TIMEOUT = 30.0
 PAUSES = (1.0, 4.0, 15.0)
 """Seconds before each retry. The count starts again whenever the file has grown."""
-SLOWEST = 1000.0
-"""Bytes per second below which a mirror is given up, after PATIENCE seconds."""
-PATIENCE = 300.0
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 60
 """Longest wait in seconds that a server may ask for; beyond it the next mirror is tried."""
 OVERLOADED = (416, 429, 500, 502, 503, 504)
-"""Status codes after which a request is retried; after 416 the partial file has been removed."""
+"""Status codes after which a request is retried; after 416 the partial file is empty."""
 
 
 class _MirrorError(Exception):
@@ -47,30 +41,29 @@ def download(urls: Sequence[str], target: Path, md5: str, size: int | None, prog
         DataError: no mirror works, the md5 differs, or the file cannot be written.
     """
     if target.exists():
-        return _check_md5(target, md5, progress)
+        if (found := _md5(target, progress)) != md5:
+            hint = "Remove it to download it again."
+            raise DataError(f"{target} is damaged", expected=f"md5 {md5}", got=found, hint=hint)
+        return
+    part = target.with_name(f"{target.name}.part")
     complaints: list[str] = []
-    with _Part(target) as part:
-        for url in urls:
-            if complaints:
-                progress.note(f"{complaints[-1]}; trying {url}")
-            try:
-                begun = part.count
-                _fetch(url, part, size, progress)
-                if begun and part.md5 != md5:  # what was there before may be damaged
-                    part.clear()
-                    _fetch(url, part, size, progress)
-                return part.finish(url, md5)
-            except _MirrorError as complaint:
-                complaints.append(str(complaint))
+    for url in urls:
+        if complaints:
+            progress.note(f"{complaints[-1]}; trying {url}")
+        try:
+            _fetch_checked(url, part, md5, size, progress)
+        except _MirrorError as complaint:
+            complaints.append(str(complaint))
+        else:
+            with writing(target.parent):
+                part.replace(target)
+            return
     hint = f"Download it elsewhere and put it at {target}, or name the folder that has it with --data-dir."
     raise DataError(f"cannot download {target.name}: {'; '.join(complaints)}", hint=hint)
 
 
-def _check_md5(path: Path, md5: str, progress: Progress) -> None:
-    """Raises a `DataError` where a file has another md5."""
-    found, hint = digests(path, [str(path)], progress).md5, "Remove it to download it again."
-    if found != md5:
-        raise DataError(f"{path} is damaged", expected=f"md5 {md5}", got=found, hint=hint)
+def _md5(path: Path, progress: Progress) -> str:
+    return digests(path, [str(path)], progress).md5
 
 
 @contextmanager
@@ -92,88 +85,58 @@ def require_room(folder: Path, needed: int, what: str) -> None:
         raise DataError(f"too little room in {folder} for {what}", **sizes, hint=hint)
 
 
-class _Part:
-    """A partial file and the md5 of its content."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self._path = target.with_name(f"{target.name}.part")
-        self.name = target.name
-        self.count = 0
-        self._md5 = hashlib.md5()
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Counts time and bytes anew."""
-        self._begun, self._came = time.monotonic(), 0
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether less came since the clock was started than SLOWEST, after PATIENCE."""
-        return time.monotonic() - self._begun > PATIENCE + self._came / SLOWEST
-
-    def __enter__(self) -> _Part:
-        with writing(self._path.parent):
-            self._file = self._path.open("a+b")
-            self._file.seek(0)
-            while chunk := self._file.read(CHUNK):
-                self._take(chunk)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if not self.count:
-            self._path.unlink(missing_ok=True)
-
-    def _take(self, chunk: bytes) -> None:
-        self._md5.update(chunk)
-        self.count += len(chunk)
-
-    def append(self, chunk: bytes) -> None:
-        with writing(self._path.parent):
-            self._file.write(chunk)
-        self._came += len(chunk)
-        self._take(chunk)
-
-    def clear(self) -> None:
-        """Removes the content."""
-        with writing(self._path.parent):
-            self._file.truncate(0)
-        self.count, self._md5 = 0, hashlib.md5()
-
-    @property
-    def md5(self) -> str:
-        """The md5 of the content."""
-        return self._md5.hexdigest()
-
-    def finish(self, url: str, md5: str) -> None:
-        """Moves the partial file to its place; removes it where the md5 differs."""
-        if (found := self.md5) != md5:
-            self.clear()
-            raise _MirrorError(f"{url} is damaged, expected md5 {md5}, got {found}")
-        with writing(self._path.parent):
-            self._file.close()
-            self._path.replace(self._target)
+def _fetch_checked(url: str, part: Path, md5: str, size: int | None, progress: Progress) -> None:
+    """Fetches a file and checks its md5; where it does not start anew, what was there before may be damaged."""
+    was_begun = part.exists()
+    _fetch(url, part, size, progress)
+    if (found := _md5(part, progress)) == md5:
+        return
+    with writing(part.parent):
+        part.unlink()
+    if not was_begun:
+        raise _MirrorError(f"{url} is damaged, expected md5 {md5}, got {found}")
+    _fetch_checked(url, part, md5, size, progress)
 
 
-def _fetch(url: str, part: _Part, size: int | None, progress: Progress) -> None:
+def _fetch(url: str, part: Path, size: int | None, progress: Progress) -> None:
     """Requests the missing part of a file until it is complete."""
-    start = longest = part.count
-    tries = 0
-    part.restart_clock()
-    while part.count != size:
-        try:
-            _request(url, part, size, progress)
-            return
-        except (OSError, HTTPException) as error:
-            if part.count > longest:
-                longest, tries = part.count, 0
-            pause = _pause(error, tries, begun=longest > start)
-            if pause is None:
-                raise _MirrorError(f"{url}: {_words(error)}") from None
-            progress.note(f"{url}: {_words(error)}; another try in {pause:g} s")
-        tries += 1
-        time.sleep(pause)
+    with _appending(part) as file:
+        start = longest = file.tell()
+        tries = 0
+        while file.tell() != size:
+            try:
+                _request(url, file, size, progress)
+                return
+            except (OSError, HTTPException) as error:
+                if file.tell() > longest:
+                    longest, tries = file.tell(), 0
+                pause = _pause(error, tries, begun=longest > start)
+                if pause is None:
+                    raise _MirrorError(f"{url}: {_words(error)}") from None
+                progress.note(f"{url}: {_words(error)}; another try in {pause:g} s")
+            tries += 1
+            time.sleep(pause)
+
+
+@contextmanager
+def _appending(part: Path) -> Iterator[BinaryIO]:
+    """A file to write to behind what it has; it is removed where an exception leaves it empty."""
+    with writing(part.parent):
+        file = part.open("ab")
+    try:
+        yield file
+    except BaseException:
+        is_empty = file.tell() == 0
+        file.close()  # Windows removes no open file
+        if is_empty:
+            part.unlink()
+        raise
+    file.close()
+
+
+def _clear(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 def _words(error: Exception) -> str:
@@ -193,62 +156,52 @@ def _pause(error: Exception, tries: int, *, begun: bool) -> float | None:
     return PAUSES[tries]
 
 
-def _retry_after(headers: Message) -> float:
-    """Seconds of the header Retry-After, given as a number or a date."""
-    text = headers.get("Retry-After", "0")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
-        return 0.0
+def _retry_after(headers: Message) -> int:
+    """Seconds of the header Retry-After; 0 where it has none, or a date."""
+    text = headers.get("Retry-After", "")
+    return int(text) if text.isdecimal() else 0
 
 
-def _request(url: str, part: _Part, size: int | None, progress: Progress) -> None:
+def _request(url: str, file: BinaryIO, size: int | None, progress: Progress) -> None:
     """One request for the file, or for the rest of it where a part is there."""
-    resume = {"Range": f"bytes={part.count}-"} if part.count else {}
+    start = file.tell()
+    resume = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(url, headers={"User-Agent": "sdnet-bench", **resume})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            _receive(answer, url, part, size, progress)
+            _receive(answer, url, file, size, progress)
     except HTTPError as error:
         error.close()
         if error.code != 416:
             raise
-        if _range(error.headers)[1] != part.count:  # otherwise the file is complete
-            part.clear()
+        if error.headers.get("Content-Range") != f"bytes */{start}":  # otherwise the file is complete
+            _clear(file)
             raise
 
 
-def _receive(answer: HTTPResponse, url: str, part: _Part, size: int | None, progress: Progress) -> None:
+def _receive(answer: HTTPResponse, url: str, file: BinaryIO, size: int | None, progress: Progress) -> None:
     """Appends the body of a response; a server without range requests sends the whole file."""
-    start = part.count if answer.status == 206 else 0
-    if start and _range(answer.headers)[0] != start:
-        part.clear()
+    start = file.tell() if answer.status == 206 else 0
+    if start and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        _clear(file)
         raise ConnectionError("another part of the file came than was asked for")
     length = answer.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else None
     if size is not None and total not in (None, size):
         raise _MirrorError(f"{url} is another file, expected {size:,} bytes, got {total:,}")
-    if start != part.count:
-        part.clear()
-    with progress.task(f"download {part.name}", total or size or 0, "bytes") as task:
+    if not start:
+        _clear(file)
+    name = Path(file.name).stem
+    with progress.task(f"download {name}", total or size or 0, "bytes") as task:
         task.advance(start)
         while chunk := answer.read1(CHUNK):
-            part.append(chunk)
+            with writing(Path(file.name).parent):
+                file.write(chunk)
+                file.flush()
             task.advance(len(chunk))
-            if size is not None and part.count > size:
-                part.clear()
+            if size is not None and file.tell() > size:
+                _clear(file)
                 raise _MirrorError(f"{url} is another file, expected {size:,} bytes, got more")
-            if part.is_slow:
-                raise _MirrorError(f"{url} is too slow, expected {SLOWEST:,.0f} bytes/s")
     wanted = total if size is None else size
-    if wanted is not None and part.count < wanted:
-        raise ConnectionError(f"broke off after {part.count:,} of {wanted:,} bytes")
-
-
-def _range(headers: Message) -> tuple[int | None, int | None]:
-    """The first byte and the length of the whole file in `Content-Range: bytes first-last/length`."""
-    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", headers.get("Content-Range", "").strip())
-    first, length = found.groups() if found else (None, None)
-    return (int(first) if first else None), (int(length) if length else None)
+    if wanted is not None and file.tell() < wanted:
+        raise ConnectionError(f"broke off after {file.tell():,} of {wanted:,} bytes")

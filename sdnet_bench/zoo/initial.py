@@ -18,13 +18,16 @@ from ..data import Batch, Dataset, fixed_classes
 from ..errors import BenchError, UsageError, reason
 from ..progress import Progress
 from .checkpoint import build_net
-from .fitting import CHECKPOINTS, read_checkpoint, require_fit, shapes_of, unprefixed
+from .fitting import CHECKPOINTS, State, read_checkpoint, require_fit, shapes_of, unprefixed
 from .weights import load_weights, read_weights, weights_digest
 
 PRETRAINED = "pretrained"
 """Name of the weights that a network's library recommends."""
 IMAGENET_CLASSES = 1000
 """Number of classes of published weights."""
+
+STATISTICS = {"normalize.mean": (".mean", "_mean", ".mu"), "normalize.std": (".std", "_std", ".sigma")}
+"""How the names of the statistics of pixels end, ours and those in files of others."""
 
 
 def configure(backbone: Backbone, dataset: Dataset | None, given: Published | None = None) -> ModelConfig:
@@ -154,19 +157,15 @@ def find_weights(backbone: str, weights: str) -> Published:
     return found._replace(name=weights)
 
 
-def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, weights: str, progress: Progress) -> None:
-    """Loads weights strictly, except for a head of other classes, or a missing head, where `new_classes` are given.
-
-    The prefix of a checkpoint, such as `module.`, is left out of the names.
-    """
+def _fill(net: nn.Module, state: State, new_classes: int | None, weights: str, progress: Progress) -> None:
+    """Loads weights strictly, except for a head of other classes, or a missing head, where `new_classes` are given."""
     fresh = net.state_dict()
-    is_bare = isinstance(net, External) and not any(name.endswith("normalize.mean") for name in state)
-    state, prefix = unprefixed(state, {name.removeprefix("net.") for name in fresh} if is_bare else fresh)
+    ours, prefix = unprefixed(state, fresh)
+    if isinstance(net, External) and not ("normalize.mean" in ours and any(name.startswith("net.") for name in ours)):
+        ours, prefix = _behind_normalization(state, fresh, weights, progress)
     if prefix:
         progress.note(f"{weights}: the tensors under {prefix}")
-    if is_bare:
-        inner = {f"net.{name}": tensor for name, tensor in state.items()}
-        state = {name: fresh[name] for name in ("normalize.mean", "normalize.std")} | inner
+    state = ours
     head = [name for name, own in fresh.items() if _is_head(own, state.get(name), new_classes)]
     state |= {name: fresh[name] for name in head}
     complaint = f"{weights} are the weights of another network, or of other classes"
@@ -174,6 +173,26 @@ def _fill(net: nn.Module, state: dict[str, Tensor], new_classes: int | None, wei
     load_weights(net, state)
     if head:
         progress.note(f"{weights}: fresh for these classes: {', '.join(sorted(head))}")
+
+
+def _behind_normalization(state: State, fresh: State, weights: str, progress: Progress) -> tuple[State, str]:
+    """The tensors of a bare network by our names and their prefix; with the statistics of pixels, where it has some."""
+    inner, prefix = unprefixed(state, {name.removeprefix("net.") for name in fresh.keys() - STATISTICS.keys()})
+    found = _statistics({name: tensor for name, tensor in state.items() if not name.startswith(prefix)})
+    if found:
+        progress.note(f"{weights}: pixels are normalised with the mean and the deviation in it")
+    statistics = {name: found.get(name, fresh[name]).view_as(fresh[name]) for name in STATISTICS}
+    return statistics | {f"net.{name}": tensor for name, tensor in inner.items()}, prefix
+
+
+def _statistics(beside: State) -> State:
+    """Mean and standard deviation of pixels among the tensors that a file has beside its network, if they are clear."""
+    found = {
+        ours: [tensor.flatten() for name, tensor in beside.items() if name.endswith(theirs) and tensor.numel() == 3]
+        for ours, theirs in STATISTICS.items()
+    }
+    is_clear = all(values and all(torch.equal(values[0], each) for each in values) for values in found.values())
+    return {ours: values[0] for ours, values in found.items()} if is_clear else {}
 
 
 def _is_head(fresh: Tensor, given: Tensor | None, new_classes: int | None) -> bool:

@@ -134,12 +134,14 @@ def test_only_what_is_published_comes_in(hub: Hub, model: Path, to: Path) -> Non
     assert not any(stray in line for line in hub.asked for stray in strays if stray != "origin.json")
 
 
-def test_weights_that_are_no_longer_the_models_leave_the_repository(hub: Hub, logged_in: None, model: Path) -> None:
+def test_what_an_earlier_model_had_leaves_the_repository(hub: Hub, logged_in: None, model: Path) -> None:
     shard = {"model-00001-of-00001.safetensors": b"old", "model.safetensors.index.json": b"{}"}
-    hub.publish(NAME, model, **shard, **{"notes.txt": b"of its owner"})
+    told = {"audit-linf.json": b"{}", "lambda_fit.json": b"{}", "figure2.png": b"of the old weights"}
+    hub.publish(NAME, model, **shard, **told, **{"notes.txt": b"of its owner"})
     push(plan_push(model, NAME), Progress())
-    assert not shard.keys() & hub.repos[NAME].files.keys()
-    assert "notes.txt" in hub.repos[NAME].files
+    kept = {"notes.txt", ".gitattributes"} & hub.repos[NAME].files.keys()
+    assert hub.repos[NAME].files.keys() - kept == {path.name for path in plan_push(model, NAME).files}
+    assert "notes.txt" in kept
 
 
 def test_a_model_by_its_name_on_the_hub_comes_once(hub: Hub, model: Path, to: Path) -> None:

@@ -13,7 +13,7 @@ from ...progress import Progress
 from ...version import __version__
 from ..weights import weight_files
 from .client import LOG_IN, asking
-from .layout import WEIGHT_FILES, is_published, repository
+from .layout import is_published, repository
 from .validate import check
 
 
@@ -70,7 +70,9 @@ def published_files(folder: Path) -> tuple[Path, ...]:
 
 
 def push(upload: Upload, progress: Progress) -> str:
-    """Publishes a model as one commit, which also removes outdated weight files; returns the URL of the commit.
+    """Publishes a model as one commit, in the place of an earlier one; returns the URL of the commit.
+
+    Files of the repository that no model has stay there.
 
     Raises:
         UsageError: `private` is set and the repository is public.
@@ -86,10 +88,10 @@ def push(upload: Upload, progress: Progress) -> str:
         raise UsageError(f"{repo} is there already, and public", hint="Name another repository.")
     progress.note(f"push to {upload}")
     names = {path.name for path in upload.files}
-    old = [file.rfilename for file in there.siblings or () if is_published(file.rfilename, WEIGHT_FILES)]
+    earlier = {file.rfilename for file in there.siblings or () if is_published(file.rfilename)}
     changes: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationAdd(path.name, path) for path in upload.files),
-        *(CommitOperationDelete(name) for name in old if name not in names),
+        *(CommitOperationDelete(name) for name in sorted(earlier - names)),
     ]
     message = f"{upload.folder.resolve().name}, by sdnet-bench {__version__}"
     with progress.task(f"push to {repo}", 0, "bytes"), asking(repo, progress):
