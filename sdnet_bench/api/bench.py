@@ -25,8 +25,9 @@ from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
 from ..paper.plan import StudySize, plan
 from ..paper.results import Results
 from ..progress import Progress
-from ..report.examples import Examples, find_examples, write_examples
+from ..report.examples import Examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
+from ..report.scenes import find_examples
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
 from ..studies.adversarial import attack_by_eps, attack_setting, run_attack, sweep_eps as run_eps_sweep
 from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits

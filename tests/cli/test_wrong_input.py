@@ -83,7 +83,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["evaluate", "--lambda", "big"], r"lambda is no number, expected a number, got big"),
     (["evaluate", "--lambda", "adaptive"], r"an adaptive lambda needs a type of noise\. Add --corruption gaussian"),
     (["evaluate", "resnet18-tiny", "--lambda", "0.3"], r"this network has no CSC-layer.* Take an SDNet"),
-    (["evaluate", "--dry-run"], r"a dry run of what\?, expected --study table2"),
+    (["evaluate", "--dry-run"], r"a dry run without a study, expected --study table2"),
     (["evaluate", "--study", "tabel2"], r"unknown study 'tabel2'\. Did you mean 'table2'"),
     (["evaluate", "--study", "table2", "--lambda", "0.3"], r"a study says itself what is measured"),
     (["evaluate", "--study", "table2", "--corruption", "shot"], r"a study says itself what is measured"),
