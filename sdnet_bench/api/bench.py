@@ -247,7 +247,7 @@ class Bench:
         """
         wanted = Accuracy.of(corruption, severity, lambda_, per, adapt, batch_size, stream)
         if archive and not wanted.names:
-            raise UsageError("an archive of what?", expected="--corruption gaussian, ... beside --archive")
+            raise UsageError("an archive without a corruption", expected="--corruption gaussian, ... beside --archive")
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
