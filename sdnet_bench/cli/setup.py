@@ -92,9 +92,8 @@ class Decorator(Protocol):
     def __call__(self, command: Callable[Concatenate[Setup, Own], None], /) -> Callable[Own, None]: ...
 
 
-def measuring(*, seed: int | None = None, precision: str | None = None) -> Decorator:
+def measuring(**fixed: object) -> Decorator:
     """Adds all options of `Setup` to a command that measures a model, except those with a fixed value here."""
-    fixed = {name: value for name, value in {"seed": seed, "precision": precision}.items() if value is not None}
     names = [field.name for field in fields(Setup) if field.name not in fixed]
     return lambda command: splice(command, Setup, names, fixed)
 

@@ -214,6 +214,7 @@ function layPictures() {
   const examples = state.model.examples;
   find("#pictures").hidden = !examples;
   find("#pictureless").hidden = Boolean(examples);
+  find("#pictureless code").textContent = `sdnet-bench visualize examples ${state.model.name}`;
   if (!examples) return find(".pictures").replaceChildren();
   const heads = examples.places.map((place, at) => make("th", { scope: "col" }, `image ${place}: ${className(examples.labels[at])}`));
   const rows = scenes().map(() => make("tr", {}, make("th", { scope: "row" }), ...examples.places.map(cell)));
