@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import InterruptError
 
 PROCESS = os.getpid()
 
 
 def main() -> None:
     """Runs the command line. From here on Ctrl-C and SIGTERM end it with one line."""
+    interrupts: list[InterruptError] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        signal.signal(number, partial(_stop, interrupts))
     _open_streams()
     from .cli.app import run
 
-    status = run()
+    status = run(interrupts)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
 
@@ -30,8 +36,11 @@ def _open_streams() -> None:
         getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Ends the process: by an error, or at once while a module is imported, where libraries mistake errors."""
+def _stop(interrupts: list[InterruptError], number: int, frame: FrameType | None) -> None:
+    """Ends the process: by an error, also kept in a list, or at once while a module is imported.
+
+    Libraries take such an error for one of an import, or for a damaged file.
+    """
     if os.getpid() != PROCESS:  # a worker that was forked
         os._exit(128 + number)
     signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
@@ -41,7 +50,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
     from .errors import InterruptError
 
-    raise InterruptError(f"{word}. What is on record is not measured again; for train, add --resume.", 128 + number)
+    said = f"{word}. What is on record is not measured again; for train, add --resume."
+    interrupts.append(InterruptError(said, 128 + number))
+    raise interrupts[-1]
 
 
 def _is_importing(frame: FrameType | None) -> bool:

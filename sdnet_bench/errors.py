@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 from pydantic import ValidationError
 
@@ -151,10 +150,6 @@ class AttackError(BenchError):
 class InterruptError(BaseException):
     """The user pressed Ctrl-C, or the process was told to end. Finished work is kept."""
 
-    latest: ClassVar[InterruptError | None] = None
-    """The last one, which the parser of a library may have taken for a damaged file."""
-
     def __init__(self, message: str, exit_status: int = 130):
         super().__init__(message)
         self.exit_status = exit_status
-        InterruptError.latest = self

@@ -59,7 +59,7 @@ def non_local_means(images: Tensor) -> Tensor:
     try:
         import cv2
     except ImportError:
-        hint = "Install it with `pip install sdnet-bench[corruptions]`."
+        hint = 'Install it with `pip install "sdnet-bench[corruptions]"`.'
         raise UsageError("non-local means needs OpenCV", hint=hint) from None
     return _one_by_one(images, lambda image: np.asarray(cv2.fastNlMeansDenoisingColored(image, None, 10, 10, 7, 21)))
 

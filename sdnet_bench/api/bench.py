@@ -26,8 +26,9 @@ from ..paper.plan import plan
 from ..paper.results import Results
 from ..paper.steps import StudySize
 from ..progress import Progress
-from ..report.examples import Examples, find_examples, write_examples
+from ..report.examples import Examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
+from ..report.scenes import find_examples
 from ..studies.accuracy import measure_clean, measure_corrupted, sweep_lambda
 from ..studies.adversarial import run_attack, sweep_eps as run_eps_sweep
 from ..studies.algorithm1 import IMAGES, fit_lambda, measure_adaptive, require_fits
@@ -249,7 +250,7 @@ class Bench:
         """
         wanted = Accuracy.of(corruption, severity, lambda_, per, adapt, batch_size, stream)
         if archive and not wanted.names:
-            raise UsageError("an archive of what?", expected="--corruption gaussian, ... beside --archive")
+            raise UsageError("an archive without a corruption", expected="--corruption gaussian, ... beside --archive")
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)

@@ -98,7 +98,7 @@ def adaptation_of(
     others = [name for name in names if name != "lambda"]
     setting = setting_of(",".join(others), batch_size or ADAPTED_AT_ONCE, order or "shuffled") if others else None
     if (batch_size or order) and (setting is None or setting.batch_size is None):
-        what = "no image depends on its batch" if others else "a stream for what?"
+        what = "no image depends on its batch" if others else "a stream without an adaptation"
         raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=adapt)
     return setting, "lambda" in names
 
@@ -138,7 +138,7 @@ class Accuracy:
         value = None if lambda_ is None or lambda_ == "adaptive" else float(lambda_)
         is_adaptive = is_adaptive or lambda_ == "adaptive"
         if severity != "all" and corruption is None:
-            raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
+            raise UsageError("a severity without a corruption", expected="--corruption gaussian, ... beside --severity")
         if unit == "image" and not is_adaptive:
             expected = "--lambda adaptive beside --per image"
             raise UsageError("only an adaptive lambda is chosen per image", expected=expected)

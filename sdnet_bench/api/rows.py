@@ -20,7 +20,7 @@ def text_lines(rows: Sequence[Row]) -> Iterator[str]:
     """The lines of a table of rows with the same keys, of any width; text is left-aligned. None for no rows."""
     if not rows:
         return
-    lines = [list(rows[0]), *([as_text(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), *_cells_of(rows)]
     columns = zip(*(row.values() for row in rows), strict=True)
     are_words = [all(isinstance(value, str) for value in column) for column in columns]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -39,11 +39,21 @@ def _cells(tag: str, texts: Iterable[str]) -> str:
     return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
 
 
-def as_text(value: object) -> str:
-    """A value as the cell of a table, on one line."""
-    if value is None:
-        return "—"
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value)).translate({9: " ", 10: " "})
+def _cells_of(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """The cells of each row as texts."""
+    return zip(*map(_column, zip(*(row.values() for row in rows), strict=True)), strict=True)
+
+
+def _column(values: Sequence[object]) -> list[str]:
+    """The values of a column as texts on one line: numbers in four digits, all with as many decimals as one needs."""
+    texts = [f"{value:.4g}" for value in values if isinstance(value, float)]
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    digits = ".4g" if any("e" in text for text in texts) else f".{decimals}f"
+    return [f"{value:{digits}}" if isinstance(value, float) else _as_text(value) for value in values]
+
+
+def _as_text(value: object) -> str:
+    return "—" if value is None else printable(str(value)).translate({9: " ", 10: " "})
 
 
 @dataclass(frozen=True)
@@ -83,4 +93,4 @@ class Several(Sequence[Part], Generic[Part]):
 
     def _repr_html_(self) -> str:
         rows = self.rows()
-        return html_table(rows[0] if rows else (), ([as_text(value) for value in row.values()] for row in rows))
+        return html_table(rows[0] if rows else (), _cells_of(rows))

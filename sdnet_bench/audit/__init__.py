@@ -1,6 +1,5 @@
 """An audit of a network's robust accuracy by thirteen checks."""
 
-from .run import CHECKS, run_audit
-from .verdict import FEWEST, FULL, QUICK, Accuracies, Audit, Budget, CheckResult
+import lazy_loader
 
-__all__ = ["CHECKS", "FEWEST", "FULL", "QUICK", "Accuracies", "Audit", "Budget", "CheckResult", "run_audit"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

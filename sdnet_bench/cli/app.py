@@ -75,26 +75,20 @@ def options(
     """Options of all commands."""
 
 
-def run() -> int:
+def run(interrupts: Sequence[InterruptError] = ()) -> int:
     """Runs the command line and returns its exit status: 2 for a wrong request, 1 for a failed job, 130 after Ctrl-C.
 
     What goes wrong is one line. `--debug` shows the traceback too, which a fault of the package itself always has.
+    An interrupt counts before any error, because a library may have taken it for a damaged file.
     """
-    warnings.showwarning, InterruptError.latest = _show_warning, None
+    warnings.showwarning = _show_warning
     try:
         _refuse_empty_words(sys.argv[1:])
         return app(standalone_mode=False) or 0
-    except InterruptError as stop:
-        return _stopped(stop)
-    except Exception as error:
-        return _report(error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error)
+    except (Exception, InterruptError) as error:
+        return _report(interrupts[-1] if interrupts else error)
     finally:
         drop_unwritten()
-
-
-def _stopped(by: InterruptError) -> int:
-    fail(str(by))
-    return by.exit_status
 
 
 def _refuse_empty_words(words: Sequence[str]) -> None:
@@ -112,10 +106,10 @@ WrongCommandLine: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 def _report(error: BaseException) -> int:
     """Prints what a person has to know of an error, and returns the exit status."""
+    if isinstance(error, typer.Abort) and error.__cause__:
+        error = error.__cause__
     if type(error).__name__ == "NoArgsIsHelpError":  # the help was asked for without `--help`, and is shown
         return 2
-    if InterruptError.latest:
-        return _stopped(InterruptError.latest)
     known = explain(error)
     if known is None or sys.argv[1:2] == ["--debug"]:
         sys.stderr.write(printable("".join(traceback.format_exception(error))))
@@ -125,9 +119,9 @@ def _report(error: BaseException) -> int:
     return known.exit_status
 
 
-def explain(error: BaseException) -> BenchError | None:
+def explain(error: BaseException) -> BenchError | InterruptError | None:
     """An error that is no fault of ours as one line: of the request, of memory, or of files; None for others."""
-    if isinstance(error, BenchError):
+    if isinstance(error, BenchError | InterruptError):
         return error
     if isinstance(error, WrongCommandLine):
         what, _, advice = error.format_message().partition(". ")  # the nearest command, if any

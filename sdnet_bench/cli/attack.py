@@ -9,6 +9,7 @@ import typer
 from ..names import PROTOCOLS
 from . import completion, options
 from .setup import Setup, measuring
+from .show import show
 
 
 @measuring(precision="float32")
@@ -51,8 +52,6 @@ def attack(
     ] = False,
 ) -> None:
     """Measure robust accuracy under an attack (Table 4: PGD), in float32; interrupted, it goes on where it was."""
-    from .show import show
-
     found = setup.open(data).attack(
         norm,
         options.parse_eps(eps),

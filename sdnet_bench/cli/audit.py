@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..errors import BenchError
 from . import completion, options
+from .screen import say
 from .setup import Setup, measuring
 
 
@@ -30,9 +32,7 @@ def audit(
     ] = None,
 ) -> None:
     """Check what a robust accuracy is worth: thirteen checks; exit status 1 where one fails."""
-    from ..api.screen import Screen
     from ..audit.render import to_markdown
-    from .screen import say
 
     found = setup.open().audit(norm, options.parse_eps(eps), limit=limit, quick=quick, other=other or [])
     if found.accuracies.autoattack is None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from json import dumps
 from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..errors import UsageError
 from .completion import parts
+from .screen import say
 from .setup import Setup, sharing
+from .show import show_rows
 
 
 @sharing("device", "precision", "json")
@@ -17,7 +22,7 @@ def bench(
     backbones: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BACKBONE]...",
+            metavar="BACKBONE",
             help="A name, or name,option=value,...; by default all networks of the paper.",
             autocompletion=parts("backbone"),
         ),
@@ -30,16 +35,10 @@ def bench(
     ] = False,
 ) -> None:
     """Measure training speed, inference speed and training memory of networks, beside those of a ResNet-18."""
-    from dataclasses import asdict
-    from json import dumps
-
     import torch
 
-    from ..api.screen import Screen
     from ..studies.speed import memory_means, run_bench
     from ..studies.suite import run_suite
-    from .screen import say
-    from .show import show_rows
 
     if suite and backbones:
         raise UsageError("the suite has its own networks", expected="--suite alone", got=", ".join(backbones))

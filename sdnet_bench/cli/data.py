@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from . import completion, options
+from .screen import say
 from .setup import Setup, sharing
+from .show import show_rows
 
 app = typer.Typer(help="The -C archives: list, fetch, verify or generate them.", no_args_is_help=True)
 
@@ -26,7 +30,6 @@ Corruption = Annotated[
 def list_archives(setup: Setup) -> None:
     """Show the archives: their files, where they come from, and what of them is here."""
     from ..data.archives import ARCHIVES
-    from .show import show_rows
 
     rows = []
     for archive in ARCHIVES.values():
@@ -48,9 +51,7 @@ def fetch(
 ) -> None:
     """Download an archive, check it and unpack what is asked for; broken-off downloads go on where they were."""
     from ..api.requests import corruption_names
-    from ..api.screen import Screen
     from ..data.archives import fetch
-    from .screen import say
 
     names = None if corruption == "all" else corruption_names(corruption)
     for path in fetch(name, setup.data_dir, names, offline=offline, keep=keep, progress=Screen()):
@@ -61,12 +62,8 @@ def fetch(
 @sharing("data_dir", "json")
 def verify(setup: Setup, name: Name) -> None:
     """Read an archive, whole, and say of each part whether it is official, generated, unknown or damaged."""
-    from dataclasses import asdict
-
-    from ..api.screen import Screen
     from ..data.archives import verify
     from ..errors import DataError
-    from .show import show_rows
 
     found = verify(name, setup.data_dir, Screen())
     columns = ("name", "verdict", "shape", "dtype", "md5", "detail")
@@ -90,9 +87,7 @@ def generate(
 ) -> None:
     """Make an archive of our own from the clean test images, laid out like the published one."""
     from ..api.requests import corruption_names
-    from ..api.screen import Screen
     from ..data.archives import generate
-    from .screen import say
 
     names = None if corruption == "all" else corruption_names(corruption)
     made = generate(name, setup.data_dir, names, seed=seed, limit=limit, processes=processes, progress=Screen())

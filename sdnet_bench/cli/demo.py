@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from . import options
 from .setup import Setup, sharing
+from .shared import write_report
 
 
 @sharing("seed", "device", "data_dir", "runs_dir")
@@ -18,9 +20,7 @@ def demo(
 ) -> None:
     """The whole path on handwritten digits, offline: train, sweep, fit, evaluate, attack, report."""
     from ..api.publishing import publish
-    from ..api.screen import Screen
     from ..paper.reproduce import demo_recipes, reproduce
-    from .shared import write_report
 
     recipes, names = demo_recipes(setup.seed, every=every), []
     for bench in reproduce(recipes, setup.runs_dir, setup.data_dir, setup.runtime(), Screen()):

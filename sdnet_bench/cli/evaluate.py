@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..errors import UsageError
 from ..names import GROUPS, PER, STREAMS, STUDIES
 from . import completion, options
 from .setup import Setup, measuring
+from .show import show
 
 
 @measuring()
@@ -51,33 +53,27 @@ def evaluate(
     limit: options.Limit = None,
 ) -> None:
     """Measure accuracy on clean or corrupted test images, or all that a table or figure needs."""
-    from ..api.screen import Screen
-    from .show import show
-
     given = [corruption != "none", severity != "all", lambda_, per != "set", adapt, batch_size, stream, inference_steps]
-    if study and any(value not in (None, False) for value in given):
+    if study and any(given):
         raise UsageError("a study says itself what is measured", expected="--limit or --archive alone beside --study")
     if not study and dry_run:
-        raise UsageError("a dry run of what?", expected="--study table2, table3, ... beside --dry-run")
+        raise UsageError("a dry run without a study", expected="--study table2, table3, ... beside --dry-run")
     bench = setup.open(data)
     if study:
         plan = bench.plan(study, limit=limit, archive=archive)
-        if dry_run:
-            show(plan, as_json=setup.json)
         Screen().note(plan.estimate)
-        found = None if dry_run else plan.measure()
-    else:
-        found = bench.evaluate(
-            corruption,
-            severity,
-            lambda_=lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
-            per=per,
-            adapt=adapt,
-            batch_size=batch_size,
-            stream=stream,
-            inference_steps=inference_steps,
-            archive=archive,
-            limit=limit,
-        )
-    if found:
-        show(found, as_json=setup.json)
+        show(plan if dry_run else plan.measure(), as_json=setup.json)
+        return
+    found = bench.evaluate(
+        corruption,
+        severity,
+        lambda_=lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
+        per=per,
+        adapt=adapt,
+        batch_size=batch_size,
+        stream=stream,
+        inference_steps=inference_steps,
+        archive=archive,
+        limit=limit,
+    )
+    show(found, as_json=setup.json)

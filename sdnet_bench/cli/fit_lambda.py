@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..names import RESIDUALS, SEARCHES
 from . import options
 from .setup import Setup, measuring
+from .show import show
 
 
 @measuring()
@@ -36,9 +38,6 @@ def fit_lambda(
     batch_size: options.BatchSize = None,
 ) -> None:
     """Fit lambda as a line of the residual on corrupted training images (Algorithm 1, Figure 3)."""
-    from ..api.screen import Screen
-    from .show import show
-
     bench = setup.open()
     found = bench.fit_lambda(
         corruption,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..config import CARD, MODELS
 from ..errors import BenchError, ModelError
 from ..files import reading, text_of
 from . import completion
 from .options import at_home
+from .screen import say
 from .setup import Setup, sharing
+from .shared import refuse
+from .show import show, show_rows
 
 app = typer.Typer(help="Trained models: here, on the Hub, and those of others.", no_args_is_help=True)
 
@@ -30,8 +35,6 @@ Name = Annotated[str | None, typer.Option(help="Of the run; by default that of t
 def list_models(setup: Setup) -> None:
     """Show the runs and the shipped models, with what is on record of them."""
     from ..report.inventory import list_all
-    from .shared import refuse
-    from .show import show_rows
 
     left_out: list[BenchError] = []
     show_rows(list(list_all(setup.runs_dir, left_out)), as_json=setup.json)
@@ -42,12 +45,8 @@ def list_models(setup: Setup) -> None:
 @sharing("model", "runs_dir", "json")
 def show_model(setup: Setup) -> None:
     """Print the card of a model; as JSON where it comes from, its configuration and its main figures."""
-    from json import dumps
-
-    from ..api.screen import Screen
     from ..report.inventory import describe
     from ..zoo.find import find_model
-    from .screen import say
 
     folder = find_model(setup.name, setup.runs_dir, Screen())
     say(dumps(describe(folder, setup.runs_dir), indent=1) if setup.json else _card(folder))
@@ -62,11 +61,9 @@ def pull_model(
     revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit; by default the latest.")] = None,
 ) -> None:
     """Bring a model from the Hub, check it, and make it a run."""
-    from ..api.screen import Screen
     from ..zoo.checkpoint import check_run_name
     from ..zoo.hub.download import pull
     from ..zoo.hub.layout import folder_name
-    from .screen import say
 
     say(str(pull(repo, setup.runs_dir / check_run_name(name or folder_name(repo)), Screen(), revision)))
 
@@ -81,11 +78,8 @@ def push_model(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would go; send nothing.")] = False,
 ) -> None:
     """Publish a model on the Hub, after it has been checked."""
-    from ..api.screen import Screen
     from ..zoo.find import find_model
     from ..zoo.hub.upload import plan_push, push
-    from .screen import say
-    from .show import show_rows
 
     upload = plan_push(find_model(model, setup.runs_dir), repo, private=private)
     if dry_run:
@@ -107,7 +101,6 @@ def export_model(
 ) -> None:
     """Copy a model in half its size: parameters in bfloat16, in files of at most 16 MB; measure it anew."""
     from ..api.values import Measured
-    from .show import show
 
     bench = replace(setup, model=model).open()
     copy = bench.export(folder)
@@ -125,11 +118,9 @@ def adopt_model(
 ) -> None:
     """Ship a run with the package: draw its figures, write its card, copy weights, records and all into models/."""
     from ..api.publishing import publish
-    from ..api.screen import Screen
     from ..report.pictures import illustrate
     from ..zoo.adopt import adopt
     from ..zoo.find import find_model
-    from .screen import say
 
     folder = find_model(model, setup.runs_dir, Screen())
     bench = replace(setup, model=str(folder), runs_dir=folder.parent).open().workbench
@@ -144,13 +135,11 @@ def merge(
     setup: Setup,
     model: Model,
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Run folders of the same network, from other machines.")
+        list[Path], typer.Argument(metavar="FOLDER", help="Run folders of the same network, from other machines.")
     ],
 ) -> None:
     """Add what other machines have on record of a model, and their fits of lambda, to its run; each cell once."""
     from ..api.merging import merge_runs
-    from ..api.screen import Screen
-    from .screen import say
 
     screen = Screen()
     run, added = merge_runs(model, [at_home(each) for each in folders], setup.runs_dir, screen)
@@ -184,10 +173,8 @@ def add(
     name: Name = None,
 ) -> None:
     """Make a run of somebody else's trained network."""
-    from ..api.screen import Screen
     from ..data import open_dataset
     from ..zoo.adding import add_model
-    from .screen import say
 
     screen = Screen()
     images = open_dataset(dataset, setup.data_dir, screen) if dataset else None
@@ -211,11 +198,9 @@ def convert_model(
     name: Name = None,
 ) -> None:
     """Make a run of a checkpoint that the paper's authors have released; code in it is refused, not run."""
-    from ..api.screen import Screen
     from ..paper.results import Results
     from ..report.card import write_card
     from ..zoo.authors import convert
-    from .screen import say
 
     screen = Screen()
     folder = convert(checkpoint, backbone, setup.runs_dir, screen, dataset=dataset, name=name)

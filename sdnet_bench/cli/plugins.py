@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from ..registry import OURS, Part
 from ..version import __version__
 from . import completion
 from .setup import Setup, sharing
+from .shared import show_findings
+from .show import show_rows
 
 app = typer.Typer(help="Backbones, corruptions, attacks, adaptations and data sets: list them, or check one.")
 
@@ -22,9 +25,6 @@ def list_parts(setup: Setup, context: typer.Context) -> None:
     """List our own parts and those of plugins, with what keeps any of them from working."""
     if context.invoked_subcommand:
         return
-    from dataclasses import asdict
-
-    from .show import show_rows
 
     show_rows([asdict(part) for part in all_parts()], as_json=setup.json)
 
@@ -52,6 +52,5 @@ def check(
 ) -> None:
     """Check that a part keeps its contract; exit status 1 where it does not."""
     from ..conformance import check_part
-    from .shared import show_findings
 
     show_findings(check_part(name, side=size, data_dir=setup.data_dir), name, as_json=setup.json)

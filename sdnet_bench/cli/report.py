@@ -9,6 +9,7 @@ import typer
 from ..names import FORMATS
 from . import completion, options
 from .setup import Setup, sharing
+from .shared import write_report
 
 
 @sharing("runs_dir")
@@ -17,7 +18,7 @@ def report(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...", help="By default all models with records.", autocompletion=completion.models
+            metavar="MODEL", help="By default all with records in the runs folder.", autocompletion=completion.models
         ),
     ] = None,
     output: options.Output = options.OUTPUT,
@@ -33,6 +34,4 @@ def report(
     ] = None,
 ) -> None:
     """Write the paper's tables with its numbers, ours, and the differences; and the figures, or a page of all."""
-    from .shared import write_report
-
     write_report(models or [], output, format_ or [], setup.runs_dir)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from . import completion, options
 from .setup import Setup, sharing
+from .shared import write_report
 
 
 @sharing("device", "data_dir", "runs_dir")
@@ -17,7 +19,7 @@ def reproduce(
     recipes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE]...",
+            metavar="RECIPE",
             help="By default the eight that the paper compares.",
             autocompletion=completion.recipes,
         ),
@@ -38,10 +40,8 @@ def reproduce(
     Interrupted, it goes on where it was when it is typed again.
     """
     from ..api.publishing import publish
-    from ..api.screen import Screen
     from ..paper.reproduce import paper_recipes, reproduce
     from ..report.pictures import illustrate
-    from .shared import write_report
 
     steps, names = paper_recipes(recipes or [], epochs, limit), []
     for bench in reproduce(steps, setup.runs_dir, setup.data_dir, setup.runtime(), Screen(), published=published):

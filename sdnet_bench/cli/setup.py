@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, Literal, ParamSpec, Pr
 
 import typer
 
+from ..api.screen import Screen
 from ..errors import UsageError
 from ..names import DEVICES, PRECISIONS
 from ..splicing import splice
@@ -32,7 +33,7 @@ class Setup:
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="A run, a shipped model or a folder; by default the one trained last.",
             autocompletion=models,
         ),
@@ -71,7 +72,6 @@ class Setup:
     def open(self, data: str | None = None) -> Bench:
         """The bench of the model, on the data set that it was trained on or on another one by name."""
         from ..api.bench import Bench
-        from ..api.screen import Screen
 
         bench = Bench(
             self.name,
@@ -92,9 +92,8 @@ class Decorator(Protocol):
     def __call__(self, command: Callable[Concatenate[Setup, Own], None], /) -> Callable[Own, None]: ...
 
 
-def measuring(*, seed: int | None = None, precision: str | None = None) -> Decorator:
+def measuring(**fixed: object) -> Decorator:
     """Adds all options of `Setup` to a command that measures a model, except those with a fixed value here."""
-    fixed = {name: value for name, value in {"seed": seed, "precision": precision}.items() if value is not None}
     names = [field.name for field in fields(Setup) if field.name not in fixed]
     return lambda command: splice(command, Setup, names, fixed)
 

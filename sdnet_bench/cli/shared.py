@@ -25,7 +25,7 @@ def show_findings(found: Iterable[Finding], what: str, *, as_json: bool) -> None
     for finding in found:
         findings.append(finding)
         if not as_json:
-            say(f"{SHORT.get(finding.verdict, finding.verdict)}  {finding.kind:10}  {finding.check:14}  {finding.says}")
+            say(f"{SHORT.get(finding.verdict, finding.verdict)}  {finding.kind:10}  {finding.check:18}  {finding.says}")
     if as_json:
         show_rows([finding.model_dump() for finding in findings], as_json=True)
     failed = [finding.check for finding in findings if finding.verdict == "fail"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import options
 from .setup import Setup, measuring
+from .show import show
 
 
 @measuring()
@@ -17,8 +18,6 @@ def sweep_lambda(
     limit: options.Limit = None,
 ) -> None:
     """Measure accuracy on corrupted test images as a function of lambda (Figure 2)."""
-    from .show import show
-
     grid = options.parse_lambdas(lambdas)
     found = setup.open(data).sweep_lambda(corruption, severity, lambdas=grid, layers=layers, limit=limit)
     show(found, as_json=setup.json)

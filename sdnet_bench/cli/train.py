@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..names import TRACKERS
 from . import completion, options
 from .setup import Setup, sharing
+from .show import show
 
 
 @sharing("device", "precision", "data_dir", "runs_dir", "json")
@@ -16,9 +18,7 @@ def train(
     setup: Setup,
     recipe: Annotated[
         str,
-        typer.Argument(
-            metavar="[RECIPE]", help="A shipped recipe, or a .toml file.", autocompletion=completion.recipes
-        ),
+        typer.Argument(metavar="RECIPE", help="A shipped recipe, or a .toml file.", autocompletion=completion.recipes),
     ] = "sdnet18-digits",
     backbone: Annotated[
         str | None,
@@ -63,9 +63,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a model by its recipe, and measure its accuracy on clean test images."""
-    from ..api.screen import Screen
     from ..api.training import train
-    from .show import show
 
     setup.runtime()  # has the process from now on
     bench = train(

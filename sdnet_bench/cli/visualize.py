@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from ..api.screen import Screen
 from ..errors import UsageError
 from . import options
 from .setup import Setup, measuring
+from .show import show_rows
 
 app = typer.Typer(help="Draw atoms, images rebuilt from codes, and how sparse codes are.", no_args_is_help=True)
 
@@ -29,7 +31,6 @@ def dictionary(
 ) -> None:
     """Draw the atoms of a layer as patches of an image (Figure 5)."""
     from ..report.pictures import write_dictionary
-    from .show import show_rows
 
     bench = setup.open()
     found = bench.dictionary(layer, atoms=atoms)
@@ -52,7 +53,6 @@ def features(
 ) -> None:
     """Draw test images, and what the codes of each layer rebuild of them (Figure 4)."""
     from ..report.pictures import feature_rows, write_features
-    from .show import show_rows
 
     places, numbers = _numbers(images, "images"), None if layers is None else _numbers(layers, "layers")
     bench = setup.open()
@@ -68,7 +68,6 @@ def sparsity(
 ) -> None:
     """Draw the values of a layer's codes over the test images, and count the zeros of every layer (Figure 6)."""
     from ..report.pictures import write_sparsity
-    from .show import show_rows
 
     bench = setup.open()
     found = bench.sparsity(layer, lambda_=lambda_, limit=limit)
@@ -84,8 +83,6 @@ def sparsity(
 @measuring(precision="float32")
 def examples(setup: Setup) -> None:
     """Keep four test images, noisy and attacked, and what A z rebuilds at each lambda, for `report --format html`."""
-    from .show import show_rows
-
     found = setup.open().examples()
     row = {"images": len(found.places), "scenes": len(found.scenes), "lambdas": len(found.lambdas)}
     show_rows([row], as_json=setup.json)
@@ -100,6 +97,5 @@ def _numbers(text: str, what: str) -> list[int]:
 
 
 def _note(written: Sequence[Path]) -> None:
-    from ..api.screen import Screen
 
     Screen().note(f"written: {', '.join(map(str, written))}")

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 def to_markdown(table: Table) -> str:
     """A table with its title, notes on the numbers, and the commands that fill the gaps."""
-    foreign = table.dataset != table.measured_on and any(entry.paper is not None for entry in table.entries)
-    remark = f" The published figures are those of {table.measured_on}." if foreign else ""
     parts = [
         f"### {table.title}",
-        f"Ours on {table.dataset}.{remark} Intervals are Wilson's at 95 %, p is McNemar's.",
+        f"{table.where} Intervals are Wilson's at 95 %, p is McNemar's.",
         grid(table),
         "\n".join(f"- {note}" for note in table.notes),
     ]

@@ -62,6 +62,12 @@ class Table:
     notes: tuple[str, ...] = ()
     """Notes on the measurement of our numbers."""
 
+    @property
+    def where(self) -> str:
+        """The data set of our numbers and, where it is another one, that of the paper's."""
+        is_foreign = self.dataset != self.measured_on and any(entry.paper is not None for entry in self.entries)
+        return f"Ours on {self.dataset}." + f" The published figures are those of {self.measured_on}." * is_foreign
+
 
 def build_tables(results: Sequence[Results], studies: Sequence[TableStudy] = TABLES) -> list[Table]:
     """The tables for every data set that a model was trained or measured on; for digits where there is no model.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..audit import Audit
-from ..backbones import is_external, published
+from ..backbones import is_external
 from ..config import LAMBDAS, MODELS, RECIPE, ModelConfig, Origin, Recipe
 from ..data import CORRUPTIONS, SEVERITIES
 from ..paper.results import Results
@@ -129,9 +129,13 @@ def _weights(origin: Origin) -> str:
     """The option that names the weights; empty for the recommended ones."""
     if origin.revision.startswith("sha256 "):
         return f" --weights FILE  # {origin.revision}"
-    usual = published(origin.source) if is_external(origin.source) else None
-    is_usual = usual is not None and usual.revision == origin.revision
-    return "" if is_usual else f" --weights {origin.revision.rpartition('.')[2]}"
+    if is_external(origin.source):
+        from ..backbones import published  # loads torch
+
+        usual = published(origin.source)
+        if usual and usual.revision == origin.revision:
+            return ""
+    return f" --weights {origin.revision.rpartition('.')[2]}"
 
 
 def _for_noises(command: str, options: Mapping[str, str]) -> Iterator[str]:

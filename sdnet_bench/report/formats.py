@@ -13,22 +13,17 @@ from ..paper.tables import Table
 from .figures import writing_figures
 from .flat import write_cells, write_images
 from .latex import write_latex
+from .page import write_page
 
 Writer = Callable[[Sequence[Results], Sequence[Table], Path], list[Path]]
 """Writes the files of a format into a folder, and returns their paths."""
-
-
-def _page(results: Sequence[Results], tables: Sequence[Table], folder: Path) -> list[Path]:
-    from .page import write_page  # loads torch, for examples and audits
-
-    return write_page(results, tables, folder)
 
 
 FORMATS: dict[str, Writer] = {
     "csv": lambda results, tables, folder: write_tables(tables, folder, ["csv"]),
     "md": lambda results, tables, folder: write_tables(tables, folder, ["md"]),
     "latex": lambda results, tables, folder: write_latex(tables, folder),
-    "html": _page,
+    "html": lambda results, tables, folder: write_page(results, tables, folder),
     "parquet": lambda results, tables, folder: write_cells(results, folder),
     "parquet-images": lambda results, tables, folder: write_images(results, folder),
 }

@@ -38,7 +38,7 @@ TEMPLATE = r"""% {name} on {dataset}, by sdnet-bench; needs \usepackage{{booktab
   \end{{tabular}}}}
 \end{{table}}
 """
-CONDITIONS = r"Ours on {dataset}, with Wilson's 95\,\% intervals over test images."
+INTERVALS = r"Intervals are Wilson's at 95\,\%, over test images."
 
 
 def write_latex(tables: Iterable[Table], folder: Path) -> list[Path]:
@@ -59,7 +59,7 @@ def to_latex(table: Table) -> str:
         name=table.name,
         dataset=table.dataset,
         notes="".join(f"% {' '.join(note.split())}\n" for note in table.notes),
-        caption=f"{_caption(table.title)}. {CONDITIONS.format(dataset=escape(table.dataset))}",
+        caption=f"{_caption(table.title)}. {escape(table.where)} {INTERVALS}",
         label=re.sub(r"[^\w-]", "-", f"{table.dataset}-{table.name}"),
         columns="r" * len(columns),
         header=" & ".join(["", "", *map(escape, columns)]),

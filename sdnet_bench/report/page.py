@@ -50,6 +50,7 @@ class Sheet:
     name: str
     title: str
     dataset: str
+    where: str
     columns: tuple[str, ...]
     rows: Mapping[str, Sequence[Line]]
     """Lines by the name of the row."""
@@ -124,6 +125,7 @@ def _sheet(table: Table, results: Sequence[Results], ledger: Ledger) -> Sheet:
         name=table.name,
         title=table.title,
         dataset=table.dataset,
+        where=table.where,
         columns=tuple(dict.fromkeys(entry.column for entry in table.entries)),
         rows={row: found for row, found in lines.items() if any(not line.is_paper for line in found)},
         notes=table.notes,

@@ -20,8 +20,9 @@ from ..paper.results import Results
 from ..studies.codes import Atoms, Features, Floats, Histogram, Sparsity, find_atoms, measure_sparsity, rebuild_inputs
 from ..studies.workbench import Workbench
 from .card import FIGURES
-from .examples import find_examples, write_examples
+from .examples import write_examples
 from .figures import Drawing, write_figures
+from .scenes import find_examples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

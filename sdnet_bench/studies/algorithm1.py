@@ -170,8 +170,8 @@ def _warn_outside(bench: Workbench, fit: LambdaFit, record: Record) -> None:
     if not fit.covers(residual):
         low, high = (extreme(point.residual for point in fit.points) for extreme in (min, max))
         what = f"{images.corruption or 'clean'} {images.severity or ''}".strip()
-        where = f"outside {low:.4g} to {high:.4g}, where lambda(r) was fitted to {fit.corruption} noise"
-        bench.progress.warn(f"the residual of {what}, {residual:.4g}, lies {where}")
+        where = f"outside {low:.6g} to {high:.6g}, where lambda(r) was fitted to {fit.corruption} noise"
+        bench.progress.warn(f"the residual of {what}, {residual:.6g}, lies {where}")
 
 
 def require_fits(bench: Workbench, corruptions: Iterable[str], inference: Inference | None = None) -> list[LambdaFit]:

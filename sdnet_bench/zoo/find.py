@@ -59,4 +59,5 @@ def _await(run: Path, progress: Progress) -> None:
         with holding(lock, progress, f"makes {run}"):
             pass
     if not os.path.exists(run / CONFIG) and os.path.exists(run / RECIPE):
-        raise ModelError(f"{run} is unfinished", hint="Go on with `sdnet-bench train --resume`, or remove it.")
+        hint = f"Go on with `sdnet-bench train {run / RECIPE} --resume`, or remove it."
+        raise ModelError(f"{run} is unfinished", hint=hint)

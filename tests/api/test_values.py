@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sdnet_bench import Bench
+from sdnet_bench.api.rows import html_table, text_lines
 from sdnet_bench.errors import UsageError
 from sdnet_bench.records.statistics import wilson
 
@@ -57,9 +58,22 @@ def test_records_are_a_table_and_a_frame(bench: Bench) -> None:
     assert frame["corruption"].tolist() == ["gaussian", "shot"]
 
 
-def test_html_is_escaped() -> None:
-    from sdnet_bench.api.rows import html_table
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([98.8888, 97.5, 95.0, None], ["98.89", "97.50", "95.00", "—"]),
+        ([0.1, 1.0], ["0.1", "1.0"]),
+        ([20.0, 360], ["20", "360"]),
+        ([1e-6, 3.0], ["1e-06", "3"]),
+        ([0.5, "by a fit"], ["0.5", "by a fit"]),
+    ],
+)
+def test_the_numbers_of_a_column_have_as_many_decimals_as_one_needs(values: list[object], texts: list[str]) -> None:
+    _, *lines = text_lines([{"x": value} for value in values])
+    assert [line.strip() for line in lines] == texts
 
+
+def test_html_is_escaped() -> None:
     assert html_table(["a"], [["<script>"]]) == (
         "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;script&gt;</td></tr></tbody></table>"
     )

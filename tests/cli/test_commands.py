@@ -88,6 +88,7 @@ READING = {
     f"models show {SHIPPED} --json": f' "name": "{SHIPPED}",',
     "plugins": "sdnet18_all",
     f"report {SHIPPED} --output out": "### Table 1: ",
+    f"report {SHIPPED} --output out --format html": "out/index.html",
 }
 """Commands, and how a line begins that only they print."""
 
@@ -103,6 +104,7 @@ def test_commands_that_only_read_need_no_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     text = call(command, "--help").stdout
+    assert text.splitlines()[1].split()[-1] in ("[OPTIONS]", "[RECIPE]", "[MODEL]", "[MODEL]...")
     assert "--runs-dir" in text
     assert "SDNET_BENCH_RUNS" in text
 

@@ -19,7 +19,6 @@ from sdnet_bench.api.screen import Screen
 from sdnet_bench.cli.app import app, explain, run
 from sdnet_bench.cli.screen import fail, say
 from sdnet_bench.cli.show import show_rows
-from sdnet_bench.errors import InterruptError, ModelError
 from sdnet_bench.progress import LAUNCHER
 
 START = [sys.executable, "-m", "sdnet_bench"]
@@ -152,19 +151,26 @@ def test_stdout_may_be_narrow_closed_or_full(
     assert done.stderr.count("\n") == bool(err)
 
 
-def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_one(
-    run_alone: RunAlone, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As safetensors does, whose readers call Python."""
+STOPPED = """
+import signal
+from sdnet_bench.__main__ import main
+from sdnet_bench.cli.app import app
+from sdnet_bench.errors import ModelError
+@app.command("stop")
+def stop():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except BaseException:
+        raise ModelError("cannot read model.safetensors") from None
+main()
+"""
+"""The command with one more, which takes an interrupt for a damaged file, as the readers of safetensors do."""
 
-    def command() -> None:
-        try:
-            raise InterruptError("terminated. What is on record is not measured again.", 143)
-        except BaseException:
-            raise ModelError("cannot read model.safetensors") from None
 
-    assert run_alone(command) == 143
-    assert capsys.readouterr().err == "error: terminated. What is on record is not measured again.\n"
+def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_one(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED, "stop"], cwd=tmp_path, capture_output=True, text=True)
+    said = "error: terminated. What is on record is not measured again; for train, add --resume.\n"
+    assert (done.returncode, done.stderr) == (143, said)
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])

@@ -193,7 +193,7 @@ def test_an_exported_model_is_measured_beside_the_old_one_and_has_a_card(at: Pat
 def test_an_adopted_model_has_its_figures_and_is_measured_without_a_run(
     at: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sdnet_bench.report.examples.full_grid", lambda *_: [0.1, 0.5])
+    monkeypatch.setattr("sdnet_bench.report.scenes.full_grid", lambda *_: [0.1, 0.5])
     runner, images = CliRunner(), ["--limit", "8", "--json"]
     sweep = runner.invoke(app, ["sweep-lambda", "sdnet18-tiny", "--severity", "3", "--lambdas", "0.1,0.5", *images])
     assert sweep.exit_code == 0, sweep.output

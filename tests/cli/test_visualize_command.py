@@ -33,7 +33,7 @@ def files(name: str) -> set[str]:
 
 
 def test_examples_of_a_page_are_kept_in_the_run(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdnet_bench.report.examples.full_grid", lambda *_: [0.1, 0.5])
+    monkeypatch.setattr("sdnet_bench.report.scenes.full_grid", lambda *_: [0.1, 0.5])
     assert rows("examples", "sdnet18-tiny") == [{"images": 4, "scenes": 25, "lambdas": 2}]
     assert (at / "runs" / "sdnet18-tiny" / "examples.json").exists()
 

@@ -15,7 +15,8 @@ from PIL import Image
 from sdnet_bench.csc import using_lambda
 from sdnet_bench.data import stream_of
 from sdnet_bench.errors import ModelError, UsageError
-from sdnet_bench.report.examples import FILE, Examples, Scene, find_examples, write_examples
+from sdnet_bench.report.examples import FILE, Examples, Scene, write_examples
+from sdnet_bench.report.scenes import find_examples
 from sdnet_bench.studies.workbench import Workbench
 
 

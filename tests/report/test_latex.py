@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_each_row_has_the_line_of_the_paper_and_those_of_models() -> None:
 
 def test_caption_label_and_notes() -> None:
     text = to_latex(TABLE)
-    assert r"\caption{Accuracy (\%) at $\lambda_0$. Ours on cifar10, " in text
+    assert r"\caption{Accuracy (\%) at $\lambda_0$. Ours on cifar10. Intervals are Wilson's at 95\,\%, over" in text
+    assert "Ours on digits. The published figures are those of cifar10. I" in to_latex(replace(TABLE, dataset="digits"))
     assert r"\label{tab:cifar10-table2}" in text
     assert "\n% mine: 50 % of it\n" in text
     assert r"\begin{tabular}{llrr}" in text

@@ -102,6 +102,13 @@ def test_every_number_of_the_tables_is_there_with_its_evidence(file: Path, table
             assert (f"{entry.model}, " + re.sub(r"\blambda\b", "λ", what), show(entry.ours)) in shown
 
 
+def test_every_table_names_its_data_set_and_another_one_of_the_paper(file: Path, tables: list[Table]) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count('<p class="note">Ours on cifar10.') == len(tables)
+    assert text.count("Ours on cifar10. The published figures are those of imagenet.") == 1  # Table 5
+    assert page([], build_tables([])).count("Ours on digits. The published figures are those of cifar10.") == 5
+
+
 def test_evidence_names_machine_seed_and_command(file: Path) -> None:
     ledger = Tags(file.read_text(encoding="utf-8")).data["ledger"]
     (clean,) = (each for each in ledger["entries"] if each["title"] == "sdnet18-cifar10-small, clean accuracy (%)")
@@ -252,6 +259,7 @@ def test_a_chart_is_dragged_over(opened: Opened) -> None:
 def test_a_model_without_images_shows_its_curves_alone(opened: Opened) -> None:
     opened.tab.locator("#model").select_option("sdnet18_all-cifar10-small")
     assert opened.tab.locator("#pictureless").is_visible()
+    assert opened.texts("#pictureless code") == ["sdnet-bench visualize examples sdnet18_all-cifar10-small"]
     assert not opened.tab.locator("#pictures").is_visible()
     assert opened.tab.locator("#noises .line").count() > 0
 

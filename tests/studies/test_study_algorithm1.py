@@ -234,7 +234,7 @@ def test_a_residual_that_the_line_was_not_fitted_to_is_told(
     (note,) = warnings
     (given,) = measure_corrupted(sdnet, sdnet.images("test", 20), ["shot"], [2])
     residual = given.metrics["residual"]
-    assert note.startswith(f"warning: the residual of shot 2, {residual:.4g}, lies outside {low:.4g} to {high:.4g}, ")
+    assert note.startswith(f"warning: the residual of shot 2, {residual:.6g}, lies outside {low:.6g} to {high:.6g}, ")
     assert note.endswith("where lambda(r) was fitted to shot noise")
 
 

@@ -90,9 +90,8 @@ def test_a_run_that_is_made_anew_is_waited_for_not_mistaken_for_a_shipped_model(
 def test_an_unfinished_run_is_not_mistaken_for_a_shipped_model(shelf: Path) -> None:
     (shelf / "sdnet18-cifar10").mkdir(parents=True)
     (shelf / "sdnet18-cifar10" / RECIPE).touch()
-    with pytest.raises(
-        ModelError, match=r"runs/sdnet18-cifar10 is unfinished\. Go on with `sdnet-bench train --resume`"
-    ):
+    recipe = shelf / "sdnet18-cifar10" / RECIPE
+    with pytest.raises(ModelError, match=rf"is unfinished\. Go on with `sdnet-bench train {recipe} --resume`"):
         find_model("sdnet18-cifar10", shelf)
 
 

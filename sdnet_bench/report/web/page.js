@@ -126,7 +126,7 @@ function draw(kind) {
   order.forEach((at, place) => place && (ends[at] = Math.max(ends[at], ends[order[place - 1]] + 15)));
   const before = curve.lines.map((line) => y(line.points.at(-1)[1]));
   const mean = (values) => values.reduce((sum, each) => sum + each, 0) / values.length;
-  const excess = Math.max(mean(ends) - mean(before), Math.max(...ends) - box.bottom - 2);
+  const excess = Math.max(mean(ends) - mean(before), Math.max(...ends) - box.bottom + 6);
   svg.setAttribute("aria-label", `Accuracy in percent against lambda, ${curve.name}; the values stand in the table below.`);
   svg.replaceChildren(
     ...axes(),
@@ -214,6 +214,7 @@ function layPictures() {
   const examples = state.model.examples;
   find("#pictures").hidden = !examples;
   find("#pictureless").hidden = Boolean(examples);
+  find("#pictureless code").textContent = `sdnet-bench visualize examples ${state.model.name}`;
   if (!examples) return find(".pictures").replaceChildren();
   const heads = examples.places.map((place, at) => make("th", { scope: "col" }, `image ${place}: ${className(examples.labels[at])}`));
   const rows = scenes().map(() => make("tr", {}, make("th", { scope: "row" }), ...examples.places.map(cell)));
