@@ -198,7 +198,7 @@ def _require_classes(victim: Victim, images: Tensor, least: int) -> None:
 def _require_tiles(images: Tensor, setting: AttackSetting) -> None:
     height, width = images.shape[-2:]
     if setting.norm == "l2" and (height != width or height in UNTILED):
-        expected = "images as high as wide, of 20 to 23 pixels or more than 24"
+        expected = "images as high as wide, of more than 4 pixels, but not 12, 14, 18, 19 or 24"
         raise UsageError("square does not tile such images under l2", expected=expected, got=f"{height} x {width}")
 
 

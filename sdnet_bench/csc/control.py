@@ -62,7 +62,7 @@ def get_lambda(net: nn.Module) -> float:
     values = {float(layer.lambda_) for layer in layers}
     if len(values) > 1:
         raise UsageError("the CSC-layers do not share one lambda", got=sorted(values))
-    return round(check_lambda(values.pop()), 7)  # without the rounding of float32: 0.1, not 0.10000000149
+    return float(f"{check_lambda(values.pop()):.7g}")  # without the rounding of float32: 0.1, not 0.10000000149
 
 
 @torch.no_grad()

@@ -65,10 +65,13 @@ def test_lambda_reads_back_as_it_was_set(net: nn.Sequential, value: float | Tens
     assert get_lambda(net) == pytest.approx(float(value), abs=1e-7)
 
 
-def test_lambda_is_set_in_every_layer_and_read_without_the_noise_of_single_precision(net: nn.Sequential) -> None:
-    set_lambda(net, 0.7)
-    assert lambdas_of(net) == [0.7, 0.7]
-    assert get_lambda(net) == 0.7
+@pytest.mark.parametrize("value", [0.7, 4.1, 123.4, 2e-8])
+def test_lambda_is_set_in_every_layer_and_read_without_the_noise_of_single_precision(
+    net: nn.Sequential, value: float
+) -> None:
+    set_lambda(net, value)
+    assert [float(layer.lambda_) for layer in csc_layers(net)] == pytest.approx([value, value], rel=1e-7, abs=0)
+    assert get_lambda(net) == value
 
 
 @pytest.mark.parametrize(
