@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,44 +113,42 @@ def _knows_both_norms(subject: AttackSubject) -> str | None:
     return next(filter(None, map(subject.refusal, subject.targets)), None)
 
 
-def _on_each(find: Callable[[str, Target], str | None]) -> Callable[[AttackSubject], str | None]:
-    """The first that is found on a usable target, and its name."""
-
-    def found(subject: AttackSubject) -> str | None:
-        each = ((find(subject.name, target), target.where) for target in subject.usable)
-        return next((f"{fault}, {where}" for fault, where in each if fault), None)
-
-    return found
+def _repeats(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        first, second = target.attacked(subject.name).last, target.attacked(subject.name).last
+        if not torch.equal(first, second):
+            return f"{_differing(first, second)} that differ the second time, {target.where}"
+    return None
 
 
-@_on_each
-def _repeats(attack: str, target: Target) -> str | None:
-    return _differing(target.attacked(attack).last, target.attacked(attack).last, "that differ the second time")
+def _minds_each_image_alone(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        together = target.attacked(subject.name).last[::APART]
+        alone = torch.cat([target.attacked(subject.name, [place]).last for place in range(0, IMAGES, APART)])
+        if not torch.equal(together, alone):
+            return f"{_differing(together, alone)} that differ, {target.where}"
+    return None
 
 
-@_on_each
-def _minds_each_image_alone(attack: str, target: Target) -> str | None:
-    together = target.attacked(attack).last[::APART]
-    alone = torch.cat([target.attacked(attack, [place]).last for place in range(0, IMAGES, APART)])
-    return _differing(together, alone, "that differ")
+def _leaves_no_trace(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        before = traces(target.net.train())
+        target.attacked(subject.name)
+        if trace := changed(before, traces(target.net)):
+            return f"{trace}, {target.where}"
+    return None
 
 
-@_on_each
-def _leaves_no_trace(attack: str, target: Target) -> str | None:
-    before = traces(target.net.train())
-    target.attacked(attack)
-    return changed(before, traces(target.net))
+def _is_stronger_than_noise(subject: AttackSubject) -> str | None:
+    for target in subject.usable:
+        fallen, by_noise = (target.fallen_to(name) for name in (subject.name, "noise"))
+        if fallen < by_noise:
+            return f"{fallen} against {by_noise} of {IMAGES}, {target.where}"
+    return None
 
 
-@_on_each
-def _is_stronger_than_noise(attack: str, target: Target) -> str | None:
-    fallen, by_noise = target.fallen_to(attack), target.fallen_to("noise")
-    return f"{fallen} against {by_noise} of {IMAGES}" if fallen < by_noise else None
-
-
-def _differing(one: Tensor, other: Tensor, how: str) -> str | None:
-    count = int((one != other).flatten(1).any(1).sum())
-    return f"{count} of {len(one)} {how}" if count else None
+def _differing(one: Tensor, other: Tensor) -> str:
+    return f"{int((one != other).flatten(1).any(1).sum())} of {len(one)}"
 
 
 ATTACK_CHECKS = (

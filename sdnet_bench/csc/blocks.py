@@ -56,7 +56,8 @@ class _Analysis(_Bilinear):
 
     @staticmethod
     def backward(ctx: Any, code: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(_Synthesis, ctx, code, image=ctx.saved_tensors[0], code=code)
+        image, atoms = ctx.saved_tensors
+        return _backward(_Synthesis, ctx, code, atoms, image, code)
 
     @staticmethod
     def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
@@ -71,7 +72,8 @@ class _Synthesis(_Bilinear):
 
     @staticmethod
     def backward(ctx: Any, image: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(_Analysis, ctx, image, image=image, code=ctx.saved_tensors[0])
+        code, atoms = ctx.saved_tensors
+        return _backward(_Analysis, ctx, image, atoms, image, code)
 
     @staticmethod
     def jvp(ctx: Any, values: Tensor | None, atoms: Tensor | None, _: None) -> Tensor:
@@ -79,10 +81,9 @@ class _Synthesis(_Bilinear):
 
 
 def _backward(
-    adjoint: type[_Bilinear], ctx: Any, arriving: Tensor, *, image: Tensor, code: Tensor
+    adjoint: type[_Bilinear], ctx: Any, arriving: Tensor, atoms: Tensor, image: Tensor, code: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The derivatives by values and atoms; those by atoms are of <A z, x> = <z, A* x>."""
-    _, atoms = ctx.saved_tensors
     by_values, by_atoms, _ = ctx.needs_input_grad
     return (
         adjoint.apply(arriving, atoms, ctx.padding) if by_values else None,

@@ -73,8 +73,7 @@ def digests(root: Path, files: Sequence[str], progress: Progress) -> Digests:
     md5, sha256 = hashlib.md5(), hashlib.sha256()
     size = sum(_state(file)[0] for file in files)
     if size > LARGE:
-        what = f"reading {len(files):,} files of {root} ({size / 1e9:.1f} GB)"
-        progress.note(f"{what} to know them by their content; it is remembered until one changes")
+        progress.note(f"reading {len(files):,} files of {root} ({size / 1e9:.1f} GB) to know their content")
     with progress.task(f"read {root.name}", size, "bytes") as task:
         for file in files:
             for chunk in _chunks(file, root):

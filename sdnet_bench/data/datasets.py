@@ -52,6 +52,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))  # a plugin may have a list
         if self.classes and not len(self.classes) == len({*self.classes}) == self.num_classes:
             expected = f"{self.num_classes} different names, or none"
             raise DataError(f"the classes of {self.name}", expected=expected, got=f"{len(self.classes)} names")

@@ -186,13 +186,18 @@ def _behind_normalization(state: State, fresh: State, weights: str, progress: Pr
 
 
 def _statistics(beside: State) -> State:
-    """Mean and standard deviation of pixels among the tensors that a file has beside its network, if they are clear."""
+    """Mean and standard deviation of pixels among the tensors that a file has beside its network, if they are clear.
+
+    Those of pixels from 0 to 255 are scaled.
+    """
     found = {
         ours: [tensor.flatten() for name, tensor in beside.items() if name.endswith(theirs) and tensor.numel() == 3]
         for ours, theirs in STATISTICS.items()
     }
-    is_clear = all(values and all(torch.equal(values[0], each) for each in values) for values in found.values())
-    return {ours: values[0] for ours, values in found.items()} if is_clear else {}
+    if not all(values and all(torch.equal(values[0], each) for each in values) for values in found.values()):
+        return {}
+    scale = 255 if found["normalize.mean"][0].max() > 1 else 1
+    return {ours: values[0] / scale for ours, values in found.items()}
 
 
 def _is_head(fresh: Tensor, given: Tensor | None, new_classes: int | None) -> bool:

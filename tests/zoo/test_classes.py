@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,9 @@ def test_images_of_other_classes_are_refused_before_anything_is_measured(
     assert not (tmp_path / "runs").exists()
 
 
-def test_its_own_classes_are_all_right(tmp_path: Path, runtime: Runtime) -> None:
-    data = dataset(images([0, 1, 2, 2], shades_of(3)), 3, COLOURS)
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_its_own_classes_are_all_right(tmp_path: Path, runtime: Runtime, kind: Callable[[Any], Any]) -> None:
+    data = replace(dataset(images([0, 1, 2, 2], shades_of(3)), 3), classes=kind(COLOURS))
     bench = Workbench(model(tmp_path, ByShade(shades_of(3)), 3, COLOURS), data, tmp_path / "runs", runtime)
     cell, record = measured(bench)
     assert (record.accuracy, cell.inference.classes) == (1.0, None)

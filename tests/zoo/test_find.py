@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from sdnet_bench.backbones import External, Published, build
 from sdnet_bench.config import CONFIG, MODELS, RECIPE, Backbone, ModelConfig, Origin
 from sdnet_bench.data import open_dataset
-from sdnet_bench.errors import ModelError, UnknownNameError, UsageError
+from sdnet_bench.errors import ModelError, UsageError
 from sdnet_bench.paper.results import Results
 from sdnet_bench.progress import Progress
 from sdnet_bench.zoo import adding
@@ -194,12 +194,6 @@ def test_an_interrupted_adding_leaves_nothing(shelf: Path, file: str, monkeypatc
             added(shelf, file)
     assert list(shelf.iterdir()) == []
     assert added(shelf, file).is_dir()
-
-
-def test_an_unknown_name_is_answered_with_the_nearest_model(shelf: Path, file: str) -> None:
-    added(shelf, file)
-    with pytest.raises(UnknownNameError, match=r"unknown model 'timm-test_resne'\. Did you mean 'timm-test_resnet'"):
-        find_model("timm-test_resne", shelf)
 
 
 class TestCode:

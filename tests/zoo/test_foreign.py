@@ -77,32 +77,32 @@ class TestCheckpoints:
         assert is_same(started(tmp_path / "theirs.pth"), state)
 
     @pytest.mark.parametrize(
-        "names",
+        ("mean_name", "std_name", "white"),
         [
-            ("0.mean", "0.std"),
-            ("normalize.mean", "normalize.std"),
-            ("normalizer.new_mean", "normalizer.new_std"),
-            ("mu", "sigma"),
+            ("0.mean", "0.std", 1),
+            ("normalize.mean", "normalize.std", 1),
+            ("normalizer.new_mean", "normalizer.new_std", 1),
+            ("mu", "sigma", 1),
+            ("pixel_mean", "pixel_std", 255),
         ],
     )
     def test_a_network_behind_its_own_normalisation_keeps_it(
-        self, names: tuple[str, str], tmp_path: Path, told: Any
+        self, mean_name: str, std_name: str, white: int, tmp_path: Path, told: Any
     ) -> None:
         (tmp_path / "nets.py").write_text(
             "from torch import nn\n\n\ndef tiny(num_classes):\n"
             "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))\n"
         )
-        name, mean, std = f"{tmp_path}/nets.py:tiny", torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])
+        name, file = f"{tmp_path}/nets.py:tiny", tmp_path / "theirs.pth"
+        mean, std = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
         theirs = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
         state = {f"module.model.{key}": tensor for key, tensor in theirs.state_dict().items()}
-        state |= {f"module.{names[0]}": mean, f"module.{names[1]}": std.view(1, 3, 1, 1)}
-        torch.save({"state_dict": state}, tmp_path / "theirs.pth")
+        state |= {f"module.{mean_name}": white * mean.flatten(), f"module.{std_name}": white * std[None]}
+        torch.save({"state_dict": state}, file)
         config = ModelConfig(backbone=Backbone(name=name, options=STATISTICS), num_classes=5, dataset="digits")
-        net = initial_net(config, find_weights(name, str(tmp_path / "theirs.pth")), told)
-        images = torch.rand(2, 3, 8, 8)
-        expected = theirs((images - mean.view(3, 1, 1)) / std.view(3, 1, 1))
-        torch.testing.assert_close(net(images), expected)
-        assert told.notes[0].endswith("theirs.pth: pixels are normalised with the mean and the deviation in it")
+        net, images = initial_net(config, find_weights(name, str(file)), told), torch.rand(2, 3, 8, 8)
+        torch.testing.assert_close(net(images), theirs((images - mean) / std))
+        assert told.notes[0] == f"{file}: pixels are normalised with the mean and the deviation in it"
 
     def test_names_that_do_not_fit_are_listed_on_both_sides(self, state: dict[str, Tensor], tmp_path: Path) -> None:
         state["fc.bias"], state["fc.weight"] = state.pop("classifier.bias"), state.pop("classifier.weight")

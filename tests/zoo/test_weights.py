@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,10 +130,3 @@ def test_a_missing_shard_is_said_to_be_so(net: nn.Module, tmp_path: Path) -> Non
     files[1].unlink()
     with pytest.raises(ModelError, match="cannot read the weights"):
         weights_digest(files)
-
-
-def test_a_pickle_is_no_file_of_weights(tmp_path: Path) -> None:
-    path = tmp_path / WEIGHTS
-    path.write_bytes(pickle.dumps({"0.weight": 1}))
-    with pytest.raises(ModelError, match=r"cannot read the weights .*Expected a whole safetensors file"):
-        read_weights([path])
