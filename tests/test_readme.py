@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sdnet_bench import load_model
 from sdnet_bench.audit.render import overview, read_audits
 from sdnet_bench.backbones import build
 from sdnet_bench.cli.app import app
-from sdnet_bench.config import MODELS
+from sdnet_bench.config import MODELS, Recipe
 from sdnet_bench.csc import csc_layers
 from sdnet_bench.paper.adaptation import ADAPTATION
 from sdnet_bench.paper.attacks import TABLE4
@@ -161,6 +162,13 @@ def test_the_share_of_copies_is_that_of_the_dictionary() -> None:
 @pytest.mark.parametrize("command", ["pip install -e . && sdnet-bench demo", 'pip install -e ".[dev]" && pytest'])
 def test_the_two_commands_stand_near_the_top(command: str) -> None:
     assert command in "\n".join(page("README.md").splitlines()[:60])
+
+
+def test_the_recipe_that_is_shown_has_the_usual_optimiser_and_schedule() -> None:
+    (text,) = re.findall("```toml\n(.*?)```", page("docs/path.md"), re.DOTALL)
+    shown = Recipe.parse({"name": "mine", **tomllib.loads(text)}, "docs/path.md")
+    needed = shown.model_dump(include={"name", "dataset", "epochs", "batch_size", "backbone"})
+    assert shown == Recipe.parse(needed, "the same without them")
 
 
 @pytest.mark.parametrize("name", PAGES)

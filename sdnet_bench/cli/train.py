@@ -42,7 +42,7 @@ def train(
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the first stage; 64 in the paper.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     limit: options.Limit = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and order of images.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the order of images.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(

@@ -67,8 +67,8 @@ def test_damaged_data_and_a_locked_folder_fail_in_a_line_each(tmp_path: Path) ->
     (tmp_path / "CIFAR-10-C").mkdir()
     (tmp_path / "CIFAR-10-C" / "gaussian_noise.npy").touch()
     result = run("--data-dir", str(tmp_path), "--runs-dir", "/proc/runs")
-    lines = {line.split()[2]: line for line in result.stdout.splitlines()}
-    assert lines["cifar10"].startswith("fail  data        cifar10             DataError: ")
+    lines = {line.split()[2]: " ".join(line.split()) for line in result.stdout.splitlines()}
+    assert lines["cifar10"].startswith("fail data cifar10 DataError: ")
     assert "1 of 20 files; `sdnet-bench data verify CIFAR-10-C` reads them" in lines["CIFAR-10-C"]
-    assert lines["runs"].startswith("fail  disk        runs            /proc is not writable: ")
+    assert lines["runs"].startswith("fail disk runs /proc is not writable: ")
     assert str(result.exception).endswith(": cifar10, runs")

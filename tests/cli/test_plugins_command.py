@@ -34,9 +34,8 @@ def test_check_prints_a_line_for_each_check() -> None:
     result = run("check", "gaussian")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert (
-        lines[0] == f"pass  corruption  {'severities':18}  five levels, of finite numbers, for each family of archives"
-    )
+    says = "five levels, of finite numbers, for each family of archives"
+    assert lines[0].split(maxsplit=3) == ["pass", "corruption", "severities", says]
     assert len(lines) == len(json.loads(run("check", "gaussian", "--json").stdout))
 
 
