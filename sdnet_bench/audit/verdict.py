@@ -149,6 +149,14 @@ class Audit(Sealed):
     """The thirteen checks, C1 to C13, with verdict and reason."""
     provenance: dict[str, Any]
 
+    def __str__(self) -> str:
+        """The report of the audit as Markdown, which a notebook shows."""
+        from .render import to_markdown
+
+        return to_markdown(self)
+
+    __repr__ = _repr_markdown_ = __str__
+
     @property
     def threat(self) -> Threat:
         """The threat model."""

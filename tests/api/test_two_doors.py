@@ -15,7 +15,7 @@ import sdnet_bench
 from sdnet_bench import Bench
 from sdnet_bench.api import bench as door
 from sdnet_bench.audit import Audit
-from sdnet_bench.audit.render import read_audit
+from sdnet_bench.audit.render import read_audit, to_markdown
 from sdnet_bench.cli.app import app
 from sdnet_bench.config import Recipe
 from sdnet_bench.records import RecordStore
@@ -102,6 +102,7 @@ def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch:
     typed = read_audit(runs / "resnet18-tiny" / "audit-linf-quick.json")
     assert Audit.model_validate_json(answer.stdout) == typed
     assert (typed.norm, typed.eps, typed.seed) == ("linf", 0.06, 3)
+    assert str(found) == repr(found) == found._repr_markdown_() == to_markdown(found)
     assert found.model_copy(update={"provenance": {}}) == typed.model_copy(update={"provenance": {}})
 
 
@@ -125,6 +126,7 @@ def test_the_same_report_from_both_doors(runs: Path, tmp_path: Path) -> None:
     words = ["report", "sdnet18-tiny", "resnet18-tiny", "--runs-dir", str(runs), "--output", str(tmp_path / "two")]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert {path.name for path in written} == {path.name for path in (tmp_path / "two").iterdir()}
+    assert {path.suffix for path in bench.report(tmp_path / "texts", "latex")} == {".tex"}
     for path in written:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
