@@ -54,10 +54,10 @@ MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet3
         (
             "corruption",
             "jpeg",
-            ["fog", "jpeg_compression"],
+            ["jpeg_compression"],
             "unknown corruption 'jpeg'. Did you mean 'jpeg_compression'?",
         ),
-        ("attack", "PGD", ["pgd", "square"], "unknown attack 'PGD'. Did you mean 'pgd'?"),
+        ("attack", "PGD", ["pgd"], "unknown attack 'PGD'. Did you mean 'pgd'?"),
         ("norm", 2, ["l2", "linf"], "unknown norm 2. Did you mean 'l2'?"),
         ("backbone", "vgg", ["sdnet18", "resnet18"], "unknown backbone 'vgg'. Known: resnet18, sdnet18."),
         ("backbone", "vgg", MANY, "unknown backbone 'vgg'. `sdnet-bench plugins` lists all."),

@@ -60,11 +60,6 @@ from .values import Fits, Measured, Sweep
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = (0, 1, 2, 3, 4)
-"""Places of the test images of Figure 4."""
-GUEST = "network"
-"""Name of a network in memory that was given none."""
-
 
 class Bench:
     """A network with its images, its records and everything that is measured of them.
@@ -83,7 +78,7 @@ class Bench:
         classes: the names of the labels of images in memory, in their order.
         family: of the severities of corruptions of images in memory, "cifar" or "imagenet".
         mean, std: three numbers each, for a network in memory that wants normalised images.
-        name: of a network in memory, for tables and for its records.
+        name: of a network in memory, for tables and for its records; by default "network".
         seed: of corruptions and attacks.
         device: auto, cpu, cuda or mps, or a `torch.device` of these.
         precision: auto, float32, bfloat16, or tf32 on CUDA; attacks and audits are in float32.
@@ -136,7 +131,7 @@ class Bench:
         if runs_dir is None:
             self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
             finalize(self, rmtree, self._runs_dir, ignore_errors=True)
-        run = self._runs_dir / check_run_name(name or GUEST)
+        run = self._runs_dir / check_run_name(name or "network")
         self._bench = self._workbench(*open_guest(net, images, run, self._data_dir, self._progress))
 
     def take_over(self) -> Bench:
@@ -262,7 +257,7 @@ class Bench:
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
-            names = wanted.corruptions(bench.dataset.family)
+            names = corruption_names(wanted.names, streams=True, family=bench.dataset.family)
             if not names:
                 found = [measure_clean(bench, images, inference)]
             elif wanted.is_adaptive:
@@ -438,7 +433,11 @@ class Bench:
             return find_atoms(bench, layer, most=atoms)
 
     def features(
-        self, images: Sequence[int] = SHOWN, layers: Sequence[int] | None = None, *, lambda_: float | None = None
+        self,
+        images: Sequence[int] = (0, 1, 2, 3, 4),
+        layers: Sequence[int] | None = None,
+        *,
+        lambda_: float | None = None,
     ) -> Features:
         """Test images, by their places in the split, and what the codes of layers rebuild of them (Figure 4).
 

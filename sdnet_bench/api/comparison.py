@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UnknownNameError, UsageError
-from ..names import several
 from ..paper.registry import TABLES
 from ..paper.render import frame, grid_lines, to_markdown
 from ..paper.results import Results
@@ -90,6 +89,4 @@ class Comparison:
         Formats are "csv" and "md", by default both, with figures beside them; "latex"; "html", one page of all;
         "parquet", all records; and "parquet-images", a row per image.
         """
-        return write(
-            self.results, lambda: [each.table for each in self.tables], Path(output), check_formats(several(format_))
-        )
+        return write(self.results, lambda: [each.table for each in self.tables], Path(output), check_formats(format_))

@@ -98,11 +98,9 @@ def read_images(source: Source, which: str, progress: Progress) -> TensorSplit:
         raise UsageError(f"the {which} images have no length and places", expected=expected, got=type(source).__name__)
     is_stacked = pair and isinstance(source[0], Tensor | np.ndarray)
     images, labels = source if is_stacked else _listed(list(zip(*source, strict=True)) if pair else source, which)
-    pixels, change = _levels(_as_batch(images, which), which)
-    if change > ROUNDING:
-        progress.warn(f"{which} images are rounded to 256 levels, by up to {change:.2f} of one")
+    pixels = _levels(_as_batch(images, which), which, progress)
     numbers = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    if numbers.dtype.kind not in "biu" or numbers.shape != (len(pixels),) or not len(pixels):
+    if numbers.dtype.kind not in "biu" or numbers.shape != (len(pixels),):
         expected, got = f"an integer for each of {len(pixels):,} images", f"{numbers.dtype} {numbers.shape}"
         raise DataError(f"labels of the {which} images", expected=expected, got=got)
     return TensorSplit(pixels, torch.as_tensor(numbers.astype(np.int64)), torch.arange(len(pixels)), Augmentation())
@@ -141,27 +139,29 @@ def _as_batch(images: Any, which: str) -> Tensor:
     batch = torch.as_tensor(images)
     if batch.ndim == 4 and batch.shape[1] != 3 and batch.shape[3] == 3:
         batch = batch.permute(0, 3, 1, 2)
-    if batch.ndim != 4 or batch.shape[1] != 3:
+    if batch.ndim != 4 or batch.shape[1] != 3 or not batch.numel():
         raise DataError(f"the {which} images", expected="shape (N, 3, H, W)", got=tuple(batch.shape))
     return batch.detach().cpu()
 
 
-def _levels(images: Tensor, which: str) -> tuple[Tensor, float]:
-    """Images as uint8, and the largest change of a pixel in levels."""
+def _levels(images: Tensor, which: str, progress: Progress) -> Tensor:
+    """Images as uint8; a warning where floats between the levels are rounded."""
     if images.dtype == torch.uint8:
-        return images.contiguous(), 0.0
+        return images.contiguous()
     if not images.is_floating_point():
         raise DataError(f"the {which} images", expected="uint8, or floats in [0, 1]", got=images.dtype)
-    low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 0.0)
+    low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also where one is not a number
-        is_in_levels = low >= 0 and 2 < high <= 255
-        hint = (
-            "Divide them by 255." if is_in_levels else "Leave the normalisation to the network, or give mean= and std=."
-        )
+        hint = "Leave the normalisation to the network, or give mean= and std=."
+        if low >= 0 and 2 < high <= 255:
+            hint = "Divide them by 255."
         raise DataError(f"the {which} images leave [0, 1]", got=f"{low:.4g} to {high:.4g}", hint=hint)
     scaled = images.float() * 255
     levels = scaled.round()
-    return levels.to(torch.uint8).contiguous(), float((scaled - levels).abs().max()) if images.numel() else 0.0
+    change = float((scaled - levels).abs().max())
+    if change > ROUNDING:
+        progress.warn(f"{which} images are rounded to 256 levels, by up to {change:.2f} of one")
+    return levels.to(torch.uint8).contiguous()
 
 
 def _checked(split: TensorSplit, which: str, num_classes: int) -> TensorSplit:

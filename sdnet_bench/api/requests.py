@@ -56,11 +56,11 @@ def _members(name: str, streams: bool, family: str | None) -> list[str]:
 
 def severity_levels(wanted: Severities, *, streams: bool = False) -> list[Severity]:
     """The severities of "all", a number or several, each once; with `streams` also "mixed"."""
-    if wanted == "all":
-        return list(SEVERITIES)
-    if streams and wanted == MIXED:
-        return [MIXED]
     levels = several(wanted) or [wanted]
+    if levels == ["all"]:
+        return list(SEVERITIES)
+    if streams and levels == [MIXED]:
+        return [MIXED]
     for level in levels:
         if str(level) not in map(str, SEVERITIES):
             raise UsageError("severity out of range", expected=f"1 to 5, all{' or mixed' * streams}", got=level)
@@ -146,7 +146,7 @@ class Accuracy:
         severities = severity_levels(severity, streams=True)
         value = None if lambda_ is None or lambda_ == "adaptive" else _number(lambda_)
         is_adaptive = is_adaptive or lambda_ == "adaptive"
-        if severity != "all" and corruption is None:
+        if corruption is None and several(severity) != ["all"]:
             raise UsageError("a severity of what?", expected="--corruption gaussian, ... beside --severity")
         if unit == "image" and not is_adaptive:
             expected = "--lambda adaptive beside --per image"
@@ -156,10 +156,6 @@ class Accuracy:
         if is_adaptive and not names:
             raise UsageError("an adaptive lambda needs a type of noise", hint="Add --corruption gaussian, or all.")
         return cls(names, severities, value, is_adaptive, unit, setting)
-
-    def corruptions(self, family: str) -> list[str]:
-        """The corruptions of images of a family."""
-        return corruption_names(self.names, streams=True, family=family)
 
 
 def _streamed(stream: str | None, corruption: Names | None, severity: Severities) -> tuple[Names | None, Severities]:

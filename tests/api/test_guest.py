@@ -275,6 +275,7 @@ WRONG = {
     "no number": Wrong(DataError, "leave", lambda net, x, y: Bench(net, (x * float("nan"), y))),
     "integers": Wrong(DataError, "expected uint8, or floats", lambda net, x, y: Bench(net, (x.long(), y))),
     "grey": Wrong(DataError, "three channels", lambda net, x, y: Bench(net, TensorDataset(x[:, :1], y))),
+    "empty": Wrong(DataError, r"\(N, 3, H, W\), got \(0, 3, ", lambda net, x, y: Bench(net, (x[:0], y[:0]))),
     "labels": Wrong(
         DataError, "expected 0 to 9, .* got 0 to 10", lambda net, x, y: Bench(net, (x, y + (y == 9).long()))
     ),
