@@ -150,12 +150,11 @@ class Audit(Sealed):
     provenance: dict[str, Any]
 
     def __str__(self) -> str:
-        """The report of the audit as Markdown, which a notebook shows."""
-        from .render import to_markdown
+        """Two lines for each check: what it is, with its verdict, and what was found."""
+        lines = [f"{check.id} {check.title}: {check.verdict}\n    {check.says}" for check in self.checks]
+        return "\n".join([f"Audit of {self.model}, {self.threat}, {self.images:,} images of {self.dataset}", *lines])
 
-        return to_markdown(self)
-
-    __repr__ = _repr_markdown_ = __str__
+    __repr__ = __str__
 
     @property
     def threat(self) -> Threat:
