@@ -27,12 +27,13 @@ import sdnet_bench
 from sdnet_bench.csc import DictionaryProjection, csc_layers, replace_convs
 
 # %% [markdown]
-# The images: `(N, 3, H, W)`, floats in [0, 1], and an integer label for each. A torch `Dataset` would do as well.
+# The images: `(N, 3, H, W)`, floats in [0, 1] of 256 levels, and an integer label for each. A torch `Dataset` would do
+# as well.
 
 # %%
 digits = load_digits()
 images = torch.from_numpy(digits.images).float()[:, None] / 16
-images = F.interpolate(images, size=(16, 16), mode="bilinear").repeat(1, 3, 1, 1)
+images = F.interpolate(images, size=(16, 16), mode="bilinear").repeat(1, 3, 1, 1).mul(255).round() / 255
 labels = torch.from_numpy(digits.target)
 test, train = slice(0, 300), slice(300, None)
 

@@ -94,7 +94,7 @@ class UsageError(BenchError):
     exit_status = 2
 
 
-def check_size(what: str, size: int, most: int) -> None:
+def check_size(what: str, size: int, most: int = 10**9) -> None:
     """Raises a `UsageError` for a size below 1 or above `most`."""
     if not 1 <= size <= most:
         raise UsageError(f"{what} out of range", expected=f"1 to {most:,}", got=size)
@@ -103,9 +103,11 @@ def check_size(what: str, size: int, most: int) -> None:
 class UnknownNameError(UsageError):
     """`name` is not among the `known` names of a `kind`; the message has the nearest, and what lists all of them."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
-        choices = sorted(known)
-        near = difflib.get_close_matches(name, choices, n=MOST_NEAR, cutoff=0.5)
+    def __init__(self, kind: str, name: object, known: Iterable[str], *, hint: str | None = None):
+        choices, text = sorted(known), str(name).lower()
+        found = {choice.lower(): choice for choice in choices}
+        near = [found[each] for each in difflib.get_close_matches(text, found, n=MOST_NEAR, cutoff=0.5)]
+        near = near or [choice for choice in choices if text and text in choice.lower()][:MOST_NEAR]
         lists = LISTS.get(kind) if len(choices) > (len(near) or MOST_LISTED) else None
         parts = [lists and f"`{lists}` lists all.", hint]
         if near:

@@ -5,9 +5,9 @@ The help of a command shows them, and a shell completes them. The registries are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .errors import UnknownNameError
 
@@ -67,6 +67,11 @@ SUITES = ("autoattack", "autoattack-few")
 def names_of(kind: str) -> list[str]:
     """The names of all parts of a kind, ours first, then those that plugins name; loads none of them."""
     return list(dict.fromkeys([*PARTS[kind], *(point.name for point in entry_points(group=f"sdnet_bench.{kind}s"))]))
+
+
+def several(wanted: object) -> list[Any]:
+    """One thing, which may be a text, or an iterable of things, as a list."""
+    return list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
 
 
 def one_of(text: str, kind: str, choices: Sequence[Word]) -> Word:

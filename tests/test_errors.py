@@ -51,6 +51,14 @@ MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet3
             "unknown backbone 'sdnet81'. Did you mean 'sdnet18', 'sdnet34' or 'sdnet18_all'? "
             "`sdnet-bench plugins` lists all.",
         ),
+        (
+            "corruption",
+            "jpeg",
+            ["jpeg_compression"],
+            "unknown corruption 'jpeg'. Did you mean 'jpeg_compression'?",
+        ),
+        ("attack", "PGD", ["pgd"], "unknown attack 'PGD'. Did you mean 'pgd'?"),
+        ("norm", 2, ["l2", "linf"], "unknown norm 2. Did you mean 'l2'?"),
         ("backbone", "vgg", ["sdnet18", "resnet18"], "unknown backbone 'vgg'. Known: resnet18, sdnet18."),
         ("backbone", "vgg", MANY, "unknown backbone 'vgg'. `sdnet-bench plugins` lists all."),
         ("model", "vgg", MANY, "unknown model 'vgg'. `sdnet-bench models list` lists all."),
@@ -58,7 +66,7 @@ MANY = ["mdeq", "resnet18", "resnet34", "scn", "sdnet18", "sdnet18_all", "sdnet3
     ],
 )
 def test_an_unknown_name_gets_the_nearest_and_the_command_that_lists_all(
-    kind: str, name: str, known: list[str], message: str
+    kind: str, name: object, known: list[str], message: str
 ) -> None:
     assert str(UnknownNameError(kind, name, known)) == message
 

@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 from weakref import finalize
 
+import torch
 from torch import nn
 
 from ..audit import FULL, QUICK, Audit, run_audit
@@ -21,11 +22,12 @@ from ..data import Dataset, open_dataset
 from ..data.datasets import RGB
 from ..engine.runtime import Runtime
 from ..errors import UsageError
-from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of
+from ..names import LAYERS, RESIDUALS, SEARCHES, Layers, one_of, several
 from ..paper.plan import plan
 from ..paper.results import Results
 from ..paper.steps import StudySize
 from ..progress import Progress
+from ..records import Record
 from ..report.examples import Examples, write_examples
 from ..report.pictures import draw_dictionary, draw_features, draw_sparsity
 from ..report.scenes import find_examples
@@ -41,7 +43,7 @@ from ..studies.workbench import Workbench
 from ..zoo.checkpoint import Model, check_run_name
 from ..zoo.find import find_model, load_model
 from .comparison import Comparison, PaperTable
-from .guest import OwnData, Source, copied, images_of, open_guest
+from .guest import OWN, OwnData, Source, copied, images_of, open_guest
 from .plans import Plan
 from .publishing import publish
 from .requests import (
@@ -62,11 +64,6 @@ from .values import Fits, Measured, Sweep
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = (0, 1, 2, 3, 4)
-"""Places of the test images of Figure 4."""
-GUEST = "network"
-"""Name of a network in memory that was given none."""
-
 
 class Bench:
     """A network with its images, its records and everything that is measured of them.
@@ -85,9 +82,9 @@ class Bench:
         classes: the names of the labels of images in memory, in their order.
         family: of the severities of corruptions of images in memory, "cifar" or "imagenet".
         mean, std: three numbers each, for a network in memory that wants normalised images.
-        name: of a network in memory, for tables and for its records.
+        name: of a network in memory, for tables and for its records; by default "network".
         seed: of corruptions and attacks.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda or mps, or a `torch.device` of these.
         precision: auto, float32, bfloat16, or tf32 on CUDA; attacks and audits are in float32.
         data_dir: the folder of data sets by name; by default `SDNET_BENCH_DATA` of the environment, or "data".
         runs_dir: the folder of runs and their records; by default `SDNET_BENCH_RUNS`, or "runs". For a network in
@@ -113,30 +110,32 @@ class Bench:
         std: RGB | None = None,
         name: str | None = None,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         data_dir: Path | str | None = None,
         runs_dir: Path | str | None = None,
         progress: bool | Progress = True,
     ) -> None:
+        if not isinstance(model, nn.Module | Model | str | Path):
+            raise UsageError("no network", expected="an nn.Module, or a model by name", got=type(model).__name__)
         self._progress = progress_of(progress)
         self._seed, self._data_dir, self._runs_dir = seed, folder_of(data_dir, "data"), folder_of(runs_dir, "runs")
-        self._runtime = Runtime.create(device, precision)
+        self._runtime = Runtime.create(str(device), precision)
         images = images_of(data, train, validation, classes, family)
-        is_changed = mean is not None or std is not None or name is not None
+        is_changed = any(each is not None for each in (mean, std, name))
         if not (is_changed or isinstance(model, nn.Module) or isinstance(images, OwnData)):
             self._model = model if isinstance(model, Model) else find_model(model, self._runs_dir, self._progress)
             self._data = images
             return
-        if images is None and not isinstance(model, nn.Module):
-            raise UsageError("mean=, std= and name= of what?", expected="data= beside them")
         if images is None:
-            raise UsageError("a network in memory, and no images", expected='data="cifar10", or data=(images, labels)')
+            is_net = isinstance(model, nn.Module)
+            what = "a network in memory, and no images" if is_net else "mean=, std= and name= of what?"
+            raise UsageError(what, expected='data="cifar10", or data=(images, labels)')
         net = copied(model if isinstance(model, nn.Module) else self._load(model).net, mean, std)
         if runs_dir is None:
             self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
             finalize(self, rmtree, self._runs_dir, ignore_errors=True)
-        run = self._runs_dir / check_run_name(name or GUEST)
+        run = self._runs_dir / check_run_name(name or "network")
         self._bench = self._workbench(*open_guest(net, images, run, self._data_dir, self._progress))
 
     def take_over(self) -> Bench:
@@ -211,8 +210,16 @@ class Bench:
 
     @property
     def results(self) -> Results:
-        """The records of the data set as the numbers of tables."""
-        return Results.read(self._bench.model.folder, self._runs_dir, self._progress).on(self._bench.dataset.name)
+        """The records of these images as the numbers of tables."""
+        bench = self._bench
+        found = Results.read(bench.model.folder, self._runs_dir, self._progress).on(bench.dataset.name)
+        return replace(found, records=tuple(filter(self._is_of_these, found.records)))
+
+    def _is_of_these(self, record: Record) -> bool:
+        """Whether a record is of the test images of this bench: those in memory of other benches have the same name."""
+        images, bench = record.images, self._bench
+        is_sure = bench.dataset.name != OWN or images.split != "test"
+        return is_sure or images.digest == bench.split("test", images.limit, images.block).digest
 
     def _require_own_data(self, what: str) -> None:
         """A `UsageError` for what a model has one of, where the images are not those of its data set."""
@@ -254,19 +261,16 @@ class Bench:
         with self._at_work() as bench:
             images = bench.images("test", limit)
             inference = bench.inference(wanted.lambda_, steps=inference_steps, adaptation=wanted.adaptation)
-            names = wanted.corruptions(bench.dataset.family)
-            if wanted.is_adaptive:
-                if not names:
-                    hint = "Add --corruption gaussian, or all."
-                    raise UsageError("an adaptive lambda needs a type of noise", hint=hint)
+            names = corruption_names(wanted.names, streams=True, family=bench.dataset.family)
+            if not names:
+                found = [measure_clean(bench, images, inference)]
+            elif wanted.is_adaptive:
                 fits = require_fits(bench, names, inference)
                 found = measure_adaptive(
                     bench, images, fits, wanted.severities, per=wanted.per, archived=archive, inference=inference
                 )
-            elif names:
-                found = measure_corrupted(bench, images, names, wanted.severities, inference, archived=archive)
             else:
-                found = [measure_clean(bench, images, inference)]
+                found = measure_corrupted(bench, images, names, wanted.severities, inference, archived=archive)
         return Measured(tuple(found))
 
     def plan(self, study: str, *, limit: int | None = None, archive: bool = False) -> Plan:
@@ -380,7 +384,8 @@ class Bench:
             steps: by default 10 of pgd, 100 of others (more of ddn for a small eps), 5000 queries of square.
             restarts: by default 1, and 9 targets of apgd-t and fab-t.
             protocol: "transfer" (the paper's), "matched", "ensemble", "adaptive", several of these, or "all"; by
-                default all for pgd, matched for the others.
+                default all for pgd, matched for the others. Beside others "adaptive" is left out where there are no
+                fits of the four noises.
             sweep_eps: matched attacks at seven radii, from a quarter of eps to 16 times eps.
             lambdas: at which images are scored, and among which lambda is tuned.
             limit: test images, spread evenly.
@@ -432,7 +437,11 @@ class Bench:
             return find_atoms(bench, layer, most=atoms)
 
     def features(
-        self, images: Sequence[int] = SHOWN, layers: Sequence[int] | None = None, *, lambda_: float | None = None
+        self,
+        images: Sequence[int] = (0, 1, 2, 3, 4),
+        layers: Sequence[int] | None = None,
+        *,
+        lambda_: float | None = None,
     ) -> Features:
         """Test images, by their places in the split, and what the codes of layers rebuild of them (Figure 4).
 
@@ -475,6 +484,8 @@ class Bench:
 
         Its clean accuracy is measured.
         """
+        if self.results.in_memory:
+            raise UsageError("a network in memory has no files to copy", expected="a run, or a model by name")
         with self._at_work() as bench:
             copy = export(bench, Path(folder))
         publish(copy)
@@ -488,16 +499,18 @@ class Bench:
             progress=self._progress,
         )
 
-    def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
+    def report(self, output: Path | str = "report", format_: str | Sequence[str] = ()) -> list[Path]:
         """Writes tables and figures into a folder; see `Comparison.report`."""
         return Comparison([self.results]).report(output, format_)
 
 
-def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str | None = None) -> Comparison:
+def compare(
+    models: Bench | str | Path | Sequence[Bench | str | Path], *, runs_dir: Path | str | None = None
+) -> Comparison:
     """Benches, and models by name, side by side in tables.
 
     Args:
-        models: benches, and names or folders of models, in the order of the lines.
+        models: benches, and names or folders of models, one or several, in the order of the lines.
         runs_dir: the folder of the runs of models by name.
 
     Raises:
@@ -506,7 +519,8 @@ def compare(models: Sequence[Bench | str | Path], *, runs_dir: Path | str | None
     """
     runs = folder_of(runs_dir, "runs")
     found = [
-        model.results if isinstance(model, Bench) else Results.read(find_model(model, runs), runs) for model in models
+        model.results if isinstance(model, Bench) else Results.read(find_model(model, runs), runs)
+        for model in several(models)
     ]
     names = [result.name for result in found]
     if len({*names}) < len(names):

@@ -42,11 +42,14 @@ class PaperTable:
         return f"<h4>{self.table.title}, {self.table.dataset}</h4>{html_table(head, lines)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The records of networks, as the paper's tables and figures."""
 
     results: Sequence[Results]
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(result.name for result in self.results)}>"
 
     def table(self, which: int | str) -> PaperTable:
         """A table by its number (1 to 6) or name ("adaptation", "inference", "corruptions"), of the first data set.
@@ -80,7 +83,7 @@ class Comparison:
         known = [drawing.name for result in self.results for drawing in drawings(result)]
         raise UnknownNameError("figure", name, known, hint="It is drawn where there are records for it.")
 
-    def report(self, output: Path | str = "report", format_: Sequence[str] = ()) -> list[Path]:
+    def report(self, output: Path | str = "report", format_: str | Sequence[str] = ()) -> list[Path]:
         """Writes a report into a folder, and returns the paths.
 
         Formats are "csv" and "md", by default both, with figures beside them; "latex"; "html", one page of all;

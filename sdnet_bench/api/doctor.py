@@ -28,6 +28,7 @@ from ..records import NOISES
 from ..registry import OURS
 from ..version import __version__
 from ..zoo.checkpoint import read_model
+from .requests import folder_of
 from .rows import Row, Several
 
 Answer = tuple[Verdict, str]
@@ -64,12 +65,13 @@ class Diagnosis(Several[Finding]):
     data = rows
 
 
-def doctor(*, data_dir: Path | str = "data", runs_dir: Path | str = "runs") -> Diagnosis:
+def doctor(*, data_dir: Path | str | None = None, runs_dir: Path | str | None = None) -> Diagnosis:
     """Versions, devices and precisions, data sets found and verified, disks, and a self-test against known figures.
 
-    Nothing is downloaded or written. `print` shows the findings; `.failed` are those that failed.
+    Nothing is downloaded or written. `print` shows the findings; `.failed` are those that failed. The folders are
+    those of `Bench`.
     """
-    return Diagnosis(tuple(examine(Path(data_dir), Path(runs_dir))))
+    return Diagnosis(tuple(examine(folder_of(data_dir, "data"), folder_of(runs_dir, "runs"))))
 
 
 def examine(data_dir: Path, runs_dir: Path) -> Iterator[Finding]:

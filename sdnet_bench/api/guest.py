@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,7 +70,7 @@ class OwnData:
 
     def read(self, which: Which, progress: Progress) -> TensorSplit:
         """All images of a split; a `UsageError` where there are none."""
-        source = {"test": self.test, "train": self.train, "validation": self.validation}[which]
+        source: Source = getattr(self, which)
         if source is None:
             raise UsageError(f"no {which} images", expected=f"{which}=... beside the test images")
         return read_images(source, which, progress)
@@ -90,30 +90,30 @@ def images_of(
 def read_images(source: Source, which: str, progress: Progress) -> TensorSplit:
     """All images of a source, as uint8; floats in [0, 1] are rounded to the 256 levels, which is said.
 
-    A `DataError` for images of unequal sizes or outside [0, 1], a `UsageError` for a source without a length.
+    A `DataError` for images of unequal sizes or outside [0, 1], a `UsageError` for a source without a length or places.
     """
     pair = isinstance(source, tuple | list) and len(source) == 2 and not isinstance(source[0], tuple)
-    if not pair and not isinstance(source, Sized):
-        raise UsageError(f"the {which} images have no length", expected="a data set with len(), or (images, labels)")
+    if not pair and (isinstance(source, Mapping) or not (isinstance(source, Sized) and hasattr(source, "__getitem__"))):
+        expected = "a data set with len() and [], such as the .dataset of a loader, or (images, labels)"
+        raise UsageError(f"the {which} images have no length and places", expected=expected, got=type(source).__name__)
     is_stacked = pair and isinstance(source[0], Tensor | np.ndarray)
     images, labels = source if is_stacked else _listed(list(zip(*source, strict=True)) if pair else source, which)
-    pixels, change = _levels(_as_batch(images, which), which)
-    if change > ROUNDING:
-        progress.note(f"{which} images are rounded to 256 levels, by up to {change:.2f} of one")
-    numbers = torch.as_tensor(labels)
-    if numbers.is_floating_point() or numbers.shape != (len(pixels),) or not len(pixels):
-        expected = f"an integer for each of {len(pixels):,} images"
-        raise DataError(
-            f"labels of the {which} images", expected=expected, got=f"{numbers.dtype} {tuple(numbers.shape)}"
-        )
-    return TensorSplit(pixels, numbers.long(), torch.arange(len(pixels)), Augmentation())
+    pixels = _levels(_as_batch(images, which), which, progress)
+    numbers = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if numbers.dtype.kind not in "biu" or numbers.shape != (len(pixels),):
+        expected, got = f"an integer for each of {len(pixels):,} images", f"{numbers.dtype} {numbers.shape}"
+        raise DataError(f"labels of the {which} images", expected=expected, got=got)
+    return TensorSplit(pixels, torch.as_tensor(numbers.astype(np.int64)), torch.arange(len(pixels)), Augmentation())
 
 
 def _listed(source: Source, which: str) -> tuple[Tensor, list[int]]:
     """Images `(N, 3, H, W)` and labels of a data set that is asked for one after the other."""
     images, labels = [], []
     for place in range(len(source)):
-        image, label = source[place][:2]
+        item = source[place]
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise DataError(f"{which} item {place} is no (image, label)", got=type(item).__name__)
+        image, label, *_ = item
         images.append(_as_image(image, which, place))
         if images[-1].shape != images[0].shape:
             first, other = (tuple(each.shape) for each in (images[0], images[-1]))
@@ -139,24 +139,29 @@ def _as_batch(images: Any, which: str) -> Tensor:
     batch = torch.as_tensor(images)
     if batch.ndim == 4 and batch.shape[1] != 3 and batch.shape[3] == 3:
         batch = batch.permute(0, 3, 1, 2)
-    if batch.ndim != 4 or batch.shape[1] != 3:
+    if batch.ndim != 4 or batch.shape[1] != 3 or not batch.numel():
         raise DataError(f"the {which} images", expected="shape (N, 3, H, W)", got=tuple(batch.shape))
     return batch.detach().cpu()
 
 
-def _levels(images: Tensor, which: str) -> tuple[Tensor, float]:
-    """Images as uint8, and the largest change of a pixel in levels."""
+def _levels(images: Tensor, which: str, progress: Progress) -> Tensor:
+    """Images as uint8; a warning where floats between the levels are rounded."""
     if images.dtype == torch.uint8:
-        return images.contiguous(), 0.0
+        return images.contiguous()
     if not images.is_floating_point():
         raise DataError(f"the {which} images", expected="uint8, or floats in [0, 1]", got=images.dtype)
-    low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 0.0)
+    low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also where one is not a number
         hint = "Leave the normalisation to the network, or give mean= and std=."
+        if low >= 0 and 2 < high <= 255:
+            hint = "Divide them by 255."
         raise DataError(f"the {which} images leave [0, 1]", got=f"{low:.4g} to {high:.4g}", hint=hint)
     scaled = images.float() * 255
     levels = scaled.round()
-    return levels.to(torch.uint8).contiguous(), float((scaled - levels).abs().max()) if images.numel() else 0.0
+    change = float((scaled - levels).abs().max())
+    if change > ROUNDING:
+        progress.warn(f"{which} images are rounded to 256 levels, by up to {change:.2f} of one")
+    return levels.to(torch.uint8).contiguous()
 
 
 def _checked(split: TensorSplit, which: str, num_classes: int) -> TensorSplit:
@@ -200,7 +205,7 @@ class Normalized(nn.Module):
     def __init__(self, mean: RGB, std: RGB, net: nn.Module) -> None:
         super().__init__()
         self.normalize, self.net = Normalize(mean, std), net
-        self.eval() if not net.training else self.train()
+        self.train(net.training)
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.net(self.normalize(image))

@@ -31,8 +31,7 @@ class Plan(Several[PlanStep]):
     def rows(self) -> list[Row]:
         return self._rows
 
-    def data(self) -> list[Row]:
-        return self._rows
+    data = rows
 
     @property
     def estimate(self) -> str:

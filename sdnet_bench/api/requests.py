@@ -11,8 +11,8 @@ from typing import Literal
 from ..adaptations import setting_of
 from ..csc import check_lambda
 from ..data import CORRUPTIONS, SEVERITIES
-from ..errors import UsageError
-from ..names import PER, PROTOCOLS, STREAMS, Per, Protocol, one_of
+from ..errors import UsageError, check_size
+from ..names import PER, PROTOCOLS, STREAMS, Per, Protocol, one_of, several
 from ..records import (
     ADAPTED_AT_ONCE,
     DEFAULT_EPS,
@@ -41,8 +41,7 @@ def corruption_names(wanted: Names, *, streams: bool = False, family: str | None
 
     Of a group only those that have severities for a `family`, where it is given.
     """
-    names = [wanted] if isinstance(wanted, str) else wanted
-    return list(dict.fromkeys(name for each in names for name in _members(each, streams, family)))
+    return list(dict.fromkeys(name for each in several(wanted) for name in _members(each, streams, family)))
 
 
 def _members(name: str, streams: bool, family: str | None) -> list[str]:
@@ -56,21 +55,21 @@ def _members(name: str, streams: bool, family: str | None) -> list[str]:
 
 
 def severity_levels(wanted: Severities, *, streams: bool = False) -> list[Severity]:
-    """The severities of "all", a number or several; with `streams` also "mixed"."""
-    if wanted == "all":
+    """The severities of "all", a number or several, each once; with `streams` also "mixed"."""
+    levels = several(wanted) or [wanted]
+    if levels == ["all"]:
         return list(SEVERITIES)
-    if streams and wanted == MIXED:
+    if streams and levels == [MIXED]:
         return [MIXED]
-    levels = [wanted] if isinstance(wanted, int | str) else wanted
     for level in levels:
         if str(level) not in map(str, SEVERITIES):
             raise UsageError("severity out of range", expected=f"1 to 5, all{' or mixed' * streams}", got=level)
-    return [int(level) for level in levels]
+    return list(dict.fromkeys(map(int, levels)))
 
 
 def lambda_grid(lambdas: Sequence[float]) -> list[float]:
     """The lambdas, each once; a `UsageError` where one is out of range."""
-    return list(dict.fromkeys(check_lambda(value) for value in lambdas))
+    return list(dict.fromkeys(check_lambda(value) for value in several(lambdas)))
 
 
 def threat_of(norm: str, eps: float | None) -> Threat:
@@ -96,11 +95,21 @@ def adaptation_of(
     """The setting of adaptations by name, and whether "lambda" is one of them; a `UsageError` for idle options."""
     names = [name.strip() for name in adapt.split(",")] if adapt is not None else []
     others = [name for name in names if name != "lambda"]
-    setting = setting_of(",".join(others), batch_size or ADAPTED_AT_ONCE, order or "shuffled") if others else None
+    size = ADAPTED_AT_ONCE if batch_size is None else batch_size
+    check_size("batch size", size)
+    setting = setting_of(",".join(others), size, order or "shuffled") if others else None
     if (batch_size or order) and (setting is None or setting.batch_size is None):
         what = "no image depends on its batch" if others else "a stream without an adaptation"
         raise UsageError(what, expected="--adapt bn, bn-running or tent beside --batch-size and --stream", got=adapt)
     return setting, "lambda" in names
+
+
+def _number(given: float | str) -> float:
+    """A lambda as a number; a `UsageError` where it is none."""
+    try:
+        return float(given)
+    except ValueError:
+        raise UsageError("lambda is no number", expected="a number, or adaptive", got=given) from None
 
 
 @dataclass(frozen=True)
@@ -132,23 +141,21 @@ class Accuracy:
         order: Order | None = "shuffled" if stream == "shuffled" else "sorted" if stream == "sorted" else None
         setting, is_adaptive = adaptation_of(adapt, batch_size, order)
         unit: Per = one_of(per, "unit of an adaptive lambda", PER)
-        names = [corruption] if isinstance(corruption, str) else list(corruption or [])
+        names = [] if corruption is None else several(corruption)
         corruption_names(names, streams=True)  # an error for an unknown one
         severities = severity_levels(severity, streams=True)
-        value = None if lambda_ is None or lambda_ == "adaptive" else float(lambda_)
+        value = None if lambda_ is None or lambda_ == "adaptive" else _number(lambda_)
         is_adaptive = is_adaptive or lambda_ == "adaptive"
-        if severity != "all" and corruption is None:
+        if corruption is None and several(severity) != ["all"]:
             raise UsageError("a severity without a corruption", expected="--corruption gaussian, ... beside --severity")
         if unit == "image" and not is_adaptive:
             expected = "--lambda adaptive beside --per image"
             raise UsageError("only an adaptive lambda is chosen per image", expected=expected)
         if is_adaptive and value is not None:
             raise UsageError("two choices of lambda", expected="--lambda, or lambda in --adapt", got=value)
+        if is_adaptive and not names:
+            raise UsageError("an adaptive lambda needs a type of noise", hint="Add --corruption gaussian, or all.")
         return cls(names, severities, value, is_adaptive, unit, setting)
-
-    def corruptions(self, family: str) -> list[str]:
-        """The corruptions of images of a family."""
-        return corruption_names(self.names, streams=True, family=family)
 
 
 def _streamed(stream: str | None, corruption: Names | None, severity: Severities) -> tuple[Names | None, Severities]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..records import CLEAN, AttackSetting, Outcomes, Record, frame_of, show_eps
+from ..records import AttackSetting, Outcomes, Record, frame_of, show_eps
 from ..records.lambda_fit import LambdaFit
-from ..records.statistics import percent, share
+from ..records.statistics import percent
 from .rows import Row, Several
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Measured(Several[Record]):
     """Records of measured cells, in the order in which they were asked for.
 
-    `accuracy`, `interval`, `clean`, `outcomes` and `residual` are those of the only record; of several take one by its
-    place, or `to_frame`.
+    `accuracy`, `interval`, `clean`, `outcomes` and `residual` are those of the only record. Each of several has them,
+    too; the outcomes of a `Record` are its `correct`.
     """
 
     @property
@@ -36,13 +36,12 @@ class Measured(Several[Record]):
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of `accuracy`, in [0, 1]."""
-        _, low, high, *_ = share(self.record.correct, [self.record])
-        return float(low or 0.0) / 100, float(high or 0.0) / 100
+        return self.record.interval
 
     @property
     def clean(self) -> float:
         """Accuracy on the same images without the attack, in [0, 1]; `accuracy` where there was none."""
-        return float((~self.record.lost(CLEAN)).mean()) if self.record.cell.attack else self.accuracy
+        return self.record.clean
 
     @property
     def outcomes(self) -> Outcomes:
@@ -51,8 +50,8 @@ class Measured(Several[Record]):
 
     @property
     def residual(self) -> float | None:
-        """Mean of |x - A z|_2 over the images; None for a network without CSC-layers and under attack."""
-        return self.record.metrics.get("residual")
+        """Mean of |x - A z|_2 over the images; None where it was not measured: it is at lambda_0, without attack."""
+        return self.record.residual
 
     def rows(self) -> list[Row]:
         return [_row(record) for record in self]
@@ -105,14 +104,9 @@ class Fits(Several[LambdaFit]):
 def _data(record: Record) -> Row:
     value = percent([record])
     measured = {} if value is None else {"accuracy": value.value, "low": value.low, "high": value.high}
-    attacked = _attacked(record) if record.cell.attack else {}
+    attacked = {"protocol": record.cell.protocol, "clean": 100 * record.clean} if record.cell.attack else {}
     cell = record.cell.model_dump()
     return {"key": record.cell.key, **cell, **attacked, "n": record.n, **measured, **record.metrics}
-
-
-def _attacked(record: Record) -> Row:
-    """Columns of an attacked record: protocol and clean accuracy (%)."""
-    return {"protocol": record.cell.protocol, "clean": 100 * float((~record.lost(CLEAN)).mean())}
 
 
 def _row(record: Record) -> Row:
@@ -122,7 +116,7 @@ def _row(record: Record) -> Row:
     if cell.inference.adaptation:
         row["adaptation"] = str(cell.inference.adaptation)
     if cell.attack:
-        row["clean %"] = round(_attacked(record)["clean"], 2)
+        row["clean %"] = round(100 * record.clean, 2)
     row["accuracy %"] = value and round(value.value, 2)
     if value and value.low is not None and value.high is not None:
         row["95 % interval"] = f"{value.low:.1f} .. {value.high:.1f}"
@@ -138,7 +132,7 @@ def _attack(record: Record, attack: AttackSetting) -> Row:
         "attack": f"{attack.name} {attack.steps}{restarts}",
         "norm": attack.norm,
         "eps": show_eps(attack.eps),
-        "protocol": _attacked(record)["protocol"] or (record.inference.defence or "")[:12] or None,
+        "protocol": record.cell.protocol or (record.inference.defence or "")[:12] or None,
         "made at": _made_at(attack),
     }
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..config import Verdict
 from ..records import AttackSetting, Record, widening
-from ..records.statistics import accuracy, in_percent, unbroken, wilson
+from ..records.record import wilson
+from ..records.statistics import accuracy, in_percent, unbroken
 from ..studies.protocols import attack_setting
 from .evidence import exceeds
 from .scope import Scope

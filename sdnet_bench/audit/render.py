@@ -10,7 +10,8 @@ from ..errors import RecordError
 from ..files import reading, replacing
 from ..records import DEFAULT_EPS, show_eps
 from ..records.attack import BUDGETS
-from ..records.statistics import Value, show, wilson
+from ..records.record import wilson
+from ..records.statistics import Value, show
 from . import FEWEST, Audit
 from .robustbench import model_info
 

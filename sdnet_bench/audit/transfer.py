@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ..config import Verdict
 from ..records import CLEAN, Record
-from ..records.statistics import accuracy, clean_accuracy, in_percent, paired_p, say_p, unbroken, wilson
+from ..records.record import wilson
+from ..records.statistics import accuracy, clean_accuracy, in_percent, paired_p, say_p, unbroken
 from ..studies.protocols import attack_setting
 from .evidence import exceeds
 from .scope import Scope

@@ -149,6 +149,13 @@ class Audit(Sealed):
     """The thirteen checks, C1 to C13, with verdict and reason."""
     provenance: dict[str, Any]
 
+    def __str__(self) -> str:
+        """Two lines for each check: what it is, with its verdict, and what was found."""
+        lines = [f"{check.id} {check.title}: {check.verdict}\n    {check.says}" for check in self.checks]
+        return "\n".join([f"Audit of {self.model}, {self.threat}, {self.images:,} images of {self.dataset}", *lines])
+
+    __repr__ = __str__
+
     @property
     def threat(self) -> Threat:
         """The threat model."""

@@ -67,7 +67,7 @@ def evaluate(
     found = bench.evaluate(
         corruption,
         severity,
-        lambda_=lambda_ if lambda_ in (None, "adaptive") else options.number(lambda_, "lambda"),
+        lambda_=lambda_,
         per=per,
         adapt=adapt,
         batch_size=batch_size,

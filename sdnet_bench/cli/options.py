@@ -75,14 +75,6 @@ LAMBDAS = "0.1:1.5:0.1"
 """`config.LAMBDAS` as text: first, last, step."""
 
 
-def number(text: str, what: str) -> float:
-    """Parses a number; a `UsageError` where `text` is none."""
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"{what} is no number", expected="a number", got=text) from None
-
-
 def parse_fields(texts: Sequence[str]) -> dict[str, object]:
     """Parses `field=value`, the value as in TOML or else as text; a `UsageError` for what is no such pair."""
     found: dict[str, object] = {}

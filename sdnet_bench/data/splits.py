@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import check_size
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -56,7 +58,9 @@ class Split(Protocol):
 
 
 def limited(split: Split, limit: int | None) -> Split:
-    """`limit` images spread evenly over the split; all images for None or a larger limit."""
+    """`limit` images spread evenly over the split; all images for None or a larger limit, a `UsageError` for 0."""
+    if limit is not None:
+        check_size("limit", limit)
     if limit is None or limit >= len(split):
         return split
     return split.subset([place * len(split) // limit for place in range(limit)])

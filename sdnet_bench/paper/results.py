@@ -117,8 +117,8 @@ class Results:
 
     name: str
     config: ModelConfig
-    records: tuple[Record, ...]
-    fits: Mapping[str, LambdaFit] = field(default_factory=dict)
+    records: tuple[Record, ...] = field(repr=False)
+    fits: Mapping[str, LambdaFit] = field(default_factory=dict, repr=False)
     """Saved fits of Algorithm 1 by name."""
     source: str | None = None
     """Source of a model that was not trained here."""
@@ -131,11 +131,11 @@ class Results:
     """Whether there is neither recipe nor origin: the network was handed over from Python."""
     folders: tuple[Path, ...] = ()
     """The folder of the model, and that of its run."""
-    elsewhere: tuple[Record, ...] = ()
+    elsewhere: tuple[Record, ...] = field(default=(), repr=False)
     """The records of test images of other data sets."""
     is_elsewhere: bool = False
     """Whether these are results on another data set than that of training."""
-    whole: Results | None = None
+    whole: Results | None = field(default=None, repr=False)
     """The results that these are a view of, with the same records."""
 
     @classmethod

@@ -21,6 +21,8 @@ Outcomes = NDArray[np.bool_]
 Radii = NDArray[np.float32]
 """`(n,)`: the smallest radius at which each image is lost: 0 without an attack, infinite where none was found."""
 STORED = np.dtype("<f4")
+QUANTILE = 1.959963984540054
+"""97.5 % of a normal distribution lie below it."""
 
 SCHEMA = 2
 """Version of the JSON form of records. 1: without a checksum. 2: with one."""
@@ -149,8 +151,32 @@ class Record(Frozen):
 
     @property
     def accuracy(self) -> float:
-        """Share of correctly classified images, in [0, 1]."""
+        """Share of correctly classified images, in [0, 1]; under attack the robust accuracy."""
         return float(self.correct.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `accuracy`, in [0, 1]."""
+        low, high = wilson(int(self.correct.sum()), self.n)
+        return low / 100, high / 100
+
+    @property
+    def clean(self) -> float:
+        """Accuracy on the same images without the attack, in [0, 1]; `accuracy` where there was none."""
+        return float((~self.lost(CLEAN)).mean()) if self.cell.attack else self.accuracy
+
+    @property
+    def residual(self) -> float | None:
+        """Mean of |x - A z|_2 over the images; None where it was not measured: it is at lambda_0, without attack."""
+        return self.metrics.get("residual")
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`; a mean may have a fraction of a hit."""
+    share, width = hits / n, 2 * (n + QUANTILE**2)
+    centre = (2 * n * share + QUANTILE**2) / width
+    reach = QUANTILE / width * math.sqrt(4 * n * share * (1 - share) + QUANTILE**2)
+    return 100 * (centre - reach if hits else 0.0), 100 * (centre + reach if hits < n else 1.0)
 
 
 def _pack(bits: Outcomes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,10 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .cell import CLEAN, Images
-from .record import Outcomes, Record
-
-QUANTILE = 1.959963984540054
-"""97.5 % of a normal distribution lie below it."""
+from .record import Outcomes, Record, wilson
 
 
 class Value(NamedTuple):
@@ -124,14 +120,6 @@ def show(value: Value | None) -> str:
     if value.low is None or value.high is None:
         return f"{value.value:,.0f}" if value.value >= 100 else f"{value.value:.3g}"
     return f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]"
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """Bounds of Wilson's 95 % interval of the share (%) of `hits` among `n`; a mean may have a fraction of a hit."""
-    share, width = hits / n, 2 * (n + QUANTILE**2)
-    centre = (2 * n * share + QUANTILE**2) / width
-    reach = QUANTILE / width * math.sqrt(4 * n * share * (1 - share) + QUANTILE**2)
-    return 100 * (centre - reach if hits else 0.0), 100 * (centre + reach if hits < n else 1.0)
 
 
 def paired_p(one: ArrayLike, other: ArrayLike) -> float:

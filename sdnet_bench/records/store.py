@@ -130,9 +130,11 @@ def load(path: Path | str) -> pandas.DataFrame:
     """The records of a run folder or a published model: a row per record, a column per field; accuracy in [0, 1].
 
     Where the run and the published model both have a cell, the run's counts. The frame is empty where there are none; a
-    `RecordError` where a file is damaged.
+    `RecordError` where there is no such folder, or a file is damaged.
     """
     folder = Path(path)
+    if not folder.is_dir():
+        raise RecordError(f"{folder} is no folder of records", hint="Name a run or a model, such as runs/mine.")
     return frame_of({record.cell.key: record for record in [*read_results(folder), *RecordStore(folder)]}.values())
 
 
@@ -147,4 +149,5 @@ def _row(record: Record) -> dict[str, Any]:
     measured = {"accuracy": record.accuracy} if record.outcomes else {}
     cell = record.cell.model_dump()
     attack = {f"attack_{name}": value for name, value in (cell.pop("attack") or {}).items()}
+    attack |= {"protocol": record.cell.protocol, "clean": record.clean} if attack else {}
     return {"model": record.model, **cell, **attack, "n": record.n, **measured, **record.metrics}

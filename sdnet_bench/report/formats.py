@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UnknownNameError, UsageError
+from ..names import several
 from ..paper.render import write_tables
 from ..paper.results import Results
 from ..paper.tables import Table
@@ -31,8 +32,9 @@ TEXTS = ("csv", "md")
 """The formats that are written by default; figures are drawn beside them."""
 
 
-def check_formats(names: Sequence[str]) -> Sequence[str]:
-    """Returns `names`, or TEXTS where it is empty; a `UsageError` for a format that is unknown or cannot be written."""
+def check_formats(wanted: str | Sequence[str]) -> Sequence[str]:
+    """One name or several, or TEXTS for none; a `UsageError` for a format that is unknown or cannot be written."""
+    names = several(wanted)
     for name in names:
         if name not in FORMATS:
             raise UnknownNameError("format", name, FORMATS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Model:
     name: str
     folder: Path
     config: ModelConfig
-    net: nn.Module
+    net: nn.Module = field(repr=False)
     weights: str
     """sha256 of the model's weights."""
     trained_lambda: float | None

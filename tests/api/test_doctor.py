@@ -61,6 +61,13 @@ def test_a_layer_that_computes_something_else_fails_with_both_figures(
     assert str(result.exception).startswith("this machine failed 1 of ")
 
 
+def test_folders_are_those_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDNET_BENCH_DATA", str(tmp_path / "images"))
+    monkeypatch.setenv("SDNET_BENCH_RUNS", str(tmp_path / "measured"))
+    says = [finding.says for finding in sdnet_bench.doctor() if finding.kind == "disk"]
+    assert [line.split(":")[0] for line in says] == [str(tmp_path / "images"), str(tmp_path / "measured")]
+
+
 def test_damaged_data_and_a_locked_folder_fail_in_a_line_each(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"no pickle")

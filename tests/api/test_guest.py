@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.models import resnet18
 
 import sdnet_bench
@@ -112,11 +112,16 @@ def test_normalisation_is_put_before_the_network(net: nn.Module, digits: Pair) -
         assert found.outcomes.tolist() == (net(scaled).argmax(1) == digits[1]).tolist()
 
 
-def test_rounding_to_levels_is_said(net: nn.Module, digits: Pair, told: Any) -> None:
-    Bench(net, data=(digits[0] * 0.9, digits[1]), progress=told).evaluate()
-    assert [note for note in told.notes if "256 levels" in note] == [
-        "test images are rounded to 256 levels, by up to 0.50 of one"
-    ]
+def test_rounding_to_levels_is_said(net: nn.Module, digits: Pair) -> None:
+    with pytest.warns(BenchWarning, match=r"^test images are rounded to 256 levels, by up to 0\.50 of one$"):
+        Bench(net, data=(digits[0] * 0.9, digits[1]))
+
+
+def test_severities_and_a_device_of_other_libraries(net: nn.Module, digits: Pair) -> None:
+    bench = Bench(net, data=digits, device=torch.device("cpu"), progress=False)
+    found = bench.evaluate("shot", severity=np.arange(1, 4))
+    assert [record.images.severity for record in found] == [1, 2, 3]
+    assert list(bench.evaluate("shot", severity=np.int64(2))) == [found[1]]
 
 
 def test_lambda_of_a_network_in_memory(digits: Pair) -> None:
@@ -141,7 +146,8 @@ def test_two_networks_of_one_name_are_not_compared(net: nn.Module, digits: Pair)
     one, other, named = (Bench(net, digits, name=name, progress=False) for name in ("network", "network", "other"))
     with pytest.raises(UsageError, match="two networks of one name"):
         sdnet_bench.compare([one, other])
-    assert [result.name for result in sdnet_bench.compare([one, named]).results] == ["network", "other"]
+    assert repr(sdnet_bench.compare([one, named])) == "<Comparison of network, other>"
+    assert repr(sdnet_bench.compare(named)) == "<Comparison of other>"
 
 
 def test_records_are_kept_in_a_folder_and_found_again(net: nn.Module, digits: Pair, tmp_path: Path) -> None:
@@ -152,6 +158,17 @@ def test_records_are_kept_in_a_folder_and_found_again(net: nn.Module, digits: Pa
     assert again.evaluate("shot", severity=2)[0] == first.records[0]
     again.evaluate("gaussian")
     assert "mine" in str(sdnet_bench.compare([again]).table(2))
+
+
+def test_a_table_has_no_records_of_other_images_in_the_folder(net: nn.Module, digits: Pair, tmp_path: Path) -> None:
+    for part in (slice(0, 25), slice(25, 40)):
+        data = (digits[0][part], digits[1][part])
+        bench = Bench(net, data=data, name="mine", runs_dir=tmp_path, progress=False)
+        bench.evaluate("gaussian")
+        bench.evaluate("gaussian", limit=5)
+        counts = bench.table(2).to_frame().query("model == 'mine'")["n"].tolist()
+        assert counts == 5 * [part.stop - part.start]
+    assert len(bench.records) == 20
 
 
 def test_folders_are_those_of_the_environment(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,17 +275,58 @@ WRONG = {
     "no number": Wrong(DataError, "leave", lambda net, x, y: Bench(net, (x * float("nan"), y))),
     "integers": Wrong(DataError, "expected uint8, or floats", lambda net, x, y: Bench(net, (x.long(), y))),
     "grey": Wrong(DataError, "three channels", lambda net, x, y: Bench(net, TensorDataset(x[:, :1], y))),
+    "empty": Wrong(DataError, r"\(N, 3, H, W\), got \(0, 3, ", lambda net, x, y: Bench(net, (x[:0], y[:0]))),
     "labels": Wrong(
         DataError, "expected 0 to 9, .* got 0 to 10", lambda net, x, y: Bench(net, (x, y + (y == 9).long()))
     ),
     "float labels": Wrong(DataError, "an integer for each of 40", lambda net, x, y: Bench(net, (x, y.float()))),
     "too few labels": Wrong(DataError, "an integer for each of 40", lambda net, x, y: Bench(net, (x, y[:3]))),
+    "text labels": Wrong(DataError, r"got <U1 \(40,\)", lambda net, x, y: Bench(net, (x, [str(int(at)) for at in y]))),
     "no length": Wrong(UsageError, "test images have no length", lambda net, x, y: Bench(net, Endless())),
+    "a loader": Wrong(
+        UsageError,
+        "no length and places, expected .* the .dataset of a loader, .* got DataLoader",
+        lambda net, x, y: Bench(net, DataLoader(TensorDataset(x, y))),
+    ),
+    "a dict": Wrong(UsageError, "got dict", lambda net, x, y: Bench(net, {"images": x, "labels": y})),
+    "dicts": Wrong(
+        DataError,
+        r"test item 0 is no \(image, label\), got dict",
+        lambda net, x, y: Bench(net, [{"image": x[0], "label": 3} for _ in range(9)]),
+    ),
+    "levels": Wrong(DataError, r"got 0 to 255\. Divide them by 255\.", lambda net, x, y: Bench(net, (255 * x, y))),
+    "a class": Wrong(
+        UsageError, "no network, expected an nn.Module, .* got type", lambda net, x, y: Bench(Small, (x, y))
+    ),
+    "weights": Wrong(UsageError, "no network, .* OrderedDict", lambda net, x, y: Bench(net.state_dict(), (x, y))),
     "unequal": Wrong(DataError, "test images of unequal sizes", lambda net, x, y: Bench(net, Unequal((x, y), Tensor))),
     "names": Wrong(DataError, "expected 10 different names", lambda net, x, y: Bench(net, (x, y), classes=["a"])),
     "half": Wrong(UsageError, "half a normalisation", lambda net, x, y: Bench(net, (x, y), mean=(0.5,) * 3)),
     "idle": Wrong(UsageError, "classes= of what", lambda net, x, y: Bench(net, "digits", classes=["a"])),
     "idle name": Wrong(UsageError, "name= of what", lambda net, x, y: Bench("sdnet18-digits", name="mine")),
+    "no corruption": Wrong(
+        UsageError, "unknown corruption None", lambda net, x, y: Bench(coded(), (x, y)).sweep_lambda(None)
+    ),
+    "a fraction": Wrong(
+        UsageError, "severity out of range, .* got 1.5", lambda net, x, y: Bench(net, (x, y)).evaluate("shot", 1.5)
+    ),
+    "no severities": Wrong(
+        UsageError, r"severity out of range, .* got \[\]", lambda net, x, y: Bench(net, (x, y)).evaluate("shot", [])
+    ),
+    "no images of many": Wrong(
+        UsageError, "limit out of range, .* got 0", lambda net, x, y: Bench(net, (x, y)).evaluate(limit=0)
+    ),
+    "no batch": Wrong(
+        UsageError,
+        "batch size out of range, .* got 0",
+        lambda net, x, y: Bench(net, (x, y)).evaluate("shot", adapt="bn", batch_size=0),
+    ),
+    "lambda": Wrong(
+        UsageError,
+        "lambda is no number, .* got adaptiv",
+        lambda net, x, y: Bench(net, (x, y)).evaluate(lambda_="adaptiv"),
+    ),
+    "a copy": Wrong(UsageError, "no files to copy", lambda net, x, y: Bench(net, (x, y)).export("copy")),
     "no training": Wrong(UsageError, "no train images", lambda net, x, y: Bench(coded(), (x, y)).fit_lambda()),
 }
 

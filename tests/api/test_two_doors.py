@@ -102,6 +102,9 @@ def test_the_same_audit_from_both_doors(runs: Path, tmp_path: Path, monkeypatch:
     typed = read_audit(runs / "resnet18-tiny" / "audit-linf-quick.json")
     assert Audit.model_validate_json(answer.stdout) == typed
     assert (typed.norm, typed.eps, typed.seed) == ("linf", 0.06, 3)
+    head, first, says, *_ = repr(found).splitlines()
+    assert head == "Audit of resnet18-tiny, linf 0.06, 6 images of digits"
+    assert (first, says.strip()) == (f"C1 {found.checks[0].title}: {found.checks[0].verdict}", found.checks[0].says)
     assert found.model_copy(update={"provenance": {}}) == typed.model_copy(update={"provenance": {}})
 
 
@@ -125,6 +128,7 @@ def test_the_same_report_from_both_doors(runs: Path, tmp_path: Path) -> None:
     words = ["report", "sdnet18-tiny", "resnet18-tiny", "--runs-dir", str(runs), "--output", str(tmp_path / "two")]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert {path.name for path in written} == {path.name for path in (tmp_path / "two").iterdir()}
+    assert {path.suffix for path in bench.report(tmp_path / "texts", "latex")} == {".tex"}
     for path in written:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sdnet_bench
 from sdnet_bench import Bench
 from sdnet_bench.api.rows import html_table, text_lines
 from sdnet_bench.errors import UsageError
-from sdnet_bench.records.statistics import wilson
+from sdnet_bench.records.record import wilson
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def test_one_record_has_figures(bench: Bench) -> None:
 
 def test_an_attack_has_clean_and_robust_accuracy(bench: Bench) -> None:
     found = bench.attack(eps=8 / 255, steps=2, protocol="matched", lambdas=[0.1], limit=20)
-    assert found.clean == np.mean(bench.evaluate(limit=20).outcomes)
+    assert found.clean == found[0].clean == np.mean(bench.evaluate(limit=20).outcomes)
+    assert found.to_frame()[["protocol", "clean"]].to_numpy().tolist() == [["matched", found.clean]]
     assert found.accuracy <= found.clean
 
 
@@ -44,7 +46,14 @@ def test_several_records_have_no_one_figure(bench: Bench) -> None:
     with pytest.raises(UsageError, match="2 records have no one figure"):
         found.accuracy  # noqa: B018
     assert [record.images.severity for record in found] == [1, 3]
-    assert found[1:].accuracy == found[1].accuracy  # type: ignore[attr-defined]
+    for at, record in enumerate(found):
+        alone = found[at : at + 1]
+        assert (record.accuracy, record.interval, record.clean, record.residual) == (
+            alone.accuracy,  # type: ignore[attr-defined]
+            alone.interval,  # type: ignore[attr-defined]
+            alone.clean,  # type: ignore[attr-defined]
+            alone.residual,  # type: ignore[attr-defined]
+        )
 
 
 def test_records_are_a_table_and_a_frame(bench: Bench) -> None:
@@ -71,6 +80,11 @@ def test_records_are_a_table_and_a_frame(bench: Bench) -> None:
 def test_the_numbers_of_a_column_have_as_many_decimals_as_one_needs(values: list[object], texts: list[str]) -> None:
     _, *lines = text_lines([{"x": value} for value in values])
     assert [line.strip() for line in lines] == texts
+
+
+def test_what_is_shown_of_results_is_short(bench: Bench) -> None:
+    assert len(repr(bench.results)) < 1000
+    assert "Conv2d" not in repr(sdnet_bench.load_model(bench.folder))
 
 
 def test_html_is_escaped() -> None:

@@ -80,7 +80,7 @@ WRONG_REQUESTS: list[tuple[list[str], str]] = [
     (["evaluate", "--severity", "two"], r"severity out of range, expected 1 to 5, all or mixed, got two"),
     (["evaluate", "--lambda=-0.1"], r"lambda out of range, expected a finite number >= 0, got -0\.1"),
     (["evaluate", "--lambda", "nan"], r"lambda out of range, expected a finite number >= 0, got nan"),
-    (["evaluate", "--lambda", "big"], r"lambda is no number, expected a number, got big"),
+    (["evaluate", "--lambda", "big"], r"lambda is no number, expected a number, or adaptive, got big"),
     (["evaluate", "--lambda", "adaptive"], r"an adaptive lambda needs a type of noise\. Add --corruption gaussian"),
     (["evaluate", "resnet18-tiny", "--lambda", "0.3"], r"this network has no CSC-layer.* Take an SDNet"),
     (["evaluate", "--dry-run"], r"a dry run without a study, expected --study table2"),

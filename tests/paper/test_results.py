@@ -21,7 +21,8 @@ from sdnet_bench.paper.results import Results, find_results
 from sdnet_bench.paper.tables import build_tables
 from sdnet_bench.records import NOISES, REVISION, AttackSetting, Cell, Images, Inference, Record, RecordStore, Threat
 from sdnet_bench.records.lambda_fit import LambdaFit, Point, fit_line, pool, save_fit
-from sdnet_bench.records.statistics import Value, mcnemar, percent, share, sign_p, standing, wilson
+from sdnet_bench.records.record import wilson
+from sdnet_bench.records.statistics import Value, mcnemar, percent, share, sign_p, standing
 
 EPS = 8 / 255
 LINF = Threat("linf", EPS)

@@ -473,6 +473,11 @@ def test_the_table_has_a_row_per_record_and_a_column_per_field(store: RecordStor
     assert {f"attack_{name}" for name in AttackSetting.model_fields} <= set(table)
 
 
+def test_a_table_of_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="missing is no folder of records"):
+        load(tmp_path / "missing")
+
+
 def test_the_table_joins_published_results_and_the_run(store: RecordStore) -> None:
     write_results(store.path.parent / "results.json", [record(8), record(0, metrics={"residual": 9.0})])
     table = load(str(store.path.parent)).set_index("seed")
