@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def imported_modules(source: str, parents: tuple[str, ...]) -> Iterator[tuple[st
             yield from ((*base, alias.name) for alias in node.names)
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, ...]]:
     """The names that a file imports, and those that the stub beside it says are imported late."""
     parents = (PACKAGE.name, *path.relative_to(PACKAGE).parent.parts)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sdnet_bench.adaptations import Adaptation
+
 SHAPE = (3, 6, 6)
 """Of an image."""
 
@@ -35,6 +37,13 @@ def trained(net: nn.Sequential) -> nn.Sequential:
         if value.is_floating_point() and value.ndim == 1:
             value.data = torch.rand(value.shape, generator=generator) + 0.5 * name.endswith(("weight", "var"))
     return net.eval()
+
+
+@torch.no_grad()
+def answers(adaptation: Adaptation, net: nn.Module, batches: list[Tensor]) -> list[Tensor]:
+    """The logits of a stream under an adaptation."""
+    with adaptation(net, net) as classify:
+        return [classify(batch) for batch in batches]
 
 
 def state(net: nn.Module) -> dict[str, object]:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import convolutional, flat, same, state, stream
+from toys import answers, convolutional, flat, same, state, stream
 
 from sdnet_bench.adaptations import BatchStatistics, RunningStatistics
 from sdnet_bench.errors import UsageError
 
 NETS = {"2d": convolutional, "1d": flat}
-
-
-@torch.no_grad()
-def answers(adaptation: BatchStatistics | RunningStatistics, net: nn.Module, batches: list[Tensor]) -> list[Tensor]:
-    """The logits of a stream under an adaptation."""
-    with adaptation(net, net) as classify:
-        return [classify(batch) for batch in batches]
 
 
 @torch.no_grad()

@@ -8,18 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toys import convolutional, flat, same, state, stream
+from toys import answers, convolutional, flat, same, state, stream
 
 from sdnet_bench.adaptations import Tent
 from sdnet_bench.csc import CSCConv2d
 from sdnet_bench.errors import ModelError, UsageError
-
-
-@torch.no_grad()
-def answers(adaptation: Tent, net: nn.Module, batches: list[Tensor]) -> list[Tensor]:
-    """The logits of a stream under an adaptation."""
-    with adaptation(net, net) as classify:
-        return [classify(batch) for batch in batches]
 
 
 class ByHand:

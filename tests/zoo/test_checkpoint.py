@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bombs import Bomb
 from safetensors.torch import load_file, save_file
 
 import sdnet_bench
@@ -143,16 +144,6 @@ def test_weights_of_another_width_are_refused(folder: Path) -> None:
     save_file(build("sdnet18", num_classes=10, width=2).state_dict(), folder / WEIGHTS)
     forget_digest(folder)
     assert_damaged(folder, "does not hold the weights of this sdnet18")
-
-
-class Bomb:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.target,)
 
 
 def test_a_pickle_that_poses_as_weights_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from bombs import Bomb
 from hub_server import TOKEN, Hub, running
 from huggingface_hub import close_session, constants
 
@@ -304,16 +305,6 @@ def test_a_file_that_does_not_parse_is_named(
 ) -> None:
     hub.publish(NAME, model, **{file: content})
     assert told in refusal(hub, to)
-
-
-class Bomb:
-    """A pickle that would leave a trace if somebody read it."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.write_text, (self.trace, "boom")
 
 
 def test_a_pickle_in_the_place_of_safetensors_is_never_read(hub: Hub, model: Path, to: Path, tmp_path: Path) -> None:
