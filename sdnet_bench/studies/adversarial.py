@@ -54,6 +54,8 @@ def run_attack(
     grid = full_grid(bench, lambdas)
     if list(protocols) == ["adaptive"]:
         require_fits(bench, [UNKNOWN])
+    if setting.name != "pgd" and "matched" in protocols:  # what cannot run ends before lambda is tuned
+        _measure(bench, matched_cells(bench, setting, images, [bench.trained_lambda]), title, save=save)
     if "transfer" in protocols:  # lambda is tuned on its records
         tune_lambda(bench, setting, images.limit, grid)
     records: list[Record] = []

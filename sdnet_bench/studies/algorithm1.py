@@ -31,6 +31,7 @@ from ..records.lambda_fit import (
     pool,
     read_fits,
     save_fit,
+    saved_fits as fits_in,
 )
 from .accuracy import corrupted_cells
 from .race import Rules, race
@@ -75,10 +76,18 @@ def fit_lambda(
     if fit.slope < 0:
         what = f"lambda falls as the residual of {corruption} grows, by {-fit.slope:.3g} per unit"
         bench.progress.warn(f"{what}: more noise gets less sparsity. Fit on more images, or with other --levels")
+    _note_replaced(bench, fit)
     if bench.runtime.processes.is_main_process:
         save_fit(bench.folder, fit, bench.progress)
     bench.runtime.processes.wait_for_everyone()  # other processes may read it next
     return fit
+
+
+def _note_replaced(bench: Workbench, fit: LambdaFit) -> None:
+    """Notes which fit, of the run or published with the model, another one takes the place of."""
+    old = fits_in([bench.model.folder, bench.folder]).get(fit.name)
+    if old is not None and old.weights == fit.weights and old != fit:
+        bench.progress.note(f"in the place of the fit of {fit.name} by a {old.found}, and of what rests on it")
 
 
 def level_cells(

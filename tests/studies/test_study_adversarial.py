@@ -494,6 +494,14 @@ def test_too_few_steps_of_ddn_are_told(resnet: Workbench, register_part: Any, to
     assert warnings_of(told) == ["ddn with 20 steps cannot look below a radius of 0.36: there all images look robust"]
 
 
+def test_what_cannot_run_ends_before_lambda_is_tuned(sdnet: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    setting = attack_setting(Threat("l2", 0.5), name="ddn")
+    with pytest.raises(UsageError, match="foolbox"):
+        run_attack(sdnet, setting, sdnet.images("test", LIMIT), ["matched"], GRID)
+    assert attacks(sdnet.store, "validation") == []
+
+
 @pytest.mark.parametrize(("is_there", "names"), [(True, ["fmn", "ddn"]), (False, ["pgd", "pgd"])])
 def test_curves_are_of_minimum_norm_attacks_where_foolbox_is(
     is_there: bool, names: list[str], monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,16 @@ def test_fits_are_kept_beside_the_records_and_read_back(open_bench: Open, told: 
     assert told.images == 0
 
 
+def test_a_fit_in_the_place_of_another_is_told(sdnet: Workbench, told: Any) -> None:
+    for limit in (LIMIT, LIMIT, 20):
+        before = len([note for note in told.notes if "in the place of" in note])
+        fit_lambda(sdnet, sdnet.images("train", limit), "gaussian", GRID)
+        new = [note for note in told.notes if "in the place of" in note][before:]
+        assert [f"fit of gaussian by a grid on {LIMIT} training images, seed 0" in note for note in new] == (
+            [True] if limit == 20 else []
+        )
+
+
 def test_each_test_set_is_classified_with_the_lambda_of_its_own_residual(sdnet: Workbench) -> None:
     fit = fit_lambda(sdnet, sdnet.images("train", LIMIT), "gaussian", GRID)
     records = measure_adaptive(sdnet, sdnet.images("test", 60), [fit])
