@@ -284,14 +284,15 @@ def protocol_cells(
         return transfer_cells(bench, setting, images, grid)
     if protocol == "adaptive":
         return adaptive_cells(bench, setting, images)
+    if protocol == "matched" and setting.name == "pgd":
+        return matched_cells(bench, setting, images, grid)
     home = at_home(bench)
     validation = home.images("validation", images.limit)
     if protocol == "ensemble":
         crafted = setting.model_copy(update={"crafted_at": usable_lambdas(home, validation, grid)})
         return [bench.cell(images, bench.inference(lambda_), crafted) for lambda_ in grid]
-    if setting.name != "pgd":
-        grid = sorted({bench.trained_lambda, tune_lambda(home, setting, validation, grid)})
-    return matched_cells(bench, setting, images, grid)
+    tuned = tune_lambda(home, setting, validation, grid)
+    return matched_cells(bench, setting, images, sorted({bench.trained_lambda, tuned}))
 
 
 def transfer_cells(bench: Workbench, setting: AttackSetting, images: Images, lambdas: Sequence[float]) -> list[Cell]:
