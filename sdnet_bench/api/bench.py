@@ -136,7 +136,7 @@ class Bench:
             self._runs_dir = Path(mkdtemp(prefix="sdnet-bench-"))
             finalize(self, rmtree, self._runs_dir, ignore_errors=True)
         run = self._runs_dir / check_run_name(name or "network")
-        self._bench = self._workbench(*open_guest(net, images, run, self._data_dir, self._progress))
+        self.workbench = self._workbench(*open_guest(net, images, run, self._data_dir, self._progress))
 
     def take_over(self) -> Bench:
         """Lets the bench have the whole process, as a command has it: its memory, its CUDA flags, other processes."""
@@ -149,8 +149,8 @@ class Bench:
         return load_model(model, runs_dir=self._runs_dir, progress=self._progress)
 
     @cached_property
-    def _bench(self) -> Workbench:
-        """The workbench: a model by name is loaded when it is needed, after the request was found to be right."""
+    def workbench(self) -> Workbench:
+        """What the studies of the package work with; a model by name is loaded when it is needed."""
         model = self._load(self._model)
         dataset = open_dataset(self._data or model.config.dataset, self._data_dir, self._progress)
         return self._workbench(model, dataset)
@@ -160,14 +160,14 @@ class Bench:
         return Workbench(model, dataset, folder, self._runtime, self._progress, self._seed, self._data_dir)
 
     def __repr__(self) -> str:
-        model, runtime = self._bench.model, self._runtime
-        where = f"{self._bench.dataset.name}, {runtime.precision} on {runtime.device}"
-        return f"<Bench of {model.name} on {where}, {len(self._bench.store)} records>"
+        model, runtime = self.workbench.model, self._runtime
+        where = f"{self.workbench.dataset.name}, {runtime.precision} on {runtime.device}"
+        return f"<Bench of {model.name} on {where}, {len(self.workbench.store)} records>"
 
     @contextmanager
     def _at_work(self, precision: str | None = None) -> Iterator[Workbench]:
         """The workbench in a block that measures; afterwards the run's card is brought up to date."""
-        bench = self._bench
+        bench = self.workbench
         bench.runtime = replace(self._runtime, precision=precision or self._runtime.precision)
         try:
             with bench.runtime.computing():
@@ -178,52 +178,47 @@ class Bench:
         publish(bench)
 
     @property
-    def workbench(self) -> Workbench:
-        """What the studies of the package work with."""
-        return self._bench
-
-    @property
     def name(self) -> str:
         """The name of the network and of its run."""
-        return self._bench.model.name
+        return self.workbench.model.name
 
     @property
     def trained_lambda(self) -> float | None:
         """lambda_0, at which the network was trained; None without CSC-layers."""
-        return self._bench.model.trained_lambda
+        return self.workbench.model.trained_lambda
 
     @property
     def net(self) -> nn.Module:
         """The network that is measured: of one in memory the copy."""
-        return self._bench.model.net
+        return self.workbench.model.net
 
     @property
     def folder(self) -> Path:
         """The folder of the records."""
-        return self._bench.folder
+        return self.workbench.folder
 
     @property
     def records(self) -> Measured:
         """All that is on record, in the order in which it was measured."""
-        self._bench.store.refresh()
-        return Measured(tuple(self._bench.store))
+        self.workbench.store.refresh()
+        return Measured(tuple(self.workbench.store))
 
     @property
     def results(self) -> Results:
         """The records of these images as the numbers of tables."""
-        bench = self._bench
+        bench = self.workbench
         found = Results.read(bench.model.folder, self._runs_dir, self._progress).on(bench.dataset.name)
         return replace(found, records=tuple(filter(self._is_of_these, found.records)))
 
     def _is_of_these(self, record: Record) -> bool:
         """Whether a record is of the test images of this bench: those in memory of other benches have the same name."""
-        images, bench = record.images, self._bench
+        images, bench = record.images, self.workbench
         is_sure = bench.dataset.name != OWN or images.split != "test"
         return is_sure or images.digest == bench.split("test", images.limit, images.block).digest
 
     def _require_own_data(self, what: str) -> None:
         """A `UsageError` for what a model has one of, where the images are not those of its data set."""
-        model, data = self._bench.model, self._bench.dataset.name
+        model, data = self.workbench.model, self.workbench.dataset.name
         if data != model.config.dataset:
             raise UsageError(f"{what} is of {model.name}'s own data", expected=model.config.dataset, got=data)
 
@@ -279,8 +274,8 @@ class Bench:
         `limit` is the number of test images, by default as the paper has it.
         """
         self._require_own_data("a study")
-        steps = plan(self._bench, study, StudySize.limited(limit, archived=archive))
-        return Plan(tuple(steps), self._bench, self._at_work)
+        steps = plan(self.workbench, study, StudySize.limited(limit, archived=archive))
+        return Plan(tuple(steps), self.workbench, self._at_work)
 
     def study(self, name: str, *, limit: int | None = None, archive: bool = False) -> Measured:
         """Measures all that a table or figure needs; parameters are those of `plan`."""

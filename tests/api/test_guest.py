@@ -139,6 +139,13 @@ def test_lambda_of_a_network_in_memory(digits: Pair) -> None:
     assert get_lambda(net) == 0.1
 
 
+def test_a_matched_attack_needs_no_validation_images(digits: Pair) -> None:
+    bench = Bench(coded(), data=digits, progress=False)
+    assert bench.attack(steps=1, limit=4, lambdas=[0.1], protocol="matched").record.cell.protocol == "matched"
+    with pytest.raises(UsageError, match="no validation images"):
+        bench.attack(steps=1, limit=4, lambdas=[0.1])
+
+
 # Records
 
 
