@@ -88,7 +88,7 @@ class FolderSplit:
 
         larger = round(self.size * 256 / 224)
         crop = [] if self.cropped else [v2.Resize(larger, antialias=True), v2.CenterCrop(self.size)]
-        return self._load(_Files(self, v2.Compose([*crop, v2.PILToTensor()]), seed=0), batch_size, device)
+        return self._load(v2.Compose([*crop, v2.PILToTensor()]), batch_size, device)
 
     def augmented(self, batch_size: int, device: torch.device, seed: int) -> Iterator[Batch]:
         """Random resized crops with random horizontal flips, shuffled."""
@@ -96,22 +96,19 @@ class FolderSplit:
 
         crop = v2.RandomResizedCrop(self.size, antialias=True)
         view = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
-        return self._load(_Files(self, view, seed), batch_size, device, torch.Generator().manual_seed(seed))
+        return self._load(view, batch_size, device, seed)
 
-    def _load(
-        self, files: _Files, batch_size: int, device: torch.device, order: torch.Generator | None = None
-    ) -> Iterator[Batch]:
-        """Batches in the order that the generator `order` draws, without a short last batch; in order without it."""
-        batches, is_drawn = math.ceil(len(self) / batch_size), order is not None
-        pin = device.type == "cuda"
+    def _load(self, view: View, batch_size: int, device: torch.device, seed: int | None = None) -> Iterator[Batch]:
+        """Batches in the order that `seed` draws, without a short last batch; in order without a seed."""
+        batches, is_drawn, pin = math.ceil(len(self) / batch_size), seed is not None, device.type == "cuda"
         loader = torch.utils.data.DataLoader(
-            files,
+            _Files(replace(self, progress=Progress()), view, seed or 0),  # a progress may hold what no process can get
             batch_size,
             shuffle=is_drawn,
             num_workers=count_workers(batches) if batches > 1 else 0,
             pin_memory=pin,
             drop_last=is_drawn and batches > 1,
-            generator=order,
+            generator=None if seed is None else torch.Generator().manual_seed(seed),
             collate_fn=_collated,
         )
         for found in loader:

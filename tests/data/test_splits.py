@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -268,3 +270,22 @@ def test_each_core_loads_images_and_processes_of_one_machine_share_them(monkeypa
     assert count_workers(10**6) == max(1, cores // 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * cores))
     assert count_workers(10**6) == 1
+
+
+@pytest.mark.slow
+def test_images_are_loaded_by_processes_whatever_the_progress_holds(folder: Path) -> None:
+    """As on Windows and macOS, where a process is not a copy of its parent."""
+    script = folder / "loading.py"
+    script.write_text(
+        "import multiprocessing\nimport threading\nfrom pathlib import Path\n\nimport torch\n\n"
+        "from sdnet_bench.data import open_dataset\nfrom sdnet_bench.progress import Progress\n\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    progress = Progress()\n"
+        "    progress.lock = threading.Lock()\n"
+        "    split = open_dataset('imagefolder', Path(__file__).parent, progress).open('test')\n"
+        "    half = len(split) // 2\n"
+        "    print(sum(len(batch.labels) for batch in split.batches(half, torch.device('cpu'))) == len(split))\n"
+    )
+    answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert answer.stdout == "True\n", answer.stderr

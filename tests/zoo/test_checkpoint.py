@@ -119,11 +119,6 @@ def test_missing_weights_are_one_line_with_advice(folder: Path) -> None:
     assert_damaged(folder, rf"has no weights, expected {WEIGHTS} in it. Train it with `sdnet-bench train sdnet18-tiny`")
 
 
-def test_a_missing_configuration_is_one_line(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    assert_damaged(folder, "is no model folder, expected config.json in it")
-
-
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_truncated_weights_are_one_line(folder: Path, keep: int) -> None:
     content = (folder / WEIGHTS).read_bytes()
