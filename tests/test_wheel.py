@@ -103,16 +103,6 @@ def test_a_shipped_recipe_trains_in_an_empty_folder(environment: Path, tmp_path:
     assert (tmp_path / "runs" / "sdnet18-digits" / "README.md").exists()
 
 
-def test_a_recipe_whose_images_cannot_be_had_says_so(environment: Path, tmp_path: Path) -> None:
-    nowhere = "http://127.0.0.1:9"
-    proxies = {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": ""}
-    done = run(environment / "sdnet-bench", "train", "sdnet18-cifar10", *SMALL, cwd=tmp_path, **proxies)
-    assert done.returncode == 1
-    assert "CIFAR10 is not in data: downloading it from https://" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert not (tmp_path / "runs").exists()
-
-
 @pytest.mark.cifar10
 @pytest.mark.skipif(not REAL.is_dir(), reason="SDNET_BENCH_DATA names no folder with cifar-10-batches-py")
 def test_the_recipe_of_cifar_10_trains_in_an_empty_folder(environment: Path, tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ MEASURE = [
     ["evaluate", "--corruption", "gaussian", "--severity", "1", "--limit", "61"],
     ["sweep-lambda", "--corruption", "shot", "--severity", "2", *GRID],
     ["fit-lambda", "--corruption", "gaussian", *GRID],
-    ["evaluate", "--study", "figure2", "--limit", "7"],
-    ["attack", "--norm", "linf", "--steps", "2", "--limit", "13"],
+    ["evaluate", "--study", "table2", "--limit", "7"],
+    ["attack", "--norm", "linf", "--steps", "2", "--limit", "13", *GRID[:2]],
     ["attack", "--norm", "l2", "--steps", "2", "--limit", "10", *GRID[:2], "--protocol", "transfer,matched", "--save"],
     ["evaluate", "shared", "--corruption", "gaussian", "--limit", "61"],
 ]

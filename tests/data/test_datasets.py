@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
+from typer.testing import CliRunner
 
+from sdnet_bench.cli.app import app
 from sdnet_bench.data import Dataset, datasets, open_dataset
 from sdnet_bench.data.datasets import Which, hold_out
 from sdnet_bench.data.splits import TensorSplit
@@ -25,6 +27,23 @@ def tensors(dataset: Dataset, which: Which) -> TensorSplit:
     split = dataset.open(which)
     assert isinstance(split, TensorSplit)
     return split
+
+
+def test_images_that_cannot_be_had_are_one_line_and_leave_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "http_proxy": (nowhere := "http://127.0.0.1:9"),
+        "https_proxy": nowhere,
+        "no_proxy": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    words = ["train", "sdnet18-cifar10", "--runs-dir", str(tmp_path / "runs"), "--data-dir", str(tmp_path / "data")]
+    found = CliRunner().invoke(app, words)
+    assert isinstance(found.exception, DataError)
+    assert "\n" not in str(found.exception)
+    assert f"CIFAR10 is not in {tmp_path / 'data'}: downloading it from https://" in found.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture

@@ -201,8 +201,14 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize(("lambdas", "norm"), [((0.1,), "l2"), ((0.1, 0.3), "linf"), ((0.3,), "linf")], ids=str)
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    ("name", "lambdas", "norm"),
+    [
+        *((name, at, norm) for name in SETTINGS for at, norm in (((0.1,), "l2"), ((0.1, 0.3), "linf"))),
+        ("pgd", (0.3,), "linf"),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("small_batches")
 def test_the_loop_equals_the_plain_loop_image_for_image(
     tiny: OneByOne, few: TensorSplit, runtime: Runtime, name: str, norm: str, lambdas: tuple[float, ...]

@@ -84,7 +84,7 @@ def test_figures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
     assert "</svg>" in written[1].read_text(encoding="utf-8")
 
 
-NAME = "sdnet18-cifar10-small"
+NAME = "sdnet18_all-cifar10-small"
 DRAW = f"""
 import sys
 from pathlib import Path
