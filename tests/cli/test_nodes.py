@@ -118,7 +118,7 @@ def test_two_nodes_share_training_measurement_and_attack_and_agree_with_one_proc
     assert len(saved_images(one)) == 2  # at lambda_0 the matched images are the transferred ones
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_processes_of_accelerate_measure_what_one_process_measures(at: Path) -> None:
     words = [*MEASURE[0], *CPU, "--json"]
     for folder in (both := at / "both", one := at / "one"):

@@ -21,6 +21,12 @@ CPU = torch.device("cpu")
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
+@pytest.fixture(autouse=True)
+def _uncollected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory runs out garbage is collected, which looks at all objects of the test run: half a second each."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
+
+
 def images_of(side: int, count: int = 2) -> TensorSplit:
     images, numbers = torch.zeros(count, 3, side, side, dtype=torch.uint8), torch.arange(count)
     return TensorSplit(images, numbers, numbers, Augmentation())
