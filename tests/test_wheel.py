@@ -100,6 +100,3 @@ def test_a_shipped_recipe_trains_in_an_empty_folder(environment: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["n"] == 360
     assert (tmp_path / "runs" / "sdnet18-digits" / "README.md").exists()
-
-
-@pytest.mark.cifar10
