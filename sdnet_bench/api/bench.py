@@ -129,7 +129,7 @@ class Bench:
             return
         if images is None:
             is_net = isinstance(model, nn.Module)
-            what = "a network in memory, and no images" if is_net else "mean=, std= and name= of what?"
+            what = "a network in memory, and no images" if is_net else "mean=, std= or name= without data="
             raise UsageError(what, expected='data="cifar10", or data=(images, labels)')
         net = copied(model if isinstance(model, nn.Module) else self._load(model).net, mean, std)
         if runs_dir is None:

@@ -83,7 +83,7 @@ def images_of(
     if data is not None and not isinstance(data, str):
         return OwnData(data, train, validation, classes, family)
     if train is not None or validation is not None or classes is not None:
-        raise UsageError("train=, validation= and classes= of what?", expected="test images in memory beside them")
+        raise UsageError("train=, validation= or classes= without data=", expected="test images in memory beside them")
     return data
 
 

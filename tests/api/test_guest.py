@@ -309,8 +309,8 @@ WRONG = {
     "unequal": Wrong(DataError, "test images of unequal sizes", lambda net, x, y: Bench(net, Unequal((x, y), Tensor))),
     "names": Wrong(DataError, "expected 10 different names", lambda net, x, y: Bench(net, (x, y), classes=["a"])),
     "half": Wrong(UsageError, "half a normalisation", lambda net, x, y: Bench(net, (x, y), mean=(0.5,) * 3)),
-    "idle": Wrong(UsageError, "classes= of what", lambda net, x, y: Bench(net, "digits", classes=["a"])),
-    "idle name": Wrong(UsageError, "name= of what", lambda net, x, y: Bench("sdnet18-digits", name="mine")),
+    "idle": Wrong(UsageError, "classes= without data=", lambda net, x, y: Bench(net, "digits", classes=["a"])),
+    "idle name": Wrong(UsageError, "name= without data=", lambda net, x, y: Bench("sdnet18-digits", name="mine")),
     "no corruption": Wrong(
         UsageError, "unknown corruption None", lambda net, x, y: Bench(coded(), (x, y)).sweep_lambda(None)
     ),
