@@ -26,9 +26,10 @@ def to_markdown(table: Table) -> str:
     ]
     if gaps := _gaps(table):
         parts.append("To fill the gaps: " + ", ".join(f"[{number}] `{command}`" for command, number in gaps.items()))
+    rows = dict.fromkeys(entry.row for entry in table.entries if entry.paper is not None)
     there = {entry.row for entry in table.entries if entry.ours is not None or entry.command is not None}
-    absent = [row for row in dict.fromkeys(entry.row for entry in table.entries) if row not in there]
-    if absent and table.name.startswith("table"):
+    absent = [row for row in rows if row not in there]
+    if table.name.startswith("table") and 0 < len(absent) < len(rows):  # for images of one's own nothing has a recipe
         parts.append(f"There is no recipe for these yet: {', '.join(absent)}.")
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -68,6 +69,11 @@ def test_markdown_says_what_cannot_be_filled_and_whose_images_these_are() -> Non
     text = to_markdown(TABLE)
     assert "There is no recipe for these yet: SCN." in text
     assert "Ours on digits. The published figures are those of cifar10." in text
+
+
+def test_where_nothing_of_the_paper_has_a_recipe_none_is_missed() -> None:
+    entries = tuple(replace(entry, ours=None, command=None) for entry in TABLE.entries)
+    assert "no recipe" not in to_markdown(replace(TABLE, entries=entries))
 
 
 def test_a_number_that_the_paper_lacks_is_a_dash(lines: list[list[str]]) -> None:
