@@ -289,9 +289,9 @@ def test_stdout_is_data_and_stderr_is_talk_though_another_launcher_left_variable
 
 
 def test_ctrl_c_ends_training_with_one_line_and_resume_completes_it(at: Path) -> None:
-    words = ("train", "--name", "stopped", *SMALL, "--epochs", "12")
+    words = ("train", "--name", "stopped", *SMALL, "--epochs", "6")
     process = Started(words, at)
-    while "epoch 1/12 " not in process.err:
+    while "epoch 1/6 " not in process.err:
         assert process.is_alive
     process.send(signal.SIGINT)
     done = process.ended()
