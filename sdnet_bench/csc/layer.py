@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -134,12 +133,13 @@ class CSCConv2d(nn.Module):
 def _solve_twice(problem: Lasso, steps: int) -> Tensor:
     """`solve`, repeated in the backward pass, so that only the problem is kept in memory.
 
-    Lambda is copied: it may have been set anew in place by then.
+    Lambda is copied: it may have been set anew in place by then. The problem is built anew, since torch.compile does
+    not follow `dataclasses.replace` in torch 2.6.
     """
-    own = replace(problem, lambda_=problem.lambda_.clone())
+    lambda_ = problem.lambda_.clone()
 
     def code(image: Tensor) -> Tensor:
-        return solve(replace(own, image=image), steps)
+        return solve(Lasso(image, problem.dictionary, lambda_, problem.step_size, problem.prox), steps)
 
     found: Tensor = checkpoint(code, problem.image, use_reentrant=False, preserve_rng_state=False)
     return found
