@@ -38,8 +38,8 @@ REQUESTS: dict[str, tuple[list[str], Callable[[Bench], Any]]] = {
         lambda bench: bench.evaluate("shot", adapt="bn:prior=16", batch_size=8, stream="mixed", limit=40),
     ),
     "a study": (
-        ["evaluate", "--study", "corruptions", "--limit", "3"],
-        lambda bench: bench.study("corruptions", limit=3),
+        ["evaluate", "--study", "figure2", "--limit", "3"],
+        lambda bench: bench.study("figure2", limit=3),
     ),
     "a sweep": (
         ["sweep-lambda", "--severity", "2", "--lambdas", "0.1,0.3,1", "--layers", "stem", "--limit", "30"],
